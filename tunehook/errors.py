@@ -1,0 +1,198 @@
+"""What can go wrong, as a tree. A class's docstring is its message; `{names}` in it are filled when it is raised.
+
+TunehookError
+├── RequestError                what a client asked for cannot be done as asked
+│   ├── InvalidBody             the body is not the JSON that we can work on
+│   ├── InvalidParameter        one member of the request is wrong
+│   ├── MissingKey, WrongKey    who are you?
+│   ├── NotFound                no such thing, or not yours
+│   │   ├── JobNotFound, FileNotFound, ModelNotFound
+│   │   └── FileContentGone
+│   ├── FileUnusable            a file that cannot be trained on
+│   ├── FileInUse               a live job still needs it
+│   ├── TooLarge                more bytes than we take
+│   ├── TooSlow                 the body did not arrive in time
+│   ├── JobAlreadyEnded         cancel of what has ended
+│   ├── IdempotencyMismatch     a known Idempotency-Key with another body
+│   └── FileNotFetchedYet       a result file that is still on its way from the upstream
+├── UpstreamError               what an upstream said, or did not say
+│   ├── UpstreamRefused         a plain no (400, 403, 404, 422)
+│   ├── UpstreamNotReady        the file is still being processed
+│   ├── UpstreamUnauthorized    our key is refused (401)
+│   ├── UpstreamBusy            no slot, no quota, too many requests (429, overloaded)
+│   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
+│   └── UpstreamUnknown         no usable answer: it may have happened, it may not
+├── StoreUnavailable            Redis does not answer
+├── StoreMisconfigured          Redis would lose or evict what we write
+└── Conflict                    the record is not what we read: somebody was faster
+    ├── RevisionChanged
+    ├── LeaseLost, LeaseTaken
+    ├── IllegalMove             not an arrow of the table
+    └── RecordTooNew            written by a newer version of this program
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class TunehookError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None, /, *, param: str | None = None, **fields: Any) -> None:
+        self.param = param
+        self.fields = fields
+        template = inspect.cleandoc(type(self).__doc__ or "")
+        super().__init__(message if message is not None else template.format(param=param, **fields))
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class RequestError(TunehookError):
+    """The request cannot be done as asked."""
+
+
+class InvalidBody(RequestError):
+    """We could not parse the JSON body of your request: {why}."""
+
+
+class InvalidParameter(RequestError):
+    """Invalid '{param}': {why}."""
+
+
+class MissingKey(RequestError):
+    """You didn't provide an API key. Send it as `Authorization: Bearer th_…`; `tunehook keys create` makes one."""
+
+
+class WrongKey(RequestError):
+    """Incorrect API key provided: {hint}. `tunehook keys list` shows the keys that exist."""
+
+
+class NotFound(RequestError):
+    """No such thing: {id}."""
+
+
+class JobNotFound(NotFound):
+    """Could not find fine tune: {id}"""
+
+
+class FileNotFound(NotFound):
+    """No such File object: {id}"""
+
+
+class ModelNotFound(NotFound):
+    """The model '{id}' does not exist or was not tuned here by this project."""
+
+
+class FileContentGone(NotFound):
+    """The content of {id} is no longer kept here."""
+
+
+class RouteNotFound(NotFound):
+    """Unknown request URL: {method} {path}. `api_spec/openapi.yaml` lists what there is."""
+
+
+class MethodNotAllowed(RequestError):
+    """{path} does not take {method}; it takes {allowed}."""
+
+
+class FileUnusable(RequestError):
+    """The file {id} cannot be trained on: {why}."""
+
+
+class FileInUse(RequestError):
+    """The file {id} is still needed by {job}, which has not ended. Cancel the job first, or wait for its end."""
+
+
+class TooLarge(RequestError):
+    """The request is larger than {limit} bytes, which is the most that is taken here."""
+
+
+class TooSlow(RequestError):
+    """The body did not arrive within {seconds} seconds."""
+
+
+class JobAlreadyEnded(RequestError):
+    """Job {id} has already {status}; only a job that has not ended can be cancelled."""
+
+
+class IdempotencyMismatch(RequestError):
+    """This Idempotency-Key was used with another request body within the last 24 hours. Use a new key."""
+
+
+class FileNotFetchedYet(RequestError):
+    """The content of {id} is still being fetched from the upstream. Ask again in a moment."""
+
+
+class UpstreamError(TunehookError):
+    """The upstream '{upstream}' did not do what it was asked."""
+
+    def __init__(self, message: str | None = None, /, *, param: str | None = None, **fields: Any) -> None:
+        super().__init__(message, param=param, **fields)
+        self.upstream = str(fields.get("upstream", ""))
+        self.status = int(fields.get("status") or 0)
+        self.code: str | None = fields.get("code")
+        self.retry_after: float | None = fields.get("retry_after")
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream '{upstream}' refused."""
+
+
+class UpstreamNotReady(UpstreamError):
+    """The upstream '{upstream}' is still processing the file."""
+
+
+class UpstreamUnauthorized(UpstreamError):
+    """The upstream '{upstream}' does not accept our key."""
+
+
+class UpstreamBusy(UpstreamError):
+    """The upstream '{upstream}' has no room for this now."""
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection to the upstream '{upstream}' could be made."""
+
+
+class UpstreamUnknown(UpstreamError):
+    """The upstream '{upstream}' gave no usable answer: {why}."""
+
+
+class UnknownUpstream(RequestError):
+    """Invalid '{param}': there is no upstream '{name}' here; there is {known}."""
+
+
+class StoreUnavailable(TunehookError):
+    """The store (Redis) does not answer, so nothing was accepted. Try again shortly."""
+
+
+class StoreMisconfigured(TunehookError):
+    """{why}"""
+
+
+class Conflict(TunehookError):
+    """Somebody was faster."""
+
+
+class RevisionChanged(Conflict):
+    """{record} was changed since it was read."""
+
+
+class LeaseLost(Conflict):
+    """The lease on {record} ran out while we worked on it."""
+
+
+class LeaseTaken(Conflict):
+    """Somebody else works on {record}."""
+
+
+class IllegalMove(Conflict):
+    """A job does not go from {source} to {target}."""
+
+
+class RecordTooNew(Conflict):
+    """{record} was written by version {version} of its format; this program knows up to {known}."""

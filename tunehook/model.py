@@ -1,0 +1,232 @@
+"""The job, its stages and its arrows. Pure: what may happen, not how.
+
+A job lives through *stages*, which are ours, while its *status* is what OpenAI's clients see:
+
+    accepted → uploading → creating → tracked → settled
+                   ⇅           ⇅
+                   └─ waiting ─┘         (for a slot, a quota, an upstream that refuses our key)
+
+Everything that has not ended may be settled directly: refused, cancelled.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tunehook.errors import IllegalMove
+
+#: Version of the record format. An older program leaves newer records alone (a rolling upgrade has both).
+RECORD_VERSION = 1
+
+
+class Stage(StrEnum):
+    ACCEPTED = "accepted"
+    UPLOADING = "uploading"
+    CREATING = "creating"
+    WAITING = "waiting"
+    TRACKED = "tracked"
+    SETTLED = "settled"
+
+
+#: The only moves there are. Staying in a stage (progress) is always allowed but in `settled`, see `may_move`.
+ARROWS: Mapping[Stage, frozenset[Stage]] = {
+    Stage.ACCEPTED: frozenset({Stage.UPLOADING, Stage.SETTLED}),
+    Stage.UPLOADING: frozenset({Stage.CREATING, Stage.WAITING, Stage.SETTLED}),
+    Stage.CREATING: frozenset({Stage.TRACKED, Stage.WAITING, Stage.SETTLED}),
+    Stage.WAITING: frozenset({Stage.UPLOADING, Stage.CREATING, Stage.SETTLED}),
+    Stage.TRACKED: frozenset({Stage.SETTLED}),
+    Stage.SETTLED: frozenset(),
+}
+
+
+def may_move(source: Stage, target: Stage) -> bool:
+    """A settled job may still be annotated (late events, result files), so every stage may stay what it is."""
+    return source == target or target in ARROWS[source]
+
+
+#: The statuses that end a job. Whatever else an upstream says, known or not, is not an end.
+ENDS = frozenset({"succeeded", "failed", "cancelled"})
+
+WaitReason = Literal[
+    "no_slot", "rate_limit", "quota", "unauthorized", "unreachable", "overloaded", "unknown_outcome"
+]
+
+
+class Record(BaseModel):
+    """Base of everything that is stored as JSON: unknown members of a newer version survive being rewritten."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class JobError(Record):
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Waiting(Record):
+    """Why nothing happens now. Times are unix seconds."""
+
+    code: WaitReason
+    reason: str
+    since: int
+    retry_at: int
+    resume: Literal[Stage.UPLOADING, Stage.CREATING] = Stage.CREATING
+
+
+class FileRef(Record):
+    """A dataset as the job needs it: which file of ours, and which bytes (the same bytes are uploaded once)."""
+
+    id: str
+    sha256: str
+    bytes: int
+
+
+class UpstreamJob(Record):
+    """A job as the upstream last described it, its dialect already undone (see openai_upstream)."""
+
+    id: str
+    status: str
+    created_at: int = 0
+    finished_at: int | None = None
+    model: str = ""
+    fine_tuned_model: str | None = None
+    trained_tokens: int | None = None
+    estimated_finish: int | None = None
+    error: JobError | None = None
+    hyperparameters: dict[str, Any] | None = None
+    method: dict[str, Any] | None = None
+    seed: int | None = None
+    training_file: str | None = None
+    result_files: list[str] = []
+    metadata: dict[str, str] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDS
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs when there is news: what a look compares before it reads any record."""
+        return f"{self.status}|{self.finished_at}|{self.fine_tuned_model}|{self.estimated_finish}"
+
+
+class JobSpec(Record):
+    """What the client asked to be trained, checked, in OpenAI's own members."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    method: dict[str, Any] | None = None
+    hyperparameters: dict[str, Any] | None = None
+    integrations: list[dict[str, Any]] | None = None
+    metadata: dict[str, str] | None = None
+    seed: int
+    suffix: str | None = None
+
+
+class Job(Record):
+    """A fine-tune. Times are unix seconds; `None` in an optional member means "not yet"."""
+
+    id: str
+    project: str
+    key_id: str
+    created_at: int
+    stage: Stage = Stage.ACCEPTED
+    spec: JobSpec
+    upstream: str
+    callback_url: str | None = None
+    training: FileRef
+    validation: FileRef | None = None
+    looks: int = 0  #: looks for a create of unknown outcome that found nothing
+    doubtful_since: int | None = None  #: a create once had an unknown outcome: extras are watched for from then
+    upstream_job_id: str | None = None
+    seen: UpstreamJob | None = None
+    waiting: Waiting | None = None
+    error: JobError | None = None
+    status: str | None = None  #: the end, once settled
+    settled_at: int | None = None
+    result_files: dict[str, str] = {}  #: upstream file id → ours
+    sequence: int = 0  #: how many webhook events this job has had
+
+    @property
+    def files(self) -> list[FileRef]:
+        return [self.training, *([self.validation] if self.validation else [])]
+
+    def moved(self, target: Stage, **changes: Any) -> Job:
+        """The job one stage further (or, with the same stage, changed in place)."""
+        if not may_move(self.stage, target):
+            raise IllegalMove(source=self.stage, target=target)
+        if target is not Stage.WAITING:
+            changes.setdefault("waiting", None)
+        return self.model_copy(update={"stage": target, **changes})
+
+    def settled(self, status: str, *, now: int, **changes: Any) -> Job:
+        """The job at its end; `status` is one of ENDS."""
+        return self.moved(Stage.SETTLED, status=status, settled_at=now, **changes)
+
+
+class File(Record):
+    """A file that is kept here; its bytes lie in the data directory under its id."""
+
+    id: str
+    project: str
+    filename: str
+    purpose: str
+    bytes: int
+    created_at: int
+    sha256: str
+    status: Literal["uploaded", "processed", "error"] = "processed"
+    status_details: str | None = None
+    expires_at: int | None = None
+
+
+class Copy(Record):
+    """The one upload of some bytes to one upstream, shared by all jobs that train on them."""
+
+    upstream: str
+    sha256: str
+    file_id: str  #: one of our files that has these bytes
+    filename: str
+    bytes: int
+    state: Literal["wanted", "ready", "refused"] = "wanted"
+    upstream_file_id: str | None = None
+    upload_id: str | None = None  #: of the upstream's Uploads API
+    parts: list[str] = []  #: its part ids so far, in order
+    bytes_sent: int = 0
+    attempts: int = 0
+    error: JobError | None = None
+
+
+class Message(Record):
+    """A line of a job's event log, as `GET …/events` shows it."""
+
+    created_at: int
+    level: str = "info"
+    message: str
+    type: str = "message"
+    data: dict[str, Any] | None = None
+    upstream_event_id: str | None = None
+
+
+class ApiKey(Record):
+    """Who may call. Only the hash of the secret is kept; the callback secret is encrypted."""
+
+    id: str
+    project: str
+    name: str
+    secret_sha256: str
+    callback_secret: str  #: encrypted
+    created_at: int
+    revoked_at: int | None = None
+
+
+def new_id(prefix: str) -> str:
+    """`<prefix><24 characters>`, 142 random bits in base 62, as OpenAI's ids look."""
+    alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    return prefix + "".join(secrets.choice(alphabet) for _ in range(24))
