@@ -1,0 +1,167 @@
+"""A Valkey server of our own, for one machine: started, guarded and stopped with `tunehook up`.
+
+Two servers start on one directory without complaint, and the append-only file would not survive it. So two
+flocks guard `<data_dir>/valkey`: `owner.lock` is ours, and a second start is refused; `server.lock` is
+inherited by guard and server, so that whoever holds it *is* a live server on these files, whatever became of
+its starter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from cli import valkey_process
+from cli.valkey_process import EmbeddedError, connect, end_guard, launch, socket_url, wait_until_ready
+
+SOCKET_PATH_BYTES = 100  # sun_path holds 108 bytes on Linux and 104 on macOS, with its final zero
+ORPHAN_SECONDS = 15.0  # more than the 10 s that a guard gives its server
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
+
+
+class DirectoryHeld(EmbeddedError):
+    """Another process uses this data directory."""
+
+    def __init__(self, directory: Path, holder: str) -> None:
+        super().__init__(
+            f"{directory} is in use by {holder}. Stop that one first, or choose another TUNEHOOK_DATA_DIR."
+        )
+
+
+def start_embedded(
+    data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server
+) -> EmbeddedValkey:
+    """Starts Valkey on `<data_dir>/valkey` and returns once it answers. A context manager, or `.stop()` it.
+
+    Raises EmbeddedError with a sentence for the person at the terminal.
+    """
+    return EmbeddedValkey(data_dir.absolute() / "valkey", find_server())
+
+
+class EmbeddedValkey:
+    """A running server. `url` is for REDIS_URL; after `stop()` nothing of it is left but its files."""
+
+    url: str
+
+    def __init__(self, directory: Path, binary: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.chmod(0o700)
+        self._owner: int | None = None
+        self._private: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        try:
+            self._owner = _own(directory)
+            server_lock = _replace_orphan(directory)
+            try:
+                socket = self._choose_socket()
+                _write(server_lock, {"socket": str(socket)})
+                self._guard = launch(binary, directory, socket, *DURABLE, held=[server_lock], mode="always")
+            finally:
+                os.close(server_lock)  # guard and server hold their own copies
+            self.url = socket_url(socket)
+            wait_until_ready(self.url, self._guard, directory / "valkey.log")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _choose_socket(self) -> Path:
+        beside_the_files = self._directory / "valkey.sock"
+        if len(os.fsencode(beside_the_files)) <= SOCKET_PATH_BYTES:
+            return beside_the_files
+        self._private = Path(tempfile.mkdtemp(prefix="tunehook-", dir="/tmp"))  # mode 0700
+        return self._private / "valkey.sock"
+
+    @property
+    def running(self) -> bool:
+        """False once server or guard have ended for good; a server that was killed is being started again."""
+        return self._guard is not None and self._guard.poll() is None
+
+    def stop(self) -> None:
+        """Ends the server, its writes on disk, and gives the directory free. May be called twice."""
+        if self._guard is not None:
+            end_guard(self._guard)
+            self._guard = None
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+            self._private = None
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _own(directory: Path) -> int:
+    lock = os.open(directory / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not _try_lock(lock):
+        holder = _read(lock).get("pid", "unknown")
+        os.close(lock)
+        raise DirectoryHeld(directory, f"process {holder} (another `tunehook up`)")
+    _write(lock, {"pid": os.getpid()})
+    return lock
+
+
+def _replace_orphan(directory: Path) -> int:
+    """The server's lock, ours to hand on. We own the directory, so a server that still holds it is an orphan.
+
+    Its guard may be ending it right now; else we ask it through the socket it was given, which cannot hit a
+    stranger as a process id could.
+    """
+    lock = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    limit = time.monotonic() + ORPHAN_SECONDS
+    while not _try_lock(lock):
+        _ask_to_end(_read(lock).get("socket"))
+        if time.monotonic() > limit:
+            os.close(lock)
+            raise DirectoryHeld(directory, "a Valkey server left by an earlier run, which does not end")
+        time.sleep(0.05)
+    return lock
+
+
+def _ask_to_end(socket: object) -> None:
+    if not isinstance(socket, str):
+        return
+    try:
+        with connect(socket_url(Path(socket))) as client:
+            client.shutdown()
+    except redis.RedisError:
+        pass  # ending already, or not answering: the caller's deadline decides
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(lock: int, what: dict[str, object]) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps(what).encode(), 0)
+
+
+def _read(lock: int) -> dict[str, object]:
+    try:
+        what = json.loads(os.pread(lock, 4096, 0))
+    except ValueError:  # written by one that died before it had written
+        return {}
+    return what if isinstance(what, dict) else {}

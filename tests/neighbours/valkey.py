@@ -1,0 +1,123 @@
+"""A real Valkey for tests: `valkey_server(directory)`, or the fixtures `valkey_session` and `valkey`.
+
+It ends with the test process, however that ends (the guard of `cli/embedded_guard.py` sees to it).
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli.valkey_process import connect, end_guard, find_server, launch, socket_url, wait_until_ready
+
+SOCKET_PATH_BYTES = 100
+
+
+class Valkey:
+    """A server that a test may kill and start again. `url` is a unix socket and stays the same throughout.
+
+    With `port`, `tcp_url` reaches it too, on 127.0.0.1; 0 picks a free one.
+    """
+
+    def __init__(self, directory: Path, private: Path, args: tuple[str, ...], port: int | None) -> None:
+        self.directory = directory
+        beside = directory / "valkey.sock"
+        short = len(os.fsencode(beside)) <= SOCKET_PATH_BYTES  # pytest's directories have long names
+        self._socket = beside if short else private / "valkey.sock"
+        self.url = socket_url(self._socket)
+        self.tcp_url: str | None = None
+        if port is not None:
+            port = port or _free_port()
+            self.tcp_url = f"redis://127.0.0.1:{port}/0"
+            args = ("--bind", "127.0.0.1", "--port", str(port), *args)
+        self._args = args
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once PING is answered."""
+        assert self._guard is None, "it is running already"
+        self._guard = launch(find_server(), self.directory, self._socket, *self._args)
+        wait_until_ready(self.url, self._guard, self.directory / "valkey.log")
+
+    def stop(self) -> None:
+        """As at a normal shutdown: SIGTERM, and waits."""
+        if self._guard is not None:
+            end_guard(self._guard)
+            self._guard = None
+
+    @property
+    def pid(self) -> int:
+        with connect(self.url) as client:
+            return int(client.info("server")["process_id"])
+
+    def kill(self) -> None:
+        """SIGKILL; returns when the process is gone. The server stays dead until `restart()`."""
+        assert self._guard is not None, "it is not running"
+        os.kill(self.pid, signal.SIGKILL)
+        self._guard.wait()
+        self.stop()
+
+    def restart(self) -> None:
+        """Starts it again on the same files and the same addresses, stopping it first if it still runs."""
+        self.stop()
+        self.start()
+
+    def flush(self) -> None:
+        """Empties every database, and forgets scripts and functions: they survive FLUSHALL."""
+        with connect(self.url) as client:
+            client.flushall()
+            client.script_flush()
+
+
+@contextmanager
+def valkey_server(directory: Path, *args: str, port: int | None = None) -> Iterator[Valkey]:
+    """A Valkey on `directory` (made if missing), durable as ours must be, unless `args` say otherwise.
+
+    `args` are server options such as `"--appendfsync", "everysec"`; the last one wins.
+    """
+    durable = (
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--maxmemory-policy",
+        "noeviction",
+        "--save",
+        "",
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    private = Path(tempfile.mkdtemp(prefix="tunehook-test-", dir="/tmp"))
+    server = Valkey(directory.absolute(), private, (*durable, *args), port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(private, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def valkey_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One server for all tests. Take `valkey` instead, unless the session's data may be anything."""
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_session: Valkey) -> Valkey:
+    """The session's server, empty. Tests that kill or reconfigure one start their own by `valkey_server`."""
+    valkey_session.flush()
+    return valkey_session
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
