@@ -39,11 +39,11 @@ class TimestampMalformed(SignatureRejected):
 
 
 class TimestampTooOld(SignatureRejected):
-    """`webhook-timestamp` is {age} s old, and at most {tolerance} s are accepted: a replay, or a wrong clock."""
+    """`webhook-timestamp` is {age} s old; at most {tolerance} s are accepted. A replay, or a wrong clock."""
 
 
 class TimestampTooNew(SignatureRejected):
-    """`webhook-timestamp` is {ahead} s in the future, and at most {tolerance} s are accepted: check both clocks."""
+    """`webhook-timestamp` is {ahead} s in the future; at most {tolerance} s are accepted: check the clocks."""
 
 
 class SignatureUnsupported(SignatureRejected):
