@@ -110,6 +110,8 @@ def wait_until_ready(url: str, guard: subprocess.Popen[bytes], log: Path) -> Non
         while guard.poll() is None:
             try:
                 client.ping()
+            except (redis.AuthenticationError, redis.ResponseError):
+                return  # with an ACL of its own it answers us with a refusal
             except redis.ConnectionError:  # not there yet, or still loading
                 if time.monotonic() > limit:
                     raise ServerDidNotStart(f"did not answer within {READY_SECONDS:.0f} s", log) from None

@@ -1,0 +1,38 @@
+"""Writes `.env` from `.env.example` and fills in the two secrets that have no default. Needs only Python.
+
+An `.env` that exists is left alone: with a new key, the stored webhook secrets could not be read any more.
+"""
+
+import base64
+import os
+import secrets
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def filled(example: str) -> str:
+    made = {
+        "REDIS_PASSWORD": secrets.token_hex(24),
+        "TUNEHOOK_SECRET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    }
+    lines = [f"{line}{made[line[:-1]]}" if line[:-1] in made else line for line in example.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    target = ROOT / ".env"
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        sys.stderr.write(f"{target} exists and stays as it is.\n")
+        return 1
+    with os.fdopen(descriptor, "w") as file:
+        file.write(filled((ROOT / ".env.example").read_text()))
+    sys.stdout.write(f"{target} written, for your eyes only. Now name who trains: OPENAI_API_KEY or another.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What compose gives Redis, tried on a real server: enough for RQ and our records, and no more."""
+
+import hashlib
+import operator
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from rq import Queue, SimpleWorker, Worker
+from rq.serializers import JSONSerializer
+
+from cli.valkey_process import connect
+from tests.neighbours.valkey import valkey_server
+
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "redis"
+PASSWORD = "of this test"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("acl")
+    acl = (DEPLOYED / "users.acl").read_text()
+    hashed = hashlib.sha256(PASSWORD.encode()).hexdigest()
+    (directory / "users.acl").write_text(acl.replace("PASSWORD_SHA256", hashed))
+    with valkey_server(directory, "--aclfile", "users.acl") as server:
+        yield server.url
+
+
+@pytest.fixture
+def ours(url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(url, username="tunehook", password=PASSWORD) as client:
+        yield client
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """RQ's worker takes SIGINT and SIGTERM for itself and never gives them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("kind", [Worker, SimpleWorker])
+def test_rq_runs_what_was_queued_together_with_a_record(ours: redis.Redis, kind: type[Worker]) -> None:
+    queue = Queue("steps", connection=ours, serializer=JSONSerializer)
+    with ours.pipeline() as pipeline:
+        pipeline.multi()
+        pipeline.hset("th:record", "revision", 1)
+        step = queue.enqueue(operator.add, 2, 3, pipeline=pipeline)
+        pipeline.execute()
+    worker = kind([queue], connection=ours, serializer=JSONSerializer)
+    worker.work(max_jobs=1, logging_level="CRITICAL")  # not `burst`, so that it blocks on the queue as ours do
+    assert step.return_value() == 5
+    assert ours.hget("th:record", "revision") == b"1"
+
+
+def test_what_the_store_needs(ours: redis.Redis) -> None:
+    script = "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1]) return redis.call('ZCARD', KEYS[1])"
+    assert ours.eval(script, 1, "th:due", "job") == 1
+    assert ours.config_get("appendfsync") == {"appendfsync": "always"}
+    assert ours.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert ours.info("persistence")["aof_enabled"] == 1
+    with ours.pubsub() as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe("th:events")
+        assert subscription.get_message(timeout=5) is not None
+    ours.publish("th:events", "news")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "SET elsewhere 1",
+        "GET elsewhere",
+        "PUBLISH elsewhere 1",
+        "FLUSHALL",
+        "FLUSHDB",
+        "KEYS *",
+        "CONFIG SET appendonly no",
+        "SHUTDOWN",
+        "ACL LIST",
+        "MODULE LIST",
+        "REPLICAOF localhost 1",
+        "MONITOR",
+        "SAVE",
+        "CLIENT LIST",
+    ],
+)
+def test_everything_else_is_refused(ours: redis.Redis, command: str) -> None:
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        ours.execute_command(*command.split())  # type: ignore[no-untyped-call]
+
+
+def test_without_the_password_nobody_gets_in(url: str) -> None:
+    with connect(url) as client, pytest.raises(redis.RedisError, match=r"(?i)auth"):
+        client.get("th:record")
+
+
+def test_the_configuration_is_durable_and_never_evicts() -> None:
+    lines = {
+        line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1]
+        for line in (DEPLOYED / "redis.conf").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    assert lines["appendonly"] == "yes"
+    assert lines["appendfsync"] == "always"
+    assert lines["maxmemory-policy"] == "noeviction"
