@@ -43,7 +43,7 @@ class TimestampTooOld(SignatureRejected):
 
 
 class TimestampTooNew(SignatureRejected):
-    """`webhook-timestamp` is {ahead} s in the future; at most {tolerance} s are accepted: check the clocks."""
+    """`webhook-timestamp` is {ahead} s in the future; at most {tolerance} s are accepted. Check clocks."""
 
 
 class SignatureUnsupported(SignatureRejected):
