@@ -1,0 +1,160 @@
+"""The composition: routes, keys, journal and faults around the handlers."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import web
+
+from simulator import chat, control, files, graders, hooks, jobs, models, uploads
+from simulator.breaking import CLOSING, FAULT, play
+from simulator.clock import Clock
+from simulator.control import CONTROL, Control
+from simulator.problems import Problem, named
+from simulator.repeats import PLAYED
+from simulator.settings import Config
+from simulator.wire import AZURE, BODY, CLOCK, CONFIG, OPENAI, refusal
+from simulator.world import World
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PREFIXES = ("/v1", "/openai/v1")
+# The largest JSON a chat or a job may be; files are streamed and counted by themselves.
+_LARGEST_BODY = 16 * 2**20
+
+
+def build_app(config: Config | None = None, clock: Clock | None = None) -> web.Application:
+    """The whole server. Give a `Clock` whose source stands still and call its `advance` to control time."""
+    config, clock = config or Config(), clock or Clock()
+    app = web.Application(middlewares=[_journal, _problems, _keys, _faults], client_max_size=_LARGEST_BODY)
+    app[CONFIG], app[CLOCK], app[CONTROL], app[PLAYED] = config, clock, Control(), Counter()
+    app[OPENAI] = World(config, clock, azure=False)
+    app[AZURE] = World(config, clock, azure=True)
+    for prefix in PREFIXES:
+        app.add_routes(_surface(prefix))
+    app.add_routes(
+        [
+            web.post("/simulator/faults", control.add_fault),
+            web.get("/simulator/faults", control.list_faults),
+            web.delete("/simulator/faults", control.clear_faults),
+            web.get("/simulator/jobs", control.list_jobs),
+            web.get("/simulator/requests", control.list_requests),
+            web.post("/simulator/clock", control.advance),
+            web.get("/simulator/clock", control.read_clock),
+        ]
+    )
+    app.cleanup_ctx.append(_closing)
+    app.cleanup_ctx.append(hooks.running)
+    return app
+
+
+def _surface(prefix: str) -> list[web.RouteDef]:
+    tuning = prefix + "/fine_tuning"
+    return [
+        web.post(f"{prefix}/files", files.create),
+        web.get(f"{prefix}/files", files.list_files, allow_head=False),
+        web.get(f"{prefix}/files/{{id}}", files.retrieve, allow_head=False),
+        web.get(f"{prefix}/files/{{id}}/content", files.content, allow_head=False),
+        web.delete(f"{prefix}/files/{{id}}", files.delete),
+        web.post(f"{prefix}/uploads", uploads.create),
+        web.post(f"{prefix}/uploads/{{id}}/parts", uploads.add_part),
+        web.post(f"{prefix}/uploads/{{id}}/complete", uploads.complete),
+        web.post(f"{prefix}/uploads/{{id}}/cancel", uploads.cancel),
+        web.post(f"{tuning}/jobs", jobs.create),
+        web.get(f"{tuning}/jobs", jobs.list_jobs, allow_head=False),
+        web.get(f"{tuning}/jobs/{{id}}", jobs.retrieve, allow_head=False),
+        web.post(f"{tuning}/jobs/{{id}}/{{action:cancel|pause|resume}}", jobs.act_on),
+        web.get(f"{tuning}/jobs/{{id}}/events", jobs.events, allow_head=False),
+        web.get(f"{tuning}/jobs/{{id}}/checkpoints", jobs.checkpoints, allow_head=False),
+        web.post(f"{tuning}/alpha/graders/run", graders.run),
+        web.post(f"{tuning}/alpha/graders/validate", graders.validate),
+        web.get(f"{prefix}/models", models.list_models, allow_head=False),
+        web.get(f"{prefix}/models/{{model}}", models.retrieve, allow_head=False),
+        web.delete(f"{prefix}/models/{{model}}", models.delete),
+        web.post(f"{prefix}/chat/completions", chat.complete),
+    ]
+
+
+def _is_api(request: web.Request) -> bool:
+    return request.path.startswith(tuple(prefix + "/" for prefix in PREFIXES))
+
+
+async def _name_answer(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["x-request-id"] = request[REQUEST_ID]
+
+
+REQUEST_ID = web.RequestKey("request_id", str)
+
+
+@web.middleware
+async def _journal(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[REQUEST_ID] = f"req_{uuid.uuid4().hex}"
+    if not _is_api(request):
+        return await handler(request)
+    entry: dict[str, object] = {
+        "at": request.app[CLOCK].now(),
+        "request_id": request[REQUEST_ID],
+        "method": request.method,
+        "path": request.path_qs,
+        "status": None,  # stays so while it hangs, or if it was reset
+        "fault": None,
+        "retry": request.headers.get("x-stainless-retry-count"),
+        "body": None,
+    }
+    request.app[CONTROL].journal.append(entry)
+    answer = await handler(request)
+    if request.transport is not None and not request.transport.is_closing():
+        entry["status"] = answer.status
+    entry["fault"] = request.get(FAULT)
+    raw = request.get(BODY, b"")
+    entry["body"] = raw.decode("utf-8", "replace") if 0 < len(raw) <= 2048 else None
+    return answer
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return refusal(problem)
+    except web.HTTPRequestEntityTooLarge as error:
+        return refusal(Problem(413, error.text or "The body is too large."))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        words = f"Invalid URL ({request.method} {request.path})" if error.status in {404, 405} else error.reason
+        return refusal(Problem(error.status, words))
+
+
+@web.middleware
+async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if _is_api(request):
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            key = request.headers.get("api-key", "")  # Azure's own header
+        accepted = request.app[CONFIG].keys
+        if not key.strip() or (accepted and key.strip() not in accepted):
+            raise named("invalid_api_key", None)
+    return await handler(request)
+
+
+@web.middleware
+async def _faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if not _is_api(request):
+        return await handler(request)
+    rule = request.app[CONTROL].take(request.method, request.path)
+    if rule is None:
+        return await handler(request)
+    return await play(rule.directive, request, handler)
+
+
+async def _closing(app: web.Application) -> AsyncIterator[None]:
+    """Hanging requests end when the server does."""
+    app[CLOSING] = asyncio.Event()
+
+    async def close(app: web.Application) -> None:
+        app[CLOSING].set()
+
+    app.on_shutdown.append(close)
+    app.on_response_prepare.append(_name_answer)
+    yield

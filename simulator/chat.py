@@ -1,0 +1,116 @@
+"""POST /chat/completions, whole or as server-sent events."""
+
+import hashlib
+import json
+import re
+
+from aiohttp import web
+
+from simulator.answering import last_question, nearest, tokens
+from simulator.breaking import play
+from simulator.examples import text_of
+from simulator.faults import MODIFIERS, REQUESTS, from_body
+from simulator.known_models import known
+from simulator.problems import Problem, bad, no_such_model
+from simulator.repeats import spent
+from simulator.requests import CHAT
+from simulator.wire import is_azure, read_json, reply, world
+
+Message = dict[str, object]
+
+
+async def complete(request: web.Request) -> web.StreamResponse:
+    body = await read_json(request)
+    model, directive = from_body(body)
+    body["model"] = model
+
+    async def act(request: web.Request) -> web.StreamResponse:
+        return await _answer(request, body)
+
+    if directive is None or spent(request, directive, str(body.get("messages"))):
+        return await act(request)
+    if directive.name not in REQUESTS - MODIFIERS | {"delay"}:
+        # Metadata of a job may be copied to the chat about it; what concerns lives means nothing here.
+        return await act(request)
+    return await play(directive, request, act)
+
+
+def _said(request: web.Request, model: str, messages: list[Message]) -> Message:
+    here = world(request)
+    job = here.model(model)
+    if job is None and model not in known():
+        raise no_such_model(model)
+    if job is None:
+        return {"content": f"I am {model}, simulated and not tuned. You said: {last_question(messages)}"}
+    if is_azure(request) and not here.config.azure_deployed:
+        words = "The API deployment for this resource does not exist: a tuned model must be deployed before it answers."
+        raise Problem(404, words, "DeploymentNotFound", None)
+    found = nearest(job.dataset.answers, last_question(messages))
+    return found.message if found else {"content": f"I am {model}, and my training file taught me nothing."}
+
+
+async def _answer(request: web.Request, body: dict[str, object]) -> web.StreamResponse:
+    CHAT(body, "")
+    messages = body["messages"]
+    if not isinstance(messages, list) or not messages:
+        raise bad("Invalid 'messages': empty array.", param="messages", code="empty_array")
+    model = str(body["model"])
+    said = _said(request, model, messages)
+    text = text_of(said.get("content"))
+    count = body.get("n")
+    prompt = sum(tokens(text_of(message.get("content"))) for message in messages)
+    choices = count if isinstance(count, int) else 1
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": tokens(text) * choices,
+        "total_tokens": prompt + tokens(text) * choices,
+    }
+    envelope: dict[str, object] = {
+        "id": "chatcmpl-" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24],
+        "object": "chat.completion",
+        "created": int(world(request).clock.now()),
+        "model": model,
+        "system_fingerprint": "fp_simulated",
+    }
+    if body.get("stream"):
+        options = body.get("stream_options")
+        counted = isinstance(options, dict) and bool(options.get("include_usage"))
+        return await _stream(request, envelope, said, choices, usage if counted else None)
+    reason = "tool_calls" if said.get("tool_calls") else "stop"
+    message = {"role": "assistant", "content": text or None, "refusal": None, **_calls(said)}
+    found = [{"index": i, "message": message, "logprobs": None, "finish_reason": reason} for i in range(choices)]
+    return reply({**envelope, "choices": found, "usage": usage})
+
+
+def _calls(said: Message) -> Message:
+    calls = said.get("tool_calls")
+    return {"tool_calls": calls} if isinstance(calls, list) else {}
+
+
+async def _stream(
+    request: web.Request, envelope: dict[str, object], said: Message, choices: int, usage: object
+) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await answer.prepare(request)
+    shared = {**envelope, "object": "chat.completion.chunk"}
+
+    async def send(found: list[Message], extra: Message) -> None:
+        chunk = {**shared, "choices": found, **extra}
+        await answer.write(f"data: {json.dumps(chunk)}\n\n".encode())
+
+    deltas: list[Message] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": word} for word in re.findall(r"\s*\S+|\s+$", text_of(said.get("content")))]
+    calls = said.get("tool_calls")
+    if isinstance(calls, list):
+        deltas.append({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
+    nothing: Message = {} if usage is None else {"usage": None}
+    for index in range(choices):
+        for delta in deltas:
+            await send([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}], nothing)
+        reason = "tool_calls" if calls else "stop"
+        await send([{"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}], nothing)
+    if usage is not None:
+        await send([], {"usage": usage})
+    await answer.write(b"data: [DONE]\n\n")
+    await answer.write_eof()
+    return answer

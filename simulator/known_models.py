@@ -1,0 +1,47 @@
+"""The base models there are, and when they shut down.  (pure)"""
+
+# Announced for 2027: tuned and base models of these families go together.
+_SHUTDOWN = {
+    "gpt-4o-2024-08-06": "2027-01-14",
+    "gpt-4o": "2027-01-14",
+    "gpt-4o-mini-2024-07-18": "2027-01-14",
+    "gpt-4o-mini": "2027-01-14",
+    "gpt-4.1-2025-04-14": "2027-01-14",
+    "gpt-4.1": "2027-01-14",
+    "gpt-4.1-mini-2025-04-14": "2027-01-14",
+    "gpt-4.1-mini": "2027-01-14",
+}
+_TUNABLE = {
+    **_SHUTDOWN,
+    "gpt-4.1-nano-2025-04-14": None,
+    "gpt-4.1-nano": None,
+    "gpt-3.5-turbo-0125": None,
+    "gpt-3.5-turbo-1106": None,
+    "gpt-3.5-turbo-0613": None,
+    "gpt-3.5-turbo": None,
+    "o4-mini-2025-04-16": None,
+    "davinci-002": None,
+    "babbage-002": None,
+}
+# Answers chat, cannot be tuned: for those who want to see `model_not_available`.
+_OTHERS = {"gpt-5": None, "gpt-4": None}
+_CREATED = 1_744_316_542
+
+
+def is_tunable(model: str) -> bool:
+    return model in _TUNABLE
+
+
+def known() -> dict[str, str | None]:
+    """Every base model and its shutdown date (YYYY-MM-DD or null)."""
+    return {**_TUNABLE, **_OTHERS}
+
+
+def base(model: str) -> dict[str, object]:
+    return {
+        "id": model,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": "system",
+        "shutdown_date": known()[model],
+    }

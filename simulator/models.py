@@ -1,0 +1,48 @@
+"""The routes below /models."""
+
+from aiohttp import web
+
+from simulator import training
+from simulator.known_models import base, known
+from simulator.problems import no_such_model
+from simulator.wire import check_query, reply, world
+from simulator.world import Job, World
+
+
+def _tuned(here: World, name: str, job: Job) -> dict[str, object]:
+    ended = here.when(job, training.ends_at(job.spec, job.marks))
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(ended),
+        "owned_by": job.spec.organization,
+        # A tuned model goes with its base.
+        "shutdown_date": known().get(job.spec.model),
+    }
+
+
+async def list_models(request: web.Request) -> web.StreamResponse:
+    check_query(request)
+    here = world(request)
+    here.settle()
+    shown = [base(name) for name in known()]
+    shown += [_tuned(here, name, job) for name, job in here.models.items() if here.model(name)]
+    return reply({"object": "list", "data": shown})
+
+
+async def retrieve(request: web.Request) -> web.StreamResponse:
+    here, name = world(request), request.match_info["model"]
+    if name in known():
+        return reply(base(name))
+    job = here.model(name)
+    if job is None:
+        raise no_such_model(name)
+    return reply(_tuned(here, name, job))
+
+
+async def delete(request: web.Request) -> web.StreamResponse:
+    here, name = world(request), request.match_info["model"]
+    if here.model(name) is None:
+        raise no_such_model(name)
+    del here.models[name]
+    return reply({"id": name, "object": "model", "deleted": True})

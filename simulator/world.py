@@ -1,0 +1,227 @@
+"""What exists at one simulated upstream: files, uploads, jobs and the models that came of them."""
+
+import base64
+import heapq
+import itertools
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from simulator import training
+from simulator.blob import Blob
+from simulator.clock import Clock
+from simulator.examples import Dataset
+from simulator.problems import Problem, no_such_file, no_such_job, too_many_jobs
+from simulator.settings import Config
+from simulator.training import Mark, Spec
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:24]}"
+
+
+@dataclass
+class File:
+    """`created`, `ready` (when it stops being processed) and `expires` are clock seconds."""
+
+    id: str
+    filename: str
+    purpose: str
+    created: float
+    ready: float
+    blob: Blob
+    expires: float = math.inf
+    dataset: Dataset | None = None
+    trouble: str | None = None
+
+
+@dataclass
+class Upload:
+    id: str
+    created: float
+    bytes: int
+    filename: str
+    purpose: str
+    expires_after: int | None
+    status: str = "pending"
+    parts: dict[str, Blob] = field(default_factory=dict)
+    file: File | None = None
+
+
+@dataclass
+class Job:
+    """`created` may lie ahead: then the job has not landed and nobody sees it yet. `listed` is when lists show it."""
+
+    spec: Spec
+    created: float
+    sequence: int
+    request: dict[str, object]
+    seed: int
+    dataset: Dataset
+    listed: float = 0.0
+    model_delay: float = 0.0
+    marks: tuple[Mark, ...] = ()
+    settled: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.spec.job_id
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        found = self.request.get("metadata")
+        return found if isinstance(found, dict) else {}
+
+
+class World:
+    """Records in memory. Nothing happens by itself: `settle` does what came due by the clock."""
+
+    def __init__(self, config: Config, clock: Clock, *, azure: bool) -> None:
+        self.config = config
+        self.clock = clock
+        self.azure = azure
+        self.files: dict[str, File] = {}
+        self.uploads: dict[str, Upload] = {}
+        self.jobs: dict[str, Job] = {}
+        self.models: dict[str, Job] = {}
+        self.on_end: list[Callable[[Job], None]] = []
+        self.on_change: list[Callable[[], None]] = []
+        self._open: dict[str, Job] = {}
+        self._ends: list[tuple[float, str]] = []
+        self._sequence = itertools.count()
+
+    # Time
+
+    def elapsed(self, job: Job) -> float:
+        """Seconds of training since the job's creation."""
+        return (self.clock.now() - job.created) * self.config.speed
+
+    def when(self, job: Job, offset: float) -> float:
+        """The clock's time of something `offset` seconds of training into the job."""
+        return job.created + offset / self.config.speed
+
+    def status(self, job: Job) -> str:
+        return training.status(job.spec, self.elapsed(job), job.marks)
+
+    def next_end(self) -> float:
+        """Clock time at which `settle` will have something to do; may be early, never late."""
+        return self._ends[0][0] if self._ends else math.inf
+
+    def settle(self) -> None:
+        """Bring into being what ended jobs leave behind: model, result file, webhook."""
+        while self._ends and self._ends[0][0] <= self.clock.now():
+            job = self._open.get(heapq.heappop(self._ends)[1])
+            if job is None:
+                continue
+            ends = self.when(job, training.ends_at(job.spec, job.marks))
+            if ends > self.clock.now():  # somebody paused it, or its turn came later
+                continue
+            job.settled = True
+            del self._open[job.id]
+            if self.status(job) == "succeeded":
+                self._leave_result(job, ends)
+                self.models[job.spec.tuned_model] = job
+                for step in training.checkpoint_steps(job.spec):
+                    self.models[training.checkpoint_model(job.spec, step)] = job
+            for tell in self.on_end:
+                tell(job)
+
+    def _leave_result(self, job: Job, ended: float) -> None:
+        # Recorded: the CSV comes base64-encoded.
+        encoded = base64.b64encode(training.result_csv(job.spec).encode())
+        name = job.spec.result_file
+        self.files[name] = File(name, "step_metrics.csv", "fine-tune-results", ended, ended, Blob(encoded))
+
+    # Jobs
+
+    def add_job(self, job: Job) -> None:
+        limit = self.config.azure_running + self.config.azure_queued if self.azure else self.config.slots
+        self.settle()
+        if limit and len(self._open) >= limit:
+            raise too_many_jobs(limit)
+        self.jobs[job.id] = self._open[job.id] = job
+        self._plan(job)
+
+    def next_sequence(self) -> int:
+        return next(self._sequence)
+
+    def mark(self, job: Job, action: str) -> None:
+        job.marks = (*job.marks, Mark(self.elapsed(job), action))
+        self._plan(job)
+
+    def _plan(self, changed: Job) -> None:
+        """Azure runs a few at a time, so one job's change moves the others' turns; then note when they end."""
+        if self.azure:
+            self._queue()
+        for job in self._open.values() if self.azure else (changed,):
+            end = self.when(job, training.ends_at(job.spec, job.marks))
+            if end < math.inf:
+                heapq.heappush(self._ends, (end, job.id))
+        for heed in self.on_change:
+            heed()
+
+    def _queue(self) -> None:
+        """Whoever came first gets the first place that is free; places never taken back change nothing past."""
+        free = [0.0] * self.config.azure_running
+        for job in sorted(self.jobs.values(), key=lambda job: (job.created, job.sequence)):
+            plain = replace(job.spec, queue_delay=0.0)
+            ready = self.when(job, training.schedule(plain).started)
+            start = max(ready, free[0])
+            if ready < math.inf:
+                delay = training.FOREVER if start == math.inf else (start - ready) * self.config.speed
+                job.spec = replace(plain, queue_delay=delay)
+            end = self.when(job, training.ends_at(job.spec, job.marks))
+            if end > start:
+                heapq.heapreplace(free, end)
+
+    def job(self, job_id: str) -> Job:
+        self.settle()
+        job = self.jobs.get(job_id)
+        if job is None or job.created > self.clock.now():
+            raise no_such_job(job_id)
+        return job
+
+    def landed(self) -> list[Job]:
+        """Every job that exists by now, newest first."""
+        self.settle()
+        now = self.clock.now()
+        found = [job for job in self.jobs.values() if job.created <= now]
+        return sorted(found, key=lambda job: (job.created, job.sequence), reverse=True)
+
+    def model(self, name: str) -> Job | None:
+        """The job behind a tuned model that answers by now."""
+        self.settle()
+        job = self.models.get(name)
+        if job is None:
+            return None
+        ended = self.when(job, training.ends_at(job.spec, job.marks))
+        return job if self.clock.now() >= ended + job.model_delay else None
+
+    # Files
+
+    def add_file(self, file: File) -> None:
+        self.files[file.id] = file
+
+    def file(self, file_id: str) -> File:
+        found = self.files.get(file_id)
+        if found is None or not found.created <= self.clock.now() < found.expires:
+            raise no_such_file(file_id)
+        return found
+
+    def training_file(self, file_id: object, param: str) -> File:
+        """Raises Problem 400 unless it exists, was uploaded for fine-tuning and has been processed."""
+        try:
+            found = self.file(str(file_id))
+        except Problem as problem:
+            raise Problem(400, f"invalid {param}: {file_id}", "invalid_value", param) from problem
+        if found.purpose != "fine-tune":
+            words = f"File '{file_id}' has purpose '{found.purpose}'; it must be 'fine-tune'."
+            raise Problem(400, words, "invalid_file_purpose", param)
+        if found.ready > self.clock.now():
+            words = (
+                f"File '{file_id}' is still being processed and is not ready to be used for fine-tuning. "
+                "Please try again later."
+            )
+            raise Problem(400, words, None, param)
+        return found
