@@ -1,0 +1,297 @@
+"""The checker: bytes as they arrive, and at the end a report. Open this file to learn how a line is judged.
+
+A line is decoded fast; a chat line that is plainly good (text messages of known roles, ending with an answer) is
+counted there and then. All others, and whatever the fast decoder refuses, go through `_judge`, which knows every rule
+and says what is wrong. Both ways give the same report (tests/dataset/test_fast_and_careful.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from xxhash import xxh3_64_intdigest
+
+from tunehook.dataset.digests import Digests
+from tunehook.dataset.findings import Findings, has_error, shown
+from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, check_line, detect
+from tunehook.dataset.items import ItemKeys
+from tunehook.dataset.messages import is_shouting
+from tunehook.dataset.report import Distribution, Report, TokenStatistics
+from tunehook.dataset.splitting import LineSplitter
+from tunehook.dataset.strict_json import Found, fast, parse
+from tunehook.dataset.tokens import TokenCounter, encoding_of, token_limit
+
+MIN_EXAMPLES, ADVISED_EXAMPLES = 10, 50
+MAX_LINE_BYTES = 16 << 20
+MAX_IMAGE_EXAMPLES = 50_000
+_DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_NOT_TEXT = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\x1f\x8b": "compressed by gzip",
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet",
+}
+# Seeds that tell roles apart in a digest; the roles a plainly good line may have.
+_PLAIN = {"system": 1, "developer": 2, "user": 4, "assistant": 8}
+_SYSTEM, _USER, _ASSISTANT = 3, 4, 8
+
+
+class UnknownFormat(ValueError):
+    """A dataset's format is chat, preference, reinforcement or completion."""
+
+
+class Checker:
+    """Checks a dataset while it is received.
+
+    `format`: told, or found out from the first lines. `model`: count tokens for it (about ten times slower).
+    `minimum`: fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are
+    counted. Any chunking gives the same report; memory stays below one line of `max_line` bytes (as decoded), plus
+    16 to 24 bytes a line.
+    """
+
+    def __init__(
+        self,
+        format: str | None = None,
+        *,
+        model: str | None = None,
+        minimum: int = MIN_EXAMPLES,
+        per_code: int = 20,
+        max_line: int = MAX_LINE_BYTES,
+    ) -> None:
+        if format is not None and format not in FORMATS:
+            raise UnknownFormat(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
+        self._format: Format | None = next((f for f in FORMATS if f == format), None)
+        self._model = model
+        self._minimum = minimum
+        self._splitter = LineSplitter(max_line)
+        self._max_line = max_line
+        self._waiting: list[bytes | int] = []
+        self._waiting_size = 0
+        self._stopped = False
+        self._size = self._lines = self._examples = self._bad = self._image_examples = 0
+        self._findings = Findings(per_code)
+        self._digests = Digests()
+        self._messages, self._tokens, self._answers = Distribution(), Distribution(), Distribution()
+        self._items = ItemKeys()
+        self._counter = TokenCounter(encoding_of(model)) if model else None
+        self._limit = token_limit(model) if model else 0
+        self._trained = 0
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        for lines in self._splitter.feed(chunk):
+            if not self._stopped:
+                self._take(lines)
+
+    def finish(self) -> Report:
+        """The report. The checker is used up."""
+        self._take(self._splitter.finish())
+        if self._format is None:
+            self._decide()
+        self._conclude()
+        distributions = {"messages": self._messages.to_dict()} if self._messages.count else {}
+        tokens = None
+        if self._counter:
+            distributions |= {"tokens": self._tokens.to_dict(), "answer_tokens": self._answers.to_dict()}
+            tokens = TokenStatistics(
+                model=self._model or "",
+                encoding=self._counter.encoding,
+                limit=self._limit,
+                total=self._tokens.total,
+                trained=self._trained,
+                over_limit=self._findings.counts.get("over_token_limit", 0),
+            )
+        return Report(
+            format=self._format or "chat",
+            size=self._size,
+            lines=self._lines,
+            examples=self._examples,
+            with_errors=self._bad,
+            counts=dict(sorted(self._findings.counts.items())),
+            findings=self._findings.listed(),
+            distributions=distributions,
+            tokens=tokens,
+            image_examples=self._image_examples,
+            item_keys=self._items.common(),
+            missing_since=self._items.missing_since,
+            digests=self._digests,
+        )
+
+    def _take(self, lines: Sequence[bytes | int]) -> None:
+        if self._format is not None:
+            self._check(lines)
+            return
+        # The first lines wait until there are enough to tell the format; counted by lines, not by chunks.
+        for i, line in enumerate(lines):
+            self._waiting.append(line)
+            self._waiting_size += line if isinstance(line, int) else len(line)
+            if len(self._waiting) >= _DETECT_LINES or self._waiting_size > _DETECT_BYTES:
+                self._decide()
+                self._check(lines[i + 1 :])
+                return
+
+    def _decide(self) -> None:
+        lines = [line.removeprefix(_BOM) for line in self._waiting if isinstance(line, bytes)]
+        self._format = detect(parsed.value for parsed in map(parse, lines) if parsed.usable)
+        waiting, self._waiting = self._waiting, []
+        self._check(waiting)
+
+    def _check(self, lines: Sequence[bytes | int]) -> None:
+        if lines and not self._lines:
+            lines = self._begin(lines)
+        chat, counter = self._format == "chat", self._counter
+        number = self._lines
+        for line in lines:
+            number += 1
+            if not isinstance(line, bytes):
+                self._reject(number, [("line_too_long", "$", f"{line:,} bytes; at most {self._max_line:,}.")])
+                continue
+            if line[-1:] == b"\r":
+                self._findings.add("crlf", number, "$", "CR LF at the end of the line.")
+            try:
+                value = fast(line)
+            except ValueError:
+                self._explain(number, line)
+                continue
+            plain = plain_digest(value) if chat else None
+            if plain is None:
+                self._judge(number, value, ())
+                continue
+            digest, roles = plain
+            messages = value["messages"]
+            self._examples += 1
+            self._messages.add(len(messages))
+            self._remember(number, digest)
+            if not roles & _SYSTEM:
+                self._findings.add("no_system_message", number, "$.messages", NO_SYSTEM)
+            if counter:
+                self._count(number, *counter.plain(messages))
+        self._lines = number
+
+    def _begin(self, lines: Sequence[bytes | int]) -> Sequence[bytes | int]:
+        """What only the first line of a file can show."""
+        first = lines[0]
+        if isinstance(first, int):
+            return lines
+        for magic, kind in _NOT_TEXT.items():
+            if first.startswith(magic):
+                self._findings.add("wrong_encoding", None, "$", f"The file is {kind}, not UTF-8 text.")
+                self._stopped = True
+                return ()
+        if first.startswith(_BOM):
+            self._findings.add("byte_order_mark", 1, "$", "The file begins with the bytes EF BB BF.")
+            first = first.removeprefix(_BOM)
+        start, parsed = first.strip(), parse(first)
+        listed = isinstance(parsed.value, list) and bool(parsed.value) and isinstance(parsed.value[0], dict)
+        broken = not parsed.usable and (start == b"{" or start[:1] != b"{")
+        if start and (listed or broken):
+            told = shown(start[:40].decode(errors="replace"))
+            self._findings.add("not_jsonl", 1, "$", f"The file begins with {told}.")
+        return [first, *lines[1:]]
+
+    def _explain(self, number: int, line: bytes) -> None:
+        """A line that the fast decoder refused."""
+        if not line.strip(b" \t\r"):
+            self._findings.add("blank_line", number, "$", "An empty line.")
+            return
+        parsed = parse(line)
+        if parsed.usable:
+            self._judge(number, parsed.value, parsed.found)
+        else:
+            self._reject(number, parsed.found)
+
+    def _reject(self, number: int, found: Sequence[Found]) -> None:
+        self._examples += 1
+        self._bad += 1
+        for code, path, message in found:
+            self._findings.add(code, number, path, message)
+
+    def _judge(self, number: int, value: Any, found: Sequence[Found]) -> None:
+        """The careful way: every rule of the format, for a line that is JSON."""
+        assert self._format is not None  # noqa: S101  # decided before the first line is checked
+        found = list(found)
+        check_line(value, self._format, lambda code, path, message: found.append((code, path, message)))
+        if has_error(code for code, _, _ in found):
+            self._reject(number, found)
+            return
+        self._examples += 1
+        for code, path, message in found:
+            self._findings.add(code, number, path, message)
+        messages = value["input"]["messages"] if self._format == "preference" else value.get("messages")
+        if messages:
+            self._messages.add(len(messages))
+            self._image_examples += any(_shows_image(message) for message in messages)
+        if self._format == "reinforcement":
+            self._items.add(number, value)
+        self._remember(number, digest_of(value))
+        if self._counter:
+            self._count(number, *self._counter.line(value, self._format))
+
+    def _remember(self, number: int, digest: int) -> None:
+        earlier = self._digests.add(number, digest)
+        if earlier:
+            self._findings.add("duplicate_example", number, "$", f"The same example as line {earlier}.")
+
+    def _count(self, number: int, tokens: int, answers: int) -> None:
+        self._tokens.add(tokens)
+        self._answers.add(answers)
+        self._trained += min(tokens, self._limit)
+        if tokens > self._limit:
+            self._findings.add("over_token_limit", number, "$", f"{tokens:,} tokens; {self._limit:,} are trained on.")
+
+    def _conclude(self) -> None:
+        """What only the whole file can show."""
+        say, n = self._findings.add, self._examples
+        if self._stopped:
+            return
+        if n == 0:
+            say("empty_file", None, "$", "No examples.")
+        elif n < self._minimum:
+            say("too_few_examples", None, "$", f"{n} examples; at least {self._minimum} are needed.")
+        elif n < ADVISED_EXAMPLES and self._minimum:
+            say("few_examples", None, "$", f"{n} examples.")
+        if self._image_examples > MAX_IMAGE_EXAMPLES:
+            say("too_many_image_examples", None, "$", f"{self._image_examples:,} examples with images.")
+        if self._digests.full:
+            say("duplicates_not_searched", None, "$", f"{self._lines:,} lines.")
+
+
+def plain_digest(value: Any) -> tuple[int, int] | None:
+    """Digest and roles of a plainly good chat line: one that no rule but `no_system_message` finds fault with."""
+    if type(value) is not dict or len(value) != 1:
+        return None
+    messages = value.get("messages")
+    if type(messages) is not list or not messages:
+        return None
+    digest = roles = bit = 0
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return None
+        content, role = message.get("content"), message.get("role")
+        if type(content) is not str or type(role) is not str:
+            return None
+        bit = _PLAIN.get(role, 0)
+        if not bit or not content or content.isspace() or "\0" in content:
+            return None
+        if bit == _ASSISTANT and is_shouting(content):
+            return None
+        roles |= bit
+        digest = xxh3_64_intdigest(content.encode(), digest ^ bit)
+    return (digest, roles) if bit == _ASSISTANT and roles & _USER else None
+
+
+def digest_of(value: Any) -> int:
+    """The same for the same example, however it is spaced, escaped or ordered. 64 bits, stable between runs."""
+    plain = plain_digest(value)
+    if plain is not None:
+        return plain[0]
+    return xxh3_64_intdigest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _shows_image(message: dict[str, Any]) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(part.get("type") == "image_url" for part in content)

@@ -1,0 +1,172 @@
+"""The four formats: how each is recognised, and the rules for one parsed line of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from tunehook.dataset.findings import shown
+from tunehook.dataset.messages import Say, check_messages, is_messages
+from tunehook.dataset.tool_calls import check_tools
+
+Format = Literal["chat", "preference", "reinforcement", "completion"]
+FORMATS: tuple[Format, ...] = ("chat", "preference", "reinforcement", "completion")
+
+CHAT_KEYS = frozenset(("messages", "tools", "parallel_tool_calls", "functions"))
+# OpenAI's description of the format says …_completion, its examples and its server …_output: both are in use.
+PREFERRED = ("preferred_output", "preferred_completion")
+NON_PREFERRED = ("non_preferred_output", "non_preferred_completion")
+NO_SYSTEM = "No message of role 'system' or 'developer'."
+_PREFERENCE_KEYS = frozenset(("input", *PREFERRED, *NON_PREFERRED))
+
+
+def detect(lines: Iterable[Any]) -> Format:
+    """What most of these parsed lines look like; chat if nothing can be told."""
+    votes = dict.fromkeys(FORMATS, 0)
+    for line in lines:
+        looks = looks_like(line)
+        if looks:
+            votes[looks] += 1
+    return max(FORMATS, key=lambda f: votes[f])
+
+
+def looks_like(line: Any) -> Format | None:
+    if not isinstance(line, dict):
+        return None
+    if not _PREFERENCE_KEYS.isdisjoint(line):
+        return "preference"
+    if "messages" in line:
+        messages = line["messages"]
+        last = messages[-1] if is_messages(messages) else None
+        open_ended = isinstance(last, dict) and last.get("role") in ("user", "developer")
+        # A chat line that lost its answer ends with the user too, but brings nothing for a grader.
+        return "reinforcement" if open_ended and not CHAT_KEYS.issuperset(line) else "chat"
+    return "completion" if "prompt" in line or "completion" in line else None
+
+
+def check_line(line: Any, form: Format, say: Say) -> None:
+    """Applies the rules of `form` to a parsed line. Never raises."""
+    if not isinstance(line, dict):
+        say("data_type", "$", f"A line must be an object; this is {shown(line)}.")
+    else:
+        _RULES[form](line, say)
+
+
+def _instead(line: dict[str, Any], form: Format) -> str:
+    other = looks_like(line)
+    return f" This looks like a line of the {other} format." if other and other != form else ""
+
+
+def _check_chat(line: dict[str, Any], say: Say) -> None:
+    tools = check_tools(line, "$", say)
+    messages = line.get("messages")
+    if not is_messages(messages):
+        say("missing_messages_list", "$.messages", f"`messages` is {shown(messages)}.{_instead(line, 'chat')}")
+        return
+    assert isinstance(messages, list)  # noqa: S101  # what is_messages says
+    for key in line:
+        if key not in CHAT_KEYS:
+            say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
+    check_messages(messages, "$.messages", say, tools)
+    roles = [m.get("role") if isinstance(m, dict) else None for m in messages]
+    if "assistant" not in roles:
+        say("example_missing_assistant_message", "$.messages", "No message of role 'assistant'.")
+    else:
+        if roles[-1] != "assistant":
+            say("last_message_not_assistant", f"$.messages[{len(roles) - 1}]", f"The last role is {shown(roles[-1])}.")
+        answers = [m for m in messages if isinstance(m, dict) and m.get("role") == "assistant"]
+        if all(_zero(m.get("weight")) for m in answers):
+            say("weight_zero_everywhere", "$.messages", f"{len(answers)} answers, all of weight 0.")
+    _check_opening(roles, "$.messages", say)
+
+
+def _zero(weight: Any) -> bool:
+    return type(weight) is int and weight == 0
+
+
+def _check_opening(roles: list[Any], path: str, say: Say) -> None:
+    if "system" not in roles and "developer" not in roles:
+        say("no_system_message", path, NO_SYSTEM)
+    if "user" not in roles:
+        say("no_user_message", path, "No message of role 'user'.")
+
+
+def _check_preference(line: dict[str, Any], say: Say) -> None:
+    given = line.get("input")
+    messages = given.get("messages") if isinstance(given, dict) else None
+    tools: set[str] | None = None
+    for key in line:
+        if key not in _PREFERENCE_KEYS:
+            say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
+    if not isinstance(given, dict) or not is_messages(messages):
+        at = "$.input.messages" if isinstance(given, dict) else "$.input"
+        say("missing_input", at, f"`{at[2:]}` is missing or empty.{_instead(line, 'preference')}")
+    else:
+        assert isinstance(messages, list)  # noqa: S101
+        for key in given:
+            if key not in CHAT_KEYS:
+                say("example_unrecognized_key", "$.input", f"Unknown member {shown(key)}.")
+        tools = check_tools(given, "$.input", say)
+        check_messages(messages, "$.input.messages", say, tools)
+        roles = [m.get("role") if isinstance(m, dict) else None for m in messages]
+        if roles[-1] not in ("user", "tool", "function"):
+            say("input_not_open", f"$.input.messages[{len(roles) - 1}]", f"The last role is {shown(roles[-1])}.")
+        _check_opening(roles, "$.input.messages", say)
+    outputs = [_check_output(line, names, say, tools) for names in (PREFERRED, NON_PREFERRED)]
+    if None not in outputs and outputs[0] == outputs[1]:
+        say("identical_outputs", "$", "The preferred and the non-preferred output are the same.")
+
+
+def _check_output(line: dict[str, Any], names: tuple[str, str], say: Say, tools: set[str] | None) -> str | None:
+    """The output in a form that can be compared, if it is one."""
+    name = next((n for n in names if n in line), None)
+    if name is None:
+        say("missing_output", "$", f"Neither `{names[0]}` nor `{names[1]}`.")
+        return None
+    output, path = line[name], f"$.{name}"
+    if not isinstance(output, list) or len(output) != 1 or not isinstance(output[0], dict):
+        say("invalid_output", path, f"Must be a list of one message; this is {shown(output)}.")
+        return None
+    if output[0].get("role") != "assistant":
+        say("invalid_output", f"{path}[0].role", f"Role {shown(output[0].get('role'))}.")
+        return None
+    check_messages(output, path, say, tools)
+    return json.dumps(output, sort_keys=True)
+
+
+def _check_reinforcement(line: dict[str, Any], say: Say) -> None:
+    tools = check_tools(line, "$", say)
+    messages = line.get("messages")
+    if not is_messages(messages):
+        about = f"`messages` is {shown(messages)}.{_instead(line, 'reinforcement')}"
+        say("missing_messages_list", "$.messages", about)
+        return
+    assert isinstance(messages, list)  # noqa: S101
+    check_messages(messages, "$.messages", say, tools)
+    last = messages[-1]
+    role = last.get("role") if isinstance(last, dict) else None
+    if role not in ("user", "developer"):
+        say("last_message_not_user", f"$.messages[{len(messages) - 1}]", f"The last role is {shown(role)}.")
+
+
+def _check_completion(line: dict[str, Any], say: Say) -> None:
+    for key, code in (("prompt", "missing_prompt"), ("completion", "missing_completion")):
+        text = line.get(key)
+        if not isinstance(text, str):
+            say(code, f"$.{key}", f"`{key}` is {shown(text)}.{_instead(line, 'completion')}")
+        elif "\0" in text:
+            say("nul_character", f"$.{key}", f"NUL at character {text.index(chr(0)) + 1}.")
+    if line.get("completion") == "":
+        say("empty_answer", "$.completion", "The completion is empty.")
+    for key in line:
+        if key not in ("prompt", "completion"):
+            say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
+
+
+_RULES: dict[Format, Callable[[dict[str, Any], Say], None]] = {
+    "chat": _check_chat,
+    "preference": _check_preference,
+    "reinforcement": _check_reinforcement,
+    "completion": _check_completion,
+}

@@ -1,0 +1,92 @@
+"""The members that a reinforcement file's lines have for the grader, and whether a grader asks for others."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tunehook.dataset.findings import Finding, finding
+from tunehook.dataset.strict_json import MAX_DEPTH
+
+MAX_PATHS = 1000  # of the first line; nobody writes a grader for more
+_TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_ITEM = re.compile(r"\bitem((?:\.\w+|\[\s*(?:\d+|'[^']*'|\"[^\"]*\")\s*\])+)")
+_STEP = re.compile(r"\.(\w+)|\[\s*(?:\d+|'([^']*)'|\"([^\"]*)\")\s*\]")
+
+
+class ItemKeys:
+    """The dotted paths that all lines so far have: those of the first line, less what a later one lacked."""
+
+    def __init__(self) -> None:
+        self._common: set[str] | None = None
+        self.missing_since: dict[str, int] = {}
+
+    def add(self, number: int, line: dict[str, Any]) -> None:
+        if self._common is None:
+            self._common = set()
+            for path in _paths(line, "", 0):
+                self._common.add(path)
+                if len(self._common) >= MAX_PATHS:
+                    break
+            return
+        for path in [path for path in self._common if not _has(line, path)]:
+            self._common.discard(path)
+            self.missing_since[path] = number
+
+    def common(self) -> list[str]:
+        return sorted(self._common or ())
+
+
+def _paths(value: dict[str, Any], prefix: str, depth: int) -> Any:
+    for key, inner in value.items():
+        if re.fullmatch(r"\w+", key):
+            yield prefix + key
+            if isinstance(inner, dict) and depth < MAX_DEPTH:
+                yield from _paths(inner, f"{prefix}{key}.", depth + 1)
+
+
+def _has(line: Any, path: str) -> bool:
+    for key in path.split("."):
+        if not isinstance(line, dict) or key not in line:
+            return False
+        line = line[key]
+    return True
+
+
+def item_paths(grader: Any) -> dict[str, str]:
+    """What a grader reads of the lines: the dotted path (list indices left out) and where the grader says so.
+
+    Looks at every {{ item.… }} in every string of the grader, inside `multi` graders too. The source of a python grader
+    is code, not a template, and is not looked at.
+    """
+    found: dict[str, str] = {}
+    stack: list[tuple[Any, str]] = [(grader, "$")]
+    while stack:
+        value, at = stack.pop()
+        if isinstance(value, dict):
+            stack.extend((inner, f"{at}.{key}") for key, inner in value.items() if key != "source")
+        elif isinstance(value, list):
+            stack.extend((inner, f"{at}[{i}]") for i, inner in enumerate(value))
+        elif isinstance(value, str):
+            for template in _TEMPLATE.findall(value):
+                for steps in _ITEM.findall(template):
+                    names = [a or b or c for a, b, c in _STEP.findall(steps)]
+                    found.setdefault(".".join(filter(None, names)), at)
+    return found
+
+
+def check_grader(grader: Any, item_keys: list[str], missing_since: dict[str, int]) -> list[Finding]:
+    """One error for each member that the grader reads and not every line has; arguments two and three of a Report."""
+    have, found = set(item_keys), []
+    for path, at in sorted(item_paths(grader).items()):
+        if not path or path in have:
+            continue
+        line = next((missing_since[p] for p in _upwards(path) if p in missing_since), 1)
+        said = f"The grader reads item.{path}, which line {line} does not have."
+        found.append(finding("grader_item_missing", line, at, said))
+    return found
+
+
+def _upwards(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]

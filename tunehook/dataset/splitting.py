@@ -1,0 +1,50 @@
+"""Bytes in, whole lines out, without ever holding more than one line and one chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+SLICE = 1 << 20  # a caller may feed a whole file at once: its lines are still made a MiB at a time
+
+
+class LineSplitter:
+    """Cuts a stream at b"\\n". A line above `max_line` bytes is not kept: an int, its length, comes in its place."""
+
+    def __init__(self, max_line: int) -> None:
+        self._max = max_line
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[list[bytes | int]]:
+        view = memoryview(chunk)
+        for start in range(0, len(chunk), SLICE):
+            yield self._cut(bytes(view[start : start + SLICE]))
+
+    def _cut(self, piece: bytes) -> list[bytes | int]:
+        lines: list[bytes | int] = list(piece.split(b"\n"))
+        last = lines.pop()
+        assert isinstance(last, bytes)  # noqa: S101  # what split gives; only for the type checker
+        if lines:
+            first = lines[0]
+            assert isinstance(first, bytes)  # noqa: S101
+            self._keep(first)
+            lines[0] = self._take()
+        self._keep(last)
+        return lines
+
+    def finish(self) -> list[bytes | int]:
+        """The last line, if the file does not end in a line end."""
+        return [self._take()] if self._size else []
+
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > self._max:
+            self._parts.clear()
+        elif part:
+            self._parts.append(part)
+
+    def _take(self) -> bytes | int:
+        line: bytes | int = b"".join(self._parts) if self._size <= self._max else self._size
+        self._parts.clear()
+        self._size = 0
+        return line

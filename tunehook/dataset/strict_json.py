@@ -1,0 +1,136 @@
+"""One line as strict JSON: a fast decoder for the good case, and a careful one that says what is wrong.
+
+jiter (which the openai package already brings) refuses all that RFC 8259 refuses, and duplicate keys, at about twice
+the speed of json.loads. What it refuses is read again by `explain`, slowly. tests/dataset/test_strict_json.py holds
+the two together: what jiter takes, `explain` takes with the same value and nothing to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from jiter import from_json
+
+from tunehook.dataset.findings import has_error, shown
+
+MAX_DEPTH = 200  # jiter's own limit
+MAX_DIGITS = 4300  # what int() converts; the limit of Python, so of many upstreams
+
+Found = tuple[str, str, str]  # code, JSON path, message
+
+fast = partial(from_json, allow_inf_nan=False, cache_mode="keys", catch_duplicate_keys=True)
+
+
+class _Constant(float):
+    """NaN or an infinity, by name."""
+
+
+class _Digits(str):
+    """An integer too long to convert."""
+
+
+class _Repeated(dict[str, Any]):
+    """An object that named some members more than once."""
+
+    names: list[str]
+
+
+@dataclass
+class Parsed:
+    """`value` is only to be used when `found` has no error."""
+
+    value: Any = None
+    found: list[Found] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        return not has_error(code for code, _, _ in self.found)
+
+
+def parse(line: bytes) -> Parsed:
+    """Reads one line. Never raises."""
+    try:
+        return Parsed(fast(line))
+    except ValueError as refused:
+        parsed = explain(line)
+        if not parsed.found:
+            parsed.found.append(("invalid_json", "$", f"Not JSON: {refused}."))
+        return parsed
+
+
+def explain(line: bytes) -> Parsed:
+    """Reads one line slowly and says all that a strict decoder would refuse. Never raises."""
+    if b"\0" in line:
+        return Parsed(None, [("nul_byte", "$", f"A NUL byte at byte {line.index(0) + 1} of the line.")])
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        at = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
+        return Parsed(None, [("invalid_utf8", "$", f"Not UTF-8 at {at}.")])
+    try:
+        value = _decoder.decode(text.strip(" \t\r\n"))
+    except RecursionError:
+        return Parsed(None, [("too_deep", "$", f"Nested more than {MAX_DEPTH} levels deep.")])
+    except json.JSONDecodeError as error:
+        near = shown(text[max(0, error.pos - 20) : error.pos + 20])
+        return Parsed(None, [("invalid_json", "$", f"{error.msg} at character {error.pos + 1}, near {near}.")])
+    return Parsed(value, list(_walk(value, "$", 1)))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    repeated = _Repeated(pairs)
+    seen: set[str] = set()
+    repeated.names = [k for k, _ in pairs if k in seen or seen.add(k)]  # type: ignore[func-returns-value]
+    return repeated
+
+
+def _integer(digits: str) -> int | _Digits:
+    return int(digits) if len(digits) <= MAX_DIGITS else _Digits(digits)
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=_Constant)
+
+
+def _walk(value: Any, path: str, depth: int) -> Iterator[Found]:
+    if isinstance(value, dict | list) and depth > MAX_DEPTH:
+        yield "too_deep", path[:200], f"Nested more than {MAX_DEPTH} levels deep."
+    elif isinstance(value, dict):
+        if isinstance(value, _Repeated):
+            for name in value.names:
+                yield "duplicate_key", member(path, name), f"The member {shown(name)} comes twice."
+        for key, inner in value.items():
+            yield from _surrogate(key, path)
+            yield from _walk(inner, member(path, key), depth + 1)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _walk(inner, f"{path}[{i}]", depth + 1)
+    elif isinstance(value, _Digits):
+        yield "number_too_long", path, f"A number of {len(value):,} digits."
+    elif isinstance(value, _Constant):
+        yield "not_a_number", path, f"{float(value)!r} is not JSON."
+    elif isinstance(value, str):
+        yield from _surrogate(value, path)
+
+
+def _surrogate(text: str, path: str) -> Iterator[Found]:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(text[error.start]):04x}"
+            yield "lone_surrogate", path, f"{half} at character {error.start + 1} is half of a pair."
+
+
+def member(path: str, key: str) -> str:
+    """The JSON path of an object's member."""
+    if key.isidentifier() and key.isascii():
+        return f"{path}.{key}"
+    safe = key[:40].encode(errors="replace").decode()
+    return f"{path}[{json.dumps(safe)}]"

@@ -1,0 +1,111 @@
+"""The rules for tools and the calls to them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tunehook.dataset.findings import shown
+
+Say = Callable[[str, str, str], None]
+_FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+
+
+def check_tools(line: dict[str, Any], path: str, say: Say) -> set[str] | None:
+    """The names of the tools that `line` offers; None if it offers none, or not readably."""
+    names: set[str] = set()
+    functions = line.get("functions")
+    if functions is not None:
+        say("deprecated_functions", f"{path}.functions", "`functions` is the old way.")
+        if not isinstance(functions, list):
+            say("data_type", f"{path}.functions", f"`functions` must be a list; this is {shown(functions)}.")
+        else:
+            for i, function in enumerate(functions):
+                _check_function(function, f"{path}.functions[{i}]", say, names)
+    parallel = line.get("parallel_tool_calls")
+    if parallel is not None and not isinstance(parallel, bool):
+        say("data_type", f"{path}.parallel_tool_calls", f"Must be true or false; this is {shown(parallel)}.")
+    tools = line.get("tools")
+    if tools is None:
+        return names or None
+    if not isinstance(tools, list):
+        say("data_type", f"{path}.tools", f"`tools` must be a list; this is {shown(tools)}.")
+        return None
+    for i, tool in enumerate(tools):
+        at = f"{path}.tools[{i}]"
+        if not isinstance(tool, dict) or tool.get("type") != "function":
+            say("invalid_tool", at, f"A tool must be an object of type 'function'; this is {shown(tool)}.")
+        else:
+            _check_function(tool.get("function"), f"{at}.function", say, names)
+    return names
+
+
+def _check_function(function: Any, at: str, say: Say, names: set[str]) -> None:
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or not _FUNCTION_NAME.match(name):
+        say("invalid_tool", f"{at}.name", f"Name {shown(name)} is not 1 to 64 of a-z, A-Z, 0-9, _ and -.")
+    elif not isinstance(function.get("parameters", {}), dict):
+        say("invalid_tool", f"{at}.parameters", "`parameters` must be a JSON Schema object.")
+    else:
+        names.add(name)
+
+
+def check_tool_calls(calls: Any, path: str, say: Say, tools: set[str] | None) -> set[str]:
+    """The ids of the calls, which tool messages may answer."""
+    ids: set[str] = set()
+    if calls is None:
+        return ids
+    if not isinstance(calls, list) or not calls:
+        say("invalid_tool_call", path, f"`tool_calls` must be a non-empty list; this is {shown(calls)}.")
+        return ids
+    for i, call in enumerate(calls):
+        at = f"{path}[{i}]"
+        if not isinstance(call, dict) or call.get("type") != "function":
+            say("invalid_tool_call", at, f"A call must be an object of type 'function'; this is {shown(call)}.")
+            continue
+        call_id = call.get("id")
+        if isinstance(call_id, str) and call_id:
+            ids.add(call_id)
+        else:
+            say("invalid_tool_call", f"{at}.id", "A call without an id.")
+        name = _check_called(call.get("function"), f"{at}.function", say)
+        if name is not None and tools is not None and name not in tools:
+            say("unknown_tool", f"{at}.function.name", f"`tools` does not list {shown(name)}.")
+        if name is not None and tools is None:
+            say("unknown_tool", f"{at}.function.name", f"{shown(name)} is called, but the line has no `tools`.")
+    return ids
+
+
+def check_function_call(call: Any, path: str, say: Say) -> None:
+    if call is not None:
+        say("deprecated_functions", path, "`function_call` is the old way.")
+        _check_called(call, path, say)
+
+
+def _check_called(function: Any, at: str, say: Say) -> str | None:
+    if not isinstance(function, dict):
+        say("invalid_tool_call", at, f"Must be an object with name and arguments; this is {shown(function)}.")
+        return None
+    arguments, name = function.get("arguments"), function.get("name")
+    if not isinstance(arguments, str):
+        say("invalid_tool_call", f"{at}.arguments", f"Must be JSON as a string; this is {shown(arguments)}.")
+    else:
+        _check_arguments(arguments, f"{at}.arguments", say)
+    if not isinstance(name, str) or not name:
+        say("invalid_tool_call", f"{at}.name", f"Name {shown(name)}.")
+        return None
+    return name
+
+
+def _check_arguments(arguments: str, at: str, say: Say) -> None:
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        say("arguments_not_json", at, f"{shown(arguments)} is not JSON.")
+        return
+    if isinstance(value, str):
+        say("arguments_doubly_encoded", at, f"{shown(arguments)} is JSON inside JSON.")
+    elif not isinstance(value, dict):
+        say("arguments_not_json", at, f"{shown(arguments)} is not a JSON object.")
