@@ -194,8 +194,8 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
     """httpx2's own transport (or `inner`), every answer held against the contract before the SDK sees it.
 
     Streams and downloads are checked for status, headers and content type. The AssertionError comes out of
-    the SDK's call as it is: openai 3.54 takes only httpx2's errors for a lost connection. `seen` lists what came
-    by as (METHOD, path template, status), so that a test can ask whether every operation was tried.
+    the SDK's call as it is: openai 3.54 takes only httpx2's errors for a lost connection. `seen` lists what
+    came by as (METHOD, path template, status), so that a test can ask whether every operation was tried.
     """
 
     def __init__(
