@@ -39,9 +39,7 @@ class DirectoryHeld(EmbeddedError):
         )
 
 
-def start_embedded(
-    data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server
-) -> EmbeddedValkey:
+def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server) -> EmbeddedValkey:
     """Starts Valkey on `<data_dir>/valkey` and returns once it answers. A context manager, or `.stop()` it.
 
     Raises EmbeddedError with a sentence for the person at the terminal.

@@ -138,9 +138,7 @@ def test_an_orphan_is_ended_and_its_data_taken_over(tmp_path: Path) -> None:
             client.set("written to", "the orphan")
         assert is_alive(orphan)
         # The guard holds the lock too, as long as it stands still: it is let go once the server has ended.
-        waker = subprocess.Popen(
-            [sys.executable, "-c", WAKER, str(orphan), str(guard)], stdin=subprocess.DEVNULL
-        )
+        waker = subprocess.Popen([sys.executable, "-c", WAKER, str(orphan), str(guard)], stdin=subprocess.DEVNULL)
         with waker, start_embedded(tmp_path) as server, connect(server.url) as client:
             assert client.get("written to") == b"the orphan"
             assert process_id(server.url) != orphan
