@@ -185,9 +185,7 @@ outcomes = st.builds(
 
 
 @given(made=st.integers(1, 30), outcome=outcomes, now=st.floats(0, 4e9), jitter=st.floats(0, 1))
-def test_the_next_attempt_stays_within_its_bounds(
-    made: int, outcome: Outcome, now: float, jitter: float
-) -> None:
+def test_the_next_attempt_stays_within_its_bounds(made: int, outcome: Outcome, now: float, jitter: float) -> None:
     again = next_attempt(made, outcome, now=now, jitter=jitter)
     if made >= MAX_ATTEMPTS or outcome.verdict in (Verdict.DELIVERED, Verdict.GONE):
         assert again is None

@@ -223,6 +223,7 @@ def test_missing_padding_is_forgiven() -> None:
         "whsec_not base64!",
         "whsec_ünïcode",
         "whsec_A",
+        "whsec_MfKQ9r8GKYqr\nTwjUPD8ILPZIo2LaLaSw",
         "whsec_" + base64.b64encode(b"x" * 23).decode(),
         "whsec_" + base64.b64encode(b"x" * 65).decode(),
     ],

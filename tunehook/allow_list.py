@@ -47,7 +47,8 @@ class AllowList:
         return cls(frozenset(hosts), tuple(networks))
 
     def names(self, host: str) -> bool:
-        return host.lower() in self.hosts
+        """`host` in lower case, as aiohttp's URLs have it."""
+        return host in self.hosts
 
     def holds(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
