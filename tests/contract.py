@@ -1,12 +1,13 @@
 """Holds answers and webhooks against `api_spec/openapi.yaml`: what is not described there is a fault.
 
-    contract = Contract.load()
     contract.check_response("GET", "/v1/files", 200, response.headers, await response.read())
     contract.check_webhook(body)
 
 and with the official SDK, so that every answer of a test is checked by the way:
 
-    AsyncOpenAI(http_client=httpx2.AsyncClient(transport=CheckedTransport()), …)
+    AsyncOpenAI(http_client=httpx2.AsyncClient(transport=CheckedTransport(contract)), …)
+
+`contract` is a session fixture, synchronous: reading a file on the loop is an error in tests.
 """
 
 import functools
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpcore2  # noqa: F401  httpx2 imports it at the first request, which reads files on the loop
 import httpx2
 import jsonschema
+import pytest
 import yaml
 from jsonschema.exceptions import best_match
 from referencing import Registry
@@ -57,7 +60,7 @@ class Contract:
     @classmethod
     @functools.cache
     def load(cls) -> "Contract":
-        """The project's own contract, read once per process."""
+        """The project's own contract, read once per process. Blocks: not to be called first on the loop."""
         return cls(yaml.safe_load(SPEC.read_text("utf-8")))
 
     def operations(self) -> set[tuple[str, str]]:
@@ -198,10 +201,8 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
     came by as (METHOD, path template, status), so that a test can ask whether every operation was tried.
     """
 
-    def __init__(
-        self, contract: Contract | None = None, inner: httpx2.AsyncBaseTransport | None = None
-    ) -> None:
-        self.contract = contract or Contract.load()
+    def __init__(self, contract: Contract, inner: httpx2.AsyncBaseTransport | None = None) -> None:
+        self.contract = contract
         self.seen: list[tuple[str, str | None, int]] = []
         self._inner = inner or httpx2.AsyncHTTPTransport()
 
@@ -220,6 +221,12 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """The project's contract."""
+    return Contract.load()
 
 
 def strict_json(body: bytes) -> Any:

@@ -12,15 +12,13 @@ from aiohttp.test_utils import TestServer
 from openai import AsyncOpenAI, BadRequestError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.contract import CheckedTransport, Contract, strict_json
+from tests.contract import CheckedTransport, Contract, contract, strict_json
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 ERROR = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
 
 
-@pytest.fixture
-def contract() -> Contract:
-    return Contract.load()
+__all__ = ["contract"]  # the fixture
 
 
 def example(name: str) -> Any:
@@ -317,9 +315,9 @@ async def answers() -> Any:
         yield server, chosen, asked
 
 
-async def test_the_transport_checks_what_the_sdk_is_answered(answers: Any) -> None:
+async def test_the_transport_checks_what_the_sdk_is_answered(contract: Contract, answers: Any) -> None:
     server, chosen, asked = answers
-    transport = CheckedTransport()
+    transport = CheckedTransport(contract)
     async with (
         httpx2.AsyncClient(transport=transport) as http,
         AsyncOpenAI(base_url=f"{server.make_url('/v1')}", api_key="th_x", http_client=http) as client,
