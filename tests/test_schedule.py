@@ -110,12 +110,12 @@ def test_no_answer_is_a_failure_that_is_tried_again(fault: Fault) -> None:
 )
 def test_retry_after_stretches_a_pause_to_its_double_and_never_shortens_it(asked: str, pause: float) -> None:
     outcome = answered(429, asked, now=NOW)
-    assert next_attempt(2, outcome, now=NOW, jitter=0.5) == pytest.approx(NOW + pause)
+    assert next_attempt(2, outcome, now=NOW, jitter=0.5) == NOW + pause
 
 
 def test_retry_after_as_a_date() -> None:
     outcome = answered(503, formatdate(NOW + 450, usegmt=True), now=NOW)
-    assert next_attempt(2, outcome, now=NOW, jitter=0.5) == pytest.approx(NOW + 450)
+    assert next_attempt(2, outcome, now=NOW, jitter=0.5) == NOW + 450
 
 
 @pytest.mark.parametrize(
