@@ -2,11 +2,12 @@
 
 A job lives through *stages*, which are ours, while its *status* is what OpenAI's clients see:
 
-    accepted → uploading → creating → tracked → settled
-                   ⇅           ⇅
-                   └─ waiting ─┘         (for a slot, a quota, an upstream that refuses our key)
+    accepted → uploading ⇄ creating → tracked → settled
+                   ⇅           ⇅         ↑
+                   └─────── waiting ─────┘    (for a slot, a quota, an upstream that refuses our key)
 
-Everything that has not ended may be settled directly: refused, cancelled.
+Everything that has not ended may be settled directly (refused, cancelled); a copy of the dataset that the
+upstream has lost sends a job from creating back to uploading.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Stage(StrEnum):
 ARROWS: Mapping[Stage, frozenset[Stage]] = {
     Stage.ACCEPTED: frozenset({Stage.UPLOADING, Stage.SETTLED}),
     Stage.UPLOADING: frozenset({Stage.CREATING, Stage.WAITING, Stage.SETTLED}),
-    Stage.CREATING: frozenset({Stage.TRACKED, Stage.WAITING, Stage.SETTLED}),
-    Stage.WAITING: frozenset({Stage.UPLOADING, Stage.CREATING, Stage.SETTLED}),
+    Stage.CREATING: frozenset({Stage.UPLOADING, Stage.WAITING, Stage.TRACKED, Stage.SETTLED}),
+    Stage.WAITING: frozenset({Stage.UPLOADING, Stage.CREATING, Stage.TRACKED, Stage.SETTLED}),
     Stage.TRACKED: frozenset({Stage.SETTLED}),
     Stage.SETTLED: frozenset(),
 }
@@ -51,10 +52,6 @@ def may_move(source: Stage, target: Stage) -> bool:
 
 #: The statuses that end a job. Whatever else an upstream says, known or not, is not an end.
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
-
-WaitReason = Literal[
-    "no_slot", "rate_limit", "quota", "unauthorized", "unreachable", "overloaded", "unknown_outcome"
-]
 
 
 class Record(BaseModel):
@@ -70,12 +67,12 @@ class JobError(Record):
 
 
 class Waiting(Record):
-    """Why nothing happens now. Times are unix seconds."""
+    """Why nothing happens now. `code` is the upstream's own where it sent one. Times are unix seconds."""
 
-    code: WaitReason
+    code: str
     reason: str
     since: int
-    retry_at: int
+    retry_at: int | None
     resume: Literal[Stage.UPLOADING, Stage.CREATING] = Stage.CREATING
 
 
@@ -145,6 +142,7 @@ class Job(Record):
     validation: FileRef | None = None
     looks: int = 0  #: looks for a create of unknown outcome that found nothing
     doubtful_since: int | None = None  #: a create once had an unknown outcome: extras are watched for from then
+    upload_again: int = 0  #: how often the upstream had lost our copy of the dataset
     upstream_job_id: str | None = None
     seen: UpstreamJob | None = None
     waiting: Waiting | None = None
@@ -224,6 +222,45 @@ class ApiKey(Record):
     callback_secret: str  #: encrypted
     created_at: int
     revoked_at: int | None = None
+
+
+class Delivery(Record):
+    """An event on its way to one receiver. The body is the event's stored bytes; `lane` is who receives."""
+
+    id: str
+    event_id: str
+    event_type: str
+    project: str
+    job_id: str | None = None
+    key_id: str | None = None  #: whose callback secret signs it
+    endpoint_id: str | None = None  #: or which endpoint's
+    url: str
+    lane: str
+    created_at: int
+    state: Literal["pending", "delivered", "failed"] = "pending"
+    attempts: int = 0
+    next_attempt_at: int | None = None
+
+
+class Attempt(Record):
+    """One POST of a delivery. `at` is unix seconds, `seconds` how long it took, `answer` its first bytes."""
+
+    at: float
+    seconds: float
+    status_code: int | None = None
+    outcome: str  #: in words, for who runs the receiver
+    answer: str | None = None
+
+
+class Event(Record):
+    """What happened, once. `body` is the exact text that is signed and sent."""
+
+    id: str
+    type: str
+    project: str
+    job_id: str | None = None
+    created_at: int
+    body: str
 
 
 def new_id(prefix: str) -> str:

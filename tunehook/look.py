@@ -1,0 +1,148 @@
+"""One look for all: what an upstream says of every job of ours that lives there.
+
+Jobs are not polled one by one: the list is read newest first, 100 a page, until all live ones are seen, and
+only what has changed since the last look is read from the store and written. 10,000 jobs are 100 requests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from tunehook import events, lifecycle, upload
+from tunehook.errors import (
+    Conflict,
+    JobNotFound,
+    LeaseTaken,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from tunehook.model import Job, Stage, UpstreamJob
+from tunehook.store.connection import Lease
+from tunehook.upstream import TAG, Upstream
+from tunehook.world import World
+
+log = logging.getLogger(__name__)
+
+#: How often events of a job are fetched that nobody follows and nothing happens to, and of how many a look.
+LOG_SECONDS = 180.0
+LOGS_A_LOOK = 50
+
+Live = Mapping[str, tuple[str, str]]
+
+
+async def look(world: World, upstream_name: str) -> None:
+    """One step: one look. Plans the next, sooner or later, whatever came of it."""
+    member = f"look:{upstream_name}"
+    upstream = world.upstreams.get(upstream_name)
+    if upstream is None:
+        await world.store.unplan(member)
+        return
+    try:
+        async with world.store.lease(member) as lease:
+            await world.store.plan(member, world.poll_seconds)
+            await _look(world, upstream, lease)
+    except LeaseTaken:
+        return
+    except (UpstreamUnauthorized, UpstreamUnreachable) as error:
+        await upload.hold(world, error)
+    except UpstreamError as error:
+        log.warning("looking at %s: %s", upstream_name, error.message)
+
+
+async def _look(world: World, upstream: Upstream, lease: Lease) -> None:
+    live = await world.store.upstreams.live(upstream.name)
+    doubtful = await world.store.upstreams.doubtful(upstream.name)
+    if not live and not doubtful:
+        return
+    seen = await see(upstream, live, whole_page=bool(doubtful), lease=lease)
+    for upstream_job in seen.values():
+        if upstream_job.id not in live:
+            await _stranger(world, upstream, upstream_job)
+    changed: list[Job] = []
+    for upstream_id, (job_id, fingerprint) in live.items():
+        news = seen.get(upstream_id)
+        if news is not None and news.fingerprint != fingerprint:
+            job = await _news(world, job_id, news)
+            if job is not None:
+                changed.append(job)
+    await _read_logs(world, upstream.name, live, changed)
+
+
+async def see(upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease) -> dict[str, UpstreamJob]:
+    """Every live job as the upstream has it now, and whatever stood on the same pages.
+
+    Singly where that is fewer requests: after k pages, when k or fewer are missing, they are old ones that
+    could lie any number of pages further down.
+    """
+    seen: dict[str, UpstreamJob] = {}
+    missing = set(live)
+    after: str | None = None
+    pages, more = 0, True
+    while more and (len(missing) > pages + (0 if pages or whole_page else 1) or (whole_page and pages == 0)):
+        lease.check()
+        page, more = await upstream.page(after)
+        pages += 1
+        for upstream_job in page:
+            seen[upstream_job.id] = upstream_job
+            missing.discard(upstream_job.id)
+        if not page:
+            break
+        after = page[-1].id
+    for upstream_id in sorted(missing):
+        lease.check()
+        try:
+            seen[upstream_id] = await upstream.retrieve(upstream_id)
+        except UpstreamRefused as refused:
+            # Not an end: a list that lags, or a key of another organisation, says the same.
+            log.warning("upstream %s does not show job %s: %s", upstream.name, upstream_id, refused.message)
+    return seen
+
+
+async def _news(world: World, job_id: str, news: UpstreamJob) -> Job | None:
+    """Writes what has changed. Somebody who was faster is read by the next look."""
+    try:
+        record = await world.store.jobs.read(job_id)
+        if record.job.stage is not Stage.TRACKED:
+            return None
+        await lifecycle.observe(world, record, news)
+    except JobNotFound:
+        return None
+    except Conflict as conflict:
+        log.info("job %s: %s", job_id, conflict.message)
+        return None
+    return record.job
+
+
+async def _stranger(world: World, upstream: Upstream, upstream_job: UpstreamJob) -> None:
+    """A job there that is not among the live: somebody else's, a settled one of ours, or an extra."""
+    job_id = world.job_id_of((upstream_job.metadata or {}).get(TAG))
+    if job_id is None or upstream_job.ended:
+        return
+    try:
+        record = await world.store.jobs.read(job_id)
+    except (JobNotFound, Conflict):
+        return
+    job = record.job
+    if job.upstream != upstream.name or upstream_job.id == job.upstream_job_id:
+        return
+    if job.upstream_job_id or job.stage is Stage.SETTLED:
+        await lifecycle.cancel_extra(world, job, upstream_job)
+    elif record.intent_ms is not None:
+        await world.store.wake(record.member)  # its step is looking for just this one
+
+
+async def _read_logs(world: World, upstream: str, live: Live, changed: list[Job]) -> None:
+    """Events: of jobs with news, of those that somebody follows, and of the others in turn."""
+    ours = [job_id for job_id, _ in live.values()]
+    followed = await world.store.jobs.followed()
+    wanted = {job_id for job_id in ours if job_id in followed}
+    in_turn = await world.store.upstreams.logs_to_read(
+        upstream, [job_id for job_id in ours if job_id not in wanted], older_than=LOG_SECONDS, limit=LOGS_A_LOOK
+    )
+    ids = (wanted | set(in_turn)) - {job.id for job in changed}
+    records = await world.store.jobs.read_many(sorted(ids))
+    for error in await events.fetch_for(world, [*changed, *(record.job for record in records)]):
+        log.warning("events from %s: %s", upstream, error.message)

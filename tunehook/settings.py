@@ -1,0 +1,189 @@
+"""The only reader of the environment. Every setting, its default and what it means; a wrong one stops the start.
+
+pydantic-settings lets a misspelt name pass unseen, so `check_names` looks for `TUNEHOOK_…` names that do not exist.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunehook.errors import TunehookError
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+
+class SettingsError(TunehookError):
+    """{why}"""
+
+
+class UpstreamSettings(BaseModel):
+    """One who trains: a base URL and a key. `dialect` is found from the name."""
+
+    base_url: str
+    api_key: SecretStr
+    webhook_secret: SecretStr | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+
+def _env(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """Secrets have no default. Field descriptions are the README's table (a test compares the two)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TUNEHOOK_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_url: Annotated[str, Field(validation_alias=_env("REDIS_URL"))] = ""
+    openai_api_key: Annotated[SecretStr | None, Field(validation_alias=_env("OPENAI_API_KEY"))] = None
+    openai_base_url: Annotated[str, Field(validation_alias=_env("OPENAI_BASE_URL"))] = OPENAI_BASE_URL
+    openai_webhook_secret: Annotated[SecretStr | None, Field(validation_alias=_env("OPENAI_WEBHOOK_SECRET"))] = None
+    azure_openai_api_key: Annotated[SecretStr | None, Field(validation_alias=_env("AZURE_OPENAI_API_KEY"))] = None
+    azure_openai_endpoint: Annotated[str, Field(validation_alias=_env("AZURE_OPENAI_ENDPOINT"))] = ""
+    azure_openai_webhook_secret: Annotated[
+        SecretStr | None, Field(validation_alias=_env("AZURE_OPENAI_WEBHOOK_SECRET"))
+    ] = None
+    upstreams: dict[str, UpstreamSettings] = {}
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    data_dir: Path = Path(".tunehook")
+    poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 180
+    on_unknown: Literal["retry", "hold"] = "retry"
+    webhook_allow: str = ""
+    durability: Literal["strict", "relaxed"] = "strict"
+    simulator_speed: Annotated[float, Field(gt=0)] = 1
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunehook"
+    secret_key: SecretStr | None = None
+    bootstrap_key: SecretStr | None = None
+    bootstrap_callback_secret: SecretStr | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any, info: Any) -> Any:
+        """Compose passes `NAME=` for what its user left empty."""
+        if value == "" and info.field_name in cls.model_fields:
+            return cls.model_fields[info.field_name].get_default(call_default_factory=True)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_fernet_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            good = len(base64.urlsafe_b64decode(value.get_secret_value())) == 32
+        except (binascii.Error, ValueError):
+            good = False
+        if not good:
+            raise ValueError("must be 32 random bytes in URL-safe base64 (a Fernet key)")
+        return value
+
+    def all_upstreams(self) -> dict[str, UpstreamSettings]:
+        """Every upstream that this deployment can train on, by name; the first is the default."""
+        named: dict[str, UpstreamSettings] = {}
+        if self.openai_api_key:
+            named["openai"] = UpstreamSettings(
+                base_url=self.openai_base_url,
+                api_key=self.openai_api_key,
+                webhook_secret=self.openai_webhook_secret,
+            )
+        if self.azure_openai_api_key and self.azure_openai_endpoint:
+            named["azure"] = UpstreamSettings(
+                base_url=azure_base_url(self.azure_openai_endpoint),
+                api_key=self.azure_openai_api_key,
+                webhook_secret=self.azure_openai_webhook_secret,
+            )
+        return named | {name.lower(): upstream for name, upstream in self.upstreams.items()}
+
+
+def azure_base_url(endpoint: str) -> str:
+    """`https://<resource>.openai.azure.com` → its OpenAI-compatible root; a root that is one already stays."""
+    endpoint = endpoint.rstrip("/")
+    return endpoint if endpoint.endswith("/openai/v1") else f"{endpoint}/openai/v1"
+
+
+def known_names() -> dict[str, str]:
+    """Environment name → field name, for all settings but the nested `TUNEHOOK_UPSTREAMS__<NAME>__…`."""
+    names: dict[str, str] = {}
+    for field_name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            names[str(alias.choices[0])] = field_name
+        elif field_name != "upstreams":
+            names[f"TUNEHOOK_{field_name.upper()}"] = field_name
+    return names
+
+
+#: Read by the simulator, which is a program of its own and imports nothing of ours.
+FOREIGN_NAMES = frozenset({"TUNEHOOK_SIMULATOR_HOST", "TUNEHOOK_SIMULATOR_PORT"})
+
+
+def check_names(environ: Mapping[str, str]) -> None:
+    """Refuse `TUNEHOOK_…` names that do not exist, and name the nearest that does."""
+    known = {*known_names(), *FOREIGN_NAMES}
+    members = {name.upper() for name in UpstreamSettings.model_fields}
+    for name in environ:
+        if not name.startswith("TUNEHOOK_") or name in known or name.startswith("TUNEHOOK_SIMULATOR_"):
+            continue
+        if name.startswith("TUNEHOOK_UPSTREAMS__"):
+            parts = name.split("__")
+            if len(parts) == 3 and parts[1] and parts[2] in members:
+                continue
+            raise SettingsError(
+                why=f"{name}: an upstream has the members "
+                f"{', '.join(sorted(members))}: TUNEHOOK_UPSTREAMS__<NAME>__<MEMBER>"
+            )
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        raise SettingsError(why=f"{name} is not a setting. Did you mean {nearest[0]}?")
+
+
+def load() -> Settings:
+    """The settings of this process. Raises SettingsError with one line that says what to correct."""
+    check_names(os.environ)
+    try:
+        return Settings()
+    except ValidationError as error:
+        names = {field: name for name, field in known_names().items()}
+        first = error.errors(include_url=False)[0]
+        where = [str(part) for part in first["loc"]]
+        name = names.get(where[0], where[0])
+        if where[0] == "upstreams":
+            name = "TUNEHOOK_" + "__".join(part.upper() for part in where)
+        raise SettingsError(why=f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+    except Exception as error:  # a nested value that is not even JSON
+        raise SettingsError(why=f"the settings cannot be read: {error}") from error
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """A copy of this process' environment with changes, for the processes that `tunehook up` starts."""
+    return {**os.environ, **changes}

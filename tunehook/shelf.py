@@ -1,0 +1,109 @@
+"""Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+CHUNK = 1024 * 1024
+
+
+class Shelf:
+    """The data directory's files. Blocking work goes to threads."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.directory = data_dir / "files"
+
+    def path(self, file_id: str) -> Path:
+        return self.directory / file_id
+
+    def receive(self) -> Incoming:
+        """A file that is on its way in; nothing of it is seen until it is kept."""
+        return Incoming(self.directory)
+
+    async def save(self, file_id: str, content: bytes) -> str:
+        """Keeps some bytes under an id; returns their SHA-256."""
+        incoming = self.receive()
+        await incoming.open()
+        try:
+            await incoming.write(content)
+            await incoming.keep(file_id)
+        finally:
+            await incoming.close()
+        return incoming.sha256
+
+    async def remove(self, file_id: str) -> None:
+        await asyncio.to_thread(self.path(file_id).unlink, missing_ok=True)
+
+    async def exists(self, file_id: str) -> bool:
+        return await asyncio.to_thread(self.path(file_id).is_file)
+
+
+class Incoming:
+    """Written to a name of its own, flushed to the disk, then renamed: all of it is there, or nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / f".incoming-{secrets.token_hex(12)}"
+        self._handle: int | None = None
+        self._pending = bytearray()
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    async def open(self) -> None:
+        def _open() -> int:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+        self._handle = await asyncio.to_thread(_open)
+
+    async def write(self, chunk: bytes) -> None:
+        """Buffers up to 1 MiB, so that a thread is asked once per MiB and not once per network packet."""
+        self.bytes += len(chunk)
+        self._pending += chunk
+        if len(self._pending) >= CHUNK:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        block, self._pending = self._pending, bytearray()
+        await asyncio.to_thread(self._put, block)
+
+    def _put(self, block: bytearray) -> None:
+        assert self._handle is not None
+        self._hash.update(block)
+        view = memoryview(block)
+        while view:
+            view = view[os.write(self._handle, view) :]
+
+    async def keep(self, file_id: str) -> None:
+        await self._flush()
+
+        def _keep() -> None:
+            assert self._handle is not None
+            os.fsync(self._handle)
+            self._path.rename(self._directory / file_id)
+            directory = os.open(self._directory, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+        await asyncio.to_thread(_keep)
+
+    async def close(self) -> None:
+        """Lets go of it; what was not kept is removed."""
+
+        def _close() -> None:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+            self._path.unlink(missing_ok=True)
+
+        await asyncio.to_thread(_close)

@@ -1,0 +1,37 @@
+"""API keys. Only hashes of their secrets are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunehook.model import ApiKey
+from tunehook.store import keys
+from tunehook.store.connection import unavailable
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+
+class Access:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def put(self, key: ApiKey) -> None:
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=True) as pipe:
+                pipe.set(keys.api_key(key.id), key.model_dump_json(exclude_none=True))
+                pipe.sadd(keys.API_KEYS, key.id)
+                pipe.sadd(keys.PROJECTS, key.project)
+                await pipe.execute()
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        with unavailable():
+            document = await self._store.redis.get(keys.api_key(key_id))
+        return ApiKey.model_validate_json(document) if document else None
+
+    async def all(self) -> list[ApiKey]:
+        """By age."""
+        with unavailable():
+            ids = await self._store.redis.smembers(keys.API_KEYS)
+        found = [key for key_id in ids if (key := await self.get(key_id)) is not None]
+        return sorted(found, key=lambda key: (key.created_at, key.id))

@@ -1,0 +1,11 @@
+-- Marks a job that cannot be settled on the spot (it may exist at the upstream); its step does the rest.
+-- KEYS: record, due   ARGV: member, queue     Returns the stage, or nil when there is no such job.
+local stage = redis.call('HGET', KEYS[1], 'stage')
+if not stage or stage == 'settled' then return stage end
+local time = redis.call('TIME')
+if redis.call('HSETNX', KEYS[1], 'cancel', time[1]) == 1 then
+  redis.call('HDEL', 'th:claims', ARGV[1])
+end
+redis.call('ZADD', KEYS[2], time[1] * 1000, ARGV[1])
+redis.call('PUBLISH', 'th:wake', ARGV[2])
+return stage

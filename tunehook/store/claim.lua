@@ -1,0 +1,28 @@
+-- Takes what is due: its due time moves ahead, so that whoever dies with it loses nothing. Any number of
+-- clocks may run this side by side. What is claimed again and again without anything coming of it
+-- pauses longer each time (20 s doubling to 10 min) and is parked after 20 claims; a commit resets the count.
+-- KEYS: due, claims, parked   ARGV: limit, kinds that are never parked (JSON)
+-- Returns {claimed, parked, ms until the next is due or -1}.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local never_parked = cjson.decode(ARGV[2])
+local claimed, parked = {}, {}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  local count = redis.call('HINCRBY', KEYS[2], member, 1)
+  local kind = string.match(member, '^[^:]*')
+  if count > 20 and not never_parked[kind] then
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('HDEL', KEYS[2], member)
+    redis.call('ZADD', KEYS[3], now, member)
+    parked[#parked + 1] = member
+  else
+    local pause = math.min(20000 * 2 ^ math.min(count - 1, 10), 600000)
+    redis.call('ZADD', KEYS[1], now + pause, member)
+    claimed[#claimed + 1] = member
+  end
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local wait = -1
+if first[2] then wait = math.max(0, tonumber(first[2]) - now) end
+redis.call('SET', 'th:clock', now)
+return {claimed, parked, wait}

@@ -1,0 +1,230 @@
+"""The connection, Redis' own time, leases, and what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from tunehook.errors import LeaseLost, LeaseTaken, StoreUnavailable
+from tunehook.store import keys
+from tunehook.store.commit import Change
+from tunehook.store.keys import Queue
+
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+
+#: These go on for ever, since all others depend on them; their pauses still double.
+NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
+
+
+def _lua(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
+
+
+SCRIPTS = {name: _lua(name) for name in ("commit", "claim", "lease", "append", "cancel", "lane")}
+
+
+@dataclass(frozen=True)
+class Claimed:
+    members: list[str]
+    parked: list[str]
+    wait: float | None  #: seconds until the next is due; None: nothing is
+
+
+class Lease:
+    """The right to work on one record: 15 s, renewed every 5 s while its holder lives.
+
+    Time is also kept here, by the monotonic clock: a process that was stopped for longer than the lease
+    finds it lost even before Redis says so.
+    """
+
+    def __init__(self, store: Connection, member: str) -> None:
+        self._store = store
+        self.member = member
+        self.token = secrets.token_hex(8)
+        self._until = 0.0
+
+    async def take(self) -> None:
+        before = time.monotonic()
+        key, lifetime = keys.lease(self.member), int(LEASE_SECONDS * 1000)
+        if not await self._store.redis.set(key, self.token, nx=True, px=lifetime):
+            raise LeaseTaken(record=self.member)
+        self._until = before + LEASE_SECONDS
+
+    async def renew(self) -> None:
+        before = time.monotonic()
+        if not await self._store.run("lease", [keys.lease(self.member)], [self.token, int(LEASE_SECONDS * 1000)]):
+            self._until = 0.0
+            raise LeaseLost(record=self.member)
+        self._until = before + LEASE_SECONDS
+
+    def check(self) -> None:
+        """To be asked before every call outside: raises LeaseLost when it may no longer be ours."""
+        if time.monotonic() >= self._until - 1:
+            raise LeaseLost(record=self.member)
+
+    async def give_back(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._store.run("lease", [keys.lease(self.member)], [self.token, 0])
+
+    async def keep(self) -> None:
+        """Renews for ever. A renewal that fails is tried again: until `check` refuses, the lease is ours."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self.renew()
+            except LeaseLost:
+                return
+            except StoreUnavailable:
+                continue
+
+
+class Connection:
+    """The connection to Redis. `redis` is for the modules of this package alone."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis: Any = redis  # redis-py types every answer as all that any option could return
+        self._scripts = {name: redis.register_script(text) for name, text in SCRIPTS.items()}
+
+    @classmethod
+    def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0) -> Self:
+        """No command is sent before the first use. Redis that is away is told within a second or `timeout`.
+
+        redis-py retries by default, which runs commands twice when only the reply was lost: no retries here.
+        """
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=1.0,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout,
+            socket_connect_timeout=0.8,
+            decode_responses=True,
+        )
+        return cls(Redis(connection_pool=pool))
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+        await self.redis.connection_pool.disconnect()
+
+    async def run(self, script: str, keys_: list[str], arguments: list[Any]) -> Any:
+        with unavailable():
+            return await self._scripts[script](keys=keys_, args=arguments)
+
+    async def commit(self, change: Change) -> int:
+        """Carries out a change; returns when, in ms of Redis' clock. Raises a Conflict when it is refused."""
+        keys_, arguments = change.arguments()
+        return change.outcome((await self.run("commit", keys_, arguments)))
+
+    async def now_ms(self) -> int:
+        with unavailable():
+            seconds, micros = await self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def ping(self) -> None:
+        with unavailable():
+            await self.redis.ping()
+
+    # ---- leases
+
+    @asynccontextmanager
+    async def lease(self, member: str) -> AsyncIterator[Lease]:
+        """Raises LeaseTaken at once when somebody else works on it."""
+        lease = Lease(self, member)
+        with unavailable():
+            await lease.take()
+        keeper = asyncio.create_task(lease.keep())
+        try:
+            yield lease
+        finally:
+            keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeper
+            await lease.give_back()
+
+    # ---- what is due
+
+    async def claim(self, queue: Queue, limit: int) -> Claimed:
+        """Takes up to `limit` members that are due. See claim.lua."""
+        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED], [limit, NEVER_PARKED])
+        members, parked, wait = answer
+        return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
+
+    async def anything_due(self, queue: Queue) -> bool:
+        now = await self.now_ms()
+        with unavailable():
+            return bool(await self.redis.zcount(keys.due(queue), "-inf", now))
+
+    async def plan(self, member: str, delay: float, *, only_sooner: bool = False) -> None:
+        """Enters something as due in `delay` seconds, without a record; wakes the clock when that is now."""
+        queue = keys.queue_of(member)
+        due_at = await self.now_ms() + int(delay * 1000)
+        with unavailable():
+            async with self.redis.pipeline(transaction=True) as pipe:
+                pipe.zadd(keys.due(queue), {member: due_at}, lt=only_sooner)
+                pipe.hdel(keys.CLAIMS, member)
+                if delay < 1:
+                    pipe.publish(keys.WAKE, queue)
+                await pipe.execute()
+
+    async def plan_if_absent(self, member: str, delay: float) -> None:
+        due_at = await self.now_ms() + int(delay * 1000)
+        with unavailable():
+            await self.redis.zadd(keys.due(keys.queue_of(member)), {member: due_at}, nx=True)
+
+    async def unplan(self, member: str) -> None:
+        with unavailable():
+            await self.redis.zrem(keys.due(keys.queue_of(member)), member)
+            await self.redis.hdel(keys.CLAIMS, member)
+
+    async def wakes(self) -> AsyncIterator[set[Queue]]:
+        """Yields the queues that something became due in; an empty set about once a second when nothing did.
+
+        A burst of wake-ups is one: they are gathered for 3 ms.
+        """
+        async with self.redis.pubsub() as pubsub:
+            with unavailable():
+                await pubsub.subscribe(keys.WAKE)
+            while True:
+                woken: set[Queue] = set()
+                with unavailable():
+                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                    while message:
+                        woken.add(message["data"])
+                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.003)
+                yield woken
+
+    async def last_tick_ms(self) -> int | None:
+        """When any clock last looked, in ms."""
+        with unavailable():
+            value = await self.redis.get(keys.CLOCK)
+        return int(value) if value else None
+
+
+#: What a healthy Redis answers when it cannot take a write or a command now.
+_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
+
+
+class unavailable:  # lower case: it reads as a statement
+    """Everything that redis-py raises when Redis is away, full or restarting becomes StoreUnavailable."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ResponseError) and not str(error).startswith(_REFUSALS):
+            return  # our own mistake (a wrong command, a script that fails): never called "unavailable"
+        if isinstance(error, RedisError | OSError | TimeoutError):
+            raise StoreUnavailable from error

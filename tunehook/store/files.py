@@ -1,0 +1,150 @@
+"""File records, and the copies of their bytes at upstreams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunehook.errors import FileInUse, FileNotFound
+from tunehook.model import Copy, File, FileRef
+from tunehook.store import keys
+from tunehook.store.commit import Change
+from tunehook.store.connection import Lease, unavailable
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+
+@dataclass(frozen=True)
+class CopyRecord:
+    copy: Copy
+    revision: int
+
+    @property
+    def member(self) -> str:
+        return copy_member(self.copy.upstream, self.copy.sha256)
+
+    def change(self, copy: Copy, lease: Lease) -> Change:
+        return Change(
+            record=keys.copy(copy.upstream, copy.sha256),
+            revision=self.revision,
+            document=copy.model_dump_json(exclude_none=True),
+            member=lease.member,
+            token=lease.token,
+        )
+
+
+def copy_member(upstream: str, sha256: str) -> str:
+    return f"copy:{upstream}:{sha256}"
+
+
+class Files:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, file: File) -> None:
+        change = Change(record=keys.file(file.id), revision=0, document=file.model_dump_json(exclude_none=True))
+        change.list_in(keys.files(file.project), file.id)
+        await self._store.commit(change)
+
+    def entry(self, change: Change, file: File) -> Change:
+        """Adds or replaces a file's record in the same breath as another change."""
+        document = file.model_dump_json(exclude_none=True)
+        change.do("HSET", keys.file(file.id), "rev", 1, "doc", document)
+        return change.list_in(keys.files(file.project), file.id)
+
+    async def replace(self, file: File) -> None:
+        with unavailable():
+            await self._store.redis.hset(keys.file(file.id), "doc", file.model_dump_json(exclude_none=True))
+
+    async def read(self, file_id: str, project: str) -> File:
+        with unavailable():
+            document = await self._store.redis.hget(keys.file(file_id), "doc")
+        file = File.model_validate_json(document) if document else None
+        if file is None or file.project != project:
+            raise FileNotFound(id=file_id, param="id")
+        return file
+
+    async def page(
+        self, project: str, *, after: str | None, limit: int, purpose: str | None, ascending: bool
+    ) -> tuple[list[File], bool]:
+        """In order of arrival, or newest first, and whether there are more."""
+        index = keys.files(project)
+        redis = self._store.redis
+        start = 0
+        if after is not None:
+            await self.read(after, project)
+            with unavailable():
+                rank = await (redis.zrank if ascending else redis.zrevrank)(index, after)
+            start = int(rank) + 1 if rank is not None else 0
+        found: list[File] = []
+        while True:
+            with unavailable():
+                ids = await redis.zrange(index, start, start + 500, desc=not ascending)
+                async with redis.pipeline(transaction=False) as pipe:
+                    for file_id in ids:
+                        pipe.hget(keys.file(file_id), "doc")
+                    documents = await pipe.execute() if ids else []
+            files = (File.model_validate_json(document) for document in documents if document)
+            found += [file for file in files if purpose is None or file.purpose == purpose]
+            start += len(ids)
+            if len(found) > limit or len(ids) <= 500:
+                return found[:limit], len(found) > limit
+
+    async def delete(self, file_id: str, project: str) -> None:
+        """Raises FileInUse while a live job needs it: in the same step as the removal, by the script's guard."""
+        file = await self.read(file_id, project)
+        with unavailable():
+            users = await self._store.redis.smembers(keys.file_users(file_id))
+        if users:
+            raise FileInUse(id=file_id, job=", ".join(sorted(users)[:3]))
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=True) as pipe:
+                pipe.delete(keys.file(file.id))
+                pipe.zrem(keys.files(project), file.id)
+                await pipe.execute()
+
+    # ---- copies at upstreams
+
+    async def copy(self, upstream: str, sha256: str) -> CopyRecord | None:
+        with unavailable():
+            fields = await self._store.redis.hgetall(keys.copy(upstream, sha256))
+        if not fields.get("doc"):
+            return None
+        return CopyRecord(Copy.model_validate_json(fields["doc"]), int(fields["rev"]))
+
+    async def want_copy(self, upstream: str, ref: FileRef, filename: str, job_id: str) -> None:
+        """Let these bytes be uploaded once; the job is woken when they are. Safe to ask again and again.
+
+        An upload that was refused or has been lost is wanted anew.
+        """
+        wanted = Copy(upstream=upstream, sha256=ref.sha256, file_id=ref.id, filename=filename, bytes=ref.bytes)
+        member = copy_member(upstream, ref.sha256)
+        key = keys.copy(upstream, ref.sha256)
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=True) as pipe:
+                pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
+                pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
+                pipe.hsetnx(key, "rev", 1)
+                await pipe.execute()
+        record = await self.copy(upstream, ref.sha256)
+        if record is not None and record.copy.state == "refused":
+            again = Change(record=key, revision=record.revision, document=wanted.model_dump_json(exclude_none=True))
+            await self._store.commit(again)
+        if record is None or record.copy.state != "ready":
+            await self._store.wake(member)
+
+    def lost(self, change: Change, upstream: str, ref: FileRef) -> Change:
+        """The upstream does not know the file any more: the next that wants it uploads it anew."""
+        return change.do("DEL", keys.copy(upstream, ref.sha256))
+
+    async def waiters(self, upstream: str, sha256: str) -> list[str]:
+        with unavailable():
+            return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
+
+    def release_waiters(self, change: Change, copy: Copy, waiters: list[str]) -> Change:
+        """The upload has ended, well or not: all that waited go on."""
+        for job_id in waiters:
+            change.do("SREM", keys.copy_waiters(copy.upstream, copy.sha256), job_id)
+            change.wake(f"job:{job_id}")
+        return change.due(copy_member(copy.upstream, copy.sha256), None)

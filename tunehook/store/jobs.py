@@ -1,0 +1,204 @@
+"""Job records: submitting, reading, listing, their log, and the indexes a look needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunehook.errors import JobNotFound, RecordTooNew
+from tunehook.model import RECORD_VERSION, Job, Message
+from tunehook.store import keys
+from tunehook.store.commit import Change, version_fields
+from tunehook.store.connection import Lease, unavailable
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+#: How long an SDK's own retry of `POST …/jobs` finds the job that its first call made.
+REPEAT_SECONDS = 15 * 60
+IDEMPOTENCY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as it was read. Times of Redis' clock: `now_ms` when it was read, `intent_ms` of a create."""
+
+    job: Job
+    revision: int
+    now_ms: int
+    intent_ms: int | None = None
+    cancel_requested_at: int | None = None
+
+    @property
+    def now(self) -> int:
+        return self.now_ms // 1000
+
+    @property
+    def member(self) -> str:
+        return f"job:{self.job.id}"
+
+    def change(self, job: Job, lease: Lease | None = None) -> Change:
+        """A change of this record into `job`; with a lease, refused when it is lost."""
+        return Change(
+            record=keys.job(job.id),
+            revision=self.revision,
+            document=job.model_dump_json(exclude_none=True),
+            stage=job.stage,
+            member=lease.member if lease else None,
+            token=lease.token if lease else None,
+        )
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A line of a job's log; `position` (`<ms>-<n>`) orders it and is its resumable cursor."""
+
+    position: str
+    message: Message
+
+
+class Jobs:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # ---- one job
+
+    def submission(self, job: Job) -> Change:
+        """The change that makes a job exist: record, indexes, due now, its files held."""
+        change = Change(
+            record=keys.job(job.id),
+            revision=0,
+            document=job.model_dump_json(exclude_none=True),
+            stage=job.stage,
+        )
+        change.do("HSET", keys.job(job.id), *version_fields())
+        change.list_in(keys.jobs(job.project), job.id)
+        for name, value in (job.spec.metadata or {}).items():
+            change.list_in(keys.jobs_with(job.project, name, value), job.id)
+        for file in job.files:
+            change.do("SADD", keys.file_users(file.id), job.id)
+        change.do("SADD", keys.PROJECTS, job.project)
+        return change.due(f"job:{job.id}", 0)
+
+    async def read(self, job_id: str, project: str | None = None) -> JobRecord:
+        """Raises JobNotFound, also for another project's; RecordTooNew for what a newer version wrote."""
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=True) as pipe:
+                pipe.time()
+                pipe.hgetall(keys.job(job_id))
+                (seconds, micros), fields = await pipe.execute()
+        record = _record(fields, int(seconds) * 1000 + int(micros) // 1000, job_id)
+        if record is None or (project is not None and record.job.project != project):
+            raise JobNotFound(id=job_id)
+        return record
+
+    async def read_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
+        """Those that exist, in the order given."""
+        ids = list(job_ids)
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=False) as pipe:
+                pipe.time()
+                for job_id in ids:
+                    pipe.hgetall(keys.job(job_id))
+                (seconds, micros), *found = await pipe.execute()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        records = (_record(fields, now, job_id) for job_id, fields in zip(ids, found, strict=True))
+        return [record for record in records if record is not None]
+
+    async def mark_cancelled(self, job_id: str) -> str | None:
+        """Asks the job's step to cancel it. Returns the stage it was in; None when there is no such job."""
+        member = f"job:{job_id}"
+        queue = keys.queue_of(member)
+        stage = await self._store.run("cancel", [keys.job(job_id), keys.due(queue)], [member, queue])
+        return str(stage) if stage else None
+
+    # ---- lists
+
+    async def page(
+        self, project: str, *, after: str | None, limit: int, metadata: Mapping[str, str]
+    ) -> tuple[list[JobRecord], bool]:
+        """Newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
+        names = [keys.jobs_with(project, name, value) for name, value in metadata.items()]
+        index = names[0] if names else keys.jobs(project)
+        start = 0
+        if after is not None:
+            await self.read(after, project)
+            with unavailable():
+                rank = await self._store.redis.zrevrank(index, after)
+            start = 0 if rank is None else int(rank) + 1
+        found: list[JobRecord] = []
+        while True:
+            with unavailable():
+                ids = await self._store.redis.zrevrange(index, start, start + limit)
+            for record in await self.read_many(ids):
+                if metadata.items() <= (record.job.spec.metadata or {}).items():
+                    found.append(record)
+            start += len(ids)
+            if len(found) > limit or len(ids) <= limit:
+                return found[:limit], len(found) > limit
+
+    # ---- the log
+
+    async def append(self, job_id: str, messages: Iterable[Message]) -> int:
+        """Adds events in order; those of the upstream each once. Returns how many were new."""
+        arguments: list[str] = [job_id]
+        for message in messages:
+            arguments += [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
+        if len(arguments) == 1:
+            return 0
+        log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
+        return int(await self._store.run("append", log, arguments))
+
+    async def log_page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
+        """Newest first, those older than the position `after`."""
+        newest = f"({after}" if after else "+"
+        with unavailable():
+            rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
+        return [_entry(row) for row in rows[:limit]], len(rows) > limit
+
+    async def follow(self, job_id: str, seconds: float) -> None:
+        """Somebody reads this log: looks fetch its events every time for that long."""
+        until = await self._store.now_ms() + int(seconds * 1000)
+        with unavailable():
+            await self._store.redis.zadd(keys.FOLLOWED, {job_id: until})
+
+    async def followed(self) -> set[str]:
+        now = await self._store.now_ms()
+        with unavailable():
+            await self._store.redis.zremrangebyscore(keys.FOLLOWED, "-inf", now)
+            return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
+
+    # ---- changes made by several hands
+
+    def release(self, change: Change, job: Job) -> Change:
+        """What an unsettled job holds: its files, its place among the live and the waiting."""
+        for file in job.files:
+            change.do("SREM", keys.file_users(file.id), job.id)
+            change.do("SREM", keys.copy_waiters(job.upstream, file.sha256), job.id)
+        change.do("ZREM", keys.waiting(job.upstream), job.id)
+        if job.upstream_job_id:
+            change.do("HDEL", keys.live(job.upstream), job.upstream_job_id)
+        return change
+
+
+def _record(fields: Mapping[str, str], now_ms: int, job_id: str) -> JobRecord | None:
+    if not fields.get("doc"):
+        return None
+    version = int(fields.get("v", RECORD_VERSION))
+    if version > RECORD_VERSION:
+        raise RecordTooNew(record=job_id, version=version, known=RECORD_VERSION)
+    intent, cancel = fields.get("intent"), fields.get("cancel")
+    return JobRecord(
+        job=Job.model_validate_json(fields["doc"]),
+        revision=int(fields["rev"]),
+        now_ms=now_ms,
+        intent_ms=int(intent) if intent else None,
+        cancel_requested_at=int(cancel) if cancel else None,
+    )
+
+
+def _entry(row: tuple[str, Mapping[str, Any]]) -> LogEntry:
+    position, fields = row
+    return LogEntry(position, Message.model_validate(json.loads(fields["doc"])))

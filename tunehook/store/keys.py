@@ -1,0 +1,166 @@
+"""The name of every key. All begin with `th:`; RQ's own begin with `rq:`.
+
+Records are hashes: `doc` (JSON), `rev` (revision), for jobs also `stage`, `intent` (ms) and `cancel` (s).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+Queue = Literal["steps", "bulk", "deliver"]
+QUEUES: tuple[Queue, ...] = ("steps", "bulk", "deliver")
+
+#: Channel: something has become due. Its message is the queue's name.
+WAKE = "th:wake"
+#: Channel: a job's log has news. Its message is the job's id.
+NEWS = "th:news"
+CLAIMS = "th:claims"  # hash: member → claims since something came of it
+PARKED = "th:parked"  # zset: member → when it was given up
+SEQUENCE = "th:sequence"  # counter: the order in which things were accepted
+CLOCK = "th:clock"  # the last tick of any clock, ms
+
+
+def due(queue: Queue) -> str:
+    """zset: member → the ms at which it is due."""
+    return f"th:due:{queue}"
+
+
+#: What is due: `<kind>:<id>`. The kind decides who runs it.
+KINDS: dict[str, Queue] = {
+    "job": "steps",
+    "look": "steps",
+    "sweep": "steps",
+    "copy": "bulk",
+    "lane": "deliver",
+}
+
+
+def queue_of(member: str) -> Queue:
+    return KINDS[member.partition(":")[0]]
+
+
+def lease(member: str) -> str:
+    return f"th:lease:{member}"
+
+
+def job(job_id: str) -> str:
+    return f"th:job:{job_id}"
+
+
+def job_log(job_id: str) -> str:
+    """stream: the job's events in order of arrival."""
+    return f"th:job-log:{job_id}"
+
+
+def job_log_seen(job_id: str) -> str:
+    """set: the upstream's event ids that are in the log."""
+    return f"th:job-log-seen:{job_id}"
+
+
+def jobs(project: str) -> str:
+    """zset: the project's jobs by order of acceptance."""
+    return f"th:jobs:{project}"
+
+
+def jobs_with(project: str, name: str, value: str) -> str:
+    """zset: those with one metadata pair."""
+    digest = hashlib.sha256(f"{name}\0{value}".encode()).hexdigest()[:24]
+    return f"th:jobs:{project}:with:{digest}"
+
+
+def repeat(key_id: str, digest: str) -> str:
+    """The job that this very body made last, for SDKs that repeat a call without an idempotency key."""
+    return f"th:repeat:{key_id}:{digest}"
+
+
+def idempotency(project: str, key: str) -> str:
+    return f"th:idempotency:{project}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def file(file_id: str) -> str:
+    return f"th:file:{file_id}"
+
+
+def files(project: str) -> str:
+    return f"th:files:{project}"
+
+
+def file_users(file_id: str) -> str:
+    """set: the unsettled jobs that need it."""
+    return f"th:file-users:{file_id}"
+
+
+def copy(upstream: str, sha256: str) -> str:
+    return f"th:copy:{upstream}:{sha256}"
+
+
+def copy_waiters(upstream: str, sha256: str) -> str:
+    """set: the jobs that wait for the upload."""
+    return f"th:copy-waiters:{upstream}:{sha256}"
+
+
+def live(upstream: str) -> str:
+    """hash: upstream job id → `<our id> <fingerprint>` of every job that is tracked there."""
+    return f"th:live:{upstream}"
+
+
+def known(upstream: str) -> str:
+    """hash: upstream job id → our id, of every job that is or was ours there."""
+    return f"th:known:{upstream}"
+
+
+def log_read(upstream: str) -> str:
+    """zset: live jobs → when their events were last fetched, ms."""
+    return f"th:log-read:{upstream}"
+
+
+def doubtful(upstream: str) -> str:
+    """zset: jobs one of whose creates had an unknown outcome → until when extras are looked for, ms."""
+    return f"th:doubtful:{upstream}"
+
+
+def waiting(upstream: str) -> str:
+    """zset: jobs that wait for a slot, by order of acceptance."""
+    return f"th:waiting:{upstream}"
+
+
+def hold(upstream: str) -> str:
+    """JSON with an expiry: why nothing is created there for now."""
+    return f"th:hold:{upstream}"
+
+
+FOLLOWED = "th:followed"  # zset: jobs whose log somebody reads → until when, ms
+
+
+EXTRAS = "th:extras"  # hash: upstream → extra jobs found there and cancelled
+
+
+def api_key(key_id: str) -> str:
+    return f"th:key:{key_id}"
+
+
+API_KEYS = "th:keys"  # set of ids
+PROJECTS = "th:projects"  # set of names
+
+
+def event(event_id: str) -> str:
+    return f"th:event:{event_id}"
+
+
+def delivery(delivery_id: str) -> str:
+    return f"th:delivery:{delivery_id}"
+
+
+def attempts(delivery_id: str) -> str:
+    """list: every attempt, JSON, in order."""
+    return f"th:attempts:{delivery_id}"
+
+
+def lane(lane_id: str) -> str:
+    """zset: the deliveries to one receiver that are still to be made → when, ms."""
+    return f"th:lane:{lane_id}"
+
+
+def job_deliveries(job_id: str) -> str:
+    return f"th:job-deliveries:{job_id}"

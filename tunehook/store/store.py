@@ -1,0 +1,35 @@
+"""All of it behind one name."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from tunehook.store import keys
+from tunehook.store.access import Access
+from tunehook.store.connection import Connection, unavailable
+from tunehook.store.deliveries import Deliveries
+from tunehook.store.files import Files
+from tunehook.store.jobs import Jobs
+from tunehook.store.upstreams import Upstreams
+
+
+class Store(Connection):
+    """Redis as the program sees it: records and what is due. Nothing is sent before the first call."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.jobs = Jobs(self)
+        self.files = Files(self)
+        self.upstreams = Upstreams(self)
+        self.access = Access(self)
+        self.deliveries = Deliveries(self)
+
+    async def wake(self, member: str) -> None:
+        """Makes something that is planned due now."""
+        queue = keys.queue_of(member)
+        now = await self.now_ms()
+        with unavailable():
+            async with self.redis.pipeline(transaction=True) as pipe:
+                pipe.zadd(keys.due(queue), {member: now}, lt=True)
+                pipe.publish(keys.WAKE, queue)
+                await pipe.execute()

@@ -1,0 +1,117 @@
+"""What is known of each upstream: the jobs that live there, those that wait for it, why it is on hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunehook.model import Job, UpstreamJob
+from tunehook.store import keys
+from tunehook.store.commit import Change
+from tunehook.store.connection import unavailable
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+#: How long extras of a create with unknown outcome are looked for.
+DOUBT_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing is created at this upstream until `until` (unix seconds)."""
+
+    code: str
+    reason: str
+    until: int
+
+
+class Upstreams:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def track(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
+        """From now on the look finds it."""
+        change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
+        change.do("HSET", keys.known(job.upstream), seen.id, job.id)
+        change.do("ZREM", keys.waiting(job.upstream), job.id)
+        return change.wake(f"look:{job.upstream}")
+
+    def noticed(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
+        return change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
+
+    def doubt(self, change: Change, job: Job) -> Change:
+        """The outcome of a create is unknown: an extra may turn up within a day."""
+        return change.at(keys.doubtful(job.upstream), job.id, DOUBT_SECONDS)
+
+    async def live(self, upstream: str) -> dict[str, tuple[str, str]]:
+        """Upstream job id → (our id, fingerprint when last seen)."""
+        with unavailable():
+            rows = await self._store.redis.hgetall(keys.live(upstream))
+        return {upstream_id: _split(value) for upstream_id, value in rows.items()}
+
+    async def owner(self, upstream: str, upstream_job_id: str) -> str | None:
+        with unavailable():
+            value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
+        return str(value) if value else None
+
+    async def doubtful(self, upstream: str) -> list[str]:
+        """Jobs of ours whose extras are still looked for."""
+        now = await self._store.now_ms()
+        with unavailable():
+            await self._store.redis.zremrangebyscore(keys.doubtful(upstream), "-inf", now)
+            return list(await self._store.redis.zrange(keys.doubtful(upstream), 0, -1))
+
+    async def count_extra(self, upstream: str) -> None:
+        with unavailable():
+            await self._store.redis.hincrby(keys.EXTRAS, upstream, 1)
+
+    async def logs_to_read(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
+        """Those whose events were not fetched for `older_than` seconds, the longest first; notes them as read."""
+        now = await self._store.now_ms()
+        key = keys.log_read(upstream)
+        with unavailable():
+            read = dict(await self._store.redis.zrange(key, 0, -1, withscores=True))
+            wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
+            chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
+            gone = set(read) - set(job_ids)
+            if chosen:
+                await self._store.redis.zadd(key, dict.fromkeys(chosen, now))
+            if gone:
+                await self._store.redis.zrem(key, *gone)
+        return chosen
+
+    # ---- who waits for a slot
+
+    def queue_up(self, change: Change, job: Job) -> Change:
+        return change.list_in(keys.waiting(job.upstream), job.id)
+
+    async def waits_behind(self, job: Job) -> bool:
+        """Whether others, accepted earlier, wait for a slot there: the slot that opens is theirs."""
+        with unavailable():
+            first = await self._store.redis.zrange(keys.waiting(job.upstream), 0, 0)
+        return bool(first) and first[0] != job.id
+
+    async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
+        with unavailable():
+            ids = await self._store.redis.zrange(keys.waiting(upstream), 0, 1)
+        return next((str(job_id) for job_id in ids if job_id != besides), None)
+
+    # ---- holds
+
+    async def hold(self, upstream: str, code: str, reason: str, seconds: float) -> None:
+        until = (await self._store.now_ms()) // 1000 + int(seconds)
+        value = json.dumps({"code": code, "reason": reason, "until": until})
+        with unavailable():
+            await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
+
+    async def held(self, upstream: str) -> Hold | None:
+        with unavailable():
+            value = await self._store.redis.get(keys.hold(upstream))
+        return Hold(**json.loads(value)) if value else None
+
+
+def _split(value: str) -> tuple[str, str]:
+    job_id, _, fingerprint = value.partition(" ")
+    return job_id, fingerprint

@@ -1,0 +1,218 @@
+"""The dataset's way to the upstream: the same bytes to the same upstream once, whoever trains on them.
+
+Up to 100 MB in one request; above, by the Uploads API in parts of 8 MiB, whose ids are saved as they are
+taken, so that nothing is sent twice, and handed to the next step after 40 seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from tunehook.errors import (
+    LeaseTaken,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from tunehook.model import Copy, FileRef, Job, JobError, Message
+from tunehook.store.commit import Change
+from tunehook.store.connection import Lease
+from tunehook.store.files import CopyRecord, copy_member
+from tunehook.world import World
+
+log = logging.getLogger(__name__)
+
+#: Files above ~150 MB fail silently through `files.create`, according to users.
+WHOLE_BYTES = 100_000_000
+PART_BYTES = 8 * 1024 * 1024
+STEP_SECONDS = 40.0
+#: How long nothing is sent to an upstream that refuses our key, or cannot be reached.
+HOLD_SECONDS = {UpstreamUnauthorized: 60.0, UpstreamUnreachable: 15.0}
+
+
+def upstream_name(file: FileRef) -> str:
+    """Files have no metadata, so the name carries the identity."""
+    return f"{file.id}.{file.sha256[:16]}.jsonl"
+
+
+async def copies_of(world: World, job: Job) -> list[Copy | None]:
+    records = [await world.store.files.copy(job.upstream, file.sha256) for file in job.files]
+    return [record.copy if record else None for record in records]
+
+
+async def upstream_files(world: World, job: Job) -> tuple[str, str | None]:
+    """The ids there of training and validation file, both uploaded."""
+    ids = [copy.upstream_file_id if copy else None for copy in await copies_of(world, job)]
+    return ids[0] or "", ids[1] if len(ids) > 1 else None
+
+
+async def is_lost(world: World, job: Job) -> bool:
+    """Whether the upstream knows the files no more; when it does not say, they are not called lost."""
+    upstream = world.upstreams[job.upstream]
+    copies = [copy for copy in await copies_of(world, job) if copy]
+    try:
+        return any([await upstream.find_file(copy.filename, copy.bytes) is None for copy in copies])
+    except UpstreamError:
+        return False
+
+
+async def hold(world: World, error: UpstreamError) -> float:
+    """Nothing is sent there for some seconds, and no job fails for it."""
+    seconds = HOLD_SECONDS[type(error)]
+    code = "upstream_unauthorized" if isinstance(error, UpstreamUnauthorized) else "upstream_unreachable"
+    error.code = error.code or code
+    log.warning("upstream %s on hold for %d s: %s", error.upstream, seconds, error.message)
+    await world.store.upstreams.hold(error.upstream, error.code, error.message, seconds)
+    return seconds
+
+
+async def upload(world: World, upstream_name: str, sha256: str) -> None:
+    """One step: sends what is missing, as far as it comes."""
+    member = copy_member(upstream_name, sha256)
+    try:
+        async with world.store.lease(member) as lease:
+            record = await world.store.files.copy(upstream_name, sha256)
+            if record is None or record.copy.state != "wanted":
+                await world.store.unplan(member)
+                return
+            await _send(world, record, lease)
+    except LeaseTaken:
+        return
+
+
+async def _send(world: World, record: CopyRecord, lease: Lease) -> None:
+    copy = record.copy
+    waiters = await world.store.files.waiters(copy.upstream, copy.sha256)
+    path = world.shelf.path(copy.file_id)
+    held = await world.store.upstreams.held(copy.upstream)
+    if copy.upstream not in world.upstreams or held:
+        await _later(world, record, lease, waiters, pause=15.0)
+        return
+    if not waiters:
+        await world.store.unplan(record.member)  # all were cancelled; who wants it next plans it again
+        return
+    sending = _Sending(world, record, lease, waiters)
+    try:
+        lease.check()
+        done = await (sending.whole(path) if copy.bytes <= WHOLE_BYTES else sending.in_parts(path))
+    except FileNotFoundError:
+        error = JobError(code="file_missing", message=f"The content of {copy.file_id} is no longer kept here.")
+        await sending.refused(error)
+    except UpstreamRefused as refused:
+        code = refused.code or f"http_{refused.status}"
+        await sending.refused(JobError(code=code, message=refused.message, param="training_file"))
+    except (UpstreamUnauthorized, UpstreamUnreachable) as error:
+        pause = await hold(world, error)
+        await _later(world, sending.record, lease, waiters, pause=pause)
+    except (UpstreamBusy, UpstreamError) as error:
+        log.warning("uploading %s to %s: %s", copy.file_id, copy.upstream, error.message)
+        pause = error.retry_after or min(300.0, 5.0 * 2**sending.record.copy.attempts)
+        await _later(world, sending.record, lease, [], pause=pause)
+    else:
+        if not done:
+            await _later(world, sending.record, lease, [], pause=0.0)
+
+
+async def _later(world: World, record: CopyRecord, lease: Lease, waiters: list[str], *, pause: float) -> None:
+    change = record.change(record.copy, lease).due(record.member, pause)
+    for job_id in waiters:
+        change.wake(f"job:{job_id}")  # they show why they wait
+    await world.store.commit(change)
+
+
+class _Sending:
+    """One step's sending. Keeps the record up to date and tells the waiting jobs' logs how far it is."""
+
+    def __init__(self, world: World, record: CopyRecord, lease: Lease, waiters: list[str]) -> None:
+        self.world, self.record, self.lease, self.waiters = world, record, lease, waiters
+        self._upstream = world.upstreams[record.copy.upstream]
+
+    async def whole(self, path: Path) -> bool:
+        copy = self.record.copy
+        if copy.attempts:  # an answer may have been lost: is it there already?
+            known = await self._upstream.find_file(copy.filename, copy.bytes)
+            if known:
+                return await self._ready(known)
+        await self._commit(copy.model_copy(update={"attempts": copy.attempts + 1}), due=30.0)
+        self.lease.check()
+        return await self._ready(await self._upstream.upload(path, copy.filename, self._progress))
+
+    async def in_parts(self, path: Path) -> bool:
+        """False when the time of a step is over and parts are missing."""
+        until = time.monotonic() + STEP_SECONDS
+        copy = self.record.copy
+        if copy.upload_id is None:
+            upload_id = await self._upstream.begin_parts(copy.filename, copy.bytes)
+            await self._commit(copy.model_copy(update={"upload_id": upload_id, "parts": [], "bytes_sent": 0}), due=30.0)
+        try:
+            while (copy := self.record.copy).bytes_sent < copy.bytes:
+                if time.monotonic() > until:
+                    return False
+                part = await asyncio.to_thread(_read_part, path, copy.bytes_sent)
+                self.lease.check()
+                assert copy.upload_id
+                part_id = await self._upstream.add_part(copy.upload_id, part)
+                sent = copy.bytes_sent + len(part)
+                await self._commit(
+                    copy.model_copy(update={"parts": [*copy.parts, part_id], "bytes_sent": sent}), due=30.0, tell=True
+                )
+            assert copy.upload_id
+            return await self._ready(await self._upstream.end_parts(copy.upload_id, copy.parts))
+        except UpstreamRefused:
+            if self.record.copy.attempts >= 3:
+                raise
+            # Uploads live for an hour there: one that is known no more is begun anew, but not for ever.
+            again: dict[str, Any] = {
+                "upload_id": None,
+                "parts": [],
+                "bytes_sent": 0,
+                "attempts": self.record.copy.attempts + 1,
+            }
+            await self._commit(self.record.copy.model_copy(update=again), due=0.0)
+            return False
+
+    async def refused(self, error: JobError) -> None:
+        await self._end(self.record.copy.model_copy(update={"state": "refused", "error": error}))
+
+    async def _ready(self, upstream_file_id: str) -> bool:
+        done = {"state": "ready", "upstream_file_id": upstream_file_id, "bytes_sent": self.record.copy.bytes}
+        await self._end(self.record.copy.model_copy(update=done), tell=True)
+        return True
+
+    async def _progress(self, sent: int) -> None:
+        if sent > self.record.copy.bytes_sent:
+            await self._commit(self.record.copy.model_copy(update={"bytes_sent": sent}), due=30.0, tell=True)
+
+    async def _commit(self, copy: Copy, *, due: float, tell: bool = False) -> None:
+        change = self.record.change(copy, self.lease).due(self.record.member, due)
+        if tell:
+            await self._tell(change, copy)
+        await self.world.store.commit(change)
+        self.record = CopyRecord(copy, self.record.revision + 1)
+
+    async def _end(self, copy: Copy, *, tell: bool = False) -> None:
+        change = self.record.change(copy, self.lease)
+        self.waiters = await self.world.store.files.waiters(copy.upstream, copy.sha256)
+        self.world.store.files.release_waiters(change, copy, self.waiters)
+        if tell:
+            await self._tell(change, copy)
+        await self.world.store.commit(change)
+
+    async def _tell(self, change: Change, copy: Copy) -> None:
+        now = await self.world.store.now_ms() // 1000
+        progress = {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes}
+        text = f"Uploaded {copy.bytes_sent} of {copy.bytes} bytes"
+        for job_id in self.waiters:
+            change.say(job_id, Message(created_at=now, message=text, data=progress))
+
+
+def _read_part(path: Path, offset: int) -> bytes:
+    with path.open("rb") as source:
+        source.seek(offset)
+        return source.read(PART_BYTES)

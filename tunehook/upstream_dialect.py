@@ -1,0 +1,141 @@
+"""What upstreams really answer, made one language. Pure; the recorded oddities are in docs/simulator.md.
+
+A healthy job has a null-filled `error`; Azure has null `result_files` and an `n_epochs` of -1; a refusal
+that is about slots, quota or a file still being processed is no verdict on the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from tunehook.errors import (
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamNotReady,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnknown,
+)
+from tunehook.model import JobError, JobSpec, Message, UpstreamJob
+from tunehook.upstream import TAG
+
+#: Statuses that say no, and mean it. 401 is about our key, 408, 409, 429 and 5xx leave the outcome open.
+REFUSALS = frozenset({400, 403, 404, 422})
+
+
+def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) -> UpstreamError:
+    """The error that an HTTP error answer means. `body`: its `error` member, if the SDK found one."""
+    error = body if isinstance(body, dict) else {}
+    message = str(error.get("message") or f"HTTP {status}")
+    code = str(error["code"]) if error.get("code") else None
+    fields: dict[str, Any] = {"upstream": name, "status": status, "code": code}
+    fields["retry_after"] = _seconds(headers.get("retry-after"))
+    param = str(error["param"]) if error.get("param") else None
+    if status == 400 and "still being processed" in message:
+        return UpstreamNotReady(message, param=param, **fields)
+    if status in REFUSALS:
+        return UpstreamRefused(message, param=param, **fields)
+    if status == 401:
+        return UpstreamUnauthorized(message, param=param, **fields)
+    if status == 429:
+        return UpstreamBusy(message, param=param, **fields)
+    return UpstreamUnknown(f"The upstream '{name}' answered {status}: {message}", **fields)
+
+
+def job(name: str, raw: object) -> UpstreamJob:
+    """Raises UpstreamUnknown for what is no job: an answer that cannot be read may still have had an effect."""
+    if not isinstance(raw, dict) or not raw.get("id") or not isinstance(raw.get("status"), str):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
+    members = dict(raw)
+    members["error"] = job_error(raw.get("error"))
+    members["result_files"] = [str(file) for file in raw.get("result_files") or []]
+    members["hyperparameters"] = _without_minus_one(raw.get("hyperparameters"))
+    method = raw.get("method")
+    members["method"] = _method(method) if isinstance(method, dict) else None
+    members["model"] = str(raw.get("model") or "")
+    members["created_at"] = raw.get("created_at") or 0
+    if not isinstance(raw.get("metadata"), dict):
+        members["metadata"] = None
+    known = {field: members.get(field) for field in UpstreamJob.model_fields}
+    try:
+        return UpstreamJob.model_validate(known)
+    except ValidationError as error:
+        member = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UpstreamUnknown(upstream=name, why=f"the job's member {member} is not what it should be") from error
+
+
+def jobs(name: str, answer: Mapping[str, Any]) -> tuple[list[UpstreamJob], bool]:
+    return [job(name, row) for row in rows(name, answer)], bool(answer.get("has_more"))
+
+
+def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    data = answer.get("data")
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a list")
+    return cast("list[dict[str, Any]]", data)
+
+
+def identifier(name: str, answer: object) -> str:
+    if not isinstance(answer, dict) or not isinstance(answer.get("id"), str) or not answer["id"]:
+        raise UpstreamUnknown(upstream=name, why="the answer has no id")
+    return str(answer["id"])
+
+
+def is_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str) -> bool:
+    """By our metadata; where an upstream shows none at all, by seed and file, which are ours alone."""
+    if job.metadata is not None and TAG in job.metadata:
+        return job.metadata[TAG] == tag
+    return not job.metadata and job.seed == spec.seed and job.training_file == training
+
+
+def job_error(raw: object) -> JobError | None:
+    """`{"code": null, …}` and `{}` stand on healthy jobs: no error."""
+    if not isinstance(raw, dict) or not (raw.get("code") or raw.get("message")):
+        return None
+    param = raw.get("param")
+    return JobError(
+        code=str(raw.get("code") or "error"),
+        message=str(raw.get("message") or raw["code"]),
+        param=str(param) if param else None,
+    )
+
+
+def messages(raw: list[dict[str, Any]]) -> list[Message]:
+    """Events come newest first; the log wants them in order. Several share a second: order within is theirs."""
+    return [
+        Message(
+            created_at=int(row.get("created_at") or 0),
+            level=str(row.get("level") or "info"),
+            message=str(row.get("message") or ""),
+            type=str(row.get("type") or "message"),
+            data=row["data"] if isinstance(row.get("data"), dict) else None,
+            upstream_event_id=str(row["id"]),
+        )
+        for row in sorted(reversed(raw), key=lambda row: row.get("created_at") or 0)
+        if row.get("id")
+    ]
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _without_minus_one(raw: object) -> dict[str, Any] | None:
+    if not isinstance(raw, dict):
+        return None
+    return {name: "auto" if value == -1 else value for name, value in raw.items()}
+
+
+def _method(raw: dict[str, Any]) -> dict[str, Any]:
+    cleaned = dict(raw)
+    kind = raw.get("type")
+    inner = raw.get(kind) if isinstance(kind, str) else None
+    if isinstance(inner, dict) and isinstance(inner.get("hyperparameters"), dict):
+        cleaned[str(kind)] = inner | {"hyperparameters": _without_minus_one(inner["hyperparameters"])}
+    return cleaned

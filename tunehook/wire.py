@@ -1,0 +1,178 @@
+"""How records look outside: OpenAI's objects, with one member of ours, `tunehook`. Pure.
+
+Every id in an OpenAI member is ours; the upstream's own ids stand in `tunehook` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from tunehook.model import Copy, Event, File, Job, Message, Stage, new_id
+
+#: What OpenAI's clients see for a stage that is ours; `tracked` shows the upstream's status, `settled` the end.
+_STATUS = {
+    Stage.ACCEPTED: "validating_files",
+    Stage.UPLOADING: "validating_files",
+    Stage.CREATING: "validating_files",
+    Stage.WAITING: "queued",
+}
+
+
+def file_object(file: File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": file.created_at,
+        "expires_at": file.expires_at,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": file.status,
+        "status_details": file.status_details,
+    }
+
+
+def status(job: Job) -> str:
+    if job.stage is Stage.SETTLED:
+        return str(job.status)
+    if job.stage is Stage.TRACKED and job.seen:
+        return job.seen.status
+    return _STATUS.get(job.stage, "validating_files")
+
+
+def job_object(
+    job: Job, *, revision: int, cancel_requested_at: int | None = None, copy: Copy | None = None
+) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job`. `copy`: the upload that the job waits for, if it does."""
+    seen = job.seen
+    error = job.error
+    return {
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": job.created_at,
+        "finished_at": job.settled_at and ((seen and seen.finished_at) or job.settled_at),
+        "model": job.spec.model,
+        "fine_tuned_model": seen.fine_tuned_model if seen else None,
+        "organization_id": job.project,
+        "status": status(job),
+        "training_file": job.training.id,
+        "validation_file": job.validation.id if job.validation else None,
+        "result_files": list(job.result_files.values()),
+        "hyperparameters": hyperparameters(job),
+        "method": method(job),
+        "seed": seen.seed if seen and seen.seed is not None else job.spec.seed,
+        "trained_tokens": seen.trained_tokens if seen else None,
+        "estimated_finish": seen.estimated_finish if seen else None,
+        "integrations": job.spec.integrations,
+        "metadata": job.spec.metadata,
+        "error": _error(error.model_dump()) if error else None,
+        "tunehook": tunehook_member(job, revision=revision, cancel_requested_at=cancel_requested_at, copy=copy),
+    }
+
+
+def tunehook_member(
+    job: Job, *, revision: int, cancel_requested_at: int | None = None, copy: Copy | None = None
+) -> dict[str, Any]:
+    """Where the job really is."""
+    waiting = job.waiting
+    return {
+        "stage": job.stage.value,
+        "upstream": job.upstream,
+        "upstream_job_id": job.upstream_job_id,
+        "upstream_status": job.seen.status if job.seen else None,
+        "callback_url": job.callback_url,
+        "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
+        "upload": {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes} if copy else None,
+        "cancel_requested_at": cancel_requested_at,
+        "revision": revision,
+    }
+
+
+def hyperparameters(job: Job) -> dict[str, Any]:
+    """Of supervised jobs: what the upstream chose, or what was asked. Never null: the SDK's type has none."""
+    kind = method(job)["type"]
+    if kind != "supervised":
+        return {}
+    chosen = job.seen.hyperparameters if job.seen else None
+    asked = job.spec.hyperparameters or ((job.spec.method or {}).get("supervised") or {}).get("hyperparameters")
+    automatic = {"batch_size": "auto", "learning_rate_multiplier": "auto", "n_epochs": "auto"}
+    return automatic | (asked or {}) | {name: value for name, value in (chosen or {}).items() if value is not None}
+
+
+def method(job: Job) -> dict[str, Any]:
+    if job.seen and job.seen.method:
+        return job.seen.method
+    if job.spec.method:
+        return job.spec.method
+    return {"type": "supervised", "supervised": {"hyperparameters": dict(job.spec.hyperparameters or {})}}
+
+
+def own_ids(text: str, job: Job) -> str:
+    """What an upstream says of its job and its training file, said of ours."""
+    if job.upstream_job_id:
+        text = text.replace(job.upstream_job_id, job.id)
+    if job.seen and job.seen.training_file:
+        text = text.replace(job.seen.training_file, job.training.id)
+    return text
+
+
+def event_object(job: Job, event_id: str, message: Message) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job.event`."""
+    return {
+        "id": event_id,
+        "object": "fine_tuning.job.event",
+        "created_at": message.created_at,
+        "level": message.level if message.level in ("info", "warn", "error") else "info",
+        "message": own_ids(message.message, job),
+        "type": message.type,
+        "data": message.data,
+    }
+
+
+def checkpoint_object(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job.checkpoint`, of our job."""
+    members = ("id", "created_at", "fine_tuned_model_checkpoint", "metrics", "step_number")
+    return {
+        "object": "fine_tuning.job.checkpoint",
+        "fine_tuning_job_id": job.id,
+        **{name: raw.get(name) for name in members},
+    }
+
+
+def error_object(message: str, *, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """OpenAI's answer to what cannot be done."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def end_event(job: Job, *, revision: int, now: int) -> Event:
+    """What a job's end is told as: OpenAI's type and envelope, and all that a subscriber will ask for next.
+
+    https://platform.openai.com/docs/api-reference/webhook-events: theirs has only `data.id`.
+    """
+    whole = job_object(job, revision=revision)
+    names = ("id", "status", "fine_tuned_model", "model", "trained_tokens", "error", "metadata", "tunehook")
+    return event(
+        f"fine_tuning.job.{job.status}",
+        {name: whole[name] for name in names},
+        project=job.project,
+        job_id=job.id,
+        now=now,
+    )
+
+
+def lane_of(project: str, url: str) -> str:
+    """Deliveries to one URL of one project share a lane, so that a dead receiver delays its own alone."""
+    return hashlib.sha256(f"{project}\0{url}".encode()).hexdigest()[:24]
+
+
+def event(kind: str, content: dict[str, Any], *, project: str, job_id: str | None, now: int) -> Event:
+    event_id = new_id("evt_")
+    envelope = {"id": event_id, "object": "event", "created_at": now, "type": kind, "data": content}
+    body = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
+    return Event(id=event_id, type=kind, project=project, job_id=job_id, created_at=now, body=body)
+
+
+def _error(error: dict[str, Any]) -> dict[str, Any]:
+    return {name: error.get(name) for name in ("code", "message", "param")}

@@ -1,0 +1,62 @@
+"""Everything that the story needs from outside, opened in one place and handed in through the front door."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from tunehook.allow_list import AllowList
+from tunehook.openai_upstream import OpenAIUpstream
+from tunehook.settings import Settings
+from tunehook.shelf import Shelf
+from tunehook.store import Store
+from tunehook.upstream import Upstream
+from tunehook.vault import Vault
+
+
+@dataclass(frozen=True)
+class World:
+    store: Store
+    shelf: Shelf
+    vault: Vault
+    upstreams: Mapping[str, Upstream]
+    allow: AllowList
+    instance: str = "tunehook"
+    poll_seconds: float = 30.0
+    settle_seconds: float = 180.0
+    on_unknown: Literal["retry", "hold"] = "retry"
+    jitter: Callable[[], float] = random.random  #: 0 to 1, for the pauses between attempts
+
+    def tag(self, job_id: str) -> str:
+        """What says whose an upstream's job is."""
+        return f"{self.instance}/{job_id}"
+
+    def job_id_of(self, tag: str | None) -> str | None:
+        """Our job's id, if the tag is of this deployment."""
+        instance, _, job_id = (tag or "").partition("/")
+        return job_id if instance == self.instance and job_id else None
+
+
+@asynccontextmanager
+async def open_world(settings: Settings) -> AsyncIterator[World]:
+    """Connects nothing yet; whatever was opened on the way is closed at the end."""
+    store = Store.connect(settings.redis_url)
+    upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in settings.all_upstreams().items()}
+    try:
+        yield World(
+            store=store,
+            shelf=Shelf(settings.data_dir),
+            vault=Vault(settings.secret_key),
+            upstreams=upstreams,
+            allow=AllowList.parse(settings.webhook_allow),
+            instance=settings.instance,
+            poll_seconds=settings.poll_seconds,
+            settle_seconds=settings.settle_seconds,
+            on_unknown=settings.on_unknown,
+        )
+    finally:
+        await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

@@ -1,0 +1,48 @@
+"""`python -m worker`: workers and clock. `--healthcheck` ends with 0 if the clock has ticked lately."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from tunehook import settings
+from tunehook.errors import TunehookError
+
+#: The clock looks at least once a second.
+LATE_MS = 10_000
+
+
+def main() -> int:
+    try:
+        found = settings.load()
+        if not found.redis_url:
+            raise settings.SettingsError(why="REDIS_URL is not set; `tunehook up` brings a Valkey of its own")
+    except TunehookError as error:
+        print(f"tunehook worker: {error.message}", file=sys.stderr)  # noqa: T201
+        return 2
+    if "--healthcheck" in sys.argv[1:]:
+        return asyncio.run(_healthcheck(found))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    from worker.supervisor import Supervisor  # noqa: PLC0415  (a health check needs no RQ and no openai: 0.6 s)
+
+    return Supervisor(found).run()
+
+
+async def _healthcheck(found: settings.Settings) -> int:
+    from tunehook.store import Store  # noqa: PLC0415
+
+    store = Store.connect(found.redis_url)
+    try:
+        tick, now = await store.last_tick_ms(), await store.now_ms()
+    except TunehookError as error:
+        print(error.message, file=sys.stderr)  # noqa: T201
+        return 1
+    finally:
+        await store.close()
+    return 0 if tick is not None and now - tick < LATE_MS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

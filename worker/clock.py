@@ -1,0 +1,90 @@
+"""The clock: wakes what is due. It alone speaks to RQ's queues; any number of clocks may run side by side.
+
+A claim moves the due time ahead, so a lost RQ message, a killed worker, a restarted Redis and a dead clock all
+heal the same way: what was not done is due again. RQ's retry, scheduler and webhooks are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue as RQQueue
+from rq.serializers import JSONSerializer
+
+from tunehook.errors import StoreUnavailable
+from tunehook.store import Store
+from tunehook.store.keys import QUEUES, Queue
+from worker.steps import TIMEOUTS, step_for
+
+log = logging.getLogger("tunehook.clock")
+
+#: What waits in RQ is claimed already and is claimed again after 20 s: no more is handed over than is done by then.
+IN_HAND = 200
+FAILED_STEP_SECONDS = 24 * 3600
+
+
+def connect(url: str) -> Redis:
+    """A connection as RQ needs it: bytes, and no retries of its own (they run commands twice)."""
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=10)
+
+
+def queues(connection: Redis) -> dict[Queue, RQQueue]:
+    """RQ's queues, by our names. JSON, no pickle: a message names a step and ids."""
+    return {name: RQQueue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES}
+
+
+class Clock:
+    def __init__(self, store: Store, connection: Redis, upstreams: list[str]) -> None:
+        self._store = store
+        self._queues = queues(connection)
+        self._upstreams = upstreams
+
+    async def run(self) -> None:
+        """For ever; Redis may come and go."""
+        while True:
+            try:
+                for upstream in self._upstreams:
+                    await self._store.plan_if_absent(f"look:{upstream}", 0)
+                await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
+                async for woken in self._store.wakes():
+                    await asyncio.gather(*(self.hand_over(queue) for queue in woken or QUEUES))
+            except (StoreUnavailable, RedisError) as error:
+                log.warning("redis is away: %s", error.__cause__ or error)
+                await asyncio.sleep(0.5)
+
+    async def hand_over(self, queue: Queue) -> None:
+        """Claims what is due and enqueues its steps, as far as RQ has room for it."""
+        rq = self._queues[queue]
+        waiting = await asyncio.to_thread(lambda: rq.count)
+        if queue == "deliver":
+            # Delivery steps take what is due themselves; one that waits for a worker is enough.
+            if waiting == 0 and await self._store.anything_due("deliver"):
+                await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
+            return
+        claimed = await self._store.claim(queue, max(0, IN_HAND - waiting))
+        for member in claimed.parked:
+            log.error("%s is parked: 20 steps in a row came to nothing. `tunehook doctor` shows it.", member)
+        if claimed.members:
+            steps = [step_for(member) for member in claimed.members]
+            await asyncio.to_thread(_enqueue, rq, steps, TIMEOUTS[queue])
+
+
+def _enqueue(rq: RQQueue, steps: list[tuple[str, tuple[str, ...]]], timeout: int) -> None:
+    rq.enqueue_many(
+        [
+            RQQueue.prepare_data(
+                path,
+                args=arguments,
+                timeout=timeout,
+                result_ttl=0,
+                failure_ttl=FAILED_STEP_SECONDS,
+                description=" ".join((path, *arguments)),
+            )
+            for path, arguments in steps
+        ]
+    )

@@ -1,0 +1,57 @@
+"""What RQ calls: doorways to the story. Each opens the world, does one step and closes it; safe to run twice or never.
+
+RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async outlives a step. What is dear
+(imports, the TLS context) was made before the fork.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tunehook import delivery, lifecycle, look, settings, upload
+from tunehook.store.keys import Queue
+from tunehook.world import open_world
+
+
+@cache
+def _settings() -> settings.Settings:
+    """Read once a process: a work-horse inherits what its parent read."""
+    return settings.load()
+
+
+async def job(job_id: str) -> None:
+    async with open_world(_settings()) as world:
+        await lifecycle.advance(world, job_id)
+
+
+async def look_at(upstream: str) -> None:
+    async with open_world(_settings()) as world:
+        await look.look(world, upstream)
+
+
+async def copy(upstream: str, sha256: str) -> None:
+    async with open_world(_settings()) as world:
+        await upload.upload(world, upstream, sha256)
+
+
+async def deliver() -> None:
+    async with open_world(_settings()) as world:
+        await delivery.deliver(world)
+
+
+def step_for(member: str) -> tuple[str, tuple[str, ...]]:
+    """The dotted path and arguments of the step that a due member (`<kind>:<id>`) asks for."""
+    kind, _, rest = member.partition(":")
+    match kind:
+        case "job":
+            return "worker.steps.job", (rest,)
+        case "look":
+            return "worker.steps.look_at", (rest,)
+        case "copy":
+            upstream, _, sha256 = rest.rpartition(":")
+            return "worker.steps.copy", (upstream, sha256)
+    raise ValueError(f"nothing is known to do for {member!r}")
+
+
+#: RQ ends a step that takes longer. Uploads of whole files up to 100 MB have their own 600 s.
+TIMEOUTS: dict[Queue, int] = {"steps": 60, "bulk": 660, "deliver": 60}

@@ -1,0 +1,147 @@
+"""Processes: the clock and the workers, started, watched, started again, and ended within 30 seconds.
+
+One queue per RQ worker: a worker on several uses BLPOP, and one that is killed between pop and start loses the
+step for ever (rq#2079); on one queue RQ moves it, and the clock heals the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+from rq import Worker
+from rq.serializers import JSONSerializer
+
+from tunehook.openai_upstream import ssl_context
+from tunehook.settings import Settings
+from tunehook.store import Store
+from tunehook.store.keys import Queue
+from worker.clock import Clock, connect
+
+log = logging.getLogger("tunehook.worker")
+
+#: From SIGTERM: steps may finish; then work-horses are ended (RQ's cold shutdown); then everything.
+PATIENCE_SECONDS = 20.0
+END_SECONDS = 27.0
+
+_fork = multiprocessing.get_context("fork")
+
+
+class StepWorker(Worker):
+    """RQ's forking worker, tuned to recover soon."""
+
+    max_connection_wait_time = 2.0  # RQ backs off to 60 s, which is how long Redis would seem away after its return
+
+
+@dataclass
+class Child:
+    name: str
+    target: Callable[[], None]
+    process: BaseProcess | None = None
+    started: float = 0.0
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+        self.process = _fork.Process(target=_child, args=(self.target, os.getpid()), name=self.name)
+        self.process.start()
+
+
+class Supervisor:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping_since: float | None = None
+        self._told_twice = False
+        self.children = [Child("clock", lambda: run_clock(settings))]
+        counts: dict[Queue, int] = {"steps": settings.workers, "deliver": settings.workers, "bulk": 1}
+        for queue, count in counts.items():
+            for number in range(1, count + 1):
+                self.children.append(Child(f"{queue}-{number}", _worker(settings, queue)))
+
+    def run(self) -> int:
+        ssl_context()  # before the forks: 21 ms a client otherwise
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        for child in self.children:
+            child.start()
+        log.info("%d processes: the clock and %d workers", len(self.children), len(self.children) - 1)
+        while any(child.process and child.process.is_alive() for child in self.children) or not self._stopping_since:
+            self._watch()
+            time.sleep(0.1)
+        return 0
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            log.info("stopping: steps that run may finish within %d s", PATIENCE_SECONDS)
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self.children:
+            if child.process and child.process.is_alive() and child.process.pid:
+                os.kill(child.process.pid, number)
+
+    def _watch(self) -> None:
+        if self._stopping_since is not None:
+            waited = time.monotonic() - self._stopping_since
+            if waited > END_SECONDS:
+                self._signal(signal.SIGKILL)
+            elif waited > PATIENCE_SECONDS and not self._told_twice:
+                self._told_twice = True
+                self._signal(signal.SIGTERM)
+            return
+        for child in self.children:
+            if child.process and not child.process.is_alive() and time.monotonic() - child.started > 0.5:
+                log.warning("%s ended (exit code %s) and is started again", child.name, child.process.exitcode)
+                child.process.join()
+                child.start()
+
+
+def _child(target: Callable[[], None], parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_parent(parent)
+    target()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Linux: a SIGKILLed supervisor takes its children with it. Elsewhere they go on, which harms nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            sys.exit(0)
+
+
+def run_clock(settings: Settings) -> None:
+    async def _run() -> None:
+        store = Store.connect(settings.redis_url)
+        try:
+            await Clock(store, connect(settings.redis_url), list(settings.all_upstreams())).run()
+        finally:
+            await store.close()
+
+    asyncio.run(_run())
+
+
+def _worker(settings: Settings, queue: Queue) -> Callable[[], None]:
+    def _run() -> None:
+        StepWorker(
+            [queue],
+            connection=connect(settings.redis_url),
+            serializer=JSONSerializer,
+            worker_ttl=30,
+            job_monitoring_interval=10,
+            maintenance_interval=60,
+            log_job_description=False,
+        ).work(logging_level="WARNING")
+
+    return _run
