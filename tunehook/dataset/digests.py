@@ -1,85 +1,81 @@
-"""Which examples were seen before: 8 bytes a line and a table of line numbers, so that 500 MB of lines stay small.
+"""Which examples are the same: 8 bytes a line while reading, and a search at the end that works in parts.
 
-A Python set of digests takes about 70 bytes an entry; this takes 16 to 24.
+A set of all digests would take about 70 bytes an example, and to ask it at every line costs more than the search.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Iterable, Iterator
 
-MAX_LINES = 4_000_000  # about 64 MiB; beyond it duplicates are not looked for, and the report says so
+MAX_LINES = 4_000_000  # 32 MiB; beyond it duplicates are not looked for, and the report says so
+_PART = 1 << 17  # digests held in a dict at once, about 15 MiB
 
 
 class Digests:
-    """The digest of each line, 0 where a line holds no example; index 0 is line 1."""
+    """The 64-bit digest of each line, 0 where a line holds no example; index 0 is line 1."""
 
     def __init__(self) -> None:
         self.lines = array("Q")
         self.full = False
-        self._slots = array("I", bytes(4 * 1024))  # line numbers, by digest; open addressing
-        self._mask = 1023
-        self._used = 0
 
-    def add(self, line: int, digest: int) -> int:
-        """Notes `digest` for `line` (lines come in order, gaps allowed); the first line that had it, or 0."""
+    def add(self, line: int, digest: int) -> None:
+        """Lines come in order; gaps are lines without an example."""
         lines = self.lines
         if line > MAX_LINES:
             self.full = True
-            return 0
-        while len(lines) < line - 1:
-            lines.append(0)
-        digest = digest or 1
-        lines.append(digest)
-        slots, mask = self._slots, self._mask
-        at = digest & mask
-        while other := slots[at]:
-            if lines[other - 1] == digest:
-                return other
-            at = (at + 1) & mask
-        slots[at] = line
-        self._used += 1
-        if self._used * 2 > mask:
-            self._grow()
-        return 0
+            return
+        if len(lines) != line - 1:
+            lines.extend([0] * (line - 1 - len(lines)))
+        lines.append(digest or 1)
 
-    def _grow(self) -> None:
-        mask = self._mask * 2 + 1
-        slots = array("I", bytes(4 * (mask + 1)))
-        lines = self.lines
-        for line in self._slots:
-            if line:
-                at = lines[line - 1] & mask
-                while slots[at]:
-                    at = (at + 1) & mask
-                slots[at] = line
-        self._slots, self._mask = slots, mask
+    def duplicates(self) -> Iterator[tuple[int, int]]:
+        """Each line whose example came before, with the first line that had it; not in order."""
+        parts = len(self.lines) // _PART + 1
+        for part in range(parts):
+            first: dict[int, int] = {}
+            for line, digest in enumerate(self.lines, 1):
+                if digest and digest % parts == part:
+                    earlier = first.setdefault(digest, line)
+                    if earlier != line:
+                        yield line, earlier
 
-    def find(self, digest: int) -> int:
-        """The first line with this digest, or 0."""
-        slots, mask, lines = self._slots, self._mask, self.lines
-        at = digest & mask
-        while other := slots[at]:
-            if lines[other - 1] == digest:
-                return other
-            at = (at + 1) & mask
-        return 0
+    def shared_with(self, other: Digests) -> Iterator[tuple[int, int]]:
+        """Each line of this file whose example is in `other` too, with the first line that has it there."""
+        parts = len(self.lines) // _PART + 1
+        for part in range(parts):
+            there = dict.fromkeys((d for d in self.lines if d and d % parts == part), 0)
+            for line, digest in enumerate(other.lines, 1):
+                if there.get(digest) == 0:
+                    there[digest] = line
+            for line, digest in enumerate(self.lines, 1):
+                if digest and digest % parts == part and there[digest]:
+                    yield line, there[digest]
 
     def to_bytes(self) -> bytes:
         """Little-endian, 8 bytes a line: kept beside a dataset, they show overlap without reading it again."""
-        lines = self.lines
-        if sys.byteorder == "big":
-            lines = array("Q", lines)
-            lines.byteswap()
-        return lines.tobytes()
+        return _little_endian(self.lines).tobytes()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Digests:
-        lines = array("Q", raw)
-        if sys.byteorder == "big":
-            lines.byteswap()
         digests = cls()
-        for number, digest in enumerate(lines, 1):
-            if digest:
-                digests.add(number, digest)
+        digests.lines = _little_endian(array("Q", raw))
         return digests
+
+
+def counted(pairs: Iterable[tuple[int, int]], at_most: int) -> tuple[int, list[tuple[int, int]]]:
+    """How many pairs there are, and those with the lowest lines."""
+    count, lowest = 0, []
+    for count, pair in enumerate(pairs, 1):  # noqa: B007  # the last count is the result
+        lowest.append(pair)
+        if len(lowest) > 1000 + at_most:
+            lowest = sorted(lowest)[:at_most]
+    return count, sorted(lowest)[:at_most]
+
+
+def _little_endian(numbers: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers

@@ -204,8 +204,10 @@ class Findings:
         if seen < self.per_code:
             self._kept.append(finding(code, line, path, message))
 
-    def count(self, severity: Severity) -> int:
-        return sum(n for code, n in self.counts.items() if CODES[code].severity == severity)
+    def more(self, code: str, n: int) -> None:
+        """Counts `n` further findings that need not be listed."""
+        if n:
+            self.counts[code] = self.counts.get(code, 0) + n
 
     def listed(self) -> list[Finding]:
         """Errors first, each kind in the order of the file; findings on the whole file lead."""

@@ -5,43 +5,53 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunehook.dataset.digests import Digests
+from tunehook.dataset.digests import Digests, counted
 from tunehook.dataset.findings import CODES, Finding, finding
 from tunehook.dataset.formats import Format
 
 
 class Distribution:
-    """Numbers seen, in a table that stays small: exact below 1,000, to three digits above."""
+    """Numbers seen, in a table that stays small: exact below 1,000, quantiles to three digits above."""
 
     def __init__(self) -> None:
-        self.buckets: dict[int, int] = {}
-        self.count = self.total = self.max = 0
-        self.min: int | None = None
+        self._small = [0] * 1000
+        self._large: dict[int, int] = {}
+        self._large_total = self._large_max = 0
+        self._large_min: int | None = None
 
     def add(self, value: int) -> None:
-        self.count += 1
-        self.total += value
-        self.max = max(self.max, value)
-        if self.min is None or value < self.min:
-            self.min = value
-        if value >= 1000:
-            unit = 10 ** (len(str(value)) - 3)
-            value -= value % unit
-        self.buckets[value] = self.buckets.get(value, 0) + 1
+        if value < 1000:
+            self._small[value] += 1
+            return
+        self._large_total += value
+        self._large_max = max(self._large_max, value)
+        self._large_min = min(self._large_min or value, value)
+        unit = 10 ** (len(str(value)) - 3)
+        rounded = value - value % unit
+        self._large[rounded] = self._large.get(rounded, 0) + 1
 
-    def quantile(self, share: float) -> int:
-        """The smallest value with at least `share` of the numbers at or below it."""
-        left = share * self.count
-        for value in sorted(self.buckets):
-            left -= self.buckets[value]
-            if left <= 1e-9:
-                return value
-        return self.max
+    @property
+    def total(self) -> int:
+        return self._large_total + sum(value * n for value, n in enumerate(self._small))
 
     def to_dict(self) -> dict[str, float]:
-        mean = self.total / self.count if self.count else 0.0
-        quantiles = {name: self.quantile(q) for name, q in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
-        return {"min": self.min or 0, "max": self.max, "mean": round(mean, 2), **quantiles}
+        """min, max, mean, p5, median, p95; nothing if no number was seen."""
+        table = [(value, n) for value, n in enumerate(self._small) if n] + sorted(self._large.items())
+        count = sum(n for _, n in table)
+        if not count:
+            return {}
+        smallest = table[0][0] if table[0][0] < 1000 else self._large_min or 0
+        out = {"min": smallest, "max": self._large_max or table[-1][0], "mean": round(self.total / count, 2)}
+        return out | {name: _quantile(table, q * count) for name, q in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
+
+
+def _quantile(table: list[tuple[int, int]], rank: float) -> int:
+    """The smallest value with at least `rank` of the numbers at or below it."""
+    for value, n in table:
+        rank -= n
+        if rank <= 1e-9:
+            return value
+    return table[-1][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +125,6 @@ class Report:
 
 def overlap(training: Digests, validation: Digests, at_most: int = 20) -> tuple[int, list[Finding]]:
     """How many validation examples are in the training file too, and the first of them."""
-    shared, found = 0, []
-    for line, digest in enumerate(validation.lines, 1):
-        other = training.find(digest) if digest else 0
-        if other:
-            shared += 1
-            if shared <= at_most:
-                said = f"The same example as line {other} of the training file."
-                found.append(finding("validation_overlap", line, "$", said))
-    return shared, found
+    count, first = counted(validation.shared_with(training), at_most)
+    told = "The same example as line {} of the training file."
+    return count, [finding("validation_overlap", line, "$", told.format(other)) for line, other in first]

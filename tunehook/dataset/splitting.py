@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-SLICE = 1 << 20  # a caller may feed a whole file at once: its lines are still made a MiB at a time
+SLICE = 1 << 18  # a caller may feed a whole file at once: its lines are still made while they fit the cache
 
 
 class LineSplitter:
@@ -16,12 +16,18 @@ class LineSplitter:
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[list[bytes | int]]:
+        if len(chunk) <= SLICE:
+            yield self._cut(chunk)
+            return
         view = memoryview(chunk)
         for start in range(0, len(chunk), SLICE):
             yield self._cut(bytes(view[start : start + SLICE]))
 
     def _cut(self, piece: bytes) -> list[bytes | int]:
         lines: list[bytes | int] = list(piece.split(b"\n"))
+        if len(piece) > self._max:
+            lines = [part if len(part) <= self._max else len(part) for part in piece.split(b"\n")]
+            lines[0], lines[-1] = piece.partition(b"\n")[0], piece.rpartition(b"\n")[2]
         last = lines.pop()
         assert isinstance(last, bytes)  # noqa: S101  # what split gives; only for the type checker
         if lines:
