@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from simulator import chat, control, files, graders, hooks, jobs, models, uploads
-from simulator.breaking import CLOSING, FAULT, play
+from simulator.breaking import CLOSING, ENTRY, play
 from simulator.clock import Clock
 from simulator.control import CONTROL, Control
 from simulator.problems import Problem, named
@@ -101,11 +102,11 @@ async def _journal(request: web.Request, handler: Handler) -> web.StreamResponse
         "retry": request.headers.get("x-stainless-retry-count"),
         "body": None,
     }
+    request[ENTRY] = entry
     request.app[CONTROL].journal.append(entry)
     answer = await handler(request)
     if request.transport is not None and not request.transport.is_closing():
         entry["status"] = answer.status
-    entry["fault"] = request.get(FAULT)
     raw = request.get(BODY, b"")
     entry["body"] = raw.decode("utf-8", "replace") if 0 < len(raw) <= 2048 else None
     return answer
@@ -117,6 +118,8 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except Problem as problem:
         return refusal(problem)
+    except HttpProcessingError as error:  # the headers of a multipart's part
+        return refusal(Problem(400, f"The request is malformed: {error.message[:200]}"))
     except web.HTTPRequestEntityTooLarge as error:
         return refusal(Problem(413, error.text or "The body is too large."))
     except web.HTTPException as error:

@@ -15,7 +15,8 @@ CLOSING = web.AppKey("closing", asyncio.Event)
 # How long after now what this request creates comes into being; how long lists hide new jobs; …
 LANDS_AFTER = web.RequestKey("lands_after", float)
 LIST_LAG = web.RequestKey("list_lag", float)
-FAULT = web.RequestKey("fault", str)
+# The request's line in the journal.
+ENTRY: web.RequestKey[dict[str, object]] = web.RequestKey("entry", dict)
 IGNORE_FILTER = web.RequestKey("ignore_filter", bool)
 
 Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,7 +24,7 @@ Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 async def play(directive: Directive, request: web.Request, act: Act) -> web.StreamResponse:
     """Answer `request` as the directive says; `act` is what the request would do."""
-    request[FAULT] = directive.name
+    request[ENTRY]["fault"] = directive.name
     if directive.name == "delay":
         await _wait(request, 5.0 if directive.seconds is None else directive.seconds)
         return await act(request)

@@ -22,7 +22,8 @@ Message = dict[str, object]
 async def complete(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
     model, directive = from_body(body)
-    body["model"] = model
+    if model:  # a missing or senseless one is refused as such
+        body["model"] = model
 
     async def act(request: web.Request) -> web.StreamResponse:
         return await _answer(request, body)

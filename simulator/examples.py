@@ -41,7 +41,7 @@ def examine(lines: Iterable[bytes]) -> Dataset:
         if not raw.strip():
             continue
         found.examples += 1
-        found.chars += len(raw)
+        found.chars += len(raw.strip())
         try:
             example = json.loads(raw)
         except (ValueError, RecursionError):

@@ -85,10 +85,11 @@ def parse(written: str, *, param: str) -> Directive:
 
 def from_body(body: Mapping[str, object]) -> tuple[str, Directive | None]:
     """The model's real name, and what the body asks to go wrong (its metadata before its model's name)."""
-    model, _, behind = str(body.get("model", "")).partition("+")
+    given = body.get("model")
+    model, _, behind = given.partition("+") if isinstance(given, str) else ("", "", "")
     metadata = body.get("metadata")
-    if isinstance(metadata, dict) and "simulate" in metadata:
-        return model, parse(str(metadata["simulate"]), param="metadata.simulate")
+    if isinstance(metadata, dict) and isinstance(metadata.get("simulate"), str):
+        return model, parse(metadata["simulate"], param="metadata.simulate")
     return model, parse(behind, param="model") if behind else None
 
 

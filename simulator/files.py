@@ -41,7 +41,16 @@ async def parts_of(request: web.Request, most: int, file_field: str) -> tuple[di
         if part.name == file_field:
             filename, blob = part.filename, await _receive(part, most)
         else:
-            fields[part.name] = (await part.read(decode=False))[:4096].decode("utf-8", "replace")
+            fields[part.name] = await _text(part)
+
+
+async def _text(part: BodyPartReader) -> str:
+    found = b""
+    while chunk := await part.read_chunk(4096):
+        found += chunk
+        if len(found) > 4096:
+            raise bad(f"The field '{part.name}' is too long.", param=part.name)
+    return found.decode("utf-8", "replace")
 
 
 async def _receive(part: BodyPartReader, most: int) -> Blob:

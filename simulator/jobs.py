@@ -8,7 +8,7 @@ from simulator import views
 from simulator.breaking import IGNORE_FILTER, LANDS_AFTER, LIST_LAG, play
 from simulator.examples import Dataset
 from simulator.faults import LIVES, Directive, from_body
-from simulator.known_models import is_tunable
+from simulator.known_models import is_tunable, snapshot
 from simulator.problems import bad, named
 from simulator.repeats import spent
 from simulator.requests import check_job
@@ -23,7 +23,8 @@ _STALLS = {"stall": "running", "stall_validating": "validating_files", "stall_qu
 async def create(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
     model, directive = from_body(body)
-    body["model"] = model
+    if model:  # a missing or senseless one is refused as such
+        body["model"] = model
     if directive and spent(request, directive, f"{body.get('training_file')} {body.get('metadata')} {model}"):
         directive = None
 
@@ -93,7 +94,7 @@ def _spec(
     directive: Directive | None,
 ) -> Spec:
     method, asked = _asked(body)
-    model = str(body["model"])
+    model = snapshot(str(body["model"]))
     kind = "completion" if model in {"babbage-002", "davinci-002"} else _DATASET_KIND[method]
     life = directive.name if directive else ""
     refusal = _demanded(life) or _refusal(trained, kind, "training_file")

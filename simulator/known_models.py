@@ -28,6 +28,21 @@ _OTHERS = {"gpt-5": None, "gpt-4": None}
 _CREATED = 1_744_316_542
 
 
+_SNAPSHOTS = {
+    "gpt-4o": "gpt-4o-2024-08-06",
+    "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
+    "gpt-4.1": "gpt-4.1-2025-04-14",
+    "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
+    "gpt-4.1-nano": "gpt-4.1-nano-2025-04-14",
+    "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
+}
+
+
+def snapshot(model: str) -> str:
+    """The dated model that a job shows when it was asked for by its short name."""
+    return _SNAPSHOTS.get(model, model)
+
+
 def is_tunable(model: str) -> bool:
     return model in _TUNABLE
 

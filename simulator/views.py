@@ -2,8 +2,9 @@
 
 import math
 
-from simulator import training
-from simulator.training import FOREVER, Told
+from simulator import telling, training
+from simulator.telling import Told
+from simulator.training import FOREVER
 from simulator.world import File, Job, Upload, World
 
 _HEALTHY = {"code": None, "message": None, "param": None}
@@ -104,7 +105,7 @@ def _method(found: Job, resolved: bool) -> dict[str, object]:
 
 def events(world: World, found: Job) -> list[dict[str, object]]:
     """Newest first, as the API lists them."""
-    told = training.events(found.spec, world.elapsed(found), found.marks)
+    told = telling.events(found.spec, world.elapsed(found), found.marks)
     return [_event(world, found, event, index) for index, event in reversed(list(enumerate(told)))]
 
 
@@ -126,8 +127,8 @@ def checkpoints(world: World, found: Job) -> list[dict[str, object]]:
     if world.status(found) != "succeeded":
         return []
     shown = []
-    for step in reversed(training.checkpoint_steps(spec)):
-        seen = training.measured(spec, step)
+    for step in reversed(telling.checkpoint_steps(spec)):
+        seen = telling.measured(spec, step)
         metrics: dict[str, object] = {
             "step": step,
             "train_loss": seen.train_loss,
@@ -140,7 +141,7 @@ def checkpoints(world: World, found: Job) -> list[dict[str, object]]:
                 "object": "fine_tuning.job.checkpoint",
                 "id": f"ftckpt_{spec.token(f'checkpoint {step}')}",
                 "created_at": int(world.when(found, training.ends_at(spec, found.marks))),
-                "fine_tuned_model_checkpoint": training.checkpoint_model(spec, step),
+                "fine_tuned_model_checkpoint": telling.checkpoint_model(spec, step),
                 "fine_tuning_job_id": spec.job_id,
                 "metrics": metrics,
                 "step_number": step,

@@ -8,13 +8,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from simulator import training
+from simulator import telling, training
 from simulator.blob import Blob
 from simulator.clock import Clock
 from simulator.examples import Dataset
 from simulator.problems import Problem, no_such_file, no_such_job, too_many_jobs
 from simulator.settings import Config
 from simulator.training import Mark, Spec
+
+# What adding and subtracting loses at 1.8e9 seconds, generously. What `settle` takes for over must be over for
+# `elapsed` too, or a job would be settled while its status says running.
+_ROUNDING = 1e-6
 
 
 def new_id(prefix: str) -> str:
@@ -62,7 +66,6 @@ class Job:
     listed: float = 0.0
     model_delay: float = 0.0
     marks: tuple[Mark, ...] = ()
-    settled: bool = False
 
     @property
     def id(self) -> str:
@@ -95,7 +98,10 @@ class World:
 
     def elapsed(self, job: Job) -> float:
         """Seconds of training since the job's creation."""
-        return (self.clock.now() - job.created) * self.config.speed
+        return self._since(job, slack=2 * _ROUNDING)
+
+    def _since(self, job: Job, *, slack: float) -> float:
+        return (self.clock.now() - job.created + slack) * self.config.speed
 
     def when(self, job: Job, offset: float) -> float:
         """The clock's time of something `offset` seconds of training into the job."""
@@ -110,26 +116,26 @@ class World:
 
     def settle(self) -> None:
         """Bring into being what ended jobs leave behind: model, result file, webhook."""
-        while self._ends and self._ends[0][0] <= self.clock.now():
+        now = self.clock.now() + _ROUNDING
+        while self._ends and self._ends[0][0] <= now:
             job = self._open.get(heapq.heappop(self._ends)[1])
             if job is None:
                 continue
             ends = self.when(job, training.ends_at(job.spec, job.marks))
-            if ends > self.clock.now():  # somebody paused it, or its turn came later
+            if ends > now:  # somebody paused it, or its turn came later
                 continue
-            job.settled = True
             del self._open[job.id]
             if self.status(job) == "succeeded":
                 self._leave_result(job, ends)
                 self.models[job.spec.tuned_model] = job
-                for step in training.checkpoint_steps(job.spec):
-                    self.models[training.checkpoint_model(job.spec, step)] = job
+                for step in telling.checkpoint_steps(job.spec):
+                    self.models[telling.checkpoint_model(job.spec, step)] = job
             for tell in self.on_end:
                 tell(job)
 
     def _leave_result(self, job: Job, ended: float) -> None:
         # Recorded: the CSV comes base64-encoded.
-        encoded = base64.b64encode(training.result_csv(job.spec).encode())
+        encoded = base64.b64encode(telling.result_csv(job.spec).encode())
         name = job.spec.result_file
         self.files[name] = File(name, "step_metrics.csv", "fine-tune-results", ended, ended, Blob(encoded))
 
@@ -147,7 +153,7 @@ class World:
         return next(self._sequence)
 
     def mark(self, job: Job, action: str) -> None:
-        job.marks = (*job.marks, Mark(self.elapsed(job), action))
+        job.marks = (*job.marks, Mark(self._since(job, slack=0.0), action))
         self._plan(job)
 
     def _plan(self, changed: Job) -> None:

@@ -1,0 +1,177 @@
+"""What a job tells about its life: events, losses, checkpoints, the result file.  (pure)
+
+The texts, their order and their oddities are those that users recorded."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from simulator.training import (
+    FOREVER,
+    PAUSING,
+    Marks,
+    Schedule,
+    Spec,
+    cancelled_at,
+    count,
+    moment,
+    pauses,
+    schedule,
+    steps_per_epoch,
+    total_steps,
+    training_seconds,
+)
+
+
+class Metrics(NamedTuple):
+    """What one step measured; the valid_* are null without a validation file."""
+
+    step: int
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float | None
+    valid_accuracy: float | None
+
+
+def measured(spec: Spec, step: int) -> Metrics:
+    """Losses fall with every step, down to 6e-05 for those who train for ten epochs and more."""
+    done = step / total_steps(spec)
+    floor = 6e-05 if count(spec, "n_epochs") >= 10 else 0.35
+    height = 2.0 + int(spec.token("height", 2), 16) / 255  # 2.0 to 3.0, by the job's own name
+    loss = round(floor + height * (1 - done) / (1 + 4 * done), 6)
+    accuracy = round(0.99 - 0.5 * (1 - done) / (1 + 4 * done), 6)
+    if spec.validation_file is None:
+        return Metrics(step, loss, accuracy, None, None)
+    return Metrics(step, loss, accuracy, round(loss * 1.1 + 0.05, 6), round(accuracy * 0.97, 6))
+
+
+class Told(NamedTuple):
+    """An event before it has an id: `at` is planned time, pauses not counted."""
+
+    at: float
+    level: str
+    type: str
+    message: str
+    data: dict[str, object] | None
+
+
+def _plain(at: float, message: str, level: str = "info") -> Told:
+    return Told(at, level, "message", message, {})
+
+
+@lru_cache(maxsize=2048)
+def story(spec: Spec) -> tuple[Told, ...]:
+    """Everything the job will tell if nobody interferes, oldest first."""
+    plan = schedule(spec)
+    told = _azure_opening(spec, plan) if spec.azure else _opening(spec, plan)
+    told += _steps(spec, plan)
+    failure = spec.refusal or spec.crash
+    if failure:
+        told.append(_plain(plan.ended, failure.message, "error"))
+    else:
+        told += _azure_ending(spec, plan) if spec.azure else _ending(spec, plan)
+    return tuple(event for event in told if event.at < FOREVER and (not failure or event.at <= plan.ended))
+
+
+def _opening(spec: Spec, plan: Schedule) -> list[Told]:
+    files = [spec.training_file] + ([spec.validation_file] if spec.validation_file else [])
+    told = [
+        _plain(0, f"Created fine-tuning job: {spec.job_id}"),
+        _plain(0, f"Validating training file: {' and validation file: '.join(files)}"),
+    ]
+    if not spec.refusal:
+        told.append(_plain(plan.validated, "Files validated, moving job to queued state"))
+        told.append(_plain(plan.started, "Fine-tuning job started"))
+    return told
+
+
+def _azure_opening(spec: Spec, plan: Schedule) -> list[Told]:
+    told = [_plain(0, "Job enqueued. Waiting for jobs ahead to complete."), _plain(30, "Preprocessing started.")]
+    if not spec.refusal:
+        told.append(_plain(plan.validated, "Preprocessing completed for file training file."))
+        told.append(_plain(plan.started, "Job started."))
+        told.append(_plain(plan.started, "Training started."))
+    return told
+
+
+def _steps(spec: Spec, plan: Schedule) -> list[Told]:
+    if plan.started == FOREVER:
+        return []
+    total = total_steps(spec)
+    # Long jobs tell every n-th step, so that nobody has to page through a hundred thousand events.
+    stride = max(10 if spec.azure else 1, math.ceil(total / 500))
+    whole = training_seconds(spec)
+    told = []
+    for step in [*range(stride, total, stride), total]:
+        found = measured(spec, step)
+        data: dict[str, object] = {
+            "step": step,
+            "total_steps": total,
+            "train_loss": found.train_loss,
+            "train_mean_token_accuracy": found.train_accuracy,
+        }
+        words = f"Step {step}" + ("" if spec.azure else f"/{total}") + f": training loss={found.train_loss:.2f}"
+        if found.valid_loss is not None:
+            data |= {"valid_loss": found.valid_loss, "valid_mean_token_accuracy": found.valid_accuracy}
+            words += f", validation loss={found.valid_loss:.2f}"
+            if step % steps_per_epoch(spec) == 0:
+                data |= {"full_valid_loss": found.valid_loss, "full_valid_mean_token_accuracy": found.valid_accuracy}
+                words += f", full validation loss={found.valid_loss:.2f}"
+        at = plan.started + 0.9 * whole * step / total
+        if not (spec.stall == "running" and step > total / 2):
+            told.append(Told(at, "info", "metrics", words, data))
+    return told
+
+
+def _ending(spec: Spec, plan: Schedule) -> list[Told]:
+    """The last words come up to 8 s after finished_at."""
+    told = [_plain(plan.ended, f"Checkpoint created at step {at}") for at in checkpoint_steps(spec)[:-1]]
+    told.append(_plain(plan.ended, f"New fine-tuned model created: {spec.tuned_model}"))
+    verdict: dict[str, object] = {"blocked": False, "results": []}
+    told.append(
+        Told(plan.ended + 3, "info", "moderation_checks", "Moderation checks for the fine-tuned model passed.", verdict)
+    )
+    return [*told, Told(plan.ended + 8, "info", "message", "The job has successfully completed.", None)]
+
+
+def _azure_ending(spec: Spec, plan: Schedule) -> list[Told]:
+    return [
+        _plain(plan.ended, "Training completed."),
+        _plain(plan.ended, f"Created results file: {spec.result_file}"),
+        *(_plain(plan.ended, f"Checkpoint created at step {at}") for at in checkpoint_steps(spec)[:-1]),
+        _plain(plan.ended + 4, f"Postprocessing completed: {spec.tuned_model}"),
+        _plain(plan.ended + 8, "Job succeeded."),
+    ]
+
+
+def events(spec: Spec, elapsed: float, marks: Marks = ()) -> list[Told]:
+    """What was told so far, oldest first, `at` with pauses counted."""
+    stop = cancelled_at(marks)
+    told = [event._replace(at=moment(spec, event.at, marks)) for event in story(spec)]
+    told = [event for event in told if event.at < stop]
+    for begun, over in pauses(spec, marks):
+        told.append(_plain(begun + PAUSING, "Fine-tuning job paused"))
+        told.append(_plain(over, "Fine-tuning job resumed"))
+    if stop < FOREVER:
+        told.append(_plain(stop, "Fine-tuning job cancelled" if not spec.azure else "Job cancelled."))
+    return sorted((event for event in told if event.at <= elapsed), key=lambda event: event.at)
+
+
+def checkpoint_steps(spec: Spec) -> list[int]:
+    """The last three epochs' ends; the very last is the model itself."""
+    epochs = count(spec, "n_epochs")
+    return [steps_per_epoch(spec) * epoch for epoch in range(max(1, epochs - 2), epochs + 1)]
+
+
+def checkpoint_model(spec: Spec, step: int) -> str:
+    return spec.tuned_model if step == total_steps(spec) else f"{spec.tuned_model}:ckpt-step-{step}"
+
+
+def result_csv(spec: Spec) -> str:
+    """The result file before base64; columns stay empty without validation."""
+    rows = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    total = total_steps(spec)
+    for step in range(1, total + 1):
+        found = measured(spec, step)
+        rows.append(",".join("" if value is None else str(value) for value in found))
+    return "\n".join(rows) + "\n"
