@@ -213,7 +213,7 @@ class Checker:
 
     def _judge(self, number: int, value: Any, found: Sequence[Found]) -> None:
         """The careful way: every rule of the format, for a line that is JSON."""
-        assert self._format is not None  # noqa: S101  # decided before the first line is checked
+        assert self._format is not None  # decided before the first line is checked
         found = list(found)
         check_line(value, self._format, lambda code, path, message: found.append((code, path, message)))
         if has_error(code for code, _, _ in found):

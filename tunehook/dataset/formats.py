@@ -64,7 +64,6 @@ def _check_chat(line: dict[str, Any], say: Say) -> None:
     if not is_messages(messages):
         say("missing_messages_list", "$.messages", f"`messages` is {shown(messages)}.{_instead(line, 'chat')}")
         return
-    assert isinstance(messages, list)  # noqa: S101  # what is_messages says
     for key in line:
         if key not in CHAT_KEYS:
             say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
@@ -103,7 +102,6 @@ def _check_preference(line: dict[str, Any], say: Say) -> None:
         at = "$.input.messages" if isinstance(given, dict) else "$.input"
         say("missing_input", at, f"`{at[2:]}` is missing or empty.{_instead(line, 'preference')}")
     else:
-        assert isinstance(messages, list)  # noqa: S101
         for key in given:
             if key not in CHAT_KEYS:
                 say("example_unrecognized_key", "$.input", f"Unknown member {shown(key)}.")
@@ -142,7 +140,6 @@ def _check_reinforcement(line: dict[str, Any], say: Say) -> None:
         about = f"`messages` is {shown(messages)}.{_instead(line, 'reinforcement')}"
         say("missing_messages_list", "$.messages", about)
         return
-    assert isinstance(messages, list)  # noqa: S101
     check_messages(messages, "$.messages", say, tools)
     last = messages[-1]
     role = last.get("role") if isinstance(last, dict) else None

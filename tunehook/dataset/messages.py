@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from tunehook.dataset.findings import shown
 from tunehook.dataset.tool_calls import check_function_call, check_tool_calls
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _EMBEDDED = re.compile(r"data:image/(?:jpeg|jpg|png|webp);base64,", re.IGNORECASE)
 
 
-def is_messages(value: object) -> bool:
+def is_messages(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and bool(value)
 
 

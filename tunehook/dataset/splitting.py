@@ -29,10 +29,10 @@ class LineSplitter:
             lines = [part if len(part) <= self._max else len(part) for part in piece.split(b"\n")]
             lines[0], lines[-1] = piece.partition(b"\n")[0], piece.rpartition(b"\n")[2]
         last = lines.pop()
-        assert isinstance(last, bytes)  # noqa: S101  # what split gives; only for the type checker
+        assert isinstance(last, bytes)  # what split gives; only for the type checker
         if lines:
             first = lines[0]
-            assert isinstance(first, bytes)  # noqa: S101
+            assert isinstance(first, bytes)
             self._keep(first)
             lines[0] = self._take()
         self._keep(last)

@@ -1,0 +1,155 @@
+"""What a job will cost, before it exists."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Literal
+
+from tunehook.dataset.prices import Method, Prices
+from tunehook.dataset.report import Report, TokenStatistics
+
+SOON_DAYS = 90
+MAX_EPOCHS = 50
+
+
+class NotCounted(ValueError):
+    """The report has no token statistics: check the file with a model first."""
+
+
+class BadEpochs(ValueError):
+    """n_epochs is "auto" or a whole number from 1 to 50."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`tokens`: of all examples, whole; `cut`: how many examples are over the model's limit, `cut_tokens` what they
+    lose. `billed_tokens`: (tokens - cut_tokens) × epochs. `cost_usd`: None where there is no price for a token, and
+    then `warnings` says why."""
+
+    model: str
+    method: Method
+    examples: int
+    tokens: int
+    cut: int
+    cut_tokens: int
+    epochs: int
+    billed_tokens: int
+    cost_usd: Decimal | None
+    usd_per_million_tokens: Decimal | None
+    usd_per_hour: Decimal | None
+    price_source: str | None
+    price_date: str | None
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; amounts of money as numbers."""
+        out = {k: float(v) if isinstance(v, Decimal) else v for k, v in asdict(self).items()}
+        return out | {"warnings": list(self.warnings)}
+
+
+def default_epochs(examples: int) -> int:
+    """What the upstream chooses for "auto": 3; more for small files, up to 25; fewer for large ones.
+
+    OpenAI's cookbook; a job of 10 examples got 10 from OpenAI, as this says.
+    """
+    if examples * 3 < 100:
+        return max(1, min(25, 100 // max(1, examples)))
+    if examples * 3 > 25_000:
+        return max(1, 25_000 // examples)
+    return 3
+
+
+def estimate(
+    report: Report,
+    *,
+    model: str,
+    method: Method,
+    prices: Prices,
+    n_epochs: int | Literal["auto"] = "auto",
+    shutdown_date: str | None = None,
+    training_not_available: bool = False,
+    today: date | None = None,
+) -> Estimate:
+    """The cost of training `model` on the file that `report` is about, checked with that model.
+
+    `shutdown_date`: as GET /v1/models says, YYYY-MM-DD; `training_not_available`: the upstream said so before.
+    Raises NotCounted, BadEpochs.
+    """
+    if report.tokens is None:
+        raise NotCounted(NotCounted.__doc__)
+    return estimate_tokens(
+        report.examples,
+        report.tokens,
+        model=model,
+        method=method,
+        prices=prices,
+        n_epochs=n_epochs,
+        warnings=[*_outlook(model, shutdown_date, training_not_available, today), *_doubts(report)],
+    )
+
+
+def estimate_tokens(
+    examples: int,
+    counted: TokenStatistics,
+    *,
+    model: str,
+    method: Method,
+    prices: Prices,
+    n_epochs: int | Literal["auto"] = "auto",
+    warnings: list[str] | None = None,
+) -> Estimate:
+    """As `estimate`, from the numbers alone."""
+    if n_epochs != "auto" and (type(n_epochs) is not int or not 1 <= n_epochs <= MAX_EPOCHS):
+        raise BadEpochs(f'n_epochs is {n_epochs!r}; use "auto" or a whole number from 1 to {MAX_EPOCHS}.')
+    epochs = default_epochs(examples) if n_epochs == "auto" else n_epochs
+    billed = counted.trained * epochs
+    price = prices.find(model, method)
+    told = list(warnings or ())
+    cost = None
+    if price is None:
+        told.append(f"No price is known for {method} training of {model}; add it to the price file.")
+    elif price.usd_per_million_tokens is not None:
+        cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    else:
+        told.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
+    return Estimate(
+        model=model,
+        method=method,
+        examples=examples,
+        tokens=counted.total,
+        cut=counted.over_limit,
+        cut_tokens=counted.total - counted.trained,
+        epochs=epochs,
+        billed_tokens=billed,
+        cost_usd=cost,
+        usd_per_million_tokens=price.usd_per_million_tokens if price else None,
+        usd_per_hour=price.usd_per_hour if price else None,
+        price_source=price.source if price else None,
+        price_date=price.as_of.isoformat() if price else None,
+        warnings=tuple(told),
+    )
+
+
+def _outlook(model: str, shutdown_date: str | None, not_available: bool, today: date | None) -> list[str]:
+    told = []
+    if not_available:
+        told.append("The upstream has refused this account training before (training_not_available).")
+    if shutdown_date:
+        end = date.fromisoformat(shutdown_date)
+        days = (end - (today or date.today())).days  # noqa: DTZ011  # a date on a calendar, in nobody's time zone
+        if days < 0:
+            told.append(f"{model} was shut down on {shutdown_date}.")
+        elif days <= SOON_DAYS:
+            told.append(f"{model} and all models tuned from it shut down on {shutdown_date}, in {days} days.")
+    return told
+
+
+def _doubts(report: Report) -> list[str]:
+    told = []
+    if report.with_errors:
+        told.append(f"{report.with_errors:,} examples have errors and were not counted.")
+    if report.image_examples:
+        told.append(f"{report.image_examples:,} examples show images, counted by rule and not by their size.")
+    return told

@@ -1,0 +1,89 @@
+"""What training costs: a data file, `prices.json`, that an operator can replace. No price is written in code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from tunehook.dataset.tokens import base_model
+
+Method = Literal["supervised", "dpo", "reinforcement"]
+METHODS: tuple[Method, ...] = ("supervised", "dpo", "reinforcement")
+
+
+class BadPriceFile(ValueError):
+    """The price file cannot be used as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars for a million trained tokens (tokens × epochs), or for an hour; exactly one is set."""
+
+    model: str
+    methods: tuple[Method, ...]
+    usd_per_million_tokens: Decimal | None
+    usd_per_hour: Decimal | None
+    as_of: date
+    source: str
+
+    def fits(self, model: str) -> bool:
+        return model == self.model or model.startswith(f"{self.model}-")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    rows: tuple[Price, ...]
+
+    def find(self, model: str, method: Method) -> Price | None:
+        """The row with the longest name that fits; a tuned model costs what its base model costs."""
+        base = base_model(model)
+        fitting = [row for row in self.rows if method in row.methods and row.fits(base)]
+        return max(fitting, key=lambda row: len(row.model), default=None)
+
+
+def load_prices(path: Path | None = None) -> Prices:
+    """Reads a price file, or the one that comes with the package. Raises BadPriceFile, OSError."""
+    source = path or resources.files("tunehook.dataset") / "prices.json"
+    try:
+        told = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadPriceFile(f"{source}: not JSON: {error}") from error
+    rows = told.get("prices") if isinstance(told, dict) else None
+    if not isinstance(rows, list):
+        raise BadPriceFile(f'{source}: write {{"prices": [{{"model": …, "usd_per_million_tokens": …}}, …]}}.')
+    return Prices(tuple(_row(row, f"{source}: row {n}") for n, row in enumerate(rows, 1)))
+
+
+def _row(row: Any, where: str) -> Price:
+    if not isinstance(row, dict) or not isinstance(row.get("model"), str):
+        raise BadPriceFile(f"{where}: must be an object with a `model`.")
+    methods = row.get("methods", ["supervised", "dpo"])
+    if not isinstance(methods, list) or any(method not in METHODS for method in methods):
+        raise BadPriceFile(f"{where}: `methods` must be a list of {', '.join(METHODS)}.")
+    per_million, per_hour = _amount(row, "usd_per_million_tokens", where), _amount(row, "usd_per_hour", where)
+    if (per_million is None) == (per_hour is None):
+        raise BadPriceFile(f"{where}: needs `usd_per_million_tokens` or `usd_per_hour`, and not both.")
+    try:
+        as_of = date.fromisoformat(row["as_of"])
+    except (KeyError, TypeError, ValueError):
+        raise BadPriceFile(f"{where}: `as_of` must be the day it was looked up, YYYY-MM-DD.") from None
+    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, str(row.get("source", "")))
+
+
+def _amount(row: Mapping[str, Any], name: str, where: str) -> Decimal | None:
+    """Read through its text, so that 0.4 is 0.4; strings and numbers alike."""
+    if row.get(name) is None:
+        return None
+    try:
+        amount = Decimal(str(row[name]))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if isinstance(row[name], bool) or not amount.is_finite() or amount < 0:
+        raise BadPriceFile(f"{where}: `{name}` must be a number of dollars.")
+    return amount
