@@ -48,7 +48,7 @@ def main() -> int:
         config = from_environment(**given)
     except ValidationError as error:
         for wrong in error.errors():
-            sys.stderr.write(f"simulator: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}\n")
+            sys.stderr.write(f"simulator: {'.'.join(map(str, wrong['loc'])) or 'options'}: {wrong['msg']}\n")
         return 2
     try:
         asyncio.run(_serve(config))

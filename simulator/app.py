@@ -161,3 +161,5 @@ async def _closing(app: web.Application) -> AsyncIterator[None]:
     app.on_shutdown.append(close)
     app.on_response_prepare.append(_name_answer)
     yield
+    app[OPENAI].close()
+    app[AZURE].close()

@@ -17,7 +17,7 @@ def _tuned(here: World, name: str, job: Job) -> dict[str, object]:
         "created": int(ended),
         "owned_by": job.spec.organization,
         # A tuned model goes with its base.
-        "shutdown_date": known().get(job.spec.model),
+        "shutdown_date": known().get(job.spec.base_model),
     }
 
 

@@ -1,6 +1,10 @@
 """What the simulator can be told. Only this module reads the environment (names TUNEHOOK_SIMULATOR_…)."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import base64
+import binascii
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,9 +27,24 @@ class Config(BaseModel):
     azure_queued: int = Field(default=20, ge=0)
     azure_deployed: bool = Field(default=False, description="tuned models answer chat below /openai/v1 too")
 
+    @model_validator(mode="after")
+    def _webhook_is_whole(self) -> Self:
+        if bool(self.webhook_url) != bool(self.webhook_secret):
+            raise ValueError("webhook_url and webhook_secret go together: set both or neither")
+        if self.webhook_secret:
+            try:
+                key = base64.b64decode(self.webhook_secret.removeprefix("whsec_"), validate=True)
+            except binascii.Error as error:
+                raise ValueError("webhook_secret must be whsec_<base64>") from error
+            if not self.webhook_secret.startswith("whsec_") or not key:
+                raise ValueError("webhook_secret must be whsec_<base64>")
+        return self
+
 
 class _Environment(Config, BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="TUNEHOOK_SIMULATOR_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TUNEHOOK_SIMULATOR_", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
 
 def from_environment(**given: object) -> Config:

@@ -59,10 +59,15 @@ class Spec:
         return hashlib.sha256(f"{self.job_id}/{purpose}".encode()).hexdigest()[:length]
 
     @property
+    def base_model(self) -> str:
+        """The untuned model, also when a tuned one is tuned further."""
+        return self.model.removeprefix("ft:").split(":")[0].split(".ft-")[0]
+
+    @property
     def tuned_model(self) -> str:
         if self.azure:
-            return f"{self.model}.ft-{self.token('model', 32)}" + (f"-{self.suffix}" if self.suffix else "")
-        return f"ft:{self.model}:{self.organization}:{self.suffix or ''}:{self.token('model', 8)}"
+            return f"{self.base_model}.ft-{self.token('model', 32)}" + (f"-{self.suffix}" if self.suffix else "")
+        return f"ft:{self.base_model}:{self.organization}:{self.suffix or ''}:{self.token('model', 8)}"
 
     @property
     def result_file(self) -> str:

@@ -126,9 +126,9 @@ def checkpoints(world: World, found: Job) -> list[dict[str, object]]:
     spec = found.spec
     if world.status(found) != "succeeded":
         return []
-    shown = []
+    shown, measured = [], telling.measuring(spec)
     for step in reversed(telling.checkpoint_steps(spec)):
-        seen = telling.measured(spec, step)
+        seen = measured(step)
         metrics: dict[str, object] = {
             "step": step,
             "train_loss": seen.train_loss,

@@ -206,6 +206,14 @@ class World:
 
     # Files
 
+    def close(self) -> None:
+        """Forget all bytes, those on the disk too."""
+        for file in self.files.values():
+            file.blob.close()
+        for upload in self.uploads.values():
+            for part in upload.parts.values():
+                part.close()
+
     def add_file(self, file: File) -> None:
         self.files[file.id] = file
 

@@ -95,6 +95,26 @@ async def test_a_job_from_creation_to_chat(bench: Bench) -> None:
     assert shown.shutdown_date == "2027-01-14"
 
 
+async def test_a_tuned_model_is_tuned_further(bench: Bench) -> None:
+    jobs, file = bench.client.fine_tuning.jobs, await bench.upload()
+    names = []
+    model = MODEL
+    for _ in range(2):
+        job = await jobs.create(model=model, training_file=file)
+        await bench.simulator.advance(600)
+        found = await jobs.retrieve(job.id)
+        assert (found.model, found.status) == (model, "succeeded")
+        assert found.fine_tuned_model is not None
+        model = found.fine_tuned_model
+        names.append(model)
+    assert len(set(names)) == 2
+    assert all(name.startswith(f"ft:{MODEL}:org-simulated::") for name in names)
+    assert (await bench.client.models.delete(names[0])).deleted
+    with pytest.raises(openai.NotFoundError):
+        await bench.client.models.retrieve(names[0])
+    assert names[1] in [model.id async for model in bench.client.models.list()]
+
+
 async def test_chat_streams_the_same_words(bench: Bench) -> None:
     job = await bench.client.fine_tuning.jobs.create(model=MODEL, training_file=await bench.upload())
     await bench.simulator.advance(600)

@@ -209,11 +209,15 @@ async def test_it_starts_by_one_command_and_says_where_it_is() -> None:
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
-async def test_a_senseless_option_is_said_in_one_line() -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--speed", "fast"], "simulator: speed: "), (["--webhook-url", "http://x.example"], "simulator: options: ")],
+)
+async def test_a_senseless_option_is_said_in_one_line(options: list[str], said: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "simulator", "--speed", "fast", stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "simulator", *options, stderr=asyncio.subprocess.PIPE
     )
     _, words = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2
-    assert words.decode().startswith("simulator: speed: ")
+    assert words.decode().startswith(said)
     assert len(words.decode().splitlines()) == 1
