@@ -4,14 +4,17 @@ TunehookError
 ├── RequestError                what a client asked for cannot be done as asked
 │   ├── InvalidBody             the body is not the JSON that we can work on
 │   ├── InvalidParameter        one member of the request is wrong
+│   │   ├── MissingParameter, UnknownParameter
+│   │   └── UnknownUpstream
 │   ├── MissingKey, WrongKey    who are you?
 │   ├── NotFound                no such thing, or not yours
-│   │   ├── JobNotFound, FileNotFound, ModelNotFound
+│   │   ├── JobNotFound, FileNotFound, ModelNotFound, RouteNotFound
 │   │   └── FileContentGone
 │   ├── FileUnusable            a file that cannot be trained on
 │   ├── FileInUse               a live job still needs it
 │   ├── TooLarge                more bytes than we take
 │   ├── TooSlow                 the body did not arrive in time
+│   ├── WrongMediaType          a Content-Type or Content-Encoding that is not taken
 │   ├── JobAlreadyEnded         cancel of what has ended
 │   ├── IdempotencyMismatch     a known Idempotency-Key with another body
 │   └── FileNotFetchedYet       a result file that is still on its way from the upstream
@@ -61,6 +64,18 @@ class InvalidBody(RequestError):
 
 class InvalidParameter(RequestError):
     """Invalid '{param}': {why}."""
+
+
+class MissingParameter(InvalidParameter):
+    """Missing required parameter: '{param}'."""
+
+
+class UnknownParameter(InvalidParameter):
+    """Unknown parameter: '{param}'."""
+
+
+class WrongMediaType(RequestError):
+    """{why}"""
 
 
 class MissingKey(RequestError):
@@ -162,7 +177,7 @@ class UpstreamUnknown(UpstreamError):
     """The upstream '{upstream}' gave no usable answer: {why}."""
 
 
-class UnknownUpstream(RequestError):
+class UnknownUpstream(InvalidParameter):
     """Invalid '{param}': there is no upstream '{name}' here; there is {known}."""
 
 

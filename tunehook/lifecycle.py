@@ -402,6 +402,8 @@ async def settle(
     world.store.jobs.release(change, job)
     for file in epilogue.result_records(job):
         world.store.files.entry(change, file)
+    if seen and seen.fine_tuned_model:
+        world.store.jobs.name_model(change, job, seen.fine_tuned_model)
     event = wire.end_event(job, revision=record.revision + 1, now=record.now)
     world.store.deliveries.outbox(change, event, subscribers(job, event.id, event.type))
     if not job.upstream_job_id:
@@ -443,6 +445,8 @@ async def cancel(world: World, job_id: str, project: str) -> JobRecord:
         record = await world.store.jobs.read(job_id, project)
         job = record.job
         if job.stage is Stage.SETTLED:
+            if job.status == "cancelled":
+                return record
             raise JobAlreadyEnded(id=job.id, status=job.status)
         if record.intent_ms is not None or job.upstream_job_id:
             break

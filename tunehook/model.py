@@ -150,6 +150,7 @@ class Job(Record):
     status: str | None = None  #: the end, once settled
     settled_at: int | None = None
     result_files: dict[str, str] = {}  #: upstream file id → ours
+    request_sha256: str = ""  #: of the canonical body that asked for it
     sequence: int = 0  #: how many webhook events this job has had
 
     @property

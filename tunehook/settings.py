@@ -184,6 +184,20 @@ def load() -> Settings:
         raise SettingsError(why=f"the settings cannot be read: {error}") from error
 
 
+def require(found: Settings, *fields: str) -> None:
+    """Raises SettingsError for a setting that this program cannot do without."""
+    names = {field: name for name, field in known_names().items()}
+    for field in fields:
+        if not getattr(found, field):
+            raise SettingsError(why=f"{names[field]} is not set. {_WHY[field]}")
+
+
+_WHY = {
+    "redis_url": "It says where Redis is, such as redis://localhost:6379/0; `tunehook up` brings a Valkey of its own.",
+    "secret_key": "It encrypts webhook secrets at rest; `tunehook new-secret` prints a new one.",
+}
+
+
 def environment(**changes: str) -> dict[str, str]:
     """A copy of this process' environment with changes, for the processes that `tunehook up` starts."""
     return {**os.environ, **changes}

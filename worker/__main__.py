@@ -16,8 +16,7 @@ LATE_MS = 10_000
 def main() -> int:
     try:
         found = settings.load()
-        if not found.redis_url:
-            raise settings.SettingsError(why="REDIS_URL is not set; `tunehook up` brings a Valkey of its own")
+        settings.require(found, "redis_url", "secret_key")
     except TunehookError as error:
         print(f"tunehook worker: {error.message}", file=sys.stderr)  # noqa: T201
         return 2

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: How long an SDK's own retry of `POST …/jobs` finds the job that its first call made.
 REPEAT_SECONDS = 15 * 60
 IDEMPOTENCY_SECONDS = 24 * 3600
+#: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
+NO_METADATA = {"": ""}
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Jobs:
         )
         change.do("HSET", keys.job(job.id), *version_fields())
         change.list_in(keys.jobs(job.project), job.id)
-        for name, value in (job.spec.metadata or {}).items():
+        for name, value in (job.spec.metadata or NO_METADATA).items():
             change.list_in(keys.jobs_with(job.project, name, value), job.id)
         for file in job.files:
             change.do("SADD", keys.file_users(file.id), job.id)
@@ -107,6 +109,12 @@ class Jobs:
         records = (_record(fields, now, job_id) for job_id, fields in zip(ids, found, strict=True))
         return [record for record in records if record is not None]
 
+    async def by_idempotency(self, key: str) -> str | None:
+        """The id of the job that a call with this Idempotency-Key made (`keys.idempotency`)."""
+        with unavailable():
+            job_id = await self._store.redis.get(key)
+        return str(job_id) if job_id else None
+
     async def mark_cancelled(self, job_id: str) -> str | None:
         """Asks the job's step to cancel it. Returns the stage it was in; None when there is no such job."""
         member = f"job:{job_id}"
@@ -133,7 +141,7 @@ class Jobs:
             with unavailable():
                 ids = await self._store.redis.zrevrange(index, start, start + limit)
             for record in await self.read_many(ids):
-                if metadata.items() <= (record.job.spec.metadata or {}).items():
+                if metadata.items() <= (record.job.spec.metadata or NO_METADATA).items():
                     found.append(record)
             start += len(ids)
             if len(found) > limit or len(ids) <= limit:
@@ -171,6 +179,18 @@ class Jobs:
             return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
 
     # ---- changes made by several hands
+
+    def name_model(self, change: Change, job: Job, model: str) -> Change:
+        return change.do("HSET", keys.models(job.project), model, job.id)
+
+    async def of_model(self, model: str, project: str) -> JobRecord | None:
+        """The job that made a model, or the model that a checkpoint (`…:ckpt-step-90`) is of."""
+        for name in (model, model.partition(":ckpt-")[0]):
+            with unavailable():
+                job_id = await self._store.redis.hget(keys.models(project), name)
+            if job_id:
+                return await self.read(job_id, project)
+        return None
 
     def release(self, change: Change, job: Job) -> Change:
         """What an unsettled job holds: its files, its place among the live and the waiting."""

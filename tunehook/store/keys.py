@@ -69,6 +69,11 @@ def jobs_with(project: str, name: str, value: str) -> str:
     return f"th:jobs:{project}:with:{digest}"
 
 
+def models(project: str) -> str:
+    """hash: name of a model that was tuned here → the job that made it."""
+    return f"th:models:{project}"
+
+
 def repeat(key_id: str, digest: str) -> str:
     """The job that this very body made last, for SDKs that repeat a call without an idempotency key."""
     return f"th:repeat:{key_id}:{digest}"

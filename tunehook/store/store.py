@@ -8,6 +8,7 @@ from tunehook.store import keys
 from tunehook.store.access import Access
 from tunehook.store.connection import Connection, unavailable
 from tunehook.store.deliveries import Deliveries
+from tunehook.store.durability import shortcomings
 from tunehook.store.files import Files
 from tunehook.store.jobs import Jobs
 from tunehook.store.upstreams import Upstreams
@@ -23,6 +24,10 @@ class Store(Connection):
         self.upstreams = Upstreams(self)
         self.access = Access(self)
         self.deliveries = Deliveries(self)
+
+    async def durability(self) -> str | None:
+        """What Redis could lose, in words; None: nothing."""
+        return "; ".join(await shortcomings(self)) or None
 
     async def wake(self, member: str) -> None:
         """Makes something that is planned due now."""

@@ -1,0 +1,84 @@
+"""`python -m service`: the API. Listens on TUNEHOOK_HOST and TUNEHOOK_PORT until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+
+from aiohttp import web
+
+from service.app import build_app
+from tunehook import access, settings
+from tunehook.errors import StoreUnavailable, TunehookError
+from tunehook.store import durability
+from tunehook.world import World, open_world
+
+log = logging.getLogger("tunehook.api")
+
+SHUTDOWN_SECONDS = 20.0
+REDIS_SECONDS = 30.0
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        found = settings.load()
+        settings.require(found, "redis_url", "secret_key")
+        asyncio.run(serve(found))
+    except TunehookError as error:
+        print(f"tunehook service: {error.message}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+async def serve(found: settings.Settings) -> None:
+    async with open_world(found) as world:
+        await _first_contact(found, world)
+        runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=2)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, found.host, found.port)
+            await site.start()
+            log.info("listening on %s", ", ".join(f"http://{host[0]}:{host[1]}" for host in runner.addresses))
+            # What lives from now on is short-lived: without this, p99 is 28 ms instead of 11.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 20)
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await runner.cleanup()
+
+
+async def _first_contact(found: settings.Settings, world: World) -> None:
+    """Waits for Redis, checks that it keeps what it is given, and lets the bootstrap key exist."""
+    until = asyncio.get_running_loop().time() + REDIS_SECONDS
+    while True:
+        try:
+            await world.store.ping()
+            break
+        except StoreUnavailable:
+            if asyncio.get_running_loop().time() > until:
+                raise
+            log.warning("Redis does not answer at REDIS_URL yet")
+            await asyncio.sleep(0.5)
+    await durability.check(world.store, strict=found.durability == "strict")
+    if found.bootstrap_key:
+        secret = found.bootstrap_callback_secret
+        await access.bootstrap(
+            world.store,
+            world.vault,
+            found.bootstrap_key.get_secret_value(),
+            secret.get_secret_value() if secret else None,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""/v1/chat/completions, passed through to the upstream where the model was made."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from service.reading import caller_of, json_object, world_of
+from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    world, caller = world_of(request), caller_of(request)
+    body = await json_object(request)
+    model = body.get("model")
+    if model is None:
+        raise MissingParameter(param="model")
+    if not isinstance(model, str):
+        raise InvalidParameter(param="model", why="it must be a string")
+    if not isinstance(body.get("messages"), list):
+        raise MissingParameter(param="messages")
+    made = await world.store.jobs.of_model(model, caller.project)
+    if made is None or made.job.upstream not in world.upstreams:
+        raise ModelNotFound(id=model[:200], param="model")
+    async with world.upstreams[made.job.upstream].chat(body) as passed:
+        headers = {**passed.headers, "content-type": passed.content_type}
+        response = web.StreamResponse(status=passed.status, headers=headers)
+        await response.prepare(request)
+        async for chunk in passed.chunks:
+            await response.write(chunk)
+        await response.write_eof()
+        return response

@@ -1,0 +1,62 @@
+"""/livez, /readyz"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from pathlib import Path
+
+from aiohttp import web
+
+from service.reading import world_of
+from tunehook.errors import TunehookError
+from tunehook.world import World
+
+
+async def live(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """One check per dependency."""
+    world = world_of(request)
+    checks = {"redis": await _redis(world), "data_dir": await asyncio.to_thread(_data_dir, world.shelf.directory)}
+    checks["upstreams"] = _upstreams(world)
+    good = all(check["ok"] for check in checks.values())
+    return web.json_response({"status": "ok" if good else "failing", "checks": checks}, status=200 if good else 503)
+
+
+async def _redis(world: World) -> dict[str, object]:
+    begun = time.perf_counter()
+    try:
+        async with asyncio.timeout(1.0):
+            await world.store.ping()
+            durability = await world.store.durability()
+    except (TunehookError, TimeoutError):
+        return {"ok": False, "message": "does not answer. Is it running, and is REDIS_URL right?"}
+    ms = (time.perf_counter() - begun) * 1000
+    words = durability or "every write is on disk before it is acknowledged"
+    return {"ok": True, "message": f"answers in {ms:.1f} ms; {words}"}
+
+
+def _data_dir(directory: Path) -> dict[str, object]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK)
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        return {"ok": False, "message": f"{directory}: {error.strerror}"}
+    if not writable:
+        return {"ok": False, "message": f"{directory} cannot be written to"}
+    if free < 1_000_000_000:
+        return {"ok": False, "message": f"{directory} has {free // 1_000_000} MB free; a dataset may have 512"}
+    return {"ok": True, "message": f"{directory} can be written to, {free // 1_000_000_000} GB free"}
+
+
+def _upstreams(world: World) -> dict[str, object]:
+    names = ", ".join(world.upstreams)
+    if not names:
+        return {"ok": False, "message": "none is configured: set OPENAI_API_KEY"}
+    return {"ok": True, "message": f"configured: {names}"}

@@ -1,0 +1,115 @@
+"""What went wrong, as HTTP: one table, from error class to (status, type, code). A test holds it complete."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from tunehook import errors
+from tunehook.access import BootstrapKeyMalformed, KeyUnknown
+from tunehook.errors import TunehookError
+from tunehook.signature import SecretMalformed
+from tunehook.vault import SecretUnreadable, VaultClosed
+from tunehook.wire import error_object
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+INVALID, SERVER, UPSTREAM = "invalid_request_error", "server_error", "upstream_error"
+
+#: The class itself or the nearest of its bases decides. `None` as code: the error brings its own.
+TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
+    errors.InvalidBody: (400, INVALID, "invalid_json"),
+    errors.InvalidParameter: (400, INVALID, "invalid_value"),
+    errors.MissingParameter: (400, INVALID, "missing_required_parameter"),
+    errors.UnknownParameter: (400, INVALID, "unknown_parameter"),
+    errors.UnknownUpstream: (400, INVALID, "unknown_upstream"),
+    errors.FileUnusable: (400, INVALID, "invalid_file"),
+    errors.JobAlreadyEnded: (400, INVALID, "job_already_ended"),
+    errors.MissingKey: (401, INVALID, "invalid_api_key"),
+    errors.WrongKey: (401, INVALID, "invalid_api_key"),
+    errors.JobNotFound: (404, INVALID, "fine_tune_not_found"),
+    errors.FileNotFound: (404, INVALID, "file_not_found"),
+    errors.ModelNotFound: (404, INVALID, "model_not_found"),
+    errors.FileContentGone: (404, INVALID, "file_content_gone"),
+    errors.RouteNotFound: (404, INVALID, "unknown_url"),
+    errors.MethodNotAllowed: (405, INVALID, "method_not_allowed"),
+    errors.TooSlow: (408, INVALID, "request_timeout"),
+    errors.FileInUse: (409, INVALID, "file_in_use"),
+    errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),
+    errors.Conflict: (409, INVALID, "conflict"),
+    errors.TooLarge: (413, INVALID, "request_too_large"),
+    errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
+    errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
+    errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
+    errors.UpstreamRefused: (502, UPSTREAM, None),
+    errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),
+    errors.UpstreamUnauthorized: (502, UPSTREAM, "upstream_unauthorized"),
+    errors.UpstreamBusy: (503, UPSTREAM, None),
+    errors.UpstreamUnreachable: (502, UPSTREAM, "upstream_unreachable"),
+    errors.UpstreamUnknown: (502, UPSTREAM, "upstream_no_answer"),
+}
+
+#: Never the answer to a request: they stop a start, a command or a step, or are told to a receiver.
+NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
+    {errors.StoreMisconfigured, SecretUnreadable, VaultClosed, SecretMalformed, BootstrapKeyMalformed, KeyUnknown}
+)
+
+#: OpenAI names the parameter of these so.
+_PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
+
+#: SDKs try these again by themselves unless told not to; of ours only 503 gets better by that.
+_NO_RETRY = frozenset({408, 409, 429})
+
+
+def row_of(kind: type[TunehookError]) -> tuple[int, str, str | None] | None:
+    return next((TABLE[base] for base in kind.__mro__ if base in TABLE), None)
+
+
+def answer(error: TunehookError) -> web.Response:
+    """The error in OpenAI's shape."""
+    row = row_of(type(error))
+    if row is None:
+        log.error("no row for %s", type(error).__name__, exc_info=error)
+        row = (500, SERVER, "internal_error")
+    status, kind, code = row
+    param = error.param or _PARAMS.get(type(error))
+    body = error_object(error.message, kind=kind, param=param, code=code or getattr(error, "code", None))
+    response = web.json_response(body, status=status)
+    if status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
+        response.headers["x-should-retry"] = "false"
+    if status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever a handler raises becomes an answer; what is nobody's fault but ours is logged and says so."""
+    try:
+        return await handler(request)
+    except TunehookError as error:
+        return answer(error)
+    except web.HTTPNotFound:
+        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200]))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = answer(errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed))
+        response.headers["allow"] = allowed
+        return response
+    except web.HTTPRequestEntityTooLarge:
+        return answer(errors.TooLarge(limit=request.client_max_size))
+    except ConnectionResetError:
+        raise  # the client has gone; there is nobody to answer
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path[:200])
+        body = error_object(
+            "Something went wrong here; it is in the log of the service.",
+            kind=SERVER,
+            param=None,
+            code="internal_error",
+        )
+        return web.json_response(body, status=500)

@@ -1,0 +1,91 @@
+"""API keys: `th_<id>_<secret of 43 characters>`. Made, checked, revoked; only a hash of the secret is kept.
+
+The secret has 256 random bits, so a plain SHA-256 is enough: there is nothing to guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+
+from tunehook import signature
+from tunehook.errors import TunehookError, WrongKey
+from tunehook.model import ApiKey
+from tunehook.store import Store
+from tunehook.vault import Vault
+
+_KEY = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
+
+
+class BootstrapKeyMalformed(TunehookError):
+    """TUNEHOOK_BOOTSTRAP_KEY must be th_<id>_<secret>: an id of 6 to 32 of a-z and 0-9, a secret of 43 characters."""
+
+
+class KeyUnknown(TunehookError):
+    """There is no key '{id}'. `tunehook keys list` shows those that exist."""
+
+
+async def create(store: Store, vault: Vault, *, project: str, name: str) -> tuple[str, str]:
+    """Returns the key and its callback secret. Neither can be read again."""
+    key_id = secrets.token_hex(6)
+    text = f"th_{key_id}_{secrets.token_urlsafe(32)}"
+    callback_secret = signature.new_secret()
+    await _put(store, vault, text, callback_secret, project=project, name=name)
+    return text, callback_secret
+
+
+async def bootstrap(store: Store, vault: Vault, key: str, callback_secret: str | None) -> None:
+    """Lets a given key exist from the first start on; a revoked one stays revoked."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise BootstrapKeyMalformed
+    found = await store.access.get(match[1])
+    if callback_secret is not None:
+        signature.decode_secret(callback_secret)
+    if found is not None and found.secret_sha256 == _hash(match[2]):
+        return
+    await _put(store, vault, key, callback_secret or signature.new_secret(), project="default", name="bootstrap")
+
+
+async def revoke(store: Store, key_id: str) -> ApiKey:
+    """From the next request on. Webhooks of jobs that it submitted are still signed with its callback secret."""
+    found = await store.access.get(key_id.removeprefix("th_").partition("_")[0])
+    if found is None:
+        raise KeyUnknown(id=key_id)
+    revoked = found if found.revoked_at else found.model_copy(update={"revoked_at": int(time.time())})
+    await store.access.put(revoked)
+    return revoked
+
+
+async def authenticate(store: Store, text: str) -> ApiKey:
+    """Whose key it is. Raises WrongKey, which quotes no secret."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise WrongKey(hint="it does not look like th_<id>_<secret>")
+    found = await store.access.get(match[1])
+    if found is None or not hmac.compare_digest(found.secret_sha256, _hash(match[2])):
+        raise WrongKey(hint=f"th_{match[1]}_…")
+    if found.revoked_at:
+        raise WrongKey(hint=f"th_{match[1]}_… was revoked")
+    return found
+
+
+async def _put(store: Store, vault: Vault, text: str, callback_secret: str, *, project: str, name: str) -> None:
+    match = _KEY.fullmatch(text)
+    assert match is not None
+    key = ApiKey(
+        id=match[1],
+        project=project,
+        name=name,
+        secret_sha256=_hash(match[2]),
+        callback_secret=vault.seal(callback_secret),
+        created_at=int(time.time()),
+    )
+    await store.access.put(key)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
