@@ -26,6 +26,7 @@ class Dataset:
     examples: int = 0
     chars: int = 0
     problems: dict[str, str] = field(default_factory=dict)
+    torn: str | None = None  # the first line that is not a JSON object
     answers: list[Answer] = field(default_factory=list)
 
 
@@ -48,6 +49,7 @@ def examine(lines: Iterable[bytes]) -> Dataset:
             example = None
         if not isinstance(example, dict):
             words = f"Invalid file format. Line {number} is not a valid JSON object."
+            found.torn = found.torn or words
             for kind in KINDS:
                 found.problems.setdefault(kind, words)
             continue

@@ -113,9 +113,7 @@ async def accept(
     )
     if purpose == "fine-tune":
         found.dataset = await blob.examined()
-        # Bytes that are JSON of no known kind are found by the job; bytes that are not JSON, here.
-        if len(found.dataset.problems) == 4 and len(set(found.dataset.problems.values())) == 1:
-            found.trouble = found.dataset.problems["chat"]
+        found.trouble = found.dataset.torn
     if "+file_error" in filename:
         found.trouble = "Invalid file format. Line 1 is not a valid JSON object."
     here.add_file(found)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import httpx2
@@ -10,7 +11,7 @@ import pytest
 
 from simulator.faults import LIVES, REQUESTS
 from simulator.problems import NAMED
-from tests.simulator.conftest import Bench, Start
+from tests.simulator.conftest import Bench, Start, dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 JOBS = r"/v1/fine_tuning/jobs$"
@@ -223,6 +224,43 @@ async def test_an_upload_whose_answer_is_lost_or_late(bench: Bench) -> None:
     assert len([file async for file in bench.client.files.list()]) == 1
     await bench.simulator.advance(5)
     assert len([file async for file in bench.client.files.list()]) == 2
+
+
+async def test_an_answer_is_delayed_but_right(bench: Bench) -> None:
+    await bench.simulator.fault("delay", path="/models$", seconds=0.3)
+    began = time.monotonic()
+    assert (await bench.client.models.list()).data
+    assert time.monotonic() - began >= 0.3
+    await bench.client.models.list()
+    assert [line["fault"] for line in await bench.simulator.requests()] == ["delay", None]
+
+
+async def test_a_hang_of_so_many_seconds_ends_without_an_answer(bench: Bench) -> None:
+    await bench.simulator.fault("hang", path="/models$", seconds=0.2)
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await bench.client.models.list()
+    assert not isinstance(caught.value, openai.APITimeoutError)
+
+
+async def test_a_file_with_a_status_of_its_own(bench: Bench) -> None:
+    sent = await bench.client.files.create(file=("t+file_error.jsonl", dataset()), purpose="fine-tune")
+    assert sent.status == "error"
+    assert sent.status_details == "Invalid file format. Line 1 is not a valid JSON object."
+    torn = await bench.client.files.create(file=("t.jsonl", b'{"a": 1}\n{oops'), purpose="fine-tune")
+    assert torn.status_details == "Invalid file format. Line 2 is not a valid JSON object."
+
+
+async def test_the_journal_says_what_was_sent(bench: Bench) -> None:
+    await bench.upload()
+    with pytest.raises(openai.BadRequestError):
+        await bench.client.fine_tuning.jobs.create(model=MODEL, training_file="file-none")
+    await bench.client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "x" * 3000}])
+    lines = [(line["method"], line["path"], line["status"], line["body"]) for line in await bench.simulator.requests()]
+    assert lines == [
+        ("POST", "/v1/files", 200, None),
+        ("POST", "/v1/fine_tuning/jobs", 400, f'{{"model":"{MODEL}","training_file":"file-none"}}'),
+        ("POST", "/v1/chat/completions", 200, None),  # more than 2 kB
+    ]
 
 
 async def test_an_unknown_name_is_refused_with_the_known_ones(bench: Bench) -> None:

@@ -208,6 +208,32 @@ async def test_dpo_shows_its_hyperparameters_under_method_alone(bench: Bench) ->
     assert shown["status"] == "succeeded"
 
 
+async def test_reinforcement_needs_a_validation_file_and_shows_its_grader(bench: Bench) -> None:
+    line = b'{"messages": [{"role": "user", "content": "q"}], "answer": "owl"}\n'
+    file = await bench.upload(line * 10)
+    grader: Any = {
+        "type": "string_check",
+        "name": "same",
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.answer}}",
+        "operation": "eq",
+    }
+    method: Any = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    jobs = bench.client.fine_tuning.jobs
+    with pytest.raises(openai.BadRequestError) as caught:
+        await jobs.create(model="o4-mini-2025-04-16", training_file=file, method=method)
+    assert caught.value.param == "validation_file"
+    job = await jobs.create(model="o4-mini-2025-04-16", training_file=file, validation_file=file, method=method)
+    await bench.simulator.advance(600)
+    job = await jobs.retrieve(job.id)
+    shown: Any = job.to_dict()
+    assert (shown["status"], shown["hyperparameters"]) == ("succeeded", None)
+    assert shown["method"]["reinforcement"]["grader"] == grader
+    assert shown["method"]["reinforcement"]["hyperparameters"]["eval_samples"] == 4
+    metrics = [event async for event in jobs.list_events(job.id) if event.type == "metrics"]
+    assert "full_valid_loss" in str(metrics[0].data)
+
+
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [

@@ -7,6 +7,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from simulator.settings import from_environment
 from tests.simulator.conftest import Bench, Start, dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -192,6 +193,14 @@ async def test_the_end_of_a_job_is_posted_and_signed(start: Start) -> None:
         ("fine_tuning.job.failed", {"id": bad.id}),
     ]
     assert events[0].id == events[1].id
+
+
+def test_settings_come_from_the_environment_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEHOOK_SIMULATOR_SPEED", "50")
+    monkeypatch.setenv("TUNEHOOK_SIMULATOR_SLOTS", "7")
+    monkeypatch.setenv("TUNEHOOK_SIMULATOR_PORT", "")
+    found = from_environment(slots="0")
+    assert (found.speed, found.slots, found.port) == (50, 0, 4010)
 
 
 async def test_it_starts_by_one_command_and_says_where_it_is() -> None:
