@@ -45,7 +45,7 @@ async def conclude(world: World, record: JobRecord) -> bool:
     since_end = record.now - (job.settled_at or 0)
     try:
         await _fetch_results(world, job)
-        await events.fetch(world, job, everything=True)
+        await events.fetch(world, job)
     except UpstreamError as error:
         if since_end > GIVE_UP_SECONDS:
             log.warning("results of job %s are given up: %s", job.id, error.message)

@@ -85,8 +85,7 @@ class Checker:
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
         for lines in self._splitter.feed(chunk):
-            if not self._stopped:
-                self._take(lines)
+            self._take(lines)
 
     def finish(self) -> Report:
         """The report. The checker is used up."""
@@ -142,8 +141,10 @@ class Checker:
         self._check(waiting)
 
     def _check(self, lines: Sequence[bytes | int]) -> None:
-        if lines and not self._lines:
+        if lines and not self._lines and not self._stopped:
             lines = self._begin(lines)
+        if self._stopped:
+            return
         chat, counter = self._format == "chat", self._counter
         number = self._lines
         for line in lines:

@@ -220,8 +220,16 @@ def has_error(codes: Iterable[str]) -> bool:
 
 def shown(value: object, width: int = 60) -> str:
     """A value as it may be quoted in a message: short, one line, without control characters."""
+    if value is None:
+        return "null or missing"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list | dict):
-        value = f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-        return str(value)
-    text = repr(value if not isinstance(value, str) else value[: width + 1])
+        kind, part = ("an object", "member") if isinstance(value, dict) else ("a list", "element")
+        return (
+            f"{kind} of {len(value)} {part}{'' if len(value) == 1 else 's'}" if value else f"{kind} with nothing in it"
+        )
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value[: width + 1] if isinstance(value, str) else value)
     return text if len(text) <= width else text[: width - 1] + "…"

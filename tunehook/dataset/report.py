@@ -99,6 +99,12 @@ class Report:
     def ok(self) -> bool:
         return self.errors == 0
 
+    def note(self, count: int, findings: list[Finding]) -> None:
+        """Adds what was found by comparing with another file: `count` of one code, the first of them listed."""
+        if findings:
+            self.counts[findings[0].code] = self.counts.get(findings[0].code, 0) + count
+            self.findings.extend(findings)
+
     def summary(self, at_most: int = 3) -> str:
         """The first errors in one sentence each: what a file's `status_details` says. Empty if there are none."""
         errors = [f for f in self.findings if f.severity == "error"]

@@ -159,6 +159,12 @@ class Jobs:
         log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
         return int(await self._store.run("append", log, arguments))
 
+    async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
+        """Whether one of an upstream's events is in the log already."""
+        ids = [message.upstream_event_id for message in messages if message.upstream_event_id]
+        with unavailable():
+            return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
+
     async def log_page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
         """Newest first, those older than the position `after`."""
         newest = f"({after}" if after else "+"
