@@ -6,22 +6,33 @@ import asyncio
 from collections.abc import Iterable
 
 from tunehook.errors import UpstreamError
-from tunehook.model import Job
+from tunehook.model import Job, Message
 from tunehook.world import World
 
-#: The newest so many are fetched; a job that is looked at every few minutes does not write more.
-USUAL = 100
-ALL = 1000
+#: Pages of 100 are read back to what is known; a job with more news than this in one look loses its oldest.
+PAGES = 100
 SIDE_BY_SIDE = 8
 
 
-async def fetch(world: World, job: Job, *, everything: bool = False) -> int:
-    """Returns how many were new."""
+async def fetch(world: World, job: Job) -> int:
+    """Reads the job's events, newest first, back to one that is in the log; returns how many were new.
+
+    The page in which the known one stands is taken whole, since events that share a second change places.
+    """
     if not job.upstream_job_id:
         return 0
     upstream = world.upstreams[job.upstream]
-    messages = await upstream.events(job.upstream_job_id, ALL if everything else USUAL)
-    return await world.store.jobs.append(job.id, messages)
+    found: list[Message] = []
+    after: str | None = None
+    for _ in range(PAGES):
+        page, more = await upstream.events(job.upstream_job_id, after)
+        found += page
+        if not more or not page or await world.store.jobs.any_known(job.id, page):
+            break
+        after = page[-1].upstream_event_id
+    # Newest first means that within a second, too, the last that came is the first that happened.
+    in_order = sorted(reversed(found), key=lambda message: message.created_at)
+    return await world.store.jobs.append(job.id, in_order)
 
 
 async def fetch_for(world: World, jobs: Iterable[Job]) -> list[UpstreamError]:

@@ -141,9 +141,10 @@ class OpenAIUpstream:
     async def cancel(self, job_id: str) -> UpstreamJob:
         return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/cancel", None))
 
-    async def events(self, job_id: str, limit: int) -> list[Message]:
-        answer = await self._get(f"/fine_tuning/jobs/{job_id}/events", {"limit": limit})
-        return dialect.messages(dialect.rows(self.name, answer))
+    async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
+        query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
+        answer = await self._get(f"/fine_tuning/jobs/{job_id}/events", query)
+        return dialect.messages(dialect.rows(self.name, answer)), bool(answer.get("has_more"))
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         query: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})

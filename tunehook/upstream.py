@@ -64,8 +64,8 @@ class Upstream(Protocol):
 
     async def cancel(self, job_id: str) -> UpstreamJob: ...
 
-    async def events(self, job_id: str, limit: int) -> list[Message]:
-        """The newest `limit` events, the oldest of them first."""
+    async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
+        """Up to 100 events older than the event `after`, newest first, and whether there are more."""
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         """The upstream's list, as it is."""

@@ -104,7 +104,7 @@ def job_error(raw: object) -> JobError | None:
 
 
 def messages(raw: list[dict[str, Any]]) -> list[Message]:
-    """Events come newest first; the log wants them in order. Several share a second: order within is theirs."""
+    """Events as they came, newest first."""
     return [
         Message(
             created_at=int(row.get("created_at") or 0),
@@ -114,7 +114,7 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
             data=row["data"] if isinstance(row.get("data"), dict) else None,
             upstream_event_id=str(row["id"]),
         )
-        for row in sorted(reversed(raw), key=lambda row: row.get("created_at") or 0)
+        for row in raw
         if row.get("id")
     ]
 

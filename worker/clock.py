@@ -25,6 +25,7 @@ log = logging.getLogger("tunehook.clock")
 
 #: What waits in RQ is claimed already and is claimed again after 20 s: no more is handed over than is done by then.
 IN_HAND = 200
+LOOK_SECONDS = 1.0
 FAILED_STEP_SECONDS = 24 * 3600
 
 
@@ -43,6 +44,11 @@ class Clock:
         self._store = store
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._next = dict.fromkeys(QUEUES, LOOK_SECONDS)  #: seconds until something is due, as last seen
+
+    def _patience(self) -> float:
+        """Until the next is due; at least once a second, in case that a wake-up was lost."""
+        return max(0.005, min(LOOK_SECONDS, *self._next.values()))
 
     async def run(self) -> None:
         """For ever; Redis may come and go."""
@@ -51,7 +57,7 @@ class Clock:
                 for upstream in self._upstreams:
                     await self._store.plan_if_absent(f"look:{upstream}", 0)
                 await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
-                async for woken in self._store.wakes():
+                async for woken in self._store.wakes(self._patience):
                     await asyncio.gather(*(self.hand_over(queue) for queue in woken or QUEUES))
             except (StoreUnavailable, RedisError) as error:
                 log.warning("redis is away: %s", error.__cause__ or error)
@@ -66,7 +72,9 @@ class Clock:
             if waiting == 0 and await self._store.anything_due("deliver"):
                 await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
             return
-        claimed = await self._store.claim(queue, max(0, IN_HAND - waiting))
+        room = max(0, IN_HAND - waiting)
+        claimed = await self._store.claim(queue, room)
+        self._next[queue] = LOOK_SECONDS if claimed.wait is None or not room else claimed.wait
         for member in claimed.parked:
             log.error("%s is parked: 20 steps in a row came to nothing. `tunehook doctor` shows it.", member)
         if claimed.members:

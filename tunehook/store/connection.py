@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,8 +189,8 @@ class Connection:
             await self.redis.zrem(keys.due(keys.queue_of(member)), member)
             await self.redis.hdel(keys.CLAIMS, member)
 
-    async def wakes(self) -> AsyncIterator[set[Queue]]:
-        """Yields the queues that something became due in; an empty set about once a second when nothing did.
+    async def wakes(self, patience: Callable[[], float]) -> AsyncIterator[set[Queue]]:
+        """Yields the queues that something became due in; an empty set when nothing did for `patience()` seconds.
 
         A burst of wake-ups is one: they are gathered for 3 ms.
         """
@@ -200,7 +200,7 @@ class Connection:
             while True:
                 woken: set[Queue] = set()
                 with unavailable():
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=patience())
                     while message:
                         woken.add(message["data"])
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.003)
