@@ -1,0 +1,166 @@
+"""`tunehook check` and `tunehook build`: datasets looked at and made here, offline, by the code the service uses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cli.dataset_text import built_text, estimate_text, report_text
+from tunehook.dataset import (
+    FORMATS,
+    KINDS,
+    METHODS,
+    BadPriceFile,
+    CannotBuild,
+    Checker,
+    Estimate,
+    Finding,
+    Method,
+    Report,
+    build,
+    check_grader,
+    estimate,
+    kind_of,
+    load_prices,
+    overlap,
+)
+
+CHUNK = 1 << 20
+
+
+class Usage(Exception):
+    """What the command was told cannot be done."""
+
+
+def add_commands(subparsers: Any) -> None:
+    """Registers `check` and `build` on what argparse's add_subparsers() gave; each sets `run`, args → exit status."""
+    check = subparsers.add_parser("check", help="check a dataset and say what training on it will cost")
+    check.add_argument("file", type=Path, help="the training file, JSONL")
+    check.add_argument("--model", help="count tokens for this model and estimate the price")
+    check.add_argument("--method", choices=METHODS, help="the way of training (default: as the format says)")
+    check.add_argument("--n-epochs", type=_epochs, default="auto", help="1 to 50, or auto (default)")
+    check.add_argument("--format", choices=FORMATS, help="the file's format (default: told by its first lines)")
+    check.add_argument("--validation", type=Path, metavar="FILE", help="the validation file, checked and compared")
+    check.add_argument("--grader", type=Path, metavar="FILE", help="a reinforcement grader, JSON: are its items there?")
+    check.add_argument(
+        "--prices", type=Path, metavar="FILE", help="a price file instead of the one that comes with this"
+    )
+    check.add_argument("--json", action="store_true", help="the whole report as JSON")
+    check.set_defaults(run=lambda args: _guarded(check_file, args))
+
+    make = subparsers.add_parser("build", help="make a chat dataset from questions and answers")
+    make.add_argument("source", type=Path, help="JSON, JSONL, CSV, TSV or text")
+    make.add_argument("-o", "--output", type=Path, required=True, help="the training file to write")
+    make.add_argument("--system", required=True, help="the system message: says what the assistant is")
+    make.add_argument("--kind", choices=KINDS, help="what the source is (default: by its name)")
+    make.add_argument(
+        "--validation-split", type=float, default=0.0, metavar="SHARE", help="such as 0.2: split that off"
+    )
+    make.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default 0)")
+    make.set_defaults(run=lambda args: _guarded(build_file, args))
+
+
+def _epochs(told: str) -> int | str:
+    if told == "auto":
+        return told
+    if not told.isdecimal() or not 1 <= int(told) <= 50:
+        raise argparse.ArgumentTypeError(f"{told!r} is neither auto nor a number from 1 to 50")
+    return int(told)
+
+
+def _guarded(command: Any, args: argparse.Namespace) -> int:
+    """0 all is well, 1 the dataset has errors, 2 the command could not do its work."""
+    try:
+        return int(command(args))
+    except BrokenPipeError:  # `tunehook check FILE | head`: nobody reads on, and the exit must not complain of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (Usage, CannotBuild, BadPriceFile) as error:
+        why = str(error)
+    print(f"tunehook {args.command if 'command' in args else ''}".rstrip() + f": {why}", file=sys.stderr)
+    return 2
+
+
+def check_file(args: argparse.Namespace) -> int:
+    training = _check(args.file, args.format, args.model)
+    if args.grader:
+        missing = _grader_findings(args.grader, training)
+        training.note(len(missing), missing)
+    validation = None
+    if args.validation:
+        validation = _check(args.validation, training.format, args.model, minimum=0)
+        validation.note(*overlap(training.digests, validation.digests))
+    priced = _price(args, training)
+    ok = training.ok and (validation is None or validation.ok)
+    if args.json:
+        told: dict[str, Any] = {"ok": ok, "training": training.to_dict()}
+        told["validation"] = validation.to_dict() if validation else None
+        told["estimate"] = priced.to_dict() if priced else None
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return 0 if ok else 1
+    _print(report_text(str(args.file), training))
+    if validation is not None:
+        _print(["", *report_text(str(args.validation), validation)])
+    _print(estimate_text(priced) if priced else ["", "Add --model to see tokens and the price."])
+    return 0 if ok else 1
+
+
+def _check(path: Path, form: str | None, model: str | None, **how: Any) -> Report:
+    checker = Checker(form, model=model, **how)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            checker.feed(chunk)
+    return checker.finish()
+
+
+def _price(args: argparse.Namespace, training: Report) -> Estimate | None:
+    if not args.model:
+        return None
+    by_format: dict[str, Method] = {"preference": "dpo", "reinforcement": "reinforcement"}
+    method = args.method or by_format.get(training.format, "supervised")
+    return estimate(training, model=args.model, method=method, prices=load_prices(args.prices), n_epochs=args.n_epochs)
+
+
+def _grader_findings(path: Path, training: Report) -> list[Finding]:
+    if training.format != "reinforcement":
+        raise Usage(f"--grader is for reinforcement files; this one is {training.format}.")
+    try:
+        grader = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Usage(f"{path}: not JSON: {error}") from error
+    return check_grader(grader, training.item_keys, training.missing_since)
+
+
+def build_file(args: argparse.Namespace) -> int:
+    built = build(
+        args.source.read_bytes(),
+        kind=args.kind or kind_of(args.source.name),
+        system=args.system,
+        validation_split=args.validation_split,
+        seed=args.seed,
+    )
+    apart = args.output.with_name(f"{args.output.stem}.validation{args.output.suffix}") if built.validation else None
+    if args.source.resolve() in {path.resolve() for path in (args.output, apart) if path}:
+        raise Usage("The output would overwrite the source; choose another name.")
+    args.output.write_bytes(built.training)
+    if apart:
+        apart.write_bytes(built.validation)
+    _print(built_text(built, str(args.output), str(apart) if apart else None))
+    checker = Checker("chat")
+    checker.feed(built.training)
+    report = checker.finish()
+    if not report.ok:
+        print(f"\nNot yet trainable: {report.summary()}")
+    return 0 if report.ok else 1
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)

@@ -1,0 +1,89 @@
+"""A dataset's report and a job's price as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tunehook.dataset import CODES, Built, Estimate, Finding, Report
+
+LISTED = 5  # of each code; --json has more
+
+
+def report_text(name: str, report: Report) -> Iterator[str]:
+    counts, findings = report.counts, report.findings
+    yield f"{name}: {report.format}, {report.examples:,} examples, {_size(report.size)}"
+    for severity, title in (("error", "error"), ("warning", "warning")):
+        codes = [code for code in dict.fromkeys(f.code for f in findings) if CODES[code].severity == severity]
+        total = sum(counts[code] for code in codes)
+        yield ""
+        if severity == "error":
+            bad = f" in {report.with_errors:,} examples" if report.with_errors else ""
+            yield f"✗ {_plural(total, title)}{bad}: the upstream would refuse this file" if total else "✓ No errors"
+        elif total:
+            yield f"! {_plural(total, title)}: it would train, but"
+        for code in codes:
+            yield from _code_text(code, counts[code], [f for f in findings if f.code == code])
+    yield from _distribution_text(report)
+
+
+def _code_text(code: str, count: int, findings: Sequence[Finding]) -> Iterator[str]:
+    times = f" (× {count:,})" if count > 1 else ""
+    yield ""
+    yield f"  {code}{times}: {CODES[code].about}"
+    shown = findings[:LISTED]
+    places = [f"line {f.line}" if f.line else "file" for f in shown]
+    width = max(map(len, places))
+    for place, found in zip(places, shown, strict=True):
+        path = "" if found.path == "$" else f"{found.path}: "
+        yield f"    {place:<{width}}  {path}{found.message}"
+    if count > len(shown):
+        yield f"    … and {count - len(shown):,} more"
+    yield f"    → {CODES[code].hint}"
+
+
+def _distribution_text(report: Report) -> Iterator[str]:
+    rows = [(name.replace("_", " "), row) for name, row in report.distributions.items() if row]
+    if not rows:
+        return
+    columns = ("min", "p5", "median", "mean", "p95", "max")
+    yield ""
+    yield f"{'Per example':<14}" + "".join(f"{column:>9}" for column in columns)
+    for name, row in rows:
+        yield f"  {name:<12}" + "".join(f"{row[column]:>9,}" for column in columns)
+
+
+def estimate_text(estimate: Estimate) -> Iterator[str]:
+    yield ""
+    yield f"Training {estimate.model} ({estimate.method}):"
+    kept = estimate.tokens - estimate.cut_tokens
+    cut = f" ({estimate.cut_tokens:,} of {estimate.tokens:,} cut from {_plural(estimate.cut, 'example')})"
+    yield f"  {kept:,} tokens{cut if estimate.cut else ''} × {_plural(estimate.epochs, 'epoch')}"
+    yield f"  = {estimate.billed_tokens:,} billed tokens"
+    if estimate.cost_usd is not None:
+        price = f"{estimate.usd_per_million_tokens:,.2f} USD per million"
+        yield f"  = {estimate.cost_usd:,.2f} USD at {price} ({estimate.price_source}, seen {estimate.price_date})"
+    for warning in estimate.warnings:
+        yield f"  ! {warning}"
+
+
+def built_text(built: Built, training: str, validation: str | None) -> Iterator[str]:
+    yield f"{training}: {_plural(built.training_examples, 'example')}"
+    if validation is not None:
+        yield f"{validation}: {_plural(built.validation_examples, 'example')}"
+    if built.dropped:
+        yield f"Dropped {len(built.dropped):,}:"
+        for dropped in built.dropped[: 4 * LISTED]:
+            yield f"  {dropped.at}: {dropped.why}"
+        if len(built.dropped) > 4 * LISTED:
+            yield f"  … and {len(built.dropped) - 4 * LISTED:,} more"
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def _size(size: int) -> str:
+    for unit, limit in (("bytes", 1000), ("kB", 1000**2), ("MB", 1000**3)):
+        if size < limit:
+            return f"{size * 1000 / limit:,.1f} {unit}" if unit != "bytes" else f"{size} bytes"
+    return f"{size / 1000**3:,.1f} GB"
