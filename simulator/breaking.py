@@ -36,9 +36,7 @@ async def play(directive: Directive, request: web.Request, act: Act) -> web.Stre
         return await act(request)
     if directive.acts_first:
         request[LANDS_AFTER] = directive.lands_after
-        answer = await act(request)
-        if answer.status >= 400:  # it was refused for its own sake: then that is the answer
-            return answer
+        await act(request)  # refused for its own sake, it raises, and that is the answer
     return await _lose(directive, request)
 
 

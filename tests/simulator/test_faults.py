@@ -226,6 +226,15 @@ async def test_an_upload_whose_answer_is_lost_or_late(bench: Bench) -> None:
     assert len([file async for file in bench.client.files.list()]) == 2
 
 
+@pytest.mark.parametrize("name", ["after_http_500", "late_reset"])
+async def test_what_is_refused_anyway_is_refused(bench: Bench, name: str) -> None:
+    await bench.simulator.fault(name, path=JOBS, method="POST")
+    for model in (MODEL, f"{MODEL}+{name}"):
+        with pytest.raises(openai.BadRequestError, match="file-none"):
+            await bench.client.fine_tuning.jobs.create(model=model, training_file="file-none")
+    assert await bench.simulator.jobs() == []
+
+
 async def test_an_answer_is_delayed_but_right(bench: Bench) -> None:
     await bench.simulator.fault("delay", path="/models$", seconds=0.3)
     began = time.monotonic()

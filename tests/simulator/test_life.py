@@ -115,6 +115,11 @@ async def test_a_tuned_model_is_tuned_further(bench: Bench) -> None:
     assert names[1] in [model.id async for model in bench.client.models.list()]
 
 
+async def test_a_short_name_becomes_a_dated_one(bench: Bench) -> None:
+    job = await bench.client.fine_tuning.jobs.create(model="gpt-4.1-mini", training_file=await bench.upload())
+    assert job.model == MODEL
+
+
 async def test_chat_streams_the_same_words(bench: Bench) -> None:
     job = await bench.client.fine_tuning.jobs.create(model=MODEL, training_file=await bench.upload())
     await bench.simulator.advance(600)

@@ -72,7 +72,6 @@ async def test_a_wrong_job_is_refused(bench: Bench, body: dict[str, object], par
         b"\xff",
         b"[" * 100_000,
         b'{"seed": ' + b"9" * 5000 + b"}",
-        b'{"model": "gpt-4.1", "training_file": "\\ud800"}',
     ],
 )
 @pytest.mark.parametrize("path", ["/fine_tuning/jobs", "/chat/completions", "/uploads"])
@@ -83,7 +82,9 @@ async def test_a_senseless_body_is_a_400(bench: Bench, raw: bytes, path: str) ->
         session.post(bench.simulator.base_url + path, data=raw) as answer,
     ):
         assert answer.status == 400
-        assert set((await answer.json())["error"]) == {"message", "type", "param", "code"}
+        error = (await answer.json())["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert "JSON body" in error["message"]
         assert answer.headers["x-request-id"].startswith("req_")
 
 

@@ -113,6 +113,17 @@ async def test_uploads_that_do_not_end_well(bench: Bench) -> None:
         await uploads.parts.create(made[2].id, data=b"abc")
 
 
+async def test_a_part_has_at_most_64_mebibytes(bench: Bench) -> None:
+    most = 64 * 2**20
+    made = await bench.client.uploads.create(
+        bytes=most + 1, filename="a.jsonl", mime_type="application/jsonl", purpose="fine-tune"
+    )
+    assert (await bench.client.uploads.parts.create(made.id, data=b"x" * most)).upload_id == made.id
+    with pytest.raises(openai.APIStatusError) as caught:
+        await bench.client.uploads.parts.create(made.id, data=b"x" * (most + 1))
+    assert caught.value.status_code == 413
+
+
 async def test_graders(bench: Bench) -> None:
     graders = bench.client.fine_tuning.alpha.graders
     same = {
