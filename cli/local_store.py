@@ -1,0 +1,40 @@
+"""Which store a command speaks to: REDIS_URL, or the Valkey of the `tunehook up` that runs on this data directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from tunehook import settings
+from tunehook.errors import TunehookError
+from tunehook.vault import Vault
+
+
+class NoStore(TunehookError):
+    """There is nothing to speak to: set REDIS_URL, or run `tunehook up` on the data directory {directory}."""
+
+
+def find() -> tuple[str, Vault]:
+    """Its URL, and the vault for its secrets."""
+    found = settings.load()
+    url = found.redis_url or _embedded(found.data_dir.absolute())
+    return url, Vault(found.secret_key or _kept_key(found.data_dir))
+
+
+def _embedded(data_dir: Path) -> str:
+    try:
+        socket = json.loads((data_dir / "valkey" / "server.lock").read_text())["socket"]
+    except (OSError, ValueError, KeyError):
+        raise NoStore(directory=data_dir) from None
+    if not Path(socket).exists():
+        raise NoStore(directory=data_dir)
+    return f"unix://{socket}?db=0"
+
+
+def _kept_key(data_dir: Path) -> SecretStr | None:
+    try:
+        return SecretStr(json.loads((data_dir / "local.json").read_text())["secret_key"])
+    except (OSError, ValueError, KeyError):
+        return None

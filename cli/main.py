@@ -1,0 +1,56 @@
+"""The `tunehook` command: starts the others as processes, talks to the API as any client does."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+
+from cli import dataset, keys
+from cli.valkey_process import EmbeddedError
+from tunehook.errors import TunehookError
+
+
+def main() -> int:
+    """Exit status: 0 done, 1 it could not be done, 2 it was asked wrongly."""
+    parser = _parser()
+    args = parser.parse_args()
+    try:
+        return int(args.run(args))
+    except (TunehookError, EmbeddedError) as error:
+        print(f"tunehook: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tunehook", description="Fine-tune, and get a POST instead of an e-mail.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    up = commands.add_parser("up", help="run all of it on this machine, until Ctrl-C")
+    up.set_defaults(run=_up)
+    demo = commands.add_parser("demo", help="the main job, from dataset to verified webhook, against a simulator")
+    demo.set_defaults(run=_demo)
+    keys.add_command(commands)
+    dataset.add_commands(commands)
+    secret = commands.add_parser("new-secret", help="print a new TUNEHOOK_SECRET_KEY")
+    secret.set_defaults(run=_new_secret)
+    return parser
+
+
+def _up(args: argparse.Namespace) -> int:
+    from cli.up import up  # noqa: PLC0415  (the other commands need none of it)
+
+    return up()
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from cli.demo import demo  # noqa: PLC0415  (imports the openai package, as a client: 0.6 s)
+
+    return demo()
+
+
+def _new_secret(args: argparse.Namespace) -> int:
+    print(base64.urlsafe_b64encode(os.urandom(32)).decode())
+    return 0

@@ -1,0 +1,180 @@
+"""All of Tunehook on this machine, as processes: Valkey, simulator, API, workers; started in order, ended together."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cli.embedded import start_embedded
+from tunehook import settings
+from tunehook.errors import TunehookError
+
+READY_SECONDS = 30.0
+END_SECONDS = 35.0  # more than the 27 s that the workers give their steps
+
+
+class DidNotStart(TunehookError):
+    """{name} did not start:\n{last}"""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to call it. Kept in the data directory, so that the next `up` has the same."""
+
+    api_key: str
+    callback_secret: str
+    secret_key: str
+
+
+class Processes:
+    """A context manager: running inside, gone outside. `changes` are environment settings of the caller's own."""
+
+    def __init__(self, found: settings.Settings, changes: Mapping[str, str], *, simulate: bool) -> None:
+        self._data_dir = found.data_dir.absolute()
+        self._found = found
+        self._changes = dict(changes)
+        self._simulate = simulate
+        self._stack = ExitStack()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, Path] = {}
+        self.access = _access(self._data_dir)
+        self.simulator_url: str | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        changes = self._changes
+        if not self._found.redis_url:
+            valkey = self._stack.enter_context(start_embedded(self._data_dir))
+            changes["REDIS_URL"] = valkey.url
+        if self._simulate:
+            speed = changes.get("TUNEHOOK_SIMULATOR_SPEED", str(self._found.simulator_speed))
+            port = _free_port()
+            self._launch(
+                "simulator", "--port", str(port), "--speed", speed
+            )  # needed by the first job, not by the start
+            self.simulator_url = f"http://127.0.0.1:{port}/v1"
+            changes["OPENAI_BASE_URL"] = self.simulator_url
+            changes["OPENAI_API_KEY"] = "sk-simulated"
+        port = self._found.port or _free_port()
+        self.url = f"http://{self._found.host}:{port}"
+        _refuse_taken(self._found.host, port)
+        changes |= {
+            "TUNEHOOK_PORT": str(port),
+            "TUNEHOOK_DATA_DIR": str(self._data_dir),
+            "TUNEHOOK_SECRET_KEY": (
+                self._found.secret_key.get_secret_value() if self._found.secret_key else self.access.secret_key
+            ),
+        }
+        if self._found.bootstrap_key is None:
+            changes["TUNEHOOK_BOOTSTRAP_KEY"] = self.access.api_key
+            changes["TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET"] = self.access.callback_secret
+        self._launch("service")
+        self._launch("worker")
+        self._wait_until_ready()
+
+    def _launch(self, module: str, *arguments: str) -> None:
+        log = self._data_dir / f"{module}.log"
+        self._logs[module] = log
+        with log.open("wb") as sink:
+            self._running[module] = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=settings.environment(**self._changes),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,  # Ctrl-C is ours to hand on, in order
+            )
+
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while True:
+            self.check()
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):  # noqa: S310  (our own http URL)
+                    return
+            except (urllib.error.URLError, OSError):
+                if time.monotonic() > until:
+                    raise DidNotStart(name="service", last=self._last("service")) from None
+            time.sleep(0.02)
+
+    def check(self) -> None:
+        """Raises DidNotStart if one of them has ended."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise DidNotStart(name=name, last=self._last(name))
+
+    def _last(self, name: str) -> str:
+        lines = self._logs[name].read_text(errors="replace").splitlines()[-15:]
+        return "\n".join(lines) or "(it said nothing)"
+
+    def stop(self) -> None:
+        """API first, so that nothing new is accepted; Valkey last."""
+        for name in ("service", "worker", "simulator"):
+            process = self._running.pop(name, None)
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._stack.close()
+
+
+def _access(data_dir: Path) -> Access:
+    """Made once a data directory, readable by its owner alone."""
+    path = data_dir / "local.json"
+    if path.exists():
+        return Access(**json.loads(path.read_text()))
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    access = Access(
+        api_key=f"th_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}",
+        callback_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        secret_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    )
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(json.dumps(access.__dict__))
+    return access
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PortTaken(TunehookError):
+    """Port {port} on {host} is taken by another program. Stop that, or choose another with TUNEHOOK_PORT."""
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise PortTaken(host=host, port=port) from None

@@ -1,0 +1,83 @@
+"""`tunehook up`: all of it on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+
+from cli.processes import Access, Processes
+from tunehook import settings
+
+LOCAL_RECEIVERS = "127.0.0.1,localhost"
+
+TEXT = """\
+Tunehook listens on {url}   (ready in {seconds:.1f} s)
+Upstream: {upstream}
+Logs: {logs}
+
+    export OPENAI_BASE_URL={url}/v1
+    export OPENAI_API_KEY={api_key}
+    export OPENAI_WEBHOOK_SECRET={callback_secret}
+
+    curl {url}/v1/files -H "Authorization: Bearer $OPENAI_API_KEY" \\
+         -F purpose=fine-tune -F file=@examples/sarcastic.jsonl
+    curl {url}/v1/fine_tuning/jobs -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
+         -d '{{"training_file": "file-…", "model": "gpt-4.1-mini-2025-04-14", "callback_url": "http://127.0.0.1:9000/"}}'
+
+Ctrl-C stops it; what it knows stays in {data_dir} for the next time.
+"""
+
+
+def local_changes(found: settings.Settings) -> dict[str, str]:
+    """What differs on a laptop: receivers on this machine are allowed, and a simulator is looked at every second."""
+    changes = {}
+    if not found.webhook_allow and found.host.startswith(("127.", "localhost")):
+        changes["TUNEHOOK_WEBHOOK_ALLOW"] = LOCAL_RECEIVERS
+    return changes
+
+
+def up() -> int:
+    begun = time.monotonic()
+    found = settings.load()
+    simulate = not found.all_upstreams()
+    changes = local_changes(found)
+    if simulate:
+        changes["TUNEHOOK_POLL_SECONDS"] = str(min(found.poll_seconds, 1.0))
+    with Processes(found, changes, simulate=simulate) as processes:
+        bootstrap, secret = found.bootstrap_key, found.bootstrap_callback_secret
+        access: Access = processes.access
+        print(
+            TEXT.format(
+                url=processes.url,
+                seconds=time.monotonic() - begun,
+                upstream=(
+                    f"the simulator at {processes.simulator_url}, which trains nothing and costs nothing; "
+                    "set OPENAI_API_KEY for the real one"
+                    if simulate
+                    else ", ".join(found.all_upstreams())
+                ),
+                logs=found.data_dir / "{service,worker}.log",
+                api_key=bootstrap.get_secret_value() if bootstrap else access.api_key,
+                callback_secret=secret.get_secret_value() if secret else access.callback_secret,
+                data_dir=found.data_dir,
+            ),
+            flush=True,
+        )
+        _until_stopped(processes)
+        print("stopping", flush=True)
+    return 0
+
+
+def _until_stopped(processes: Processes) -> None:
+    stopped = False
+
+    def _stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    while not stopped:
+        processes.check()
+        time.sleep(0.2)
