@@ -11,26 +11,25 @@ import redis
 from rq import Queue, SimpleWorker, Worker
 from rq.serializers import JSONSerializer
 
-from cli.valkey_process import connect
-from tests.neighbours.valkey import valkey_server
+from tests.neighbours.valkey import Valkey, valkey_server
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "redis"
 PASSWORD = "of this test"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     directory = tmp_path_factory.mktemp("acl")
     acl = (DEPLOYED / "users.acl").read_text()
     hashed = hashlib.sha256(PASSWORD.encode()).hexdigest()
     (directory / "users.acl").write_text(acl.replace("PASSWORD_SHA256", hashed))
     with valkey_server(directory, "--aclfile", "users.acl") as server:
-        yield server.url
+        yield server
 
 
 @pytest.fixture
-def ours(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url, username="tunehook", password=PASSWORD) as client:
+def ours(server: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url, username="tunehook", password=PASSWORD) as client:
         yield client
 
 
@@ -94,8 +93,23 @@ def test_everything_else_is_refused(ours: redis.Redis, command: str) -> None:
         ours.execute_command(*command.split())  # type: ignore[no-untyped-call]
 
 
-def test_without_the_password_nobody_gets_in(url: str) -> None:
-    with connect(url) as client, pytest.raises(redis.RedisError, match=r"(?i)auth"):
+def test_what_was_acknowledged_is_there_after_a_restart(server: Valkey, ours: redis.Redis) -> None:
+    """The append-only file is replayed as the user `default`; transactions that one may not run are dropped."""
+    with ours.pipeline() as pipeline:
+        pipeline.multi()
+        pipeline.hset("th:in-multi", "doc", "a").zadd("th:also", {"b": 1})
+        pipeline.execute()
+    ours.eval("redis.call('SET', KEYS[1], 1) redis.call('SET', KEYS[2], 1)", 2, "th:by-script", "th:by-script-2")
+    server.restart()
+    assert ours.exists("th:in-multi", "th:also", "th:by-script", "th:by-script-2") == 4
+
+
+@pytest.mark.parametrize("credentials", [{}, {"password": ""}, {"username": "default", "password": PASSWORD}])
+def test_without_the_password_nobody_gets_in(server: Valkey, credentials: dict[str, str]) -> None:
+    with (
+        redis.Redis.from_url(server.url, **credentials) as client,
+        pytest.raises(redis.RedisError, match=r"(?i)auth|user is disabled"),
+    ):
         client.get("th:record")
 
 
