@@ -25,6 +25,14 @@ class AlreadyThere(Exception):
         self.value = value
 
 
+class Missing(Exception):
+    """A key that the change needs is gone."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
 @dataclass
 class Change:
     """What `commit.lua` is asked to do. Delays are in seconds here and ms there."""
@@ -37,6 +45,7 @@ class Change:
     stage: Stage | None = None
     delete: bool = False
     guards: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
     stamp: list[str] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
@@ -85,6 +94,7 @@ class Change:
             "stage": self.stage,
             "delete": self.delete,
             "guards": self.guards,
+            "needs": self.needs,
             "stamp": self.stamp,
             "clear": self.clear,
             "commands": self.commands,
@@ -96,8 +106,9 @@ class Change:
             "woken": [],
         }
         present = {name: value for name, value in change.items() if value is not None and value is not False}
-        lease = keys.lease(self.member) if self.member else ""
-        return [self.record, lease], [json.dumps(present), self.document, _ARROWS]
+        # No lease, no key: an empty name is a key too, and one that Redis' user in compose may not touch.
+        lease = [keys.lease(self.member)] if self.member else []
+        return [self.record, *lease], [json.dumps(present), self.document, _ARROWS]
 
     def outcome(self, answer: list[str]) -> int:
         """The ms at which it happened, by Redis' clock; or the conflict, raised."""
@@ -108,6 +119,8 @@ class Change:
                 raise RevisionChanged(record=self.record)
             case ["lease", _]:
                 raise LeaseLost(record=self.record)
+            case ["missing", key]:
+                raise Missing(key)
             case ["exists", key, value]:
                 raise AlreadyThere(key, value)
             case ["move", source]:
