@@ -9,6 +9,7 @@ TunehookError
 │   ├── MissingKey, WrongKey    who are you?
 │   ├── NotFound                no such thing, or not yours
 │   │   ├── JobNotFound, FileNotFound, ModelNotFound, RouteNotFound
+│   │   ├── EndpointNotFound, DeliveryNotFound
 │   │   └── FileContentGone
 │   ├── FileUnusable            a file that cannot be trained on
 │   ├── FileInUse               a live job still needs it
@@ -16,6 +17,9 @@ TunehookError
 │   ├── TooSlow                 the body did not arrive in time
 │   ├── WrongMediaType          a Content-Type or Content-Encoding that is not taken
 │   ├── JobAlreadyEnded         cancel of what has ended
+│   ├── EndpointDisabled        it has to be enabled before anything is sent there again
+│   ├── DeliveryWithoutReceiver its subscription, or the key that signed it, is gone
+│   ├── TestUnanswered          a test webhook got no answer
 │   ├── IdempotencyMismatch     a known Idempotency-Key with another body
 │   └── FileNotFetchedYet       a result file that is still on its way from the upstream
 ├── UpstreamError               what an upstream said, or did not say
@@ -102,6 +106,14 @@ class ModelNotFound(NotFound):
     """The model '{id}' does not exist or was not tuned here by this project."""
 
 
+class EndpointNotFound(NotFound):
+    """No such webhook endpoint: {id}"""
+
+
+class DeliveryNotFound(NotFound):
+    """No such delivery: {id}. Deliveries are kept for 30 days."""
+
+
 class FileContentGone(NotFound):
     """The content of {id} is no longer kept here."""
 
@@ -132,6 +144,20 @@ class TooSlow(RequestError):
 
 class JobAlreadyEnded(RequestError):
     """Job {id} has already {status}; only a job that has not ended can be cancelled."""
+
+
+class EndpointDisabled(RequestError):
+    """The webhook endpoint {id} is disabled ({why}). POST /v1/webhook_endpoints/{id}/enable enables it again."""
+
+
+class DeliveryWithoutReceiver(RequestError):
+    """Delivery {id} cannot be sent again: {why}."""
+
+
+class TestUnanswered(RequestError):
+    """No answer came to the test webhook: {why}."""
+
+    __test__ = False  # not one of pytest's
 
 
 class IdempotencyMismatch(RequestError):

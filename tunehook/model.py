@@ -21,6 +21,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tunehook.errors import IllegalMove
 
+#: Before the id of a file that lies at the upstream and not here.
+AT_UPSTREAM = "upstream:"
+
 #: Version of the record format. An older program leaves newer records alone (a rolling upgrade has both).
 RECORD_VERSION = 1
 
@@ -77,11 +80,19 @@ class Waiting(Record):
 
 
 class FileRef(Record):
-    """A dataset as the job needs it: which file of ours, and which bytes (the same bytes are uploaded once)."""
+    """A dataset as the job needs it: which file of ours, and which bytes (the same bytes are uploaded once).
+
+    Or `upstream:file-…`, which names a file there; its bytes are not known here.
+    """
 
     id: str
     sha256: str
     bytes: int
+
+    @property
+    def upstream_id(self) -> str | None:
+        """Of a file that was never here and lies at the upstream already: its id there."""
+        return self.id.removeprefix(AT_UPSTREAM) if self.id.startswith(AT_UPSTREAM) else None
 
 
 class UpstreamJob(Record):
@@ -155,7 +166,9 @@ class Job(Record):
 
     @property
     def files(self) -> list[FileRef]:
-        return [self.training, *([self.validation] if self.validation else [])]
+        """Those of ours, which have to be brought to the upstream."""
+        asked = [self.training, *([self.validation] if self.validation else [])]
+        return [file for file in asked if file.upstream_id is None]
 
     def moved(self, target: Stage, **changes: Any) -> Job:
         """The job one stage further (or, with the same stage, changed in place)."""
@@ -183,6 +196,36 @@ class File(Record):
     status: Literal["uploaded", "processed", "error"] = "processed"
     status_details: str | None = None
     expires_at: int | None = None
+
+
+class Upload(Record):
+    """A file that comes in parts. Once `completed`, `file_id` is the file that was made of them."""
+
+    id: str
+    project: str
+    filename: str
+    purpose: str
+    bytes: int  #: as announced
+    created_at: int
+    expires_at: int
+    expires_after: int | None = None  #: of the file, seconds
+    status: Literal["pending", "completed", "cancelled"] = "pending"
+    file_id: str | None = None
+    part_ids: list[str] = []  #: of which the file was made
+
+    def shown_status(self, now: float) -> str:
+        """`expired` is not written anywhere: it is a pending upload whose hour is over."""
+        return "expired" if self.status == "pending" and now >= self.expires_at else self.status
+
+
+class TunedModel(Record):
+    """A model that was made here: where it can be asked, and what it was made from."""
+
+    name: str
+    upstream: str
+    base: str
+    job_id: str
+    created_at: int
 
 
 class Copy(Record):
@@ -221,12 +264,17 @@ class ApiKey(Record):
     name: str
     secret_sha256: str
     callback_secret: str  #: encrypted
+    old_callback_secret: str | None = None  #: encrypted; signs too until `old_callback_secret_until`
+    old_callback_secret_until: int | None = None
     created_at: int
     revoked_at: int | None = None
 
 
 class Delivery(Record):
-    """An event on its way to one receiver. The body is the event's stored bytes; `lane` is who receives."""
+    """An event on its way to one receiver. The body is the event's stored bytes; `lane` is who receives.
+
+    `url` is where the last attempt went; to an endpoint, the next one goes where the endpoint is then.
+    """
 
     id: str
     event_id: str
@@ -240,7 +288,11 @@ class Delivery(Record):
     created_at: int
     state: Literal["pending", "delivered", "failed"] = "pending"
     attempts: int = 0
+    attempts_before: int = 0  #: those made before it was asked for again: the schedule counts from there
     next_attempt_at: int | None = None
+    delivered_at: int | None = None
+    last_status_code: int | None = None
+    last_error: str | None = None  #: in words; None after a 2xx
 
 
 class Attempt(Record):

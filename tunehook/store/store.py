@@ -9,8 +9,11 @@ from tunehook.store.access import Access
 from tunehook.store.connection import Connection, unavailable
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.durability import shortcomings
+from tunehook.store.endpoints import Endpoints
 from tunehook.store.files import Files
 from tunehook.store.jobs import Jobs
+from tunehook.store.models import Models
+from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
 
 
@@ -21,9 +24,12 @@ class Store(Connection):
         super().__init__(redis)
         self.jobs = Jobs(self)
         self.files = Files(self)
+        self.uploads = Uploads(self)
+        self.models = Models(self)
         self.upstreams = Upstreams(self)
         self.access = Access(self)
         self.deliveries = Deliveries(self)
+        self.endpoints = Endpoints(self)
 
     async def durability(self) -> str | None:
         """What Redis could lose, in words; None: nothing."""
