@@ -13,12 +13,14 @@ QUEUES: tuple[Queue, ...] = ("steps", "bulk", "deliver")
 
 #: Channel: something has become due. Its message is the queue's name.
 WAKE = "th:wake"
-#: Channel: a job's log has news. Its message is the job's id.
+#: Channel: a job or its log has news. Its message is the job's id.
 NEWS = "th:news"
 CLAIMS = "th:claims"  # hash: member → claims since something came of it
 PARKED = "th:parked"  # zset: member → when it was given up
 SEQUENCE = "th:sequence"  # counter: the order in which things were accepted
 CLOCK = "th:clock"  # the last tick of any clock, ms
+STAGES = "th:stages"  # hash: stage → how many jobs there are of it
+SETTLED = "th:settled"  # zset: jobs that have ended → when, ms
 
 
 def due(queue: Queue) -> str:
@@ -31,6 +33,7 @@ KINDS: dict[str, Queue] = {
     "job": "steps",
     "look": "steps",
     "sweep": "steps",
+    "ready": "steps",
     "copy": "bulk",
     "lane": "deliver",
 }
@@ -70,7 +73,7 @@ def jobs_with(project: str, name: str, value: str) -> str:
 
 
 def models(project: str) -> str:
-    """hash: name of a model that was tuned here → the job that made it."""
+    """hash: name of a model that was tuned here → where it is and what it was made from, JSON."""
     return f"th:models:{project}"
 
 
@@ -103,6 +106,37 @@ def copy(upstream: str, sha256: str) -> str:
 def copy_waiters(upstream: str, sha256: str) -> str:
     """set: the jobs that wait for the upload."""
     return f"th:copy-waiters:{upstream}:{sha256}"
+
+
+def copy_users(upstream: str, sha256: str) -> str:
+    """set: the unsettled jobs that train on the copy."""
+    return f"th:copy-users:{upstream}:{sha256}"
+
+
+#: What will be removed, and when it was needed last (or, for the first, when its time is over): zsets, ms.
+EXPIRING = "th:expiring"  # files with an `expires_after`
+DATASETS = "th:datasets"  # the other datasets
+COPIES = "th:copies"  # `<upstream>:<sha256>`
+#: What is known no more, and still has to be removed where its bytes are: sets.
+LEAVING = "th:leaving"  # file ids, from the shelf
+LEAVING_COPIES = "th:leaving-copies"  # `<upstream> <file id there>`
+
+
+def upload(upload_id: str) -> str:
+    return f"th:upload:{upload_id}"
+
+
+def upload_parts(upload_id: str) -> str:
+    """hash: part id → its size in bytes."""
+    return f"th:upload-parts:{upload_id}"
+
+
+UPLOADS = "th:uploads"  # zset: uploads whose parts are on the shelf → when they expire, ms
+
+
+def hook_seen(upstream: str, message_id: str) -> str:
+    """A webhook of an upstream that came before."""
+    return f"th:hook-seen:{upstream}:{hashlib.sha256(message_id.encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 
 def live(upstream: str) -> str:
@@ -169,3 +203,45 @@ def lane(lane_id: str) -> str:
 
 def job_deliveries(job_id: str) -> str:
     return f"th:job-deliveries:{job_id}"
+
+
+def lane_rest(lane_id: str) -> str:
+    """While it exists, the receiver throttles: nothing is sent there, whatever comes."""
+    return f"th:lane-rest:{lane_id}"
+
+
+SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer at all
+
+
+def endpoint(endpoint_id: str) -> str:
+    return f"th:endpoint:{endpoint_id}"
+
+
+def endpoints(project: str) -> str:
+    """zset: the project's subscriptions by age."""
+    return f"th:endpoints:{project}"
+
+
+def subscriptions(project: str) -> str:
+    """hash: enabled subscription → JSON of its URL and event types, so that finding who is told is one read."""
+    return f"th:subscriptions:{project}"
+
+
+def endpoint_deliveries(endpoint_id: str) -> str:
+    """zset: its deliveries → when they were made, ms."""
+    return f"th:endpoint-deliveries:{endpoint_id}"
+
+
+def failed_deliveries(endpoint_id: str) -> str:
+    """zset: those of them that were given up → when they were made, ms."""
+    return f"th:failed-deliveries:{endpoint_id}"
+
+
+def refusal(upstream: str) -> str:
+    """The spell in which an upstream refuses our key, so that it is told once; expires when refusals end."""
+    return f"th:refusal:{upstream}"
+
+
+def parked_told(member: str) -> str:
+    """What was parked and has been told."""
+    return f"th:parked-told:{member}"
