@@ -141,6 +141,8 @@ class Story:
         self.stack.compose("restart", "worker")
         wait_until("the job to run", lambda: self.status(job_id) == "running", JOB_SECONDS)
         self.stack.compose("restart", "redis")
+        replay = [line for line in self.stack.compose("logs", "redis", shown=False).splitlines() if "NOPERM" in line]
+        self.check("redis read back all that it wrote", not replay, replay[:1])
         self.finish_job("restarted", job_id)
         self.check("two jobs here are two jobs upstream", self.upstream_jobs() == 2, self.upstream_jobs())
 
