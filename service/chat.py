@@ -18,10 +18,10 @@ async def create(request: web.Request) -> web.StreamResponse:
         raise InvalidParameter(param="model", why="it must be a string")
     if not isinstance(body.get("messages"), list):
         raise MissingParameter(param="messages")
-    made = await world.store.jobs.of_model(model, caller.project)
-    if made is None or made.job.upstream not in world.upstreams:
+    made = await world.store.models.find(model, caller.project)
+    if made is None or made.upstream not in world.upstreams:
         raise ModelNotFound(id=model[:200], param="model")
-    async with world.upstreams[made.job.upstream].chat(body) as passed:
+    async with world.upstreams[made.upstream].chat(body) as passed:
         headers = {**passed.headers, "content-type": passed.content_type}
         response = web.StreamResponse(status=passed.status, headers=headers)
         await response.prepare(request)

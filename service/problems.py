@@ -10,7 +10,7 @@ from aiohttp import web
 from tunehook import errors
 from tunehook.access import BootstrapKeyMalformed, KeyUnknown
 from tunehook.errors import TunehookError
-from tunehook.signature import SecretMalformed
+from tunehook.signature import SecretMalformed, SignatureRejected
 from tunehook.vault import SecretUnreadable, VaultClosed
 from tunehook.wire import error_object
 
@@ -30,11 +30,17 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.FileUnusable: (400, INVALID, "invalid_file"),
     errors.TestUnanswered: (400, INVALID, "webhook_test_unanswered"),
     errors.JobAlreadyEnded: (400, INVALID, "job_already_ended"),
+    errors.JobNotSteered: (400, INVALID, "job_not_steered"),
+    errors.UploadNotOpen: (400, INVALID, "upload_not_open"),
+    errors.UploadIncomplete: (400, INVALID, "upload_incomplete"),
     errors.MissingKey: (401, INVALID, "invalid_api_key"),
     errors.WrongKey: (401, INVALID, "invalid_api_key"),
+    SignatureRejected: (401, INVALID, "invalid_signature"),
     errors.JobNotFound: (404, INVALID, "fine_tune_not_found"),
     errors.FileNotFound: (404, INVALID, "file_not_found"),
     errors.ModelNotFound: (404, INVALID, "model_not_found"),
+    errors.UploadNotFound: (404, INVALID, "upload_not_found"),
+    errors.UpstreamHookUnknown: (404, INVALID, "unknown_upstream"),
     errors.FileContentGone: (404, INVALID, "file_content_gone"),
     errors.EndpointNotFound: (404, INVALID, "webhook_endpoint_not_found"),
     errors.DeliveryNotFound: (404, INVALID, "delivery_not_found"),
@@ -44,11 +50,13 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.EndpointDisabled: (409, INVALID, "webhook_endpoint_disabled"),
     errors.DeliveryWithoutReceiver: (409, INVALID, "delivery_without_receiver"),
     errors.FileInUse: (409, INVALID, "file_in_use"),
+    errors.JobTaken: (409, INVALID, "job_taken"),
     errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),
     errors.Conflict: (409, INVALID, "conflict"),
     errors.TooLarge: (413, INVALID, "request_too_large"),
     errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
+    errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
     errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),

@@ -8,7 +8,8 @@ TunehookError
 │   │   └── UnknownUpstream
 │   ├── MissingKey, WrongKey    who are you?
 │   ├── NotFound                no such thing, or not yours
-│   │   ├── JobNotFound, FileNotFound, ModelNotFound, RouteNotFound
+│   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, RouteNotFound
+│   │   ├── UpstreamHookUnknown
 │   │   ├── EndpointNotFound, DeliveryNotFound
 │   │   └── FileContentGone
 │   ├── FileUnusable            a file that cannot be trained on
@@ -17,6 +18,10 @@ TunehookError
 │   ├── TooSlow                 the body did not arrive in time
 │   ├── WrongMediaType          a Content-Type or Content-Encoding that is not taken
 │   ├── JobAlreadyEnded         cancel of what has ended
+│   ├── JobNotSteered           pause or resume of what cannot be
+│   ├── JobTaken                an import of a job that is another's
+│   ├── UploadNotOpen           a part for, or the end of, an upload that is over
+│   ├── UploadIncomplete        the parts are not the file that was announced
 │   ├── EndpointDisabled        it has to be enabled before anything is sent there again
 │   ├── DeliveryWithoutReceiver its subscription, or the key that signed it, is gone
 │   ├── TestUnanswered          a test webhook got no answer
@@ -31,6 +36,7 @@ TunehookError
 │   └── UpstreamUnknown         no usable answer: it may have happened, it may not
 ├── StoreUnavailable            Redis does not answer
 ├── StoreMisconfigured          Redis would lose or evict what we write
+├── RecordUnreadable            a record that this program cannot make sense of
 └── Conflict                    the record is not what we read: somebody was faster
     ├── RevisionChanged
     ├── LeaseLost, LeaseTaken
@@ -102,6 +108,14 @@ class FileNotFound(NotFound):
     """No such File object: {id}"""
 
 
+class UploadNotFound(NotFound):
+    """No such Upload object: {id}"""
+
+
+class UpstreamHookUnknown(NotFound):
+    """No webhooks are taken from an upstream called '{name}': there is none, or it has no webhook secret set."""
+
+
 class ModelNotFound(NotFound):
     """The model '{id}' does not exist or was not tuned here by this project."""
 
@@ -160,6 +174,22 @@ class TestUnanswered(RequestError):
     __test__ = False  # not one of pytest's
 
 
+class JobNotSteered(RequestError):
+    """Job {id} cannot be {what}: {why}."""
+
+
+class UploadNotOpen(RequestError):
+    """Upload {id} is {status}; only a pending one can be {what}."""
+
+
+class UploadIncomplete(RequestError):
+    """{why}"""
+
+
+class JobTaken(RequestError):
+    """The job {upstream_job_id} of '{upstream}' cannot be taken over: {why}."""
+
+
 class IdempotencyMismatch(RequestError):
     """This Idempotency-Key was used with another request body within the last 24 hours. Use a new key."""
 
@@ -213,6 +243,10 @@ class StoreUnavailable(TunehookError):
 
 class StoreMisconfigured(TunehookError):
     """{why}"""
+
+
+class RecordUnreadable(TunehookError):
+    """{record} cannot be read, so nothing is done with it: {why}."""
 
 
 class Conflict(TunehookError):

@@ -403,7 +403,7 @@ async def settle(
     for file in epilogue.result_records(job):
         world.store.files.entry(change, file)
     if seen and seen.fine_tuned_model:
-        world.store.jobs.name_model(change, job, seen.fine_tuned_model)
+        world.store.models.name(change, job, seen.fine_tuned_model)
     event = wire.end_event(job, revision=record.revision + 1, now=record.now)
     world.store.deliveries.outbox(change, event, subscribers(job, event.id, event.type))
     if not job.upstream_job_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import time
 from typing import Any
@@ -12,8 +13,9 @@ from tunehook import job_request, lifecycle
 from tunehook.address import AddressRefused, check_url
 from tunehook.errors import FileNotFound, FileUnusable, IdempotencyMismatch, InvalidParameter, UnknownUpstream
 from tunehook.job_request import JobRequest
-from tunehook.model import ApiKey, File, FileRef, Job, JobSpec, new_id
+from tunehook.model import AT_UPSTREAM, ApiKey, FileRef, Job, JobSpec, new_id
 from tunehook.store import keys
+from tunehook.store.commit import Missing
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, REPEAT_SECONDS, JobRecord
 from tunehook.world import World
 
@@ -37,7 +39,10 @@ async def submit(
             return await _replay(world, caller, earlier, digest)
     request = job_request.parse(body)
     job = await _job(world, caller, request, digest)
-    job_id = await lifecycle.submit(world, job, remember=remember, recall=recall)
+    try:
+        job_id = await lifecycle.submit(world, job, remember=remember, recall=recall)
+    except Missing as gone:  # deleted a moment ago
+        raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
     if job_id != job.id:
         return await _replay(world, caller, job_id, digest)
     return await world.store.jobs.read(job_id, caller.project)
@@ -74,8 +79,8 @@ async def _job(world: World, caller: ApiKey, request: JobRequest, digest: str) -
         spec=JobSpec(seed=seed, **asked),
         upstream=upstream,
         callback_url=request.callback_url,
-        training=_ref(training),
-        validation=_ref(validation) if validation else None,
+        training=training,
+        validation=validation,
         request_sha256=digest,
     )
 
@@ -89,15 +94,19 @@ async def _upstream(world: World, caller: ApiKey, request: JobRequest) -> str:
             raise UnknownUpstream(param="tunehook.upstream", name=named, known=known)
         return named
     if request.model.startswith("ft:"):
-        made = await world.store.jobs.of_model(request.model, caller.project)
-        if made is not None and made.job.upstream in world.upstreams:
-            return made.job.upstream
+        made = await world.store.models.find(request.model, caller.project)
+        if made is not None and made.upstream in world.upstreams:
+            return made.upstream
     if not world.upstreams:
         raise UnknownUpstream(param="tunehook.upstream", name="(default)", known=known)
     return next(iter(world.upstreams))
 
 
-async def _file(world: World, caller: ApiKey, file_id: str, param: str) -> File:
+async def _file(world: World, caller: ApiKey, file_id: str, param: str) -> FileRef:
+    if file_id.startswith(AT_UPSTREAM):
+        if not re.fullmatch(r"file-[A-Za-z0-9_-]{1,120}", file_id.removeprefix(AT_UPSTREAM)):
+            raise InvalidParameter(param=param, why="after 'upstream:' stands the file's id there, such as file-abc123")
+        return FileRef(id=file_id, sha256="", bytes=0)
     try:
         file = await world.store.files.read(file_id, caller.project)
     except FileNotFound as missing:
@@ -108,8 +117,4 @@ async def _file(world: World, caller: ApiKey, file_id: str, param: str) -> File:
         raise FileUnusable(id=file_id, why=file.status_details or "it has errors", param=param)
     if not await world.shelf.exists(file_id):
         raise FileUnusable(id=file_id, why="its content is no longer kept here; upload it again", param=param)
-    return file
-
-
-def _ref(file: File) -> FileRef:
     return FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes)

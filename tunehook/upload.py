@@ -48,8 +48,11 @@ async def copies_of(world: World, job: Job) -> list[Copy | None]:
 
 async def upstream_files(world: World, job: Job) -> tuple[str, str | None]:
     """The ids there of training and validation file, both uploaded."""
-    ids = [copy.upstream_file_id if copy else None for copy in await copies_of(world, job)]
-    return ids[0] or "", ids[1] if len(ids) > 1 else None
+    ids: list[str] = []
+    for file in (job.training, job.validation):
+        record = None if file is None or file.upstream_id else await world.store.files.copy(job.upstream, file.sha256)
+        ids.append((file and file.upstream_id) or (record and record.copy.upstream_file_id) or "")
+    return ids[0], ids[1] or None
 
 
 async def is_lost(world: World, job: Job) -> bool:

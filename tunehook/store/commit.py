@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunehook.errors import IllegalMove, LeaseLost, RevisionChanged
+from tunehook.errors import IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
 from tunehook.model import ARROWS, RECORD_VERSION, Message, Stage
 from tunehook.store import keys
 
@@ -54,6 +54,7 @@ class Change:
     log: list[list[str]] = field(default_factory=list)
     due_entries: list[list[Any]] = field(default_factory=list)
     soon: list[list[str]] = field(default_factory=list)
+    freed: list[list[str]] = field(default_factory=list)
 
     def do(self, *command: str | int) -> Change:
         """A Redis command that belongs to the change."""
@@ -70,6 +71,12 @@ class Change:
         """Let something happen now, whatever was planned for later."""
         queue = keys.queue_of(member)
         self.soon.append([keys.due(queue), member, queue])
+        return self
+
+    def free(self, waiting: str, kind: str) -> Change:
+        """All ids in the set `waiting`, as they are at the commit, go on now; the set is emptied."""
+        queue = keys.queue_of(f"{kind}:")
+        self.freed.append([waiting, kind, keys.due(queue), queue])
         return self
 
     def at(self, zset: str, member: str, delay: float) -> Change:
@@ -103,6 +110,8 @@ class Change:
             "log": self.log,
             "due": self.due_entries,
             "soon": self.soon,
+            "freed": self.freed,
+            "version": RECORD_VERSION,
             "woken": [],
         }
         present = {name: value for name, value in change.items() if value is not None and value is not False}
@@ -117,6 +126,8 @@ class Change:
                 return int(now)
             case ["revision", _]:
                 raise RevisionChanged(record=self.record)
+            case ["newer", version]:
+                raise RecordTooNew(record=self.record, version=version, known=RECORD_VERSION)
             case ["lease", _]:
                 raise LeaseLost(record=self.record)
             case ["missing", key]:
@@ -126,8 +137,3 @@ class Change:
             case ["move", source]:
                 raise IllegalMove(source=source, target=self.stage)
         raise AssertionError(f"commit.lua answered {answer!r}")
-
-
-def version_fields() -> list[str]:
-    """Marks a new record with the version of its format."""
-    return ["v", str(RECORD_VERSION)]

@@ -15,7 +15,7 @@ from typing import Any, Self
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from tunehook.errors import LeaseLost, LeaseTaken, StoreUnavailable
 from tunehook.store import keys
@@ -33,7 +33,8 @@ def _lua(name: str) -> str:
     return Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
 
 
-SCRIPTS = {name: _lua(name) for name in ("commit", "claim", "lease", "append", "cancel", "lane")}
+_NAMES = ("commit", "claim", "lease", "append", "cancel", "lane", "take", "wake", "plan", "forget_file", "forget_copy")
+SCRIPTS = {name: _lua(name) for name in _NAMES}
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,13 @@ class Lease:
 
     async def take(self) -> None:
         before = time.monotonic()
-        key, lifetime = keys.lease(self.member), int(LEASE_SECONDS * 1000)
-        if not await self._store.redis.set(key, self.token, nx=True, px=lifetime):
+        if not await self._store.run("take", self._keys(), [self.token, int(LEASE_SECONDS * 1000), self.member]):
             raise LeaseTaken(record=self.member)
         self._until = before + LEASE_SECONDS
 
     async def renew(self) -> None:
         before = time.monotonic()
-        if not await self._store.run("lease", [keys.lease(self.member)], [self.token, int(LEASE_SECONDS * 1000)]):
+        if not await self._run(int(LEASE_SECONDS * 1000)):
             self._until = 0.0
             raise LeaseLost(record=self.member)
         self._until = before + LEASE_SECONDS
@@ -77,7 +77,14 @@ class Lease:
 
     async def give_back(self) -> None:
         with suppress(StoreUnavailable):
-            await self._store.run("lease", [keys.lease(self.member)], [self.token, 0])
+            await self._run(0)
+
+    def _keys(self) -> list[str]:
+        return [keys.lease(self.member), keys.due(keys.queue_of(self.member))]
+
+    async def _run(self, lifetime: int) -> bool:
+        arguments = [self.token, lifetime, self.member, keys.queue_of(self.member)]
+        return bool(await self._store.run("lease", self._keys(), arguments))
 
     async def keep(self) -> None:
         """Renews for ever. A renewal that fails is tried again: until `check` refuses, the lease is ours."""
@@ -126,7 +133,7 @@ class Connection:
     async def commit(self, change: Change) -> int:
         """Carries out a change; returns when, in ms of Redis' clock. Raises a Conflict when it is refused."""
         keys_, arguments = change.arguments()
-        return change.outcome((await self.run("commit", keys_, arguments)))
+        return change.outcome(await self.run("commit", keys_, arguments))
 
     async def now_ms(self) -> int:
         with unavailable():
@@ -143,8 +150,7 @@ class Connection:
     async def lease(self, member: str) -> AsyncIterator[Lease]:
         """Raises LeaseTaken at once when somebody else works on it."""
         lease = Lease(self, member)
-        with unavailable():
-            await lease.take()
+        await lease.take()
         keeper = asyncio.create_task(lease.keep())
         try:
             yield lease
@@ -167,27 +173,40 @@ class Connection:
         with unavailable():
             return bool(await self.redis.zcount(keys.due(queue), "-inf", now))
 
-    async def plan(self, member: str, delay: float, *, only_sooner: bool = False) -> None:
-        """Enters something as due in `delay` seconds, without a record; wakes the clock when that is now."""
+    async def wake(self, member: str) -> None:
+        """Makes something due now. Whoever works on it at this moment does not plan it for later: see wake.lua."""
         queue = keys.queue_of(member)
-        due_at = await self.now_ms() + int(delay * 1000)
-        with unavailable():
-            async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(keys.due(queue), {member: due_at}, lt=only_sooner)
-                pipe.hdel(keys.CLAIMS, member)
-                if delay < 1:
-                    pipe.publish(keys.WAKE, queue)
-                await pipe.execute()
+        await self.run("wake", [keys.due(queue)], [member, queue])
+
+    async def plan(self, member: str, delay: float) -> None:
+        """Enters something as due in `delay` seconds, without a record; now, if it was woken meanwhile."""
+        queue = keys.queue_of(member)
+        await self.run("plan", [keys.due(queue)], [member, queue, int(delay * 1000), ""])
 
     async def plan_if_absent(self, member: str, delay: float) -> None:
         due_at = await self.now_ms() + int(delay * 1000)
         with unavailable():
             await self.redis.zadd(keys.due(keys.queue_of(member)), {member: due_at}, nx=True)
 
-    async def unplan(self, member: str) -> None:
+    async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
+        """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""
+        queue = keys.queue_of(member)
+        await self.run("plan", [keys.due(queue)], [member, queue, -1, unless_any_in])
+
+    async def forgive(self, member: str) -> None:
+        """A claim that came to nothing, and is not to be counted: it is due again after the shortest pause."""
         with unavailable():
-            await self.redis.zrem(keys.due(keys.queue_of(member)), member)
             await self.redis.hdel(keys.CLAIMS, member)
+
+    async def park(self, member: str) -> None:
+        """What no step can handle: not due any more, until a person (`tunehook doctor`) or a change wakes it."""
+        now = await self.now_ms()
+        with unavailable():
+            async with self.redis.pipeline(transaction=True) as pipe:
+                pipe.zadd(keys.PARKED, {member: now})
+                pipe.zrem(keys.due(keys.queue_of(member)), member)
+                pipe.hdel(keys.CLAIMS, member)
+                await pipe.execute()
 
     async def wakes(self, patience: Callable[[], float]) -> AsyncIterator[set[Queue]]:
         """Yields the queues that something became due in; an empty set when nothing did for `patience()` seconds.
@@ -213,8 +232,10 @@ class Connection:
         return int(value) if value else None
 
 
-#: What a healthy Redis answers when it cannot take a write or a command now.
+#: What a Redis answers that cannot take a write or a command now: the code that its answer begins with, which
+#: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
 _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
+_REFUSAL_CLASSES = (OutOfMemoryError, ReadOnlyError)
 
 
 class unavailable:  # lower case: it reads as a statement
@@ -224,7 +245,8 @@ class unavailable:  # lower case: it reads as a statement
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ResponseError) and not str(error).startswith(_REFUSALS):
+        refuses = isinstance(error, _REFUSAL_CLASSES) or str(error).startswith(_REFUSALS)
+        if isinstance(error, ResponseError) and not refuses:
             return  # our own mistake (a wrong command, a script that fails): never called "unavailable"
         if isinstance(error, RedisError | OSError | TimeoutError):
             raise StoreUnavailable from error

@@ -1,11 +1,15 @@
-"""Events, and the deliveries that carry them. All to one receiver wait in its *lane*; a lane is what is due."""
+"""Events, the deliveries that carry them, and every attempt: written with what they tell of, read by who asks why.
+
+How deliveries leave is in lanes.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tunehook.errors import DeliveryNotFound
 from tunehook.model import Attempt, Delivery, Event
 from tunehook.store import keys
 from tunehook.store.commit import Change
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Events, deliveries and their attempts are kept for so long.
 KEPT_SECONDS = 30 * 24 * 3600
+#: So many records are read at once while a list is filtered.
+SCAN = 200
 
 
 @dataclass(frozen=True)
@@ -24,88 +30,161 @@ class DeliveryRecord:
     revision: int
     event: Event
 
+    def change(self, delivery: Delivery, lease: Lease | None = None) -> Change:
+        return Change(
+            record=keys.delivery(delivery.id),
+            revision=self.revision,
+            document=delivery.model_dump_json(exclude_none=True),
+            member=lease.member if lease else None,
+            token=lease.token if lease else None,
+        )
+
 
 class Deliveries:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    # ---- written
+
     def outbox(self, change: Change, event: Event, deliveries: Iterable[Delivery]) -> Change:
-        """The event and its deliveries, in the same breath as the change of state that they tell of."""
+        """The event and its deliveries, in the same breath as the change of state that they tell of.
+
+        Indexes live as long as their last entry; what is older than its time is cut off when one is added.
+        """
         expiry = str(KEPT_SECONDS)
+        expired = (event.created_at - KEPT_SECONDS) * 1000
         change.do("SET", keys.event(event.id), event.model_dump_json(exclude_none=True), "EX", expiry)
         for delivery in deliveries:
             key = keys.delivery(delivery.id)
             change.do("HSET", key, "rev", 1, "doc", delivery.model_dump_json(exclude_none=True))
             change.do("EXPIRE", key, expiry)
+            indexes = []
             if delivery.job_id:
-                change.list_in(keys.job_deliveries(delivery.job_id), delivery.id)
+                indexes.append(keys.job_deliveries(delivery.job_id))
+            if delivery.endpoint_id:
+                indexes.append(keys.endpoint_deliveries(delivery.endpoint_id))
+            for index in indexes:
+                change.at(index, delivery.id, 0)
+                # 1: an index that is about to be made has no expiry yet, and one whose commit fails keeps none.
+                change.do("ZREMRANGEBYSCORE", index, "-inf", expired)
+                change.after("EXPIRE", index, expiry)
             change.at(keys.lane(delivery.lane), delivery.id, 0)
             change.wake(f"lane:{delivery.lane}")
         return change
 
-    async def due_in(self, lane: str, limit: int) -> list[str]:
-        """The deliveries of a lane whose next attempt is due, the longest waiting first."""
-        now = await self._store.now_ms()
-        with unavailable():
-            return list(await self._store.redis.zrangebyscore(keys.lane(lane), "-inf", now, start=0, num=limit))
-
-    async def read(self, delivery_id: str) -> DeliveryRecord | None:
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.delivery(delivery_id))
-        if not fields.get("doc"):
-            return None
-        delivery = Delivery.model_validate_json(fields["doc"])
-        with unavailable():
-            event = await self._store.redis.get(keys.event(delivery.event_id))
-        if not event:
-            return None
-        return DeliveryRecord(delivery, int(fields["rev"]), Event.model_validate_json(event))
-
-    async def record(
-        self,
-        record: DeliveryRecord,
-        delivery: Delivery,
-        attempt: Attempt,
-        lease: Lease,
-        *,
-        pause: float | None,
-    ) -> None:
-        """One attempt, what came of it, and when the next is due (`pause` in seconds; None: never)."""
-        change = Change(
-            record=keys.delivery(delivery.id),
-            revision=record.revision,
-            document=delivery.model_dump_json(exclude_none=True),
-            member=lease.member,
-            token=lease.token,
-        )
+    def attempted(self, record: DeliveryRecord, delivery: Delivery, attempt: Attempt, lease: Lease) -> Change:
+        """One attempt and what came of it. When the next one is due is `plan`'s to add."""
+        change = record.change(delivery, lease)
         attempts = keys.attempts(delivery.id)
         change.do("RPUSH", attempts, attempt.model_dump_json(exclude_none=True))
         change.do("EXPIRE", attempts, KEPT_SECONDS)
-        if pause is None:
-            change.do("ZREM", keys.lane(delivery.lane), delivery.id)
-        else:
-            change.at(keys.lane(delivery.lane), delivery.id, pause)
-        await self._store.commit(change)
+        return change
 
-    async def forget(self, lane: str, delivery_id: str) -> None:
-        """A delivery whose record is gone (kept for its time) is not due any more."""
+    def plan(self, change: Change, delivery: Delivery, pause: float | None) -> Change:
+        """The next attempt in `pause` seconds; None: there is none."""
+        if pause is not None:
+            return change.at(keys.lane(delivery.lane), delivery.id, pause)
+        change.do("ZREM", keys.lane(delivery.lane), delivery.id)
+        if delivery.state == "failed" and delivery.endpoint_id:
+            failed = keys.failed_deliveries(delivery.endpoint_id)
+            change.do("ZADD", failed, delivery.created_at * 1000, delivery.id)
+            change.do("EXPIRE", failed, KEPT_SECONDS)
+        return change
+
+    def again(self, change: Change, delivery: Delivery) -> Change:
+        """Due now, whatever was planned."""
+        if delivery.endpoint_id:
+            change.do("ZREM", keys.failed_deliveries(delivery.endpoint_id), delivery.id)
+        change.at(keys.lane(delivery.lane), delivery.id, 0)
+        return change.wake(f"lane:{delivery.lane}")
+
+    # ---- read
+
+    async def read(self, delivery_id: str, project: str | None = None) -> DeliveryRecord:
+        """Raises DeliveryNotFound, also for another project's."""
         with unavailable():
-            await self._store.redis.zrem(keys.lane(lane), delivery_id)
-
-    async def plan_lane(self, lane: str, *, rest: float = 0.0) -> None:
-        """When the lane is due next: with its first delivery, but not before `rest` seconds from now."""
-        await self._store.run("lane", [keys.lane(lane), keys.due("deliver")], [f"lane:{lane}", int(rest * 1000)])
-
-    async def of_job(self, job_id: str) -> list[Delivery]:
-        """Newest first."""
-        redis = self._store.redis
-        with unavailable():
-            ids = await redis.zrevrange(keys.job_deliveries(job_id), 0, -1)
-            documents = [await redis.hget(keys.delivery(delivery_id), "doc") for delivery_id in ids]
-        return [Delivery.model_validate_json(document) for document in documents if document]
+            fields = await self._store.redis.hgetall(keys.delivery(delivery_id))
+            delivery = Delivery.model_validate_json(fields["doc"]) if fields.get("doc") else None
+            event = await self._store.redis.get(keys.event(delivery.event_id)) if delivery else None
+        if delivery is None or not event or (project is not None and delivery.project != project):
+            raise DeliveryNotFound(id=delivery_id)
+        return DeliveryRecord(delivery, int(fields["rev"]), Event.model_validate_json(event))
 
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         """In order."""
         with unavailable():
             rows = await self._store.redis.lrange(keys.attempts(delivery_id), 0, -1)
         return [Attempt.model_validate_json(row) for row in rows]
+
+    async def of_job(self, job_id: str) -> list[Delivery]:
+        """Newest first."""
+        return [delivery async for delivery in self._walk(keys.job_deliveries(job_id), None, "-inf", "+inf")]
+
+    async def page_of_job(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
+        """Newest first, and whether there are more."""
+        return await self._page(keys.job_deliveries(job_id), after, limit)
+
+    async def page_of_endpoint(
+        self,
+        endpoint_id: str,
+        *,
+        after: str | None,
+        limit: int,
+        wanted: Callable[[Delivery], bool],
+        failed_only: bool = False,
+        since: int | None = None,
+        before: int | None = None,
+    ) -> tuple[list[Delivery], bool]:
+        """Newest first, and whether there are more. `since` ≤ made < `before`, unix seconds."""
+        index = keys.failed_deliveries(endpoint_id) if failed_only else keys.endpoint_deliveries(endpoint_id)
+        low = "-inf" if since is None else str(since * 1000)
+        high = "+inf" if before is None else f"({before * 1000}"
+        return await self._page(index, after, limit, wanted, low, high)
+
+    async def failed_since(self, endpoint_id: str, since: int) -> list[str]:
+        """Ids of what was given up, oldest first."""
+        with unavailable():
+            index = keys.failed_deliveries(endpoint_id)
+            return list(await self._store.redis.zrangebyscore(index, since * 1000, "+inf"))
+
+    async def _page(
+        self,
+        index: str,
+        after: str | None,
+        limit: int,
+        wanted: Callable[[Delivery], bool] = lambda _: True,
+        low: str = "-inf",
+        high: str = "+inf",
+    ) -> tuple[list[Delivery], bool]:
+        found: list[Delivery] = []
+        async for delivery in self._walk(index, after, low, high):
+            if wanted(delivery):
+                found.append(delivery)
+            if len(found) > limit:
+                break
+        return found[:limit], len(found) > limit
+
+    async def _walk(self, index: str, after: str | None, low: str, high: str) -> AsyncIterator[Delivery]:
+        """Newest first, behind `after`; what has expired is passed over."""
+        redis = self._store.redis
+        start = 0
+        if after is not None:
+            with unavailable():
+                rank = await redis.zrevrank(index, after)
+                newer = await redis.zcount(index, high.lstrip("("), "+inf") if high != "+inf" else 0
+            if rank is None:
+                raise DeliveryNotFound(id=after)
+            start = max(0, int(rank) + 1 - int(newer))
+        while True:
+            with unavailable():
+                ids = await redis.zrevrangebyscore(index, high, low, start=start, num=SCAN)
+                async with redis.pipeline(transaction=False) as pipe:
+                    for delivery_id in ids:
+                        pipe.hget(keys.delivery(delivery_id), "doc")
+                    documents: list[Any] = await pipe.execute()
+            for document in documents:
+                if document:
+                    yield Delivery.model_validate_json(document)
+            if len(ids) < SCAN:
+                return
+            start += len(ids)

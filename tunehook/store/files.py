@@ -34,8 +34,12 @@ class CopyRecord:
         )
 
 
+def copy_id(upstream: str, sha256: str) -> str:
+    return f"{upstream}:{sha256}"
+
+
 def copy_member(upstream: str, sha256: str) -> str:
-    return f"copy:{upstream}:{sha256}"
+    return f"copy:{copy_id(upstream, sha256)}"
 
 
 class Files:
@@ -44,14 +48,23 @@ class Files:
 
     async def add(self, file: File) -> None:
         change = Change(record=keys.file(file.id), revision=0, document=file.model_dump_json(exclude_none=True))
-        change.list_in(keys.files(file.project), file.id)
+        self.enter(change, file)
         await self._store.commit(change)
+
+    def enter(self, change: Change, file: File) -> Change:
+        """What a new file is known by besides its record: its project's list, and when it will be removed."""
+        change.list_in(keys.files(file.project), file.id)
+        if file.expires_at is not None:
+            change.do("ZADD", keys.EXPIRING, file.expires_at * 1000, file.id)
+        elif file.purpose == "fine-tune":
+            change.at(keys.DATASETS, file.id, 0)
+        return change
 
     def entry(self, change: Change, file: File) -> Change:
         """Adds or replaces a file's record in the same breath as another change."""
         document = file.model_dump_json(exclude_none=True)
         change.do("HSET", keys.file(file.id), "rev", 1, "doc", document)
-        return change.list_in(keys.files(file.project), file.id)
+        return self.enter(change, file)
 
     async def replace(self, file: File) -> None:
         with unavailable():
@@ -92,17 +105,21 @@ class Files:
                 return found[:limit], len(found) > limit
 
     async def delete(self, file_id: str, project: str) -> None:
-        """Raises FileInUse while a live job needs it: in the same step as the removal, by the script's guard."""
+        """Raises FileInUse while a live job needs it: asked in the same script that removes the record.
+
+        Its bytes are noted as leaving; whoever has removed them from the shelf says so with `left`.
+        """
         file = await self.read(file_id, project)
+        record, users, listed = keys.file(file.id), keys.file_users(file.id), keys.files(project)
+        at = [record, users, listed, keys.EXPIRING, keys.DATASETS, keys.LEAVING]
+        held_by = await self._store.run("forget_file", at, [file.id])
+        if held_by:
+            raise FileInUse(id=file_id, job=", ".join(sorted(held_by)[:3]))
+
+    async def left(self, file_id: str) -> None:
+        """Its bytes are gone from the shelf too."""
         with unavailable():
-            users = await self._store.redis.smembers(keys.file_users(file_id))
-        if users:
-            raise FileInUse(id=file_id, job=", ".join(sorted(users)[:3]))
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.delete(keys.file(file.id))
-                pipe.zrem(keys.files(project), file.id)
-                await pipe.execute()
+            await self._store.redis.srem(keys.LEAVING, file_id)
 
     # ---- copies at upstreams
 
@@ -124,6 +141,7 @@ class Files:
         with unavailable():
             async with self._store.redis.pipeline(transaction=True) as pipe:
                 pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
+                pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
                 pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
                 pipe.hsetnx(key, "rev", 1)
                 await pipe.execute()

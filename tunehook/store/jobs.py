@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunehook.errors import JobNotFound, RecordTooNew
+from pydantic import ValidationError
+
+from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
 from tunehook.model import RECORD_VERSION, Job, Message
 from tunehook.store import keys
-from tunehook.store.commit import Change, version_fields
+from tunehook.store.commit import Change
 from tunehook.store.connection import Lease, unavailable
+from tunehook.store.files import copy_id
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+log = logging.getLogger(__name__)
 
 #: How long an SDK's own retry of `POST …/jobs` finds the job that its first call made.
 REPEAT_SECONDS = 15 * 60
@@ -75,17 +81,18 @@ class Jobs:
             document=job.model_dump_json(exclude_none=True),
             stage=job.stage,
         )
-        change.do("HSET", keys.job(job.id), *version_fields())
         change.list_in(keys.jobs(job.project), job.id)
         for name, value in (job.spec.metadata or NO_METADATA).items():
             change.list_in(keys.jobs_with(job.project, name, value), job.id)
         for file in job.files:
+            change.needs.append(keys.file(file.id))
             change.do("SADD", keys.file_users(file.id), job.id)
         change.do("SADD", keys.PROJECTS, job.project)
         return change.due(f"job:{job.id}", 0)
 
     async def read(self, job_id: str, project: str | None = None) -> JobRecord:
-        """Raises JobNotFound, also for another project's; RecordTooNew for what a newer version wrote."""
+        """Raises JobNotFound, also for another project's; RecordTooNew for what a newer version wrote;
+        RecordUnreadable for what nobody can read."""
         with unavailable():
             async with self._store.redis.pipeline(transaction=True) as pipe:
                 pipe.time()
@@ -97,7 +104,7 @@ class Jobs:
         return record
 
     async def read_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
-        """Those that exist, in the order given."""
+        """Those that exist and that we can read, in the order given: one bad record hides no others."""
         ids = list(job_ids)
         with unavailable():
             async with self._store.redis.pipeline(transaction=False) as pipe:
@@ -106,8 +113,16 @@ class Jobs:
                     pipe.hgetall(keys.job(job_id))
                 (seconds, micros), *found = await pipe.execute()
         now = int(seconds) * 1000 + int(micros) // 1000
-        records = (_record(fields, now, job_id) for job_id, fields in zip(ids, found, strict=True))
-        return [record for record in records if record is not None]
+        records: list[JobRecord] = []
+        for job_id, fields in zip(ids, found, strict=True):
+            try:
+                record = _record(fields, now, job_id)
+            except (RecordTooNew, RecordUnreadable) as error:
+                log.warning("left out: %s", error.message)
+                continue
+            if record is not None:
+                records.append(record)
+        return records
 
     async def by_idempotency(self, key: str) -> str | None:
         """The id of the job that a call with this Idempotency-Key made (`keys.idempotency`)."""
@@ -186,23 +201,15 @@ class Jobs:
 
     # ---- changes made by several hands
 
-    def name_model(self, change: Change, job: Job, model: str) -> Change:
-        return change.do("HSET", keys.models(job.project), model, job.id)
-
-    async def of_model(self, model: str, project: str) -> JobRecord | None:
-        """The job that made a model, or the model that a checkpoint (`…:ckpt-step-90`) is of."""
-        for name in (model, model.partition(":ckpt-")[0]):
-            with unavailable():
-                job_id = await self._store.redis.hget(keys.models(project), name)
-            if job_id:
-                return await self.read(job_id, project)
-        return None
-
     def release(self, change: Change, job: Job) -> Change:
-        """What an unsettled job holds: its files, its place among the live and the waiting."""
+        """What an unsettled job holds: its files, its place among the live and the waiting. From now on it ages."""
         for file in job.files:
             change.do("SREM", keys.file_users(file.id), job.id)
             change.do("SREM", keys.copy_waiters(job.upstream, file.sha256), job.id)
+            change.do("SREM", keys.copy_users(job.upstream, file.sha256), job.id)
+            change.at(keys.DATASETS, file.id, 0)
+            change.at(keys.COPIES, copy_id(job.upstream, file.sha256), 0)
+        change.at(keys.SETTLED, job.id, 0)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
         if job.upstream_job_id:
             change.do("HDEL", keys.live(job.upstream), job.upstream_job_id)
@@ -212,17 +219,27 @@ class Jobs:
 def _record(fields: Mapping[str, str], now_ms: int, job_id: str) -> JobRecord | None:
     if not fields.get("doc"):
         return None
-    version = int(fields.get("v", RECORD_VERSION))
-    if version > RECORD_VERSION:
+    version = fields.get("v", "")
+    if version.isdecimal() and int(version) > RECORD_VERSION:
         raise RecordTooNew(record=job_id, version=version, known=RECORD_VERSION)
     intent, cancel = fields.get("intent"), fields.get("cancel")
-    return JobRecord(
-        job=Job.model_validate_json(fields["doc"]),
-        revision=int(fields["rev"]),
-        now_ms=now_ms,
-        intent_ms=int(intent) if intent else None,
-        cancel_requested_at=int(cancel) if cancel else None,
-    )
+    try:
+        return JobRecord(
+            job=Job.model_validate_json(fields["doc"]),
+            revision=int(fields["rev"]),
+            now_ms=now_ms,
+            intent_ms=int(intent) if intent else None,
+            cancel_requested_at=int(cancel) if cancel else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise RecordUnreadable(record=job_id, why=_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc']) or 'document'}: {first['msg']}"
+    return f"{type(error).__name__} {error}"
 
 
 def _entry(row: tuple[str, Mapping[str, Any]]) -> LogEntry:

@@ -16,6 +16,7 @@ WAKE = "th:wake"
 #: Channel: a job or its log has news. Its message is the job's id.
 NEWS = "th:news"
 CLAIMS = "th:claims"  # hash: member → claims since something came of it
+WOKEN = "th:woken"  # set: members that were woken while somebody held their lease
 PARKED = "th:parked"  # zset: member → when it was given up
 SEQUENCE = "th:sequence"  # counter: the order in which things were accepted
 CLOCK = "th:clock"  # the last tick of any clock, ms

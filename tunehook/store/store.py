@@ -34,13 +34,3 @@ class Store(Connection):
     async def durability(self) -> str | None:
         """What Redis could lose, in words; None: nothing."""
         return "; ".join(await shortcomings(self)) or None
-
-    async def wake(self, member: str) -> None:
-        """Makes something that is planned due now."""
-        queue = keys.queue_of(member)
-        now = await self.now_ms()
-        with unavailable():
-            async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(keys.due(queue), {member: now}, lt=True)
-                pipe.publish(keys.WAKE, queue)
-                await pipe.execute()

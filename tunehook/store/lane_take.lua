@@ -1,0 +1,35 @@
+-- Takes a lane and what is due in it, with all that sending needs, in one round trip.
+-- A lane belongs to an endpoint (its id is the endpoint's) or to a callback URL.
+-- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member
+-- Returns {"taken"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[2] then return {'taken'} end
+if not holder then
+  local rest = redis.call('PTTL', KEYS[3])
+  if rest > 0 then
+    local time = redis.call('TIME')
+    redis.call('HDEL', 'th:claims', ARGV[6])
+    redis.call('ZADD', ARGV[5], time[1] * 1000 + math.floor(time[2] / 1000) + rest, ARGV[6])
+    return {'rest', rest}
+  end
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local is_endpoint = string.sub(ARGV[1], 1, 3) == 'we_'
+local endpoint = is_endpoint and redis.call('HGETALL', KEYS[4]) or {}
+-- Nothing more is sent to an endpoint that is gone or disabled, so nothing waits for its time either.
+local open = not is_endpoint or (#endpoint > 0 and not cjson.decode(redis.call('HGET', KEYS[4], 'doc')).disabled_at)
+local until_when = open and now or '+inf'
+local answer = {'ok', redis.call('SISMEMBER', 'th:slow-lanes', ARGV[1]), endpoint}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', until_when, 'LIMIT', 0, ARGV[4])) do
+  local fields = redis.call('HMGET', 'th:delivery:' .. id, 'rev', 'doc')
+  local row = {id, fields[1] or '', fields[2] or '', '', ''}
+  if fields[2] then
+    local delivery = cjson.decode(fields[2])
+    row[4] = redis.call('GET', 'th:event:' .. delivery.event_id) or ''
+    if delivery.key_id then row[5] = redis.call('GET', 'th:key:' .. delivery.key_id) or '' end
+  end
+  answer[#answer + 1] = row
+end
+return answer

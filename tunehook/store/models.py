@@ -1,0 +1,43 @@
+"""Models that were tuned here: known by name for as long as the project lives, longer than the jobs that made them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunehook.model import Job, TunedModel
+from tunehook.store import keys
+from tunehook.store.commit import Change
+from tunehook.store.connection import unavailable
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+
+class Models:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def name(self, change: Change, job: Job, model: str) -> Change:
+        """In the same breath as the end of the job that made it."""
+        made = TunedModel(
+            name=model,
+            upstream=job.upstream,
+            base=(job.seen.model if job.seen else "") or job.spec.model,
+            job_id=job.id,
+            created_at=(job.seen and job.seen.finished_at) or job.settled_at or job.created_at,
+        )
+        return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
+
+    async def find(self, model: str, project: str) -> TunedModel | None:
+        """A model, or the one that a checkpoint (`…:ckpt-step-90`) is of."""
+        with unavailable():
+            found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])
+        document = next((document for document in found if document), None)
+        return TunedModel.model_validate_json(document) if document else None
+
+    async def of_project(self, project: str) -> list[TunedModel]:
+        """The newest first."""
+        with unavailable():
+            documents = await self._store.redis.hvals(keys.models(project))
+        found = [TunedModel.model_validate_json(document) for document in documents]
+        return sorted(found, key=lambda made: (-made.created_at, made.name))
