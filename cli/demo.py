@@ -79,9 +79,12 @@ def demo() -> int:
             ]
             for run in runs:
                 _submit(client, run, url)
-            _follow(client, runs)
-            for _ in runs:
-                _told(client, runs, posts)
+            try:
+                _follow(client, runs)
+                for _ in runs:
+                    _told(client, runs, posts)
+            except DemoFailed as failed:
+                raise DemoFailed(why=f"{failed}\n\nThe workers' log ends:\n{processes.last('worker')}") from None
     print(f"\nDone in {time.monotonic() - begun:.0f} s. `tunehook up` leaves it running; the README has the client.")
     return 0
 
@@ -193,7 +196,10 @@ def _receiver() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]]
 
 def _told(client: openai.OpenAI, runs: list[Run], posts: queue.Queue[tuple[dict[str, str], bytes]]) -> None:
     """Takes one webhook, lets the official package verify it, and asks the model that it names."""
-    headers, body = posts.get(timeout=30)
+    try:
+        headers, body = posts.get(timeout=30)
+    except queue.Empty:
+        raise DemoFailed(why="no webhook came within 30 s of the job's end") from None
     event = client.webhooks.unwrap(body, headers)  # raises unless the signature is right
     if event.type != "fine_tuning.job.succeeded":
         raise DemoFailed(why=f"the webhook says {event.type}: {body.decode()}")

@@ -117,16 +117,17 @@ class Processes:
                     return
             except (urllib.error.URLError, OSError):
                 if time.monotonic() > until:
-                    raise DidNotStart(name="service", last=self._last("service")) from None
+                    raise DidNotStart(name="service", last=self.last("service")) from None
             time.sleep(0.02)
 
     def check(self) -> None:
         """Raises DidNotStart if one of them has ended."""
         for name, process in self._running.items():
             if process.poll() is not None:
-                raise DidNotStart(name=name, last=self._last(name))
+                raise DidNotStart(name=name, last=self.last(name))
 
-    def _last(self, name: str) -> str:
+    def last(self, name: str) -> str:
+        """The end of what a process has said."""
         lines = self._logs[name].read_text(errors="replace").splitlines()[-15:]
         return "\n".join(lines) or "(it said nothing)"
 
