@@ -183,6 +183,19 @@ def test_duplicates_are_found_in_parts(how_many: int) -> None:
     assert list(digests.duplicates()) == [(how_many, 1)]
 
 
+def test_says_where_it_stopped_looking_for_duplicates() -> None:
+    report = checked(FIFTY * 2, compare=70)
+    assert report.counts == {"duplicate_example": 20, "duplicates_not_searched": 1}
+    assert checked(FIFTY * 2, compare=100).counts == {"duplicate_example": 50}
+
+
+def test_how_many_lines_may_show_images() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://e.com/a.png"}}
+    line = jsonl({"messages": [{"role": "user", "content": [image]}, {"role": "assistant", "content": "A wren."}]})
+    assert "too_many_image_examples" not in checked(line * 50_000).counts
+    assert checked(line * 50_001).counts["too_many_image_examples"] == 1
+
+
 CALL: dict[str, Any] = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PAIR: dict[str, Any] = {
     "input": {"messages": GOOD["messages"][:2]},

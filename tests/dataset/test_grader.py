@@ -28,7 +28,9 @@ def grade(reference: str) -> dict[str, Any]:
 def lacking(grader: Any) -> list[tuple[int | None, str, str]]:
     report = report_of(jsonl(*LINES), "reinforcement")
     assert report.item_keys == ["answer", "messages", "meta", "meta.place", "meta.tier"]
-    return [(f.line, f.path, f.message) for f in check_grader(grader, report.item_keys, report.missing_since)]
+    found = check_grader(grader, report.item_keys, report.missing_since)
+    assert {f.code for f in found} <= {"grader_item_missing"}
+    return [(f.line, f.path, f.message) for f in found]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from tunehook.dataset.digests import Digests, counted
+from tunehook.dataset.digests import MAX_LINES, Digests, counted
 from tunehook.dataset.findings import Findings, has_error, shown
 from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, check_line, detect
 from tunehook.dataset.items import ItemKeys
@@ -49,8 +49,8 @@ class Checker:
 
     `format`: told, or found out from the first lines. `model`: count tokens for it (about ten times slower).
     `minimum`: fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are
-    counted. Any chunking gives the same report; memory stays below one line of `max_line` bytes (as decoded), plus
-    16 to 24 bytes a line.
+    counted. `compare`: duplicates are looked for among that many lines. Any chunking gives the same report; memory is
+    one line of at most `max_line` bytes, decoded, and 8 bytes for each line compared.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Checker:
         minimum: int = MIN_EXAMPLES,
         per_code: int = 20,
         max_line: int = MAX_LINE_BYTES,
+        compare: int = MAX_LINES,
     ) -> None:
         if format is not None and format not in FORMATS:
             raise UnknownFormat(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
@@ -74,7 +75,7 @@ class Checker:
         self._stopped = False
         self._size = self._lines = self._examples = self._bad = self._image_examples = 0
         self._findings = Findings(per_code)
-        self._digests = Digests()
+        self._digests = Digests(compare)
         self._messages, self._tokens, self._answers = Distribution(), Distribution(), Distribution()
         self._items = ItemKeys()
         self._counter = TokenCounter(encoding_of(model)) if model else None
@@ -145,6 +146,7 @@ class Checker:
         if self._stopped:
             return
         chat, counter = self._format == "chat", self._counter
+        remember, measure = self._digests.add, self._messages.add
         number = self._lines
         for line in lines:
             number += 1
@@ -165,8 +167,8 @@ class Checker:
             digest, roles = plain
             messages = value["messages"]
             self._examples += 1
-            self._messages.add(len(messages))
-            self._digests.add(number, digest)
+            measure(len(messages))
+            remember(number, digest)
             if not roles & _SYSTEM:
                 self._findings.add("no_system_message", number, "$.messages", NO_SYSTEM)
             if counter:
@@ -274,7 +276,7 @@ def plain_digest(value: Any) -> tuple[int, int] | None:
             if content.isupper() and bit == _ASSISTANT and is_shouting(content):
                 return None
             raw = content.encode()
-            if b"\0" in raw:  # in bytes, as the search in a str that is not ASCII takes 20 times as long
+            if 0 in raw:  # NUL; sought in bytes, as in a str that is not ASCII it takes 20 times as long
                 return None
             roles |= bit
             digest = xxh3_64_intdigest(raw, digest ^ bit)

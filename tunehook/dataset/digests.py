@@ -16,14 +16,15 @@ _PART = 1 << 17  # digests held in a dict at once, about 15 MiB
 class Digests:
     """The 64-bit digest of each line, 0 where a line holds no example; index 0 is line 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int = MAX_LINES) -> None:
+        self.at_most = at_most
         self.lines = array("Q")
         self.full = False
 
     def add(self, line: int, digest: int) -> None:
         """Lines come in order; gaps are lines without an example."""
         lines = self.lines
-        if line > MAX_LINES:
+        if line > self.at_most:
             self.full = True
             return
         if len(lines) != line - 1:
