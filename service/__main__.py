@@ -20,6 +20,8 @@ log = logging.getLogger("tunehook.api")
 
 SHUTDOWN_SECONDS = 20.0
 REDIS_SECONDS = 30.0
+#: A client hears within a second that Redis is away.
+STORE_SECONDS = 0.9
 
 
 def main() -> int:
@@ -36,7 +38,7 @@ def main() -> int:
 
 
 async def serve(found: settings.Settings) -> None:
-    async with open_world(found) as world:
+    async with open_world(found, store_timeout=STORE_SECONDS) as world:
         await _first_contact(found, world)
         runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=2)
         await runner.setup()

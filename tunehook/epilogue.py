@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from tunehook import events
-from tunehook.errors import UpstreamError, UpstreamRefused
+from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused
 from tunehook.model import File, Job
 from tunehook.store.jobs import JobRecord
 from tunehook.world import World
@@ -63,7 +63,10 @@ async def conclude(world: World, record: JobRecord) -> bool:
 
 async def _fetch_results(world: World, job: Job) -> None:
     for upstream_file_id, file_id in job.result_files.items():
-        file = await world.store.files.read(file_id, job.project)
+        try:
+            file = await world.store.files.read(file_id, job.project)
+        except FileNotFound:
+            continue  # deleted by its owner
         if file.status != "uploaded":
             continue
         try:

@@ -23,9 +23,13 @@ from dataclasses import replace
 from tunehook import epilogue, upload, wire
 from tunehook.errors import (
     Conflict,
+    IllegalMove,
     JobAlreadyEnded,
     JobNotFound,
+    LeaseLost,
     LeaseTaken,
+    RecordTooNew,
+    RecordUnreadable,
     RevisionChanged,
     UpstreamBusy,
     UpstreamError,
@@ -43,8 +47,11 @@ from tunehook.world import World
 
 log = logging.getLogger(__name__)
 
-#: A create answers within 25 s or never (openai_upstream); whoever finds the intent after that looks for it.
-INTENT_SECONDS = 27.0
+#: A create answers within 25 s or never (openai_upstream), its lease renewed meanwhile. Whoever gets the lease
+#: after that finds the intent and looks for what it may have made.
+INTENT_SECONDS = 20.0
+#: The one call that costs money is made within so long of the intent, or not at all.
+FRESH_SECONDS = 1.0
 #: A tracked job is seen by the look; this is for the case that its entry there was lost.
 REASSURE_SECONDS = 6 * 3600.0
 #: Clocks differ: an upstream may date a job this much before we wrote the intent.
@@ -71,16 +78,23 @@ async def submit(world: World, job: Job, *, remember: list[tuple[str, int]], rec
 
 async def advance(world: World, job_id: str) -> None:
     """One step: goes on with a job until it has to wait for something."""
+    member = f"job:{job_id}"
     try:
-        async with world.store.lease(f"job:{job_id}") as lease:
+        async with world.store.lease(member) as lease:
             while await _turn(world, job_id, lease):
                 pass
-    except LeaseTaken:
+    except (LeaseTaken, LeaseLost):
         return  # somebody is at it; if not, the job is due again soon
-    except RevisionChanged:
-        await world.store.wake(f"job:{job_id}")
+    except (RevisionChanged, IllegalMove):
+        await world.store.wake(member)
     except JobNotFound:
-        await world.store.unplan(f"job:{job_id}")
+        await world.store.unplan(member)
+    except RecordTooNew as error:
+        log.info("left to a newer worker: %s", error.message)
+        await world.store.forgive(member)
+    except RecordUnreadable as error:
+        log.error("%s is parked: %s", member, error.message)
+        await world.store.park(member)
 
 
 async def _turn(world: World, job_id: str, lease: Lease) -> bool:
@@ -93,8 +107,7 @@ async def _turn(world: World, job_id: str, lease: Lease) -> bool:
         await settle(world, record, "cancelled", lease=lease)
         return True
     if job.upstream not in world.upstreams:
-        why = f"There is no upstream '{job.upstream}' in the settings any more."
-        return await _wait(world, record, lease, "upstream_missing", why, 60.0)
+        return await _without_upstream(world, record, lease)
     match job.stage:
         case Stage.ACCEPTED:
             return await _begin(world, record, lease)
@@ -109,6 +122,18 @@ async def _turn(world: World, job_id: str, lease: Lease) -> bool:
     raise AssertionError(job.stage)
 
 
+async def _without_upstream(world: World, record: JobRecord, lease: Lease) -> bool:
+    """Its upstream is not in the settings any more. Nothing of what is known of it is given up for that."""
+    job = record.job
+    if job.stage in (Stage.ACCEPTED, Stage.TRACKED):
+        await world.store.commit(record.change(job, lease).due(record.member, 60.0))
+        return False
+    uploading = job.stage is Stage.UPLOADING or (job.waiting and job.waiting.resume is Stage.UPLOADING)
+    resume = Stage.UPLOADING if uploading else Stage.CREATING
+    why = f"There is no upstream '{job.upstream}' in the settings any more."
+    return await _wait(world, record, lease, "upstream_missing", why, 60.0, resume=resume, keep_intent=True)
+
+
 # ---- the dataset
 
 
@@ -117,7 +142,7 @@ async def _begin(world: World, record: JobRecord, lease: Lease) -> bool:
     for file in job.files:
         await world.store.files.want_copy(job.upstream, file, upload.upstream_name(file), job.id)
     moved = job.moved(Stage.UPLOADING)
-    await world.store.commit(record.change(moved, lease).due(record.member, 60.0))
+    await world.store.commit(record.change(moved, lease).due(record.member, 20.0))
     return True
 
 
@@ -125,9 +150,10 @@ async def _when_uploaded(world: World, record: JobRecord, lease: Lease) -> bool:
     """Goes on when all its files are there; the upload wakes us, the minute is for the case that it cannot."""
     job = record.job
     copies = await upload.copies_of(world, job)
-    missing = [file for file, copy in zip(job.files, copies, strict=True) if copy is None]
-    for file in missing:
-        await world.store.files.want_copy(job.upstream, file, upload.upstream_name(file), job.id)
+    for file, copy in zip(job.files, copies, strict=True):
+        # Wanted once more, each time: whoever asked for it may have been all that kept it going, and be gone.
+        if copy is None or copy.state == "wanted":
+            await world.store.files.want_copy(job.upstream, file, upload.upstream_name(file), job.id)
     for copy in copies:
         if copy is not None and copy.state == "refused":
             await settle(world, record, "failed", lease=lease, error=copy.error)
@@ -152,27 +178,37 @@ async def _create(world: World, record: JobRecord, lease: Lease) -> bool:
     job = record.job
     if record.intent_ms is not None:
         return await _find_out(world, record, lease)
+    files = await upload.upstream_files(world, job)
+    if not files[0] or (job.validation and not files[1]):  # somebody else's job found that the upstream lost them
+        change = record.change(job.moved(Stage.UPLOADING), lease).due(record.member, 0.0)
+        await world.store.commit(world.store.upstreams.leave_queue(change, job))
+        return True
     held = await world.store.upstreams.held(job.upstream)
     if held:
         return await _wait(world, record, lease, held.code, held.reason, max(1.0, held.until - record.now))
     if await world.store.upstreams.waits_behind(job):
-        return await _wait(world, record, lease, "no_slot", "Other jobs wait for a slot before this one.", 60.0)
+        why = "Other jobs wait for a slot before this one."
+        return await _wait(world, record, lease, "no_slot", why, 60.0, queue=True)
+    if job.doubtful_since:  # what an earlier create made may have come to light since
+        found = await _look_for(world, record)
+        if found:
+            return await track(world, record, found, lease)
     await lease.renew()
     written = time.monotonic()
     intent = record.change(job, lease).due(record.member, INTENT_SECONDS)
     intent.stamp.append("intent")
     intent_ms = await world.store.commit(intent)
     record = replace(record, revision=record.revision + 1, intent_ms=intent_ms)
-    if time.monotonic() - written > 1.0:
-        await _withdraw(world, record, lease, again_in=0.0)
+    if time.monotonic() - written > FRESH_SECONDS:
+        await _withdraw(world, record, lease, again_in=1.0)
         return False
-    return await _ask(world, record, lease)
+    return await _ask(world, record, lease, files)
 
 
-async def _ask(world: World, record: JobRecord, lease: Lease) -> bool:
+async def _ask(world: World, record: JobRecord, lease: Lease, files: tuple[str, str | None]) -> bool:
     """The one call that costs money, and what each answer means."""
     job, upstream = record.job, world.upstreams[record.job.upstream]
-    training, validation = await upload.upstream_files(world, job)
+    training, validation = files
     lease.check()
     try:
         made = await upstream.create(job.spec, training=training, validation=validation, tag=world.tag(job.id))
@@ -187,16 +223,26 @@ async def _ask(world: World, record: JobRecord, lease: Lease) -> bool:
         pause = await upload.hold(world, error)
         return await _wait(world, record, lease, error.code or type(error).__name__, error.message, pause)
     except UpstreamBusy as busy:
-        found = await _look_for(world, record)
-        if found:
-            return await track(world, record, found, lease)
-        code, reason, pause = pause_for(busy)
-        return await _wait(world, record, lease, code, reason, pause, queue=code == "no_slot")
+        return await _busy(world, record, lease, busy)
     except UpstreamError as unknown:
         return await _doubt(world, record, lease, unknown)
     else:
         return await track(world, record, [made], lease)
     return True
+
+
+async def _busy(world: World, record: JobRecord, lease: Lease, busy: UpstreamBusy) -> bool:
+    """A 429. It says that nothing was created, and has been seen to lie: looked for now, and watched for a day."""
+    try:
+        found = await _look_for(world, record)
+    except UpstreamError as error:
+        return await _doubt(world, record, lease, error)
+    if found:
+        return await track(world, record, found, lease)
+    code, reason, pause = pause_for(busy)
+    job = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
+    record = replace(record, job=job)
+    return await _wait(world, record, lease, code, reason, pause, queue=code == "no_slot", doubt=True)
 
 
 async def _withdraw(world: World, record: JobRecord, lease: Lease, *, again_in: float) -> None:
@@ -251,7 +297,7 @@ async def _find_out(world: World, record: JobRecord, lease: Lease) -> bool:
 async def _look_for(world: World, record: JobRecord) -> list[UpstreamJob]:
     job = record.job
     training, _ = await upload.upstream_files(world, job)
-    since = (record.intent_ms or record.now_ms) // 1000 - SKEW_SECONDS
+    since = min((record.intent_ms or record.now_ms) // 1000, job.doubtful_since or record.now) - SKEW_SECONDS
     upstream = world.upstreams[job.upstream]
     return await upstream.find(job.spec, training=training, tag=world.tag(job.id), since=since)
 
@@ -266,6 +312,7 @@ async def _lost_our_copy(
         return False
     change = record.change(job.moved(Stage.UPLOADING, upload_again=1), lease).due(record.member, 0.0)
     change.clear.append("intent")
+    world.store.upstreams.leave_queue(change, job)
     for file in job.files:
         world.store.files.lost(change, job.upstream, file)
     await world.store.commit(change)
@@ -274,7 +321,8 @@ async def _lost_our_copy(
 
 async def track(world: World, record: JobRecord, found: list[UpstreamJob], lease: Lease) -> bool:
     """The upstream has it. The oldest is the job; any more are extras, and extras are cancelled."""
-    made, *extras = found
+    made = next((one for one in found if one.status != "cancelled"), found[0])
+    extras = [one for one in found if one.id != made.id]
     job = record.job.moved(Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0)
     change = record.change(job, lease).due(record.member, 0.0 if record.cancel_requested_at else REASSURE_SECONDS)
     change.clear.append("intent")
@@ -291,7 +339,15 @@ async def track(world: World, record: JobRecord, found: list[UpstreamJob], lease
 
 
 async def cancel_extra(world: World, job: Job, extra: UpstreamJob) -> None:
-    """An upstream job that bears our tag beside the one we adopted: cancelled, counted, and said in the log."""
+    """An upstream job that bears our tag beside the one we adopted: told and counted once, and cancelled.
+
+    Told first: whoever dies in between leaves it to the next look, which finds it for as long as it runs.
+    """
+    does = "had ended before it was found" if extra.ended else "is cancelled"
+    text = f"A repeated create made an extra job at the upstream, which {does}: {extra.id}"
+    now = await world.store.now_ms() // 1000
+    told = Message(created_at=now, level="warn", message=text, upstream_event_id=f"extra {extra.id}")
+    await world.store.jobs.tell_extra(job, told)
     if extra.ended:
         return
     upstream = world.upstreams[job.upstream]
@@ -301,16 +357,13 @@ async def cancel_extra(world: World, job: Job, extra: UpstreamJob) -> None:
         log.warning("extra %s of job %s is not cancelled yet: %s", extra.id, job.id, error.message)
         return
     log.warning("extra %s of job %s cancelled", extra.id, job.id)
-    await world.store.upstreams.count_extra(job.upstream)
-    text = f"An extra job that a repeated create had made at the upstream was cancelled: {extra.id}"
-    now = await world.store.now_ms() // 1000
-    await world.store.jobs.append(job.id, [Message(created_at=now, level="warn", message=text)])
 
 
 async def _tracked(world: World, record: JobRecord, lease: Lease) -> bool:
     """Due while tracked: it shall be cancelled; or nobody has looked for long, and the look is reminded."""
     job = record.job
-    assert job.upstream_job_id and job.seen
+    assert job.upstream_job_id
+    assert job.seen
     if not record.cancel_requested_at:
         change = record.change(job, lease).due(record.member, REASSURE_SECONDS)
         await world.store.commit(world.store.upstreams.track(change, job, job.seen))
@@ -318,9 +371,10 @@ async def _tracked(world: World, record: JobRecord, lease: Lease) -> bool:
     upstream = world.upstreams[job.upstream]
     lease.check()
     try:
-        seen = await upstream.cancel(job.upstream_job_id)
-    except UpstreamRefused:
-        seen = await upstream.retrieve(job.upstream_job_id)  # it had ended before it could be cancelled
+        try:
+            seen = await upstream.cancel(job.upstream_job_id)
+        except UpstreamRefused:
+            seen = await upstream.retrieve(job.upstream_job_id)  # it had ended before it could be cancelled
     except UpstreamError as error:
         log.warning("cancelling job %s at %s: %s", job.id, job.upstream, error.message)
         await world.store.commit(record.change(job, lease).due(record.member, 10.0))
@@ -353,6 +407,7 @@ async def _wait(
     resume: Stage = Stage.CREATING,
     queue: bool = False,
     keep_intent: bool = False,
+    doubt: bool = False,
 ) -> bool:
     """Nothing can be done now; nothing fails for it. Says why, and when it is tried again."""
     job = record.job
@@ -365,6 +420,10 @@ async def _wait(
         change.clear.append("intent")
     if queue:
         world.store.upstreams.queue_up(change, job)
+    elif doubt:  # it has left the queue for slots with an answer about something else
+        world.store.upstreams.leave_queue(change, job)
+    if doubt:
+        world.store.upstreams.doubt(change, job)
     if job.waiting is None or job.waiting.code != code:
         change.say(job.id, Message(created_at=record.now, level="warn", message=f"Waiting: {reason}"))
     await world.store.commit(change)

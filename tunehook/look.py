@@ -13,7 +13,9 @@ from tunehook import events, lifecycle, upload
 from tunehook.errors import (
     Conflict,
     JobNotFound,
+    LeaseLost,
     LeaseTaken,
+    RecordUnreadable,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnauthorized,
@@ -34,7 +36,7 @@ Live = Mapping[str, tuple[str, str]]
 
 
 async def look(world: World, upstream_name: str) -> None:
-    """One step: one look. Plans the next, sooner or later, whatever came of it."""
+    """One step: one look. Plans the next at its end, whatever came of it; a look that dies is claimed again."""
     member = f"look:{upstream_name}"
     upstream = world.upstreams.get(upstream_name)
     if upstream is None:
@@ -42,9 +44,11 @@ async def look(world: World, upstream_name: str) -> None:
         return
     try:
         async with world.store.lease(member) as lease:
-            await world.store.plan(member, world.poll_seconds)
-            await _look(world, upstream, lease)
-    except LeaseTaken:
+            try:
+                await _look(world, upstream, lease)
+            finally:
+                await world.store.plan(member, world.poll_seconds)
+    except (LeaseTaken, LeaseLost):
         return
     except (UpstreamUnauthorized, UpstreamUnreachable) as error:
         await upload.hold(world, error)
@@ -60,7 +64,7 @@ async def _look(world: World, upstream: Upstream, lease: Lease) -> None:
     seen = await see(upstream, live, whole_page=bool(doubtful), lease=lease)
     for upstream_job in seen.values():
         if upstream_job.id not in live:
-            await _stranger(world, upstream, upstream_job)
+            await _stranger(world, upstream, upstream_job, doubtful)
     changed: list[Job] = []
     for upstream_id, (job_id, fingerprint) in live.items():
         news = seen.get(upstream_id)
@@ -110,27 +114,27 @@ async def _news(world: World, job_id: str, news: UpstreamJob) -> Job | None:
         await lifecycle.observe(world, record, news)
     except JobNotFound:
         return None
-    except Conflict as conflict:
-        log.info("job %s: %s", job_id, conflict.message)
+    except (Conflict, RecordUnreadable) as error:
+        log.info("job %s: %s", job_id, error.message)
         return None
     return record.job
 
 
-async def _stranger(world: World, upstream: Upstream, upstream_job: UpstreamJob) -> None:
+async def _stranger(world: World, upstream: Upstream, upstream_job: UpstreamJob, doubtful: list[str]) -> None:
     """A job there that is not among the live: somebody else's, a settled one of ours, or an extra."""
     job_id = world.job_id_of((upstream_job.metadata or {}).get(TAG))
-    if job_id is None or upstream_job.ended:
+    if job_id is None or (upstream_job.ended and job_id not in doubtful):
         return
     try:
         record = await world.store.jobs.read(job_id)
-    except (JobNotFound, Conflict):
+    except (JobNotFound, Conflict, RecordUnreadable):
         return
     job = record.job
     if job.upstream != upstream.name or upstream_job.id == job.upstream_job_id:
         return
     if job.upstream_job_id or job.stage is Stage.SETTLED:
         await lifecycle.cancel_extra(world, job, upstream_job)
-    elif record.intent_ms is not None:
+    elif record.intent_ms is not None or job.doubtful_since:
         await world.store.wake(record.member)  # its step is looking for just this one
 
 

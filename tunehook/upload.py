@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tunehook.errors import (
+    JobNotFound,
+    LeaseLost,
     LeaseTaken,
+    RecordTooNew,
+    RecordUnreadable,
+    RevisionChanged,
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
@@ -32,6 +37,8 @@ log = logging.getLogger(__name__)
 WHOLE_BYTES = 100_000_000
 PART_BYTES = 8 * 1024 * 1024
 STEP_SECONDS = 40.0
+#: A step that is killed is taken up again when its lease has run out, or after this, whichever is later.
+STEP_DUE = 16.0
 #: How long nothing is sent to an upstream that refuses our key, or cannot be reached.
 HOLD_SECONDS = {UpstreamUnauthorized: 60.0, UpstreamUnreachable: 15.0}
 
@@ -85,8 +92,15 @@ async def upload(world: World, upstream_name: str, sha256: str) -> None:
                 await world.store.unplan(member)
                 return
             await _send(world, record, lease)
-    except LeaseTaken:
-        return
+    except (LeaseTaken, LeaseLost):
+        return  # somebody else is at it, or will be
+    except RevisionChanged:
+        await world.store.wake(member)
+    except RecordTooNew:
+        await world.store.forgive(member)  # a newer worker's business
+    except RecordUnreadable as error:
+        log.error("%s is parked: %s", member, error.message)
+        await world.store.park(member)
 
 
 async def _send(world: World, record: CopyRecord, lease: Lease) -> None:
@@ -98,13 +112,15 @@ async def _send(world: World, record: CopyRecord, lease: Lease) -> None:
         await _later(world, record, lease, waiters, pause=15.0)
         return
     if not waiters:
-        await world.store.unplan(record.member)  # all were cancelled; who wants it next plans it again
+        await world.store.files.rest(copy.upstream, copy.sha256)  # all were cancelled; who wants it plans it again
         return
     sending = _Sending(world, record, lease, waiters)
     try:
         lease.check()
         done = await (sending.whole(path) if copy.bytes <= WHOLE_BYTES else sending.in_parts(path))
     except FileNotFoundError:
+        if await sending.other_source():
+            return
         error = JobError(code="file_missing", message=f"The content of {copy.file_id} is no longer kept here.")
         await sending.refused(error)
     except UpstreamRefused as refused:
@@ -135,6 +151,7 @@ class _Sending:
     def __init__(self, world: World, record: CopyRecord, lease: Lease, waiters: list[str]) -> None:
         self.world, self.record, self.lease, self.waiters = world, record, lease, waiters
         self._upstream = world.upstreams[record.copy.upstream]
+        self._lock = asyncio.Lock()
 
     async def whole(self, path: Path) -> bool:
         copy = self.record.copy
@@ -142,7 +159,7 @@ class _Sending:
             known = await self._upstream.find_file(copy.filename, copy.bytes)
             if known:
                 return await self._ready(known)
-        await self._commit(copy.model_copy(update={"attempts": copy.attempts + 1}), due=30.0)
+        await self._commit(copy.model_copy(update={"attempts": copy.attempts + 1}), due=STEP_DUE)
         self.lease.check()
         return await self._ready(await self._upstream.upload(path, copy.filename, self._progress))
 
@@ -152,7 +169,9 @@ class _Sending:
         copy = self.record.copy
         if copy.upload_id is None:
             upload_id = await self._upstream.begin_parts(copy.filename, copy.bytes)
-            await self._commit(copy.model_copy(update={"upload_id": upload_id, "parts": [], "bytes_sent": 0}), due=30.0)
+            await self._commit(
+                copy.model_copy(update={"upload_id": upload_id, "parts": [], "bytes_sent": 0}), due=STEP_DUE
+            )
         try:
             while (copy := self.record.copy).bytes_sent < copy.bytes:
                 if time.monotonic() > until:
@@ -163,7 +182,9 @@ class _Sending:
                 part_id = await self._upstream.add_part(copy.upload_id, part)
                 sent = copy.bytes_sent + len(part)
                 await self._commit(
-                    copy.model_copy(update={"parts": [*copy.parts, part_id], "bytes_sent": sent}), due=30.0, tell=True
+                    copy.model_copy(update={"parts": [*copy.parts, part_id], "bytes_sent": sent}),
+                    due=STEP_DUE,
+                    tell=True,
                 )
             assert copy.upload_id
             return await self._ready(await self._upstream.end_parts(copy.upload_id, copy.parts))
@@ -180,6 +201,21 @@ class _Sending:
             await self._commit(self.record.copy.model_copy(update=again), due=0.0)
             return False
 
+    async def other_source(self) -> bool:
+        """The file that these bytes were to come from is gone; another with the same bytes may do as well."""
+        copy = self.record.copy
+        for job_id in self.waiters:
+            try:
+                job = (await self.world.store.jobs.read(job_id)).job
+            except (JobNotFound, RecordTooNew, RecordUnreadable):
+                continue
+            for file in job.files:
+                if file.sha256 == copy.sha256 and await self.world.shelf.exists(file.id):
+                    again = {"file_id": file.id, "filename": upstream_name(file)}
+                    await self._commit(copy.model_copy(update=again), due=0.0)
+                    return True
+        return False
+
     async def refused(self, error: JobError) -> None:
         await self._end(self.record.copy.model_copy(update={"state": "refused", "error": error}))
 
@@ -189,8 +225,14 @@ class _Sending:
         return True
 
     async def _progress(self, sent: int) -> None:
-        if sent > self.record.copy.bytes_sent:
-            await self._commit(self.record.copy.model_copy(update={"bytes_sent": sent}), due=30.0, tell=True)
+        """Comes from a task that is cancelled when the upload ends: a commit once begun is carried to its end."""
+        await asyncio.shield(self._at(sent))
+
+    async def _at(self, sent: int) -> None:
+        async with self._lock:
+            if sent > self.record.copy.bytes_sent and self.record.copy.state == "wanted":
+                change = self.record.copy.model_copy(update={"bytes_sent": sent})
+                await self._commit(change, due=STEP_DUE, tell=True)
 
     async def _commit(self, copy: Copy, *, due: float, tell: bool = False) -> None:
         change = self.record.change(copy, self.lease).due(self.record.member, due)
@@ -200,12 +242,14 @@ class _Sending:
         self.record = CopyRecord(copy, self.record.revision + 1)
 
     async def _end(self, copy: Copy, *, tell: bool = False) -> None:
-        change = self.record.change(copy, self.lease)
-        self.waiters = await self.world.store.files.waiters(copy.upstream, copy.sha256)
-        self.world.store.files.release_waiters(change, copy, self.waiters)
-        if tell:
-            await self._tell(change, copy)
-        await self.world.store.commit(change)
+        async with self._lock:
+            change = self.record.change(copy, self.lease)
+            self.waiters = await self.world.store.files.waiters(copy.upstream, copy.sha256)
+            self.world.store.files.release_waiters(change, copy)
+            if tell:
+                await self._tell(change, copy)
+            await self.world.store.commit(change)
+            self.record = CopyRecord(copy, self.record.revision + 1)
 
     async def _tell(self, change: Change, copy: Copy) -> None:
         now = await self.world.store.now_ms() // 1000

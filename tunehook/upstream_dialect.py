@@ -88,7 +88,7 @@ def is_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str) -> bool:
     """By our metadata; where an upstream shows none at all, by seed and file, which are ours alone."""
     if job.metadata is not None and TAG in job.metadata:
         return job.metadata[TAG] == tag
-    return not job.metadata and job.seed == spec.seed and job.training_file == training
+    return not job.metadata and job.seed == spec.seed and training in ("", job.training_file)
 
 
 def job_error(raw: object) -> JobError | None:

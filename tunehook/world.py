@@ -42,9 +42,12 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(settings: Settings) -> AsyncIterator[World]:
-    """Connects nothing yet; whatever was opened on the way is closed at the end."""
-    store = Store.connect(settings.redis_url)
+async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> AsyncIterator[World]:
+    """Connects nothing yet; whatever was opened on the way is closed at the end.
+
+    `store_timeout`: seconds after which a Redis that does not answer is away.
+    """
+    store = Store.connect(settings.redis_url, timeout=store_timeout)
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in settings.all_upstreams().items()}
     try:
         yield World(

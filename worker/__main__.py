@@ -7,7 +7,7 @@ import logging
 import sys
 
 from tunehook import settings
-from tunehook.errors import TunehookError
+from tunehook.errors import StoreUnavailable, TunehookError
 
 #: The clock looks at least once a second.
 LATE_MS = 10_000
@@ -24,9 +24,27 @@ def main() -> int:
         return asyncio.run(_healthcheck(found))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_durable(found))
+    except TunehookError as error:
+        print(f"tunehook worker: {error.message}", file=sys.stderr)  # noqa: T201
+        return 2
     from worker.supervisor import Supervisor  # noqa: PLC0415  (a health check needs no RQ and no openai: 0.6 s)
 
     return Supervisor(found).run()
+
+
+async def _durable(found: settings.Settings) -> None:
+    """Raises StoreMisconfigured for a Redis that may lose what it took. One that is away is waited for later."""
+    from tunehook.store import Store, durability  # noqa: PLC0415
+
+    store = Store.connect(found.redis_url)
+    try:
+        await durability.check(store, strict=found.durability == "strict")
+    except StoreUnavailable:
+        return
+    finally:
+        await store.close()
 
 
 async def _healthcheck(found: settings.Settings) -> int:

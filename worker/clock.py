@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -54,14 +55,25 @@ class Clock:
         """For ever; Redis may come and go."""
         while True:
             try:
-                for upstream in self._upstreams:
-                    await self._store.plan_if_absent(f"look:{upstream}", 0)
-                await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
+                last = await self._round()
                 async for woken in self._store.wakes(self._patience):
-                    await asyncio.gather(*(self.hand_over(queue) for queue in woken or QUEUES))
+                    if time.monotonic() - last >= LOOK_SECONDS:
+                        last = await self._round()
+                    else:
+                        await asyncio.gather(*(self.hand_over(queue) for queue in woken or QUEUES))
             except (StoreUnavailable, RedisError) as error:
                 log.warning("redis is away: %s", error.__cause__ or error)
                 await asyncio.sleep(0.5)
+
+    async def _round(self) -> float:
+        """All queues, once a second: what is due by time must not wait until nobody is woken any more.
+
+        And a look at each upstream is planned, whoever may have taken it off. Returns when, monotonic.
+        """
+        for upstream in self._upstreams:
+            await self._store.plan_if_absent(f"look:{upstream}", 0)
+        await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
+        return time.monotonic()
 
     async def hand_over(self, queue: Queue) -> None:
         """Claims what is due and enqueues its steps, as far as RQ has room for it."""

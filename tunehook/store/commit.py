@@ -79,9 +79,9 @@ class Change:
         self.freed.append([waiting, kind, keys.due(queue), queue])
         return self
 
-    def at(self, zset: str, member: str, delay: float) -> Change:
-        """Enter `member` at now + delay (seconds)."""
-        self.timed.append([zset, member, int(delay * 1000)])
+    def at(self, zset: str, member: str, delay: float, *, keep: int | None = None) -> Change:
+        """Enter `member` at now + delay (seconds); with `keep`, the whole set expires so many seconds from now."""
+        self.timed.append([zset, member, int(delay * 1000), *([] if keep is None else [keep])])
         return self
 
     def list_in(self, zset: str, member: str) -> Change:

@@ -15,9 +15,9 @@ from typing import Any, Self
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
-from tunehook.errors import LeaseLost, LeaseTaken, StoreUnavailable
+from tunehook.errors import Conflict, LeaseLost, LeaseTaken, StoreUnavailable
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.keys import Queue
@@ -33,7 +33,21 @@ def _lua(name: str) -> str:
     return Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
 
 
-_NAMES = ("commit", "claim", "lease", "append", "cancel", "lane", "take", "wake", "plan", "forget_file", "forget_copy")
+_NAMES = (
+    "commit",
+    "claim",
+    "lease",
+    "append",
+    "cancel",
+    "lane",
+    "lane_take",
+    "lane_leave",
+    "take",
+    "wake",
+    "plan",
+    "forget_file",
+    "forget_copy",
+)
 SCRIPTS = {name: _lua(name) for name in _NAMES}
 
 
@@ -62,6 +76,10 @@ class Lease:
         if not await self._store.run("take", self._keys(), [self.token, int(LEASE_SECONDS * 1000), self.member]):
             raise LeaseTaken(record=self.member)
         self._until = before + LEASE_SECONDS
+
+    def held_from(self, moment: float) -> None:
+        """A script has taken it, not before this moment of the monotonic clock."""
+        self._until = moment + LEASE_SECONDS
 
     async def renew(self) -> None:
         before = time.monotonic()
@@ -135,6 +153,35 @@ class Connection:
         keys_, arguments = change.arguments()
         return change.outcome(await self.run("commit", keys_, arguments))
 
+    async def commit_many(self, changes: list[Change]) -> list[int | Conflict]:
+        """Several changes in one round trip, each for itself: what refuses one refuses no other."""
+        answers = await self._evaluate("commit", [change.arguments() for change in changes])
+        outcomes: list[int | Conflict] = []
+        for change, answer in zip(changes, answers, strict=True):
+            try:
+                outcomes.append(change.outcome(answer))
+            except Conflict as conflict:
+                outcomes.append(conflict)
+        return outcomes
+
+    async def _evaluate(self, script: str, calls: list[tuple[list[str], list[str]]]) -> list[Any]:
+        # By EVALSHA: redis-py's own pipeline of scripts asks for their existence first, a round trip more.
+        sha = self._scripts[script].sha
+        with unavailable():
+            for _ in range(2):
+                async with self.redis.pipeline(transaction=False) as pipe:
+                    for keys_, arguments in calls:
+                        pipe.evalsha(sha, len(keys_), *keys_, *arguments)
+                    answers: list[Any] = await pipe.execute(raise_on_error=False)
+                if not any(isinstance(answer, NoScriptError) for answer in answers):
+                    break
+                await self.redis.script_load(SCRIPTS[script])
+                # Redis has forgotten it between two commands at worst: what was carried out is refused below.
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
+
     async def now_ms(self) -> int:
         with unavailable():
             seconds, micros = await self.redis.time()
@@ -184,9 +231,11 @@ class Connection:
         await self.run("plan", [keys.due(queue)], [member, queue, int(delay * 1000), ""])
 
     async def plan_if_absent(self, member: str, delay: float) -> None:
+        queue = keys.queue_of(member)
         due_at = await self.now_ms() + int(delay * 1000)
         with unavailable():
-            await self.redis.zadd(keys.due(keys.queue_of(member)), {member: due_at}, nx=True)
+            if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
+                await self.redis.publish(keys.WAKE, queue)
 
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
         """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunehook.errors import FileInUse, FileNotFound
+from tunehook.errors import FileInUse, FileNotFound, RecordUnreadable
 from tunehook.model import Copy, File, FileRef
 from tunehook.store import keys
 from tunehook.store.commit import Change
@@ -67,8 +67,13 @@ class Files:
         return self.enter(change, file)
 
     async def replace(self, file: File) -> None:
+        """Writes what has changed of a file, unless it was deleted meanwhile."""
+        key = keys.file(file.id)
         with unavailable():
-            await self._store.redis.hset(keys.file(file.id), "doc", file.model_dump_json(exclude_none=True))
+            revision = await self._store.redis.hget(key, "rev")
+        if revision is not None:
+            document = file.model_dump_json(exclude_none=True)
+            await self._store.commit(Change(record=key, revision=int(revision), document=document))
 
     async def read(self, file_id: str, project: str) -> File:
         with unavailable():
@@ -128,7 +133,10 @@ class Files:
             fields = await self._store.redis.hgetall(keys.copy(upstream, sha256))
         if not fields.get("doc"):
             return None
-        return CopyRecord(Copy.model_validate_json(fields["doc"]), int(fields["rev"]))
+        try:
+            return CopyRecord(Copy.model_validate_json(fields["doc"]), int(fields["rev"]))
+        except (KeyError, ValueError) as error:
+            raise RecordUnreadable(record=copy_member(upstream, sha256), why=type(error).__name__) from error
 
     async def want_copy(self, upstream: str, ref: FileRef, filename: str, job_id: str) -> None:
         """Let these bytes be uploaded once; the job is woken when they are. Safe to ask again and again.
@@ -148,9 +156,10 @@ class Files:
         record = await self.copy(upstream, ref.sha256)
         if record is not None and record.copy.state == "refused":
             again = Change(record=key, revision=record.revision, document=wanted.model_dump_json(exclude_none=True))
-            await self._store.commit(again)
-        if record is None or record.copy.state != "ready":
-            await self._store.wake(member)
+            await self._store.commit(again.due(member, 0))
+        elif record is not None and record.copy.state == "wanted":
+            # Whoever asked first may have died before this line; an upload that waits for its time is left to wait.
+            await self._store.plan_if_absent(member, 0)
 
     def lost(self, change: Change, upstream: str, ref: FileRef) -> Change:
         """The upstream does not know the file any more: the next that wants it uploads it anew."""
@@ -160,9 +169,12 @@ class Files:
         with unavailable():
             return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
 
-    def release_waiters(self, change: Change, copy: Copy, waiters: list[str]) -> Change:
-        """The upload has ended, well or not: all that waited go on."""
-        for job_id in waiters:
-            change.do("SREM", keys.copy_waiters(copy.upstream, copy.sha256), job_id)
-            change.wake(f"job:{job_id}")
+    async def rest(self, upstream: str, sha256: str) -> None:
+        """Nobody waits for the upload, so it is not due; unless somebody came at this moment."""
+        waiters = keys.copy_waiters(upstream, sha256)
+        await self._store.unplan(copy_member(upstream, sha256), unless_any_in=waiters)
+
+    def release_waiters(self, change: Change, copy: Copy) -> Change:
+        """The upload has ended, well or not: all that wait at this moment go on."""
+        change.free(keys.copy_waiters(copy.upstream, copy.sha256), "job")
         return change.due(copy_member(copy.upstream, copy.sha256), None)

@@ -174,6 +174,12 @@ class Jobs:
         log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
         return int(await self._store.run("append", log, arguments))
 
+    async def tell_extra(self, job: Job, message: Message) -> None:
+        """An extra job at the upstream (`upstream_event_id` names it): said and counted once, however often found."""
+        at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
+        row = [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
+        await self._store.run("append", at, [job.id, *row, job.upstream])
+
     async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
         """Whether one of an upstream's events is in the log already."""
         ids = [message.upstream_event_id for message in messages if message.upstream_event_id]

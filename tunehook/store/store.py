@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from tunehook.store import keys
 from tunehook.store.access import Access
-from tunehook.store.connection import Connection, unavailable
+from tunehook.store.connection import Connection
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.durability import shortcomings
 from tunehook.store.endpoints import Endpoints
 from tunehook.store.files import Files
 from tunehook.store.jobs import Jobs
+from tunehook.store.lanes import Lanes
 from tunehook.store.models import Models
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
@@ -30,6 +30,7 @@ class Store(Connection):
         self.access = Access(self)
         self.deliveries = Deliveries(self)
         self.endpoints = Endpoints(self)
+        self.lanes = Lanes(self)
 
     async def durability(self) -> str | None:
         """What Redis could lose, in words; None: nothing."""

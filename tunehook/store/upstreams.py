@@ -63,10 +63,6 @@ class Upstreams:
             await self._store.redis.zremrangebyscore(keys.doubtful(upstream), "-inf", now)
             return list(await self._store.redis.zrange(keys.doubtful(upstream), 0, -1))
 
-    async def count_extra(self, upstream: str) -> None:
-        with unavailable():
-            await self._store.redis.hincrby(keys.EXTRAS, upstream, 1)
-
     async def logs_to_read(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         """Those whose events were not fetched for `older_than` seconds, the longest first; notes them as read."""
         now = await self._store.now_ms()
@@ -87,16 +83,25 @@ class Upstreams:
     def queue_up(self, change: Change, job: Job) -> Change:
         return change.list_in(keys.waiting(job.upstream), job.id)
 
+    def leave_queue(self, change: Change, job: Job) -> Change:
+        """What waits for something else holds up nobody who waits for a slot."""
+        return change.do("ZREM", keys.waiting(job.upstream), job.id)
+
     async def waits_behind(self, job: Job) -> bool:
         """Whether others, accepted earlier, wait for a slot there: the slot that opens is theirs."""
-        with unavailable():
-            first = await self._store.redis.zrange(keys.waiting(job.upstream), 0, 0)
-        return bool(first) and first[0] != job.id
+        first = await self.next_waiting(job.upstream)
+        return first is not None and first != job.id
 
     async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
+        """The first of those in the queue that are still due: one that is parked must not hold up all others."""
+        member = "job:{}".format
+        queue = keys.due(keys.queue_of(member("")))
         with unavailable():
-            ids = await self._store.redis.zrange(keys.waiting(upstream), 0, 1)
-        return next((str(job_id) for job_id in ids if job_id != besides), None)
+            ids = [
+                job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides
+            ]
+            due = await self._store.redis.zmscore(queue, [member(job_id) for job_id in ids]) if ids else []
+        return next((str(job_id) for job_id, at in zip(ids, due, strict=True) if at is not None), None)
 
     # ---- holds
 
