@@ -3,8 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := $(VENV)/.local
 READY := $(VENV)/.ready
+UV := $(VENV)/lock/bin/uv
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
 
-.PHONY: demo test check clean
+.PHONY: demo test check compose-test lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
@@ -17,6 +19,18 @@ check: $(READY)  ## linters, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+compose-test: $(READY)  ## builds the images, starts the stack as its users do, restarts things: needs Docker
+	$(BIN)/python -m tests.compose.run
+
+lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(VENV)/lock/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	| $(COMPILE) --output-file requirements-build.lock -
+
+$(UV):
+	python3 -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet --disable-pip-version-check 'uv>=0.11'
 
 $(LOCAL): pyproject.toml
 	python3 -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
