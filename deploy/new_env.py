@@ -1,8 +1,11 @@
 """Writes `.env` from `.env.example` and fills in the two secrets that have no default. Needs only Python.
 
+With `--simulator`, the upstream is the simulator, which needs no key and trains nothing.
+
 An `.env` that exists is left alone: with a new key, the stored webhook secrets could not be read any more.
 """
 
+import argparse
 import base64
 import os
 import secrets
@@ -12,7 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def filled(example: str) -> str:
+def filled(example: str, simulator: bool) -> str:
+    if simulator:
+        example = example.replace("\nOPENAI_API_KEY=\n", "\n")
+        for name in ("COMPOSE_PROFILES", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+            example = example.replace(f"\n#{name}=", f"\n{name}=")
     made = {
         "REDIS_PASSWORD": secrets.token_hex(24),
         "TUNEHOOK_SECRET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -22,6 +29,9 @@ def filled(example: str) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Writes .env, with fresh secrets.")
+    parser.add_argument("--simulator", action="store_true", help="train on the simulator: no key, no cost, no training")
+    simulator = parser.parse_args().simulator
     target = ROOT / ".env"
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -29,8 +39,9 @@ def main() -> int:
         sys.stderr.write(f"{target} exists and stays as it is.\n")
         return 1
     with os.fdopen(descriptor, "w") as file:
-        file.write(filled((ROOT / ".env.example").read_text()))
-    sys.stdout.write(f"{target} written, for your eyes only. Now name who trains: OPENAI_API_KEY or another.\n")
+        file.write(filled((ROOT / ".env.example").read_text(), simulator))
+    trains = "The simulator trains." if simulator else "Now name who trains: OPENAI_API_KEY or another."
+    sys.stdout.write(f"{target} written, for your eyes only. {trains}\n")
     return 0
 
 

@@ -11,6 +11,7 @@ import pytest
 from tunehook.settings import Settings, SettingsError, check_names, known_names
 
 ROOT = Path(__file__).parents[2]
+SIMULATED = {"OPENAI_BASE_URL": "http://simulator:4010/v1", "OPENAI_API_KEY": "sk-simulated"}
 
 
 def assignments(text: str) -> dict[str, str]:
@@ -26,9 +27,9 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def new_env(checkout: Path) -> subprocess.CompletedProcess[str]:
+def new_env(checkout: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "deploy/new_env.py"], cwd=checkout, capture_output=True, text=True, check=False
+        [sys.executable, "deploy/new_env.py", *args], cwd=checkout, capture_output=True, text=True, check=False
     )
 
 
@@ -56,6 +57,18 @@ def test_new_env_makes_the_secrets_for_the_owner_alone(checkout: Path) -> None:
     key = Settings(secret_key=values["TUNEHOOK_SECRET_KEY"]).secret_key  # type: ignore[arg-type]
     assert key is not None
     assert key.get_secret_value() == values["TUNEHOOK_SECRET_KEY"]
+
+
+@pytest.mark.parametrize("simulator", [True, False])
+def test_the_simulator_trains_when_asked_for(checkout: Path, simulator: bool) -> None:
+    assert new_env(checkout, *["--simulator"][: int(simulator)]).returncode == 0
+    lines = (checkout / ".env").read_text().splitlines()
+    named = {name: [line for line in lines if line.startswith(f"{name}=")] for name in ("COMPOSE_PROFILES", *SIMULATED)}
+    if simulator:
+        wanted = {"COMPOSE_PROFILES": "simulator", **SIMULATED}
+        assert named == {name: [f"{name}={value}"] for name, value in wanted.items()}
+    else:
+        assert named == {"COMPOSE_PROFILES": [], "OPENAI_BASE_URL": [], "OPENAI_API_KEY": ["OPENAI_API_KEY="]}
 
 
 def test_new_env_never_replaces_secrets_and_shows_none(checkout: Path) -> None:
