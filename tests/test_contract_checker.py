@@ -12,13 +12,10 @@ from aiohttp.test_utils import TestServer
 from openai import AsyncOpenAI, BadRequestError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.contract import CheckedTransport, Contract, contract, strict_json
+from tests.contract import CheckedTransport, Contract, strict_json
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 ERROR = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
-
-
-__all__ = ["contract"]  # the fixture
 
 
 def example(name: str) -> Any:
@@ -77,7 +74,7 @@ def test_every_operation_with_a_key_can_be_refused_for_the_key(contract: Contrac
 
 # What an upstream fills, and what is passed on: all else is closed, or a misspelt member goes unseen.
 OPEN = {"PassedThroughError", "HyperparametersInUse", "MethodInUse", "IntegrationInUse", "ChatCompletion",
-        "Grader", "CreateChatCompletionRequest", "EventEnvelope"}  # fmt: skip
+        "Grader", "CreateChatCompletionRequest", "EventEnvelope", "WebhookEndpointMembers", "DeliveryMembers"}  # fmt: skip
 
 
 def test_objects_are_closed_but_for_the_named_ones(contract: Contract) -> None:

@@ -1,202 +1,286 @@
-"""Telling subscribers: one attempt of one delivery, and the step that makes all that are due.
+"""Telling subscribers: the step that makes every delivery that is due, lane by lane, side by side.
 
-A step takes every lane that is due, one after the other, for as long as there are any (at most STEP_SECONDS),
-and sends side by side: many lanes at once, a few deliveries in each. So one slow or dead receiver costs its
-own lane some time and the others none. docs/decisions/ tells why a step pulls instead of being handed ids.
+A step takes whatever lanes are due, for as long as there are any. A lane is one receiver: a few deliveries
+at once, fewer when it gives no answer. Lanes that gave none last time have a share of their own, and are not
+begun late in a step, so that they hold up neither the others nor the step's end. docs/decisions/ tells why a
+step pulls instead of being handed ids.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import time
-from contextlib import AsyncExitStack
+from collections import deque
+from contextlib import suppress
 
-import aiohttp
-
-from tunehook import schedule, signature
-from tunehook.address import AddressRefused, SocketRefused, check_url, guarded_connector
-from tunehook.errors import Conflict, LeaseTaken, TunehookError
+from tunehook import event_types, schedule, telling
+from tunehook.endpoint import both
+from tunehook.errors import Conflict, EndpointNotFound, LeaseTaken, TunehookError
 from tunehook.model import Attempt, Delivery
-from tunehook.openai_upstream import ssl_context
+from tunehook.posting import Post
+from tunehook.schedule import Outcome, Verdict
+from tunehook.store.commit import Change
 from tunehook.store.connection import Lease
-from tunehook.store.deliveries import DeliveryRecord
+from tunehook.store.endpoints import EndpointRecord
+from tunehook.store.lanes import Parcel, lane_of
+from tunehook.store.recorder import Recorder
 from tunehook.world import World
 
 log = logging.getLogger(__name__)
 
+#: Lanes are begun for so long; then those that run may finish. RQ ends a step after 60 s.
 STEP_SECONDS = 30.0
+#: A lane that gave no answer last time may take 15 s: none is begun in the second half of a step.
+SLOW_SECONDS = STEP_SECONDS / 2
 #: After the last delivery a step stays for so long: what comes in a burst needs no new step each.
 LINGER_SECONDS = 0.2
-LANES_AT_ONCE = 512
-IN_ONE_LANE = 8
-ATTEMPT_SECONDS = 15.0
-ANSWER_BYTES = 2048  #: kept of an answer
-READ_BYTES = 64 * 1024  #: read of it at most
+TICK_SECONDS = 0.02
+LANES_AT_ONCE = 4096
+#: Deliveries at once in a lane; doubled by each answer, halved by each attempt without one.
+FIRST_IN_LANE, MOST_IN_LANE = 4, 8
+BATCH = 64
+#: A slow lane that finds no room is looked at again after so many seconds.
+NO_ROOM_SECONDS = 3.0
 
 
-async def deliver(world: World) -> None:
-    """One step."""
-    until = time.monotonic() + STEP_SECONDS
-    idle_until = time.monotonic() + LINGER_SECONDS
-    running: set[asyncio.Task[None]] = set()
-    async with _Post(world) as post:
-        while time.monotonic() < until:
-            room = LANES_AT_ONCE - len(running)
-            claimed = (await world.store.claim("deliver", room)).members if room > 0 else []
-            for member in claimed:
-                running.add(asyncio.create_task(_lane(world, post, member)))
-            if running:
-                idle_until = time.monotonic() + LINGER_SECONDS
-                done, running = await asyncio.wait(running, timeout=0.02, return_when="FIRST_COMPLETED")
-                _report(done)
-            elif time.monotonic() > idle_until:
-                return
-            else:
-                await asyncio.sleep(0.02)
-        if running:
-            _report((await asyncio.wait(running))[0])
+async def deliver(world: World, stop: asyncio.Event | None = None) -> None:
+    """One step. `stop`: nothing new is begun any more, so that it ends within the time of one attempt."""
+    await _Step(world, stop or asyncio.Event()).run()
 
 
-def _report(tasks: set[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        error = task.exception()
-        if error is not None:
-            log.error("a lane was given up for now", exc_info=error)
+class _Step:
+    def __init__(self, world: World, stop: asyncio.Event) -> None:
+        self.world = world
+        self.begun = time.monotonic()
+        self.slow = 0  #: slow lanes that run
+        self.post = Post(world.allow, world.vault)
+        self.recorder = Recorder(world.store)
+        self._stop = stop
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._room = max(64, min(LANES_AT_ONCE, _open_files() - 256))
+
+    @property
+    def may_begin(self) -> bool:
+        return not self._stop.is_set() and time.monotonic() < self.begun + STEP_SECONDS
+
+    @property
+    def may_begin_slow(self) -> bool:
+        return self.slow < self._room // 2 and time.monotonic() < self.begun + SLOW_SECONDS
+
+    async def run(self) -> None:
+        async with self.post, self.recorder:
+            idle_since = time.monotonic()
+            while self.may_begin:
+                room = self._room - len(self._lanes)
+                claimed = (await self.world.store.claim("deliver", min(room, 512))).members if room > 0 else []
+                for member in claimed:
+                    task = asyncio.create_task(_Lane(self, member).run())
+                    self._lanes.add(task)
+                    task.add_done_callback(self._lanes.discard)
+                if self._lanes:
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > LINGER_SECONDS:
+                    return
+                await asyncio.sleep(TICK_SECONDS)
+            while self._lanes:
+                await asyncio.wait(set(self._lanes))
 
 
-async def _lane(world: World, post: _Post, member: str) -> None:
+class _Lane:
     """All that is due to one receiver now, oldest first, a few at a time."""
-    lane = member.removeprefix("lane:")
-    try:
-        async with world.store.lease(member) as lease:
-            due = await world.store.deliveries.due_in(lane, 64)
-            gate = asyncio.Semaphore(IN_ONE_LANE)
 
-            async def _gated(delivery_id: str) -> float:
-                async with gate:
-                    return await _one(world, post, lane, delivery_id, lease)
+    def __init__(self, step: _Step, member: str) -> None:
+        self._step = step
+        self._world = step.world
+        self._lane = lane_of(member)
+        self._lease = Lease(step.world.store, member)
+        self._endpoint: EndpointRecord | None = None
+        self._endpoint_lock = asyncio.Lock()
+        self._width = FIRST_IN_LANE
+        self._rest = 0.0
+        self._answered: bool | None = None
+        self._waiting: deque[Parcel] = deque()
+        self._running: dict[asyncio.Task[None], str] = {}
 
-            rests = await asyncio.gather(*(_gated(delivery_id) for delivery_id in due))
-            await world.store.deliveries.plan_lane(lane, rest=max(rests, default=0.0))
-    except LeaseTaken:
-        return
+    async def run(self) -> None:
+        try:
+            await self._run()
+        except LeaseTaken:
+            return
+        except TunehookError as error:
+            log.warning("lane %s is left for now: %s", self._lane, error.message)
+        except Exception:
+            log.exception("lane %s is left for now", self._lane)
+
+    async def _run(self) -> None:
+        first = await self._world.store.lanes.take(self._lease, BATCH)
+        if first is None:
+            return
+        if first.slow and not self._step.may_begin_slow:
+            await self._world.store.lanes.leave(self._lease, not_before=NO_ROOM_SECONDS)
+            return
+        keeper = asyncio.create_task(self._lease.keep())
+        self._step.slow += first.slow
+        self._width = 1 if first.slow else FIRST_IN_LANE
+        try:
+            self._endpoint = first.endpoint
+            self._waiting.extend(first.parcels)
+            await self._world.store.lanes.forget(self._lane, first.gone)
+            await self._empty(more=len(first.parcels) + len(first.gone) >= BATCH)
+        finally:
+            self._step.slow -= first.slow
+            for task in self._running:
+                task.cancel()
+            keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeper
+            slow = None if self._answered is None else not self._answered
+            await self._world.store.lanes.leave(self._lease, rest=self._rest, slow=slow)
+
+    async def _empty(self, *, more: bool) -> None:
+        """Sends what is due until nothing is, the receiver wants rest, or the step is over."""
+        while self._waiting or self._running or (more and self._may_begin):
+            if not self._waiting and more and self._may_begin:
+                more = await self._refill()
+            while self._waiting and len(self._running) < self._width and self._may_begin:
+                parcel = self._waiting.popleft()
+                self._running[asyncio.create_task(self._one(parcel))] = parcel.record.delivery.id
+            if not self._running:
+                return
+            done, _ = await asyncio.wait(self._running, return_when="FIRST_COMPLETED")
+            for task in done:
+                del self._running[task]
+                task.result()
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._step.may_begin and self._rest == 0.0
+
+    async def _refill(self) -> bool:
+        """Takes the next ones; those in flight are still due, and come again. Returns if there may be more."""
+        under_way = set(self._running.values())
+        limit = BATCH + len(under_way)
+        taken = await self._world.store.lanes.take(self._lease, limit)
+        if taken is None:
+            return False
+        self._endpoint = taken.endpoint
+        await self._world.store.lanes.forget(self._lane, taken.gone)
+        self._waiting.extend(p for p in taken.parcels if p.record.delivery.id not in under_way)
+        return len(taken.parcels) + len(taken.gone) >= limit
+
+    async def _one(self, parcel: Parcel) -> None:
+        """One attempt, its record, and what it means for the endpoint."""
+        delivery = parcel.record.delivery
+        if delivery.state != "pending":
+            await self._world.store.lanes.forget(self._lane, [delivery.id])
+            return
+        to = self._receiver(parcel, time.time())
+        if isinstance(to, str):
+            await self._give_up(parcel, to)
+            return
+        url, sealed = to
+        self._lease.check()
+        attempt, outcome = await self._step.post.send(url, parcel.record.event.id, parcel.record.event.body, sealed)
+        self._answered = attempt.status_code is not None
+        self._width = min(MOST_IN_LANE, self._width * 2) if self._answered else max(1, self._width // 2)
+        self._rest = max(self._rest, schedule.rest(outcome))
+        after_, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._world.jitter())
+        changed = after_.model_copy(update={"url": url})
+        change = self._world.store.deliveries.attempted(parcel.record, changed, attempt, self._lease)
+        self._world.store.deliveries.plan(change, changed, pause)
+        await self._record(change, delivery.id)
+        if self._endpoint is not None:
+            await self._judge(outcome, attempt.at)
+
+    def _receiver(self, parcel: Parcel, now: float) -> tuple[str, list[str]] | str:
+        """Where it goes and the sealed secrets that sign it; or why it goes nowhere, in words."""
+        delivery, key = parcel.record.delivery, parcel.key
+        if delivery.endpoint_id is None:
+            if key is None:
+                return "the API key whose callback secret signs it is gone"
+            return delivery.url, both(key.callback_secret, key.old_callback_secret, key.old_callback_secret_until, now)
+        if self._endpoint is None:
+            return "the subscription was deleted"
+        endpoint = self._endpoint.endpoint
+        if not endpoint.enabled:
+            return f"the subscription is disabled: {endpoint.disabled_reason}"
+        return endpoint.url, endpoint.secrets(now)
+
+    async def _give_up(self, parcel: Parcel, why: str) -> None:
+        delivery = parcel.record.delivery.model_copy(
+            update={"state": "failed", "next_attempt_at": None, "last_error": why}
+        )
+        change = parcel.record.change(delivery, self._lease)
+        self._world.store.deliveries.plan(change, delivery, None)
+        await self._record(change, delivery.id)
+
+    async def _record(self, change: Change, delivery_id: str) -> None:
+        try:
+            await self._step.recorder.record(change)
+        except Conflict as conflict:
+            log.warning("delivery %s: what came of it is not recorded: %s", delivery_id, conflict.message)
+
+    async def _judge(self, outcome: Outcome, now: float) -> None:
+        """An endpoint that does nothing but fail, or asks for no more, is disabled: said on it, and told."""
+        async with self._endpoint_lock:
+            record = self._endpoint
+            if record is None or not record.endpoint.enabled:
+                return
+            since = schedule.failing_since(outcome, record.endpoint.failing_since, now=now)
+            why = schedule.disabled_because(outcome, since, now=now)
+            if since == record.endpoint.failing_since and why is None:
+                return
+            try:
+                # Read again: it may have been renamed, rotated or enabled since this lane was taken.
+                record = await self._world.store.endpoints.read(record.endpoint.id)
+                endpoint = record.endpoint.model_copy(update={"failing_since": since})
+                change = record.change(endpoint)
+                if why is not None and endpoint.enabled:
+                    endpoint = endpoint.disabled(why, now=int(now))
+                    change = record.change(endpoint)
+                    await telling.tell_project(
+                        self._world,
+                        change,
+                        endpoint.project,
+                        event_types.ENDPOINT_DISABLED,
+                        telling.disabled(endpoint),
+                        now=int(now),
+                    )
+                    log.warning("endpoint %s is disabled: %s", endpoint.id, why)
+                await self._world.store.commit(change)
+                self._endpoint = EndpointRecord(endpoint, record.revision + 1)
+            except EndpointNotFound:
+                self._endpoint = None
+            except Conflict:
+                return  # somebody changed it this moment; the next attempt says the same
 
 
-async def _one(world: World, post: _Post, lane: str, delivery_id: str, lease: Lease) -> float:
-    """One attempt and its record; returns the seconds for which the receiver wants rest."""
-    record = await world.store.deliveries.read(delivery_id)
-    if record is None or record.delivery.state != "pending":
-        await world.store.deliveries.forget(lane, delivery_id)
-        return 0.0
-    lease.check()
-    attempt, outcome = await post.attempt(record)
-    delivery, pause = after(record.delivery, outcome, now=attempt.at, jitter=world.jitter())
-    try:
-        await world.store.deliveries.record(record, delivery, attempt, lease, pause=pause)
-    except Conflict as conflict:
-        log.warning("delivery %s was sent and not recorded, so it is sent again: %s", delivery_id, conflict.message)
-    return schedule.rest(outcome)
-
-
-def after(delivery: Delivery, outcome: schedule.Outcome, *, now: float, jitter: float) -> tuple[Delivery, float | None]:
+def after(
+    delivery: Delivery, attempt: Attempt, outcome: Outcome, *, now: float, jitter: float
+) -> tuple[Delivery, float | None]:
     """The delivery after an attempt, and the seconds until the next one (None: there is none). Pure."""
     attempts = delivery.attempts + 1
-    again_at = schedule.next_attempt(attempts, outcome, now=now, jitter=jitter)
-    if outcome.verdict is schedule.Verdict.DELIVERED:
-        state = "delivered"
-    else:
-        state = "failed" if again_at is None else "pending"
-    next_at = None if again_at is None else int(again_at)
-    changed = delivery.model_copy(update={"attempts": attempts, "state": state, "next_attempt_at": next_at})
-    return changed, None if again_at is None else again_at - now
+    again_at = schedule.next_attempt(attempts - delivery.attempts_before, outcome, now=now, jitter=jitter)
+    delivered = outcome.verdict is Verdict.DELIVERED
+    changed = {
+        "attempts": attempts,
+        "state": "delivered" if delivered else "failed" if again_at is None else "pending",
+        "next_attempt_at": None if again_at is None else int(again_at),
+        "delivered_at": int(now) if delivered else None,
+        "last_status_code": attempt.status_code,
+        "last_error": None if delivered else outcome.reason,
+    }
+    return delivery.model_copy(update=changed), None if again_at is None else again_at - now
 
 
-class _Post:
-    """The HTTP client of one step. A connector for each allowed host, since an allowance is for that host alone."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._stack = AsyncExitStack()
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> _Post:
-        connector = guarded_connector(self._world.allow, ssl=ssl_context(), limit=0)
-        self._session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=ATTEMPT_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-            )
-        )
-        return self
-
-    async def __aexit__(self, *details: object) -> None:
-        await self._stack.aclose()
-
-    async def attempt(self, record: DeliveryRecord) -> tuple[Attempt, schedule.Outcome]:
-        """Signs the stored bytes anew and sends them. Never raises for what a receiver does."""
-        at, begun = time.time(), time.monotonic()
-        status: int | None = None
-        answer: str | None = None
-        try:
-            headers = await self._headers(record, int(at))
-            check_url(record.delivery.url, self._world.allow)
-            assert self._session is not None
-            async with self._session.post(
-                record.delivery.url,
-                data=record.event.body.encode(),
-                headers=headers,
-                allow_redirects=False,
-            ) as response:
-                status = response.status
-                content = await _some(response)
-                answer = content[:ANSWER_BYTES].decode("utf-8", "replace") or None
-                outcome = schedule.answered(status, response.headers.get("Retry-After"), now=at)
-        except AddressRefused as refused:
-            outcome = schedule.unanswered(schedule.Fault.ADDRESS, refused.message)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            outcome = _fault(error)
-        except TunehookError as error:
-            outcome = schedule.unanswered(schedule.Fault.BROKEN, error.message)
-        seconds = round(time.monotonic() - begun, 4)
-        return Attempt(at=at, seconds=seconds, status_code=status, outcome=outcome.reason, answer=answer), outcome
-
-    async def _headers(self, record: DeliveryRecord, timestamp: int) -> dict[str, str]:
-        key = await self._world.store.access.get(record.delivery.key_id or "")
-        secrets = [self._world.vault.unseal(key.callback_secret)] if key else []
-        if not secrets:
-            raise TunehookError("the secret that signs it is gone")
-        signed = signature.sign(secrets, record.event.id, timestamp, record.event.body.encode())
-        return {"content-type": "application/json", "user-agent": "tunehook", **signed}
-
-
-async def _some(response: aiohttp.ClientResponse) -> bytes:
-    """The beginning of an answer; a receiver that sends 100 MB is not read to its end."""
-    content = b""
-    async for chunk in response.content.iter_chunked(8192):
-        content += chunk
-        if len(content) >= READ_BYTES:
-            response.close()
-            break
-    return content
-
-
-def _fault(error: Exception) -> schedule.Outcome:
-    Fault = schedule.Fault
-    match error:
-        case TimeoutError():
-            return schedule.unanswered(Fault.TIMEOUT)
-        case aiohttp.ClientConnectorDNSError():
-            return schedule.unanswered(Fault.NAME, str(error.os_error))
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return schedule.unanswered(Fault.TLS, str(error))
-        case aiohttp.ClientConnectorError() if isinstance(error.os_error, SocketRefused):
-            return schedule.unanswered(Fault.ADDRESS, error.os_error.message)
-        case aiohttp.ClientConnectorError():
-            return schedule.unanswered(Fault.CONNECTION, str(error.os_error))
-        case aiohttp.ClientResponseError():
-            return schedule.unanswered(Fault.GARBAGE, error.message)
-    return schedule.unanswered(Fault.BROKEN, type(error).__name__)
+def _open_files() -> int:
+    """How many files this process may have open. A worker may be started with as few as 1024: it takes what it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = LANES_AT_ONCE * 2
+    if soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return int(soft)

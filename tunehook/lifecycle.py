@@ -20,7 +20,7 @@ import logging
 import time
 from dataclasses import replace
 
-from tunehook import epilogue, upload, wire
+from tunehook import epilogue, event_types, telling, upload
 from tunehook.errors import (
     Conflict,
     IllegalMove,
@@ -38,7 +38,7 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
-from tunehook.model import Delivery, Job, JobError, Message, Stage, UpstreamJob, Waiting, new_id
+from tunehook.model import Job, JobError, Message, Stage, UpstreamJob, Waiting, new_id
 from tunehook.store.commit import AlreadyThere
 from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
@@ -69,6 +69,7 @@ async def submit(world: World, job: Job, *, remember: list[tuple[str, int]], rec
     for key, seconds in remember:
         change.do("SET", key, job.id, "EX", seconds)
     change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
+    await telling.tell(world, change, job, event_types.CREATED, now=job.created_at)
     try:
         await world.store.commit(change)
     except AlreadyThere as earlier:
@@ -323,10 +324,12 @@ async def track(world: World, record: JobRecord, found: list[UpstreamJob], lease
     """The upstream has it. The oldest is the job; any more are extras, and extras are cancelled."""
     made = next((one for one in found if one.status != "cancelled"), found[0])
     extras = [one for one in found if one.id != made.id]
-    job = record.job.moved(Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0)
+    job = record.job.moved(Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0, news_at=record.now)
     change = record.change(job, lease).due(record.member, 0.0 if record.cancel_requested_at else REASSURE_SECONDS)
     change.clear.append("intent")
     world.store.upstreams.track(change, job, made)
+    if made.status == "running":
+        await telling.tell(world, change, job, event_types.RUNNING, now=record.now)
     text = f"Created at the upstream '{job.upstream}' as {made.id}"
     change.say(job.id, Message(created_at=record.now, message=text))
     following = await world.store.upstreams.next_waiting(job.upstream, besides=job.id)
@@ -388,8 +391,11 @@ async def observe(world: World, record: JobRecord, seen: UpstreamJob, lease: Lea
     if seen.ended:
         await settle(world, record, seen.status, lease=lease, seen=seen, error=seen.error)
         return True
-    change = record.change(job.moved(Stage.TRACKED, seen=seen), lease)
+    moved = job.moved(Stage.TRACKED, seen=seen, news_at=record.now, stalled_at=None)
+    change = record.change(moved, lease)
     world.store.upstreams.noticed(change, job, seen)
+    if seen.status == "running" and job.seen and job.seen.status != "running":
+        await telling.tell(world, change, moved, event_types.RUNNING, now=record.now)
     if lease is not None:
         change.due(record.member, 10.0)
     await world.store.commit(change)
@@ -415,7 +421,8 @@ async def _wait(
     waiting = Waiting.model_validate(
         {"code": code, "reason": reason, "since": since, "retry_at": record.now + int(pause), "resume": resume}
     )
-    change = record.change(job.moved(Stage.WAITING, waiting=waiting), lease).due(record.member, pause)
+    moved = job.moved(Stage.WAITING, waiting=waiting)
+    change = record.change(moved, lease).due(record.member, pause)
     if not keep_intent:
         change.clear.append("intent")
     if queue:
@@ -426,6 +433,7 @@ async def _wait(
         world.store.upstreams.doubt(change, job)
     if job.waiting is None or job.waiting.code != code:
         change.say(job.id, Message(created_at=record.now, level="warn", message=f"Waiting: {reason}"))
+        await telling.tell(world, change, moved, event_types.WAITING, now=record.now)
     await world.store.commit(change)
     return False
 
@@ -454,7 +462,6 @@ async def settle(
         seen=seen,
         error=error if status == "failed" else None,
         result_files=results,
-        sequence=before.sequence + 1,
     )
     change = record.change(job, lease).due(record.member, 0.0 if job.upstream_job_id else None)
     change.clear.append("intent")
@@ -463,8 +470,9 @@ async def settle(
         world.store.files.entry(change, file)
     if seen and seen.fine_tuned_model:
         world.store.models.name(change, job, seen.fine_tuned_model)
-    event = wire.end_event(job, revision=record.revision + 1, now=record.now)
-    world.store.deliveries.outbox(change, event, subscribers(job, event.id, event.type))
+    await telling.tell(world, change, job, f"fine_tuning.job.{status}", now=record.now)
+    if status == "succeeded" and await telling.is_told(world, job.project, event_types.READY):
+        change.due(f"ready:{job.id}", 0.0)
     if not job.upstream_job_id:
         text = f"The job was {status}" + (f": {error.message}" if error else "")
         level = "error" if status == "failed" else "info"
@@ -474,25 +482,6 @@ async def settle(
         change.wake(f"job:{following}")
     await world.store.commit(change)
     log.info("job %s %s", job.id, status)
-
-
-def subscribers(job: Job, event_id: str, event_type: str) -> list[Delivery]:
-    """Who is told: the job's own callback, signed by the secret of the key that submitted it."""
-    if not job.callback_url:
-        return []
-    return [
-        Delivery(
-            id=new_id("dlv_"),
-            event_id=event_id,
-            event_type=event_type,
-            project=job.project,
-            job_id=job.id,
-            key_id=job.key_id,
-            url=job.callback_url,
-            lane=wire.lane_of(job.project, job.callback_url),
-            created_at=job.settled_at or job.created_at,
-        )
-    ]
 
 
 async def cancel(world: World, job_id: str, project: str) -> JobRecord:

@@ -162,7 +162,11 @@ class Job(Record):
     settled_at: int | None = None
     result_files: dict[str, str] = {}  #: upstream file id → ours
     request_sha256: str = ""  #: of the canonical body that asked for it
-    sequence: int = 0  #: how many webhook events this job has had
+    news_at: int | None = None  #: when the upstream last said something new of it
+    stalled_at: int | None = None  #: when it was told that there was none for long
+    checkpoint_told: int = 0  #: the last step whose checkpoint was told
+    ready_at: int | None = None  #: when its model first answered
+    retirement_told: str | None = None  #: the shutdown date (YYYY-MM-DD) that was told
 
     @property
     def files(self) -> list[FileRef]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from tunehook.model import Copy, Event, File, Job, Message, Stage, new_id
+from tunehook.model import Copy, Event, File, Job, Message, Stage, Upload, new_id
 
 #: What OpenAI's clients see for a stage that is ours; `tracked` shows the upstream's status, `settled` the end.
 _STATUS = {
@@ -31,6 +31,32 @@ def file_object(file: File) -> dict[str, Any]:
         "purpose": file.purpose,
         "status": file.status,
         "status_details": file.status_details,
+    }
+
+
+def upload_object(upload: Upload, file: File | None, *, now: float) -> dict[str, Any]:
+    """OpenAI's `upload`. `file`: what it became, once completed."""
+    return {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": upload.created_at,
+        "expires_at": upload.expires_at,
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": upload.shown_status(now),
+        "file": file_object(file) if file else None,
+    }
+
+
+def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
+    """OpenAI's `model`."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": owned_by,
+        "shutdown_date": shutdown_date,
     }
 
 
@@ -146,20 +172,17 @@ def error_object(message: str, *, kind: str, param: str | None, code: str | None
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def end_event(job: Job, *, revision: int, now: int) -> Event:
-    """What a job's end is told as: OpenAI's type and envelope, and all that a subscriber will ask for next.
+def job_event_data(job: Job, *, revision: int) -> dict[str, Any]:
+    """What an event says of a job: all that a subscriber will ask for next.
 
-    https://platform.openai.com/docs/api-reference/webhook-events: theirs has only `data.id`.
+    https://platform.openai.com/docs/api-reference/webhook-events: theirs has only `data.id`. `sequence` orders
+    a job's events where deliveries could not: no two happen in one change of it.
     """
     whole = job_object(job, revision=revision)
     names = ("id", "status", "fine_tuned_model", "model", "trained_tokens", "error", "metadata", "tunehook")
-    return event(
-        f"fine_tuning.job.{job.status}",
-        {name: whole[name] for name in names},
-        project=job.project,
-        job_id=job.id,
-        now=now,
-    )
+    data = {name: whole[name] for name in names}
+    data["tunehook"]["sequence"] = revision
+    return data
 
 
 def lane_of(project: str, url: str) -> str:

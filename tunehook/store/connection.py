@@ -39,7 +39,6 @@ _NAMES = (
     "lease",
     "append",
     "cancel",
-    "lane",
     "lane_take",
     "lane_leave",
     "take",
@@ -237,6 +236,11 @@ class Connection:
             if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
                 await self.redis.publish(keys.WAKE, queue)
 
+    async def is_planned(self, member: str) -> bool:
+        """Whether anything still has to happen."""
+        with unavailable():
+            return await self.redis.zscore(keys.due(keys.queue_of(member)), member) is not None
+
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
         """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""
         queue = keys.queue_of(member)
@@ -273,6 +277,22 @@ class Connection:
                         woken.add(message["data"])
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.003)
                 yield woken
+
+    async def news(self, ready: Callable[[], None]) -> AsyncIterator[str]:
+        """Yields the id of every job that has changed, or whose log has; an empty one a second when none has.
+
+        `ready` is called once nothing can be missed any more. StoreUnavailable ends it, and news were missed then.
+        """
+        async with self.redis.pubsub() as pubsub:
+            with unavailable():
+                await pubsub.subscribe(keys.NEWS)
+                while await pubsub.get_message(timeout=1.0) is None:
+                    pass
+            ready()
+            while True:
+                with unavailable():
+                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                yield str(message["data"]) if message else ""
 
     async def last_tick_ms(self) -> int | None:
         """When any clock last looked, in ms."""

@@ -64,10 +64,8 @@ class Deliveries:
             if delivery.endpoint_id:
                 indexes.append(keys.endpoint_deliveries(delivery.endpoint_id))
             for index in indexes:
-                change.at(index, delivery.id, 0)
-                # 1: an index that is about to be made has no expiry yet, and one whose commit fails keeps none.
                 change.do("ZREMRANGEBYSCORE", index, "-inf", expired)
-                change.after("EXPIRE", index, expiry)
+                change.at(index, delivery.id, 0, keep=KEPT_SECONDS)
             change.at(keys.lane(delivery.lane), delivery.id, 0)
             change.wake(f"lane:{delivery.lane}")
         return change

@@ -193,6 +193,12 @@ class Jobs:
             rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
         return [_entry(row) for row in rows[:limit]], len(rows) > limit
 
+    async def log_behind(self, job_id: str, position: str, limit: int) -> list[LogEntry]:
+        """Oldest first, those newer than `position`; `0-0` is before all."""
+        with unavailable():
+            rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
+        return [_entry(row) for row in rows]
+
     async def follow(self, job_id: str, seconds: float) -> None:
         """Somebody reads this log: looks fetch its events every time for that long."""
         until = await self._store.now_ms() + int(seconds * 1000)

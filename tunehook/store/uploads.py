@@ -38,9 +38,7 @@ class Uploads:
         self._store = store
 
     async def add(self, upload: Upload) -> None:
-        change = Change(
-            record=keys.upload(upload.id), revision=0, document=upload.model_dump_json(exclude_none=True)
-        )
+        change = Change(record=keys.upload(upload.id), revision=0, document=upload.model_dump_json(exclude_none=True))
         change.do("EXPIRE", keys.upload(upload.id), RECORD_SECONDS)
         change.do("ZADD", keys.UPLOADS, upload.expires_at * 1000, upload.id)
         await self._store.commit(change)

@@ -1,0 +1,110 @@
+"""Lanes: all deliveries to one receiver wait in its lane, and a lane is what is due.
+
+A lane's id is its endpoint's, or for callbacks a digest of project and URL (wire.lane_of).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tunehook.errors import LeaseTaken
+from tunehook.model import ApiKey, Delivery, Event
+from tunehook.store import endpoints, keys
+from tunehook.store.connection import LEASE_SECONDS, Lease, unavailable
+from tunehook.store.deliveries import DeliveryRecord
+from tunehook.store.endpoints import EndpointRecord
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A delivery with all that sending needs. `key`: whose callback secret signs it, unless an endpoint's does."""
+
+    record: DeliveryRecord
+    key: ApiKey | None
+
+
+@dataclass
+class Taken:
+    """What is due in a lane."""
+
+    slow: bool  #: its last attempt got no answer
+    endpoint: EndpointRecord | None
+    parcels: list[Parcel]
+    gone: list[str] = field(default_factory=list)  #: due, and expired meanwhile
+
+
+class Lanes:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def take(self, lease: Lease, limit: int) -> Taken | None:
+        """What is due, the longest waiting first; None while the receiver wants rest, which is then planned.
+
+        Takes the lease, or goes on with it. Raises LeaseTaken.
+        """
+        lane, begun = lane_of(lease.member), time.monotonic()
+        answer = await self._store.run(
+            "lane_take",
+            [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.endpoint(lane)],
+            [lane, lease.token, int(LEASE_SECONDS * 1000), limit, keys.due("deliver"), lease.member],
+        )
+        match answer:
+            case ["taken"]:
+                raise LeaseTaken(record=lease.member)
+            case ["rest", _]:
+                return None
+            case ["ok", slow, fields, *rows]:
+                lease.held_from(begun)
+                pairs = iter(fields)
+                found = Taken(bool(slow), endpoints.parse(dict(zip(pairs, pairs, strict=True))), [])
+                _fill(found, rows)
+                return found
+        raise AssertionError(f"lane_take.lua answered {answer!r}")
+
+    async def leave(
+        self, lease: Lease, *, rest: float = 0.0, slow: bool | None = None, not_before: float = 0.0
+    ) -> None:
+        """Plans the lane by its first delivery. `rest`: seconds for which nothing at all is sent, whatever comes;
+        `not_before`: seconds until it is looked at again; `slow`: None, as it was."""
+        lane = lane_of(lease.member)
+        await self._store.run(
+            "lane_leave",
+            [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.due("deliver")],
+            [
+                lane,
+                lease.token,
+                lease.member,
+                int(rest * 1000),
+                "" if slow is None else int(slow),
+                int(not_before * 1000),
+            ],
+        )
+
+    async def forget(self, lane: str, delivery_ids: Iterable[str]) -> None:
+        """Deliveries whose records are gone (kept for their time) are not due any more."""
+        ids = list(delivery_ids)
+        if ids:
+            with unavailable():
+                await self._store.redis.zrem(keys.lane(lane), *ids)
+
+
+def lane_of(member: str) -> str:
+    return member.removeprefix("lane:")
+
+
+def _fill(found: Taken, rows: list[list[str]]) -> None:
+    known_keys: dict[str, ApiKey] = {}
+    for delivery_id, revision, document, event, key in rows:
+        if not document or not event:
+            found.gone.append(delivery_id)
+            continue
+        if key and key not in known_keys:
+            known_keys[key] = ApiKey.model_validate_json(key)
+        record = DeliveryRecord(Delivery.model_validate_json(document), int(revision), Event.model_validate_json(event))
+        found.parcels.append(Parcel(record, known_keys.get(key)))
