@@ -1,3 +1,3 @@
 """Fixtures that every test may take."""
 
-pytest_plugins = ["tests.neighbours.valkey"]
+pytest_plugins = ["tests.contract", "tests.neighbours.valkey"]
