@@ -238,7 +238,7 @@ class UnknownUpstream(InvalidParameter):
 
 
 class StoreUnavailable(TunehookError):
-    """The store (Redis) does not answer, so nothing was accepted. Try again shortly."""
+    """The store (Redis) does not answer. Try again: a repeat by an SDK or with an Idempotency-Key makes no second job."""
 
 
 class StoreMisconfigured(TunehookError):
