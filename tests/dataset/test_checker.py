@@ -133,6 +133,24 @@ def test_a_line_too_long_is_not_kept() -> None:
     assert report.examples == 51
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"messages": [' + b"{}," * 400 + b"{}]}",
+        b'{"messages": [' + b"[]," * 400_000 + b"[]]}",
+        b"{" + b'"a": 1, ' * 2000 + b'"a": 1}',
+        b"[" + b"NaN, " * 2000 + b"NaN]",
+    ],
+    ids=["many faults", "many brackets", "many duplicate keys", "many that are no number"],
+)
+def test_a_line_that_would_take_too_much_memory_is_given_up(line: bytes) -> None:
+    for data in (line + b"\n" + FIFTY, FIFTY + line + b"\n"):
+        report = checked(data)
+        assert report.counts["line_too_intricate"] == 1
+        assert sum(report.counts.values()) <= 1002
+        assert (report.examples, report.with_errors) == (51, 1)
+
+
 def test_findings_are_counted_in_full_and_listed_up_to_a_limit() -> None:
     bad = b'{"messages": [{"role": "usr", "content": 1}]}\nnot json\n' * 5000
     report = checked(bad, per_code=3)

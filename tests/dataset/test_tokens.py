@@ -47,6 +47,18 @@ def test_model_names(model: str, encoding: str, limit: int) -> None:
     assert (encoding_of(model), token_limit(model)) == (encoding, limit)
 
 
+def test_the_tokenizers_memory_of_words_is_emptied() -> None:
+    counter = TokenCounter("o200k_base")
+    for n in range(400):
+        counter.count(f"{n}" + "xyz"[n % 3] * 40_000)
+    assert 0 < _tokenizer("o200k_base").cache_len < 400
+
+
+def test_a_text_beyond_all_limits_is_counted_in_pieces() -> None:
+    counter = TokenCounter("o200k_base")
+    assert counter.count("bird " * 300_000) == pytest.approx(300_000, abs=60)
+
+
 def cookbook_tokens(messages: list[dict[str, str]], counter: TokenCounter) -> int:
     """num_tokens_from_messages of OpenAI's cookbook."""
     total = 0

@@ -20,7 +20,7 @@ from tunehook.dataset.items import ItemKeys
 from tunehook.dataset.messages import is_shouting
 from tunehook.dataset.report import Distribution, Report, TokenStatistics
 from tunehook.dataset.splitting import LineSplitter
-from tunehook.dataset.strict_json import Found, fast, parse
+from tunehook.dataset.strict_json import LONG, MAX_FOUND, TOO_MANY, Found, fast, parse, too_intricate
 from tunehook.dataset.tokens import TokenCounter, encoding_of, token_limit
 
 MIN_EXAMPLES, ADVISED_EXAMPLES = 10, 50
@@ -42,6 +42,10 @@ _SYSTEM, _USER, _ASSISTANT = 3, 4, 8
 
 class UnknownFormat(ValueError):
     """A dataset's format is chat, preference, reinforcement or completion."""
+
+
+class _EnoughError(Exception):
+    """The line has so many faults that no more are looked for."""
 
 
 class Checker:
@@ -135,7 +139,9 @@ class Checker:
                 return
 
     def _decide(self) -> None:
-        lines = [line.removeprefix(_BOM) for line in self._waiting if isinstance(line, bytes)]
+        lines = [
+            line.removeprefix(_BOM) for line in self._waiting if isinstance(line, bytes) and not too_intricate(line)
+        ]
         self._format = detect(parsed.value for parsed in map(parse, lines) if parsed.usable)
         waiting, self._waiting = self._waiting, []
         self._check(waiting)
@@ -152,6 +158,9 @@ class Checker:
             number += 1
             if not isinstance(line, bytes):
                 self._reject(number, [("line_too_long", "$", f"{line:,} bytes; at most {self._max_line:,}.")])
+                continue
+            if len(line) > LONG and too_intricate(line):
+                self._reject(number, [("line_too_intricate", "$", f"{len(line):,} bytes, mostly brackets and commas.")])
                 continue
             if line[-1:] == b"\r":
                 self._findings.add("crlf", number, "$", "CR LF at the end of the line.")
@@ -188,6 +197,8 @@ class Checker:
         if first.startswith(_BOM):
             self._findings.add("byte_order_mark", 1, "$", "The file begins with the bytes EF BB BF.")
             first = first.removeprefix(_BOM)
+        if too_intricate(first):
+            return [first, *lines[1:]]
         start, parsed = first.strip(), parse(first)
         listed = isinstance(parsed.value, list) and bool(parsed.value) and isinstance(parsed.value[0], dict)
         broken = not parsed.usable and (start == b"{" or start[:1] != b"{")
@@ -217,7 +228,16 @@ class Checker:
         """The careful way: every rule of the format, for a line that is JSON."""
         assert self._format is not None  # decided before the first line is checked
         found = list(found)
-        check_line(value, self._format, lambda code, path, message: found.append((code, path, message)))
+
+        def say(code: str, path: str, message: str) -> None:
+            if len(found) >= MAX_FOUND:
+                raise _EnoughError
+            found.append((code, path, message))
+
+        try:
+            check_line(value, self._format, say)
+        except _EnoughError:
+            found.append(TOO_MANY)
         if has_error(code for code, _, _ in found):
             self._reject(number, found)
             return

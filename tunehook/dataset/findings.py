@@ -78,6 +78,10 @@ CODES: dict[str, Code] = {
         "The line is longer than the checker reads (16 MiB unless told otherwise)",
         "Check for lost line ends; link large images by https instead of embedding them.",
     ),
+    "line_too_intricate": _error(
+        "A line of more than 1 MiB with more than 500,000 brackets and commas, or one with 1,000 findings",
+        "No example is like that: check how the file was made.",
+    ),
     "duplicate_key": _warning("An object names a member twice: the last one counts", "Remove one of the two."),
     "blank_line": _warning("An empty line", "Remove it: some upstreams refuse it."),
     "crlf": _warning("Lines end in CR LF (Windows)", "Harmless; save with LF to be safe."),

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from jiter import from_json
@@ -20,9 +21,25 @@ from tunehook.dataset.findings import has_error, shown
 MAX_DEPTH = 200  # jiter's own limit
 MAX_DIGITS = 4300  # what int() converts; the limit of Python, so of many upstreams
 
+# A line of brackets becomes 25 times as large in memory. No text has so many: it would be cut at 65,536 tokens.
+LONG, MAX_MARKS = 1 << 20, 500_000
+MAX_FOUND = 1000  # in one line
+
 Found = tuple[str, str, str]  # code, JSON path, message
 
+
+def too_intricate(line: bytes) -> bool:
+    return len(line) > LONG and sum(map(line.count, (b"{", b"[", b","))) > MAX_MARKS
+
+
 fast = partial(from_json, allow_inf_nan=False, cache_mode="keys", catch_duplicate_keys=True)
+
+
+TOO_MANY: Found = (
+    "line_too_intricate",
+    "$",
+    f"More than {MAX_FOUND:,} findings in one line; the rest was not looked for.",
+)
 
 
 class _Constant(float):
@@ -78,7 +95,10 @@ def explain(line: bytes) -> Parsed:
     except json.JSONDecodeError as error:
         near = shown(text[max(0, error.pos - 20) : error.pos + 20])
         return Parsed(None, [("invalid_json", "$", f"{error.msg} at character {error.pos + 1}, near {near}.")])
-    return Parsed(value, list(_walk(value, "$", 1)))
+    found = list(islice(_walk(value, "$", 1), MAX_FOUND + 1))
+    if len(found) > MAX_FOUND:
+        found[MAX_FOUND:] = [TOO_MANY]
+    return Parsed(value, found)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
