@@ -24,7 +24,7 @@ _OLDER = ("gpt-3.5", "gpt-35", "gpt-4-", "babbage-002", "davinci-002")
 # A run of one letter takes more than linear time. A text this long is cut at the limit anyway, so that a token too many
 # at each seam changes no bill.
 _LONG, _PIECE = 1_000_000, 50_000
-# splintr remembers the words it has seen, without a limit that we could find: long "words" grew it by 3 bytes a character.
+# splintr remembers words it has seen, without a limit that we could find: 3 bytes a character where they are long.
 _CLEAR = 8_000_000
 IMAGE_LOW, IMAGE_HIGH = 85, 765
 
