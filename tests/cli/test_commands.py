@@ -1,0 +1,153 @@
+"""The `tunehook` command as its users run it: processes, a terminal, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())"]
+
+
+def _environment(directory: Path, **changes: str) -> dict[str, str]:
+    foreign = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return mine | {"TUNEHOOK_DATA_DIR": str(directory), **changes}
+
+
+def _run(directory: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], env=_environment(directory, **changes), capture_output=True, text=True, timeout=150
+    )
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+class Up:
+    """A `tunehook up` that runs, and what it printed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.process = subprocess.Popen(
+            [*COMMAND, "up"],
+            env=_environment(directory, TUNEHOOK_PORT=_free_port()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.printed = ""
+        for line in self.process.stdout:
+            self.printed += line
+            if line.startswith("Ctrl-C stops it"):
+                break
+        else:
+            raise AssertionError(self.printed)
+
+    def value(self, name: str) -> str:
+        found = re.search(rf"export {name}=(\S+)", self.printed)
+        assert found, self.printed
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("up"))
+    yield running
+    if running.process.poll() is None:
+        running.process.send_signal(signal.SIGINT)
+        running.process.wait(40)
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+
+
+def test_up_prints_how_to_call_it_and_that_is_right(up: Up) -> None:
+    with openai.OpenAI(base_url=up.value("OPENAI_BASE_URL"), api_key=up.value("OPENAI_API_KEY")) as client:
+        assert client.files.list().data == []
+
+
+def test_a_second_up_on_the_same_directory_is_refused_in_a_sentence(up: Up) -> None:
+    second = _run(up.directory, "up", TUNEHOOK_PORT=_free_port())
+    assert second.returncode == 1
+    assert "in use by process" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_taken_port_is_refused_in_a_sentence(up: Up, tmp_path: Path) -> None:
+    port = up.value("OPENAI_BASE_URL").rpartition(":")[2].partition("/")[0]
+    second = _run(tmp_path, "up", TUNEHOOK_PORT=port)
+    assert second.returncode == 1
+    assert f"Port {port}" in second.stderr
+    assert "TUNEHOOK_PORT" in second.stderr
+
+
+def test_keys_are_made_used_listed_and_revoked(up: Up) -> None:
+    made = _run(up.directory, "keys", "create", "--project", "acme", "--name", "ci")
+    assert made.returncode == 0, made.stderr
+    key = re.search(r"th_\w+_[\w-]{43}", made.stdout)
+    assert key, made.stdout
+    assert re.search(r"whsec_[A-Za-z0-9+/=]{44}", made.stdout)
+    with openai.OpenAI(base_url=up.value("OPENAI_BASE_URL"), api_key=key[0], max_retries=0) as client:
+        assert client.fine_tuning.jobs.list().data == []
+        listed = json.loads(_run(up.directory, "keys", "list", "--json").stdout)
+        mine = next(row for row in listed if row["project"] == "acme")
+        assert mine["name"] == "ci"
+        assert key[0].rpartition("_")[2] not in json.dumps(listed)
+        assert _run(up.directory, "keys", "revoke", mine["id"]).returncode == 0
+        with pytest.raises(openai.AuthenticationError, match="revoked"):
+            client.fine_tuning.jobs.list()
+
+
+def test_revoking_what_does_not_exist_says_so(up: Up) -> None:
+    answer = _run(up.directory, "keys", "revoke", "nothing")
+    assert answer.returncode == 1
+    assert "no key 'nothing'" in answer.stderr
+
+
+def test_keys_without_a_store_say_what_to_do(tmp_path: Path) -> None:
+    answer = _run(tmp_path, "keys", "list")
+    assert answer.returncode == 1
+    assert "REDIS_URL" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_misspelt_setting_stops_the_start_and_names_the_nearest(tmp_path: Path) -> None:
+    answer = _run(tmp_path, "up", TUNEHOOK_POL_SECONDS="3")
+    assert answer.returncode == 1
+    assert "Did you mean TUNEHOOK_POLL_SECONDS?" in answer.stderr
+
+
+def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    base_url = running.value("OPENAI_BASE_URL")
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(40) == 0
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+    assert left.stdout == ""
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{base_url}/files", timeout=2)
+
+
+def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
+    """Its own figure is a minute; on a machine that runs other tests beside it, twice that is given."""
+    shown = _run(tmp_path, "demo")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stdout.count("verified: fine_tuning.job.succeeded") == 2
+    assert "step 624/624" in shown.stdout
+    assert "Paris." in shown.stdout
