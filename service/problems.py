@@ -28,6 +28,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.UnknownParameter: (400, INVALID, "unknown_parameter"),
     errors.UnknownUpstream: (400, INVALID, "unknown_upstream"),
     errors.FileUnusable: (400, INVALID, "invalid_file"),
+    errors.TooManyEndpoints: (400, INVALID, "too_many_webhook_endpoints"),
     errors.TestUnanswered: (400, INVALID, "webhook_test_unanswered"),
     errors.JobAlreadyEnded: (400, INVALID, "job_already_ended"),
     errors.JobNotSteered: (400, INVALID, "job_not_steered"),

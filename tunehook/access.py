@@ -12,7 +12,8 @@ import secrets
 import time
 
 from tunehook import signature
-from tunehook.errors import TunehookError, WrongKey
+from tunehook.endpoint import OVERLAP_SECONDS
+from tunehook.errors import RevisionChanged, TunehookError, WrongKey
 from tunehook.model import ApiKey
 from tunehook.store import Store
 from tunehook.vault import Vault
@@ -58,6 +59,23 @@ async def revoke(store: Store, key_id: str) -> ApiKey:
     revoked = found if found.revoked_at else found.model_copy(update={"revoked_at": int(time.time())})
     await store.access.put(revoked)
     return revoked
+
+
+async def rotate_callback_secret(
+    store: Store, vault: Vault, key: ApiKey, *, keep_old: bool, now: int
+) -> tuple[str, ApiKey]:
+    """The new secret, which cannot be read again. With `keep_old` both sign for a day. Raises Conflict."""
+    secret = signature.new_secret()
+    rotated = key.model_copy(
+        update={
+            "callback_secret": vault.seal(secret),
+            "old_callback_secret": key.callback_secret if keep_old else None,
+            "old_callback_secret_until": now + OVERLAP_SECONDS if keep_old else None,
+        }
+    )
+    if not await store.access.replace(key, rotated):
+        raise RevisionChanged(record=f"The API key th_{key.id}_…")
+    return secret, rotated
 
 
 async def authenticate(store: Store, text: str) -> ApiKey:

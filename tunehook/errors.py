@@ -22,6 +22,7 @@ TunehookError
 │   ├── JobTaken                an import of a job that is another's
 │   ├── UploadNotOpen           a part for, or the end of, an upload that is over
 │   ├── UploadIncomplete        the parts are not the file that was announced
+│   ├── TooManyEndpoints        of one project
 │   ├── EndpointDisabled        it has to be enabled before anything is sent there again
 │   ├── DeliveryWithoutReceiver its subscription, or the key that signed it, is gone
 │   ├── TestUnanswered          a test webhook got no answer
@@ -158,6 +159,10 @@ class TooSlow(RequestError):
 
 class JobAlreadyEnded(RequestError):
     """Job {id} has already {status}; only a job that has not ended can be cancelled."""
+
+
+class TooManyEndpoints(RequestError):
+    """This project has {most} webhook endpoints, which is the most there may be. Delete one that is not needed."""
 
 
 class EndpointDisabled(RequestError):

@@ -6,7 +6,7 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,7 +16,12 @@ from tunehook.upstream import TAG
 MAX_SEED = 2**31 - 1
 
 
-class _Strict(BaseModel):
+Request = TypeVar("Request", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A request's object: no unknown members, and no text where a number is asked for."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -40,7 +45,7 @@ Multiplier = Annotated[Any, _auto_or(lambda n: n > 0, "a number above 0")]
 Count = Annotated[Any, _auto_or(lambda n: isinstance(n, int) and n >= 1, "a whole number from 1")]
 
 
-class Hyperparameters(_Strict):
+class Hyperparameters(Strict):
     batch_size: BatchSize = None
     learning_rate_multiplier: Multiplier = None
     n_epochs: Epochs = None
@@ -57,11 +62,11 @@ class ReinforcementHyperparameters(Hyperparameters):
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
 
 
-class Supervised(_Strict):
+class Supervised(Strict):
     hyperparameters: Hyperparameters | None = None
 
 
-class Dpo(_Strict):
+class Dpo(Strict):
     hyperparameters: DpoHyperparameters | None = None
 
 
@@ -74,12 +79,12 @@ class Grader(BaseModel):
     name: str
 
 
-class Reinforcement(_Strict):
+class Reinforcement(Strict):
     grader: Grader
     hyperparameters: ReinforcementHyperparameters | None = None
 
 
-class Method(_Strict):
+class Method(Strict):
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: Supervised | None = None
     dpo: Dpo | None = None
@@ -95,23 +100,23 @@ class Method(_Strict):
         return self
 
 
-class Wandb(_Strict):
+class Wandb(Strict):
     project: Annotated[str, Field(min_length=1)]
     name: str | None = None
     entity: str | None = None
     tags: list[str] | None = None
 
 
-class Integration(_Strict):
+class Integration(Strict):
     type: Literal["wandb"]
     wandb: Wandb
 
 
-class Ours(_Strict):
+class Ours(Strict):
     upstream: Annotated[str, Field(min_length=1)] | None = None
 
 
-class JobRequest(_Strict):
+class JobRequest(Strict):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     training_file: Annotated[str, Field(min_length=1)]
     validation_file: Annotated[str, Field(min_length=1)] | None = None
@@ -151,8 +156,13 @@ class JobRequest(_Strict):
 
 def parse(body: dict[str, Any]) -> JobRequest:
     """Raises InvalidParameter and its kin for the first thing that is wrong, with its path in `param`."""
+    return parse_as(JobRequest, body)
+
+
+def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
+    """Any request that is described by a pydantic model; raises as `parse`."""
     try:
-        return JobRequest.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in found["loc"] if not str(part).startswith("function-")) or None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from redis.exceptions import WatchError
+
 from tunehook.model import ApiKey
 from tunehook.store import keys
 from tunehook.store.connection import unavailable
@@ -23,6 +25,23 @@ class Access:
                 pipe.sadd(keys.API_KEYS, key.id)
                 pipe.sadd(keys.PROJECTS, key.project)
                 await pipe.execute()
+
+    async def replace(self, before: ApiKey, after: ApiKey) -> bool:
+        """False when it was changed since it was read: nothing is written over a revocation."""
+        key = keys.api_key(before.id)
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=True) as pipe:
+                await pipe.watch(key)
+                document = await pipe.get(key)
+                if not document or ApiKey.model_validate_json(document) != before:
+                    return False
+                pipe.multi()
+                pipe.set(key, after.model_dump_json(exclude_none=True))
+                try:
+                    await pipe.execute()
+                except WatchError:
+                    return False
+        return True
 
     async def get(self, key_id: str) -> ApiKey | None:
         with unavailable():

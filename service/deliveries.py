@@ -1,0 +1,75 @@
+"""/v1/deliveries and the lists of them: why did it come, or not come?"""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+from service.reading import caller_of, choice, integer, known_only, world_of
+from tunehook import subscriptions
+from tunehook.errors import InvalidParameter
+from tunehook.model import Delivery
+from tunehook.webhook_wire import delivery_object, delivery_with_attempts, page
+from tunehook.world import World
+
+STATES = ("pending", "delivered", "failed")
+
+
+async def of_endpoint(request: web.Request) -> web.Response:
+    known_only(request, "after", "limit", "event_type", "job", "state", "created_after", "created_before")
+    world, query = world_of(request), request.query
+    endpoint_id = request.match_info["webhook_endpoint_id"]
+    await world.store.endpoints.read(endpoint_id, caller_of(request).project)
+    state = choice(request, "state", "pending", STATES) if "state" in query else None
+    kind, job = query.get("event_type"), query.get("job")
+
+    def _wanted(delivery: Delivery) -> bool:
+        fits = (state in (None, delivery.state), kind in (None, delivery.event_type), job in (None, delivery.job_id))
+        return all(fits)
+
+    found, more = await world.store.deliveries.page_of_endpoint(
+        endpoint_id,
+        after=query.get("after"),
+        limit=integer(request, "limit", 20, 1, 100),
+        wanted=_wanted,
+        failed_only=state == "failed",
+        since=_moment(request, "created_after"),
+        before=_moment(request, "created_before"),
+    )
+    return web.json_response(page([delivery_object(delivery) for delivery in found], more))
+
+
+async def of_job(request: web.Request) -> web.Response:
+    known_only(request, "after", "limit")
+    world, job_id = world_of(request), request.match_info["fine_tuning_job_id"]
+    await world.store.jobs.read(job_id, caller_of(request).project)
+    found, more = await world.store.deliveries.page_of_job(
+        job_id, after=request.query.get("after"), limit=integer(request, "limit", 20, 1, 100)
+    )
+    return web.json_response(page([delivery_object(delivery) for delivery in found], more))
+
+
+async def retrieve(request: web.Request) -> web.Response:
+    return await _whole(world_of(request), request.match_info["delivery_id"], caller_of(request).project)
+
+
+async def redeliver(request: web.Request) -> web.Response:
+    world, caller = world_of(request), caller_of(request)
+    delivery = await subscriptions.redeliver(world, caller, request.match_info["delivery_id"])
+    return await _whole(world, delivery.id, caller.project)
+
+
+async def _whole(world: World, delivery_id: str, project: str) -> web.Response:
+    record = await world.store.deliveries.read(delivery_id, project)
+    attempts = await world.store.deliveries.attempts(delivery_id)
+    return web.json_response(delivery_with_attempts(record.delivery, record.event, attempts))
+
+
+def _moment(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,11}", text, re.ASCII):
+        raise InvalidParameter(param=name, why=f"it must be whole seconds since 1970, not {text[:40]!r}")
+    return int(text)
