@@ -8,7 +8,14 @@ import time
 
 from aiohttp import web
 
-from service import chat, files, health, jobs
+from service import (
+    chat,
+    deliveries,
+    files,
+    health,
+    jobs,
+    webhook_endpoints,
+)
 from service.auth import authenticated
 from service.problems import Handler, problems
 from service.reading import BODY_BYTES, WORLD
@@ -17,6 +24,7 @@ from tunehook.world import World
 log = logging.getLogger("tunehook.api")
 
 JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
+ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 
 #: Equal to the paths of api_spec/openapi.yaml; a test compares the two.
 ROUTES: list[tuple[str, str, Handler]] = [
@@ -31,6 +39,21 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", JOB + "/cancel", jobs.cancel),
     ("GET", JOB + "/events", jobs.events),
     ("GET", JOB + "/checkpoints", jobs.checkpoints),
+    ("POST", "/v1/webhook_endpoints", webhook_endpoints.create),
+    ("GET", "/v1/webhook_endpoints", webhook_endpoints.list_),
+    ("GET", ENDPOINT, webhook_endpoints.retrieve),
+    ("POST", ENDPOINT, webhook_endpoints.update),
+    ("DELETE", ENDPOINT, webhook_endpoints.delete),
+    ("POST", ENDPOINT + "/rotate_secret", webhook_endpoints.rotate_secret),
+    ("POST", ENDPOINT + "/test", webhook_endpoints.test),
+    ("POST", ENDPOINT + "/enable", webhook_endpoints.enable),
+    ("POST", ENDPOINT + "/recover", webhook_endpoints.recover),
+    ("GET", ENDPOINT + "/deliveries", deliveries.of_endpoint),
+    ("GET", "/v1/webhook_event_types", webhook_endpoints.types),
+    ("POST", "/v1/callback_secret/rotate", webhook_endpoints.rotate_callback_secret),
+    ("GET", JOB + "/deliveries", deliveries.of_job),
+    ("GET", "/v1/deliveries/{delivery_id}", deliveries.retrieve),
+    ("POST", "/v1/deliveries/{delivery_id}/redeliver", deliveries.redeliver),
     ("POST", "/v1/chat/completions", chat.create),
     ("GET", "/livez", health.live),
     ("GET", "/readyz", health.ready),

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 from aiohttp import web
 
 from tunehook import strict_json
-from tunehook.errors import InvalidBody, InvalidParameter, TooLarge, TooSlow, UnknownParameter, WrongMediaType
+from tunehook.errors import (
+    InvalidBody,
+    InvalidParameter,
+    MissingParameter,
+    TooLarge,
+    TooSlow,
+    UnknownParameter,
+    WrongMediaType,
+)
 from tunehook.model import ApiKey
 from tunehook.world import World
 
@@ -57,6 +65,11 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     return strict_json.parse_object(await body(request))
 
 
+async def optional_json_object(request: web.Request) -> dict[str, Any]:
+    """The same, for requests that may come without a body."""
+    return await json_object(request) if request.can_read_body else {}
+
+
 async def body(request: web.Request, limit: int = BODY_BYTES) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(limit=limit)
@@ -78,6 +91,26 @@ def refuse_encoding(request: web.Request) -> None:
     """A compressed body would be counted before it is unpacked: a small one could fill the disk."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise WrongMediaType(why="Send the body without Content-Encoding.")
+
+
+def known_members(body: Mapping[str, Any], *names: str, where: str = "") -> None:
+    """Raises UnknownParameter for a member that is none of these."""
+    for name in body:
+        if name not in names:
+            raise UnknownParameter(param=f"{where}{name}"[:80])
+
+
+def required(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """A member that must be there and of this type, in words when it is not."""
+    value = body.get(name)
+    if value is None:
+        raise MissingParameter(param=name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InvalidParameter(param=name, why=f"it must be {_WORDS[kind]}")
+    return value
+
+
+_WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 
 
 def integer(request: web.Request, name: str, default: int, low: int, high: int) -> int:
