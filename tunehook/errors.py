@@ -243,7 +243,7 @@ class UnknownUpstream(InvalidParameter):
 
 
 class StoreUnavailable(TunehookError):
-    """The store (Redis) does not answer. Try again: a repeat by an SDK or with an Idempotency-Key makes no second job."""
+    """The store (Redis) does not answer. Try again: an SDK's repeat, or one Idempotency-Key, makes no second job."""
 
 
 class StoreMisconfigured(TunehookError):
