@@ -3,6 +3,7 @@
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', 'th:claims', ARGV[3])
+redis.call('SREM', 'th:woken', ARGV[3])
 if ARGV[5] == '1' then redis.call('SADD', 'th:slow-lanes', ARGV[1]) end
 if ARGV[5] == '0' then redis.call('SREM', 'th:slow-lanes', ARGV[1]) end
 local time = redis.call('TIME')

@@ -3,7 +3,14 @@
 -- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member
 -- Returns {"taken"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
 local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[2] then return {'taken'} end
+if holder and holder ~= ARGV[2] then
+  -- No fruitless claim; and due again when the lease ends, should its holder be dead (as in take.lua).
+  local time = redis.call('TIME')
+  local ends = time[1] * 1000 + math.floor(time[2] / 1000) + redis.call('PTTL', KEYS[2]) + 100
+  redis.call('HDEL', 'th:claims', ARGV[6])
+  redis.call('ZADD', ARGV[5], 'XX', 'LT', ends, ARGV[6])
+  return {'taken'}
+end
 if not holder then
   local rest = redis.call('PTTL', KEYS[3])
   if rest > 0 then
