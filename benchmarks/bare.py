@@ -28,9 +28,11 @@ PLACE = "ftjob-000000000000000000000000"
 class Bare:
     def __init__(self, url: str, key_id: str, file_id: str, sha256: str) -> None:
         self._redis = Redis.from_url(url, decode_responses=True, max_connections=64)
+        self._read = self._redis.register_script(SCRIPTS["read"])
         self._commit = self._redis.register_script(SCRIPTS["commit"])
         self._key = keys.api_key(key_id)
         self._file = keys.file(file_id)
+        self._subscriptions = keys.subscriptions("default")
         job = Job(
             id=PLACE,
             project="default",
@@ -49,25 +51,20 @@ class Bare:
 
     async def retrieve(self, request: web.Request) -> web.Response:
         await self._redis.get(self._key)
-        return web.Response(text=await self._read(request.match_info["id"]), content_type="application/json")
+        _, fields = await self._read(keys=[keys.job(request.match_info["id"])])
+        return web.Response(text=fields[fields.index("doc") + 1], content_type="application/json")
 
     async def create(self, request: web.Request) -> web.Response:
         json.loads(await request.read())
         job_id = new_id("ftjob-")
         await self._redis.get(self._key)
         await self._redis.hget(self._file, "doc")
+        await self._redis.hgetall(self._subscriptions)
         await self._commit(
             keys=[key.replace(PLACE, job_id) for key in self._keys],
             args=[text.replace(PLACE, job_id) for text in self._arguments],
         )
-        return web.Response(text=await self._read(job_id), content_type="application/json")
-
-    async def _read(self, job_id: str) -> str:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.time()
-            pipe.hgetall(keys.job(job_id))
-            _, fields = await pipe.execute()
-        return str(fields["doc"])
+        return web.json_response({"id": job_id, "object": "fine_tuning.job"})
 
 
 async def serve(bare: Bare) -> None:

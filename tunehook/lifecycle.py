@@ -58,8 +58,8 @@ REASSURE_SECONDS = 6 * 3600.0
 SKEW_SECONDS = 600
 
 
-async def submit(world: World, job: Job, *, remember: list[tuple[str, int]], recall: list[str]) -> str:
-    """Accepts a job; returns its id, or that of the job which an earlier, identical call made.
+async def submit(world: World, job: Job, *, remember: list[tuple[str, int]], recall: list[str]) -> JobRecord:
+    """Accepts a job; returns it, or the job which an earlier, identical call made.
 
     `remember`: (key, seconds) under which repeats of this call will find the job; `recall`: those of them
     that decide whether this one is such a repeat. Both happen inside the one commit.
@@ -71,10 +71,10 @@ async def submit(world: World, job: Job, *, remember: list[tuple[str, int]], rec
     change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
     await telling.tell(world, change, job, event_types.CREATED, now=job.created_at)
     try:
-        await world.store.commit(change)
+        now_ms = await world.store.commit(change)
     except AlreadyThere as earlier:
-        return earlier.value
-    return job.id
+        return await world.store.jobs.read(earlier.value, job.project)
+    return JobRecord(job=job, revision=1, now_ms=now_ms)
 
 
 async def advance(world: World, job_id: str) -> None:

@@ -323,4 +323,8 @@ class Event(Record):
 def new_id(prefix: str) -> str:
     """`<prefix><24 characters>`, 142 random bits in base 62, as OpenAI's ids look."""
     alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    return prefix + "".join(secrets.choice(alphabet) for _ in range(24))
+    number, digits = secrets.randbits(142), []
+    for _ in range(24):
+        number, digit = divmod(number, 62)
+        digits.append(alphabet[digit])
+    return prefix + "".join(digits)

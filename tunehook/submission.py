@@ -36,20 +36,18 @@ async def submit(
         remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [by_key]
         earlier = await world.store.jobs.by_idempotency(by_key)
         if earlier:
-            return await _replay(world, caller, earlier, digest)
+            return _replayed(await world.store.jobs.read(earlier, caller.project), digest)
     request = job_request.parse(body)
     job = await _job(world, caller, request, digest)
     try:
-        job_id = await lifecycle.submit(world, job, remember=remember, recall=recall)
+        record = await lifecycle.submit(world, job, remember=remember, recall=recall)
     except Missing as gone:  # deleted a moment ago
         raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
-    if job_id != job.id:
-        return await _replay(world, caller, job_id, digest)
-    return await world.store.jobs.read(job_id, caller.project)
+    return _replayed(record, digest)
 
 
-async def _replay(world: World, caller: ApiKey, job_id: str, digest: str) -> JobRecord:
-    record = await world.store.jobs.read(job_id, caller.project)
+def _replayed(record: JobRecord, digest: str) -> JobRecord:
+    """The job, if it is what this body asks for."""
     if record.job.request_sha256 != digest:
         raise IdempotencyMismatch
     return record

@@ -34,6 +34,7 @@ def _lua(name: str) -> str:
 
 
 _NAMES = (
+    "read",
     "commit",
     "claim",
     "lease",
