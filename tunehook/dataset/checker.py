@@ -38,6 +38,7 @@ _NOT_TEXT = {
 # Seeds that tell roles apart in a digest; the roles a plainly good line may have.
 _PLAIN = {"system": 1, "developer": 2, "user": 4, "assistant": 8}
 _SYSTEM, _USER, _ASSISTANT = 3, 4, 8
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 class UnknownFormat(ValueError):
@@ -310,7 +311,7 @@ def digest_of(value: Any) -> int:
     plain = plain_digest(value)
     if plain is not None:
         return plain[0]
-    return xxh3_64_intdigest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+    return xxh3_64_intdigest(_canonical(value).encode())
 
 
 def _shows_image(message: dict[str, Any]) -> bool:
