@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.dataset.lines import good, jsonl, report_of
 from tunehook.dataset import FORMATS, Checker
-from tunehook.dataset.checker import plain_digest
 from tunehook.dataset.formats import NO_SYSTEM, check_line
+from tunehook.dataset.plain import plain_digest
 from tunehook.dataset.strict_json import explain, fast, parse
 from tunehook.dataset.tokens import TokenCounter
 

@@ -7,17 +7,14 @@ and says what is wrong. Both ways give the same report (tests/dataset/test_fast_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
-
-from xxhash import xxh3_64_intdigest
 
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
 from tunehook.dataset.findings import Findings, has_error, shown
 from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, check_line, detect
 from tunehook.dataset.items import ItemKeys
-from tunehook.dataset.messages import is_shouting
+from tunehook.dataset.plain import SYSTEM, digest_of, plain_digest
 from tunehook.dataset.report import Distribution, Report, TokenStatistics
 from tunehook.dataset.splitting import LineSplitter
 from tunehook.dataset.strict_json import LONG, MAX_FOUND, TOO_MANY, Found, fast, parse, too_intricate
@@ -35,10 +32,6 @@ _NOT_TEXT = {
     b"\x1f\x8b": "compressed by gzip",
     b"PK\x03\x04": "a ZIP archive or a spreadsheet",
 }
-# Seeds that tell roles apart in a digest; the roles a plainly good line may have.
-_PLAIN = {"system": 1, "developer": 2, "user": 4, "assistant": 8}
-_SYSTEM, _USER, _ASSISTANT = 3, 4, 8
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 class UnknownFormat(ValueError):
@@ -179,7 +172,7 @@ class Checker:
             self._examples += 1
             measure(len(messages))
             remember(number, digest)
-            if not roles & _SYSTEM:
+            if not roles & SYSTEM:
                 self._findings.add("no_system_message", number, "$.messages", NO_SYSTEM)
             if counter:
                 self._count(number, *counter.plain(messages))
@@ -281,37 +274,6 @@ class Checker:
         self._findings.more("duplicate_example", count - len(first))
         if self._digests.full:
             say("duplicates_not_searched", None, "$", f"{self._lines:,} lines.")
-
-
-def plain_digest(value: Any) -> tuple[int, int] | None:
-    """Digest and roles of a plainly good chat line: one that no rule but `no_system_message` finds fault with."""
-    digest = roles = bit = 0
-    try:
-        if len(value) != 1:
-            return None
-        for message in value["messages"]:
-            content = message["content"]
-            bit = _PLAIN[message["role"]]
-            if type(content) is not str or len(message) != 2 or not content or content.isspace():
-                return None
-            if content.isupper() and bit == _ASSISTANT and is_shouting(content):
-                return None
-            raw = content.encode()
-            if 0 in raw:  # NUL; sought in bytes, as in a str that is not ASCII it takes 20 times as long
-                return None
-            roles |= bit
-            digest = xxh3_64_intdigest(raw, digest ^ bit)
-    except (TypeError, LookupError):  # not the shape that was hoped for
-        return None
-    return (digest, roles) if bit == _ASSISTANT and roles & _USER else None
-
-
-def digest_of(value: Any) -> int:
-    """The same for the same example, however it is spaced, escaped or ordered. 64 bits, stable between runs."""
-    plain = plain_digest(value)
-    if plain is not None:
-        return plain[0]
-    return xxh3_64_intdigest(_canonical(value).encode())
 
 
 def _shows_image(message: dict[str, Any]) -> bool:
