@@ -11,12 +11,20 @@ from aiohttp import web
 from service import (
     chat,
     deliveries,
+    docs,
     files,
+    graders,
     health,
     jobs,
+    metrics,
+    models,
+    uploads,
+    upstream_events,
     webhook_endpoints,
 )
 from service.auth import authenticated
+from service.models import LISTS
+from service.news import NEWS, News, listening, stop_waiting
 from service.problems import Handler, problems
 from service.reading import BODY_BYTES, WORLD
 from tunehook.world import World
@@ -33,10 +41,17 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/v1/files/{file_id}", files.retrieve),
     ("DELETE", "/v1/files/{file_id}", files.delete),
     ("GET", "/v1/files/{file_id}/content", files.content),
+    ("POST", "/v1/uploads", uploads.create),
+    ("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part),
+    ("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),
+    ("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel),
     ("POST", "/v1/fine_tuning/jobs", jobs.create),
     ("GET", "/v1/fine_tuning/jobs", jobs.list_),
+    ("POST", "/v1/fine_tuning/jobs/import", jobs.import_),
     ("GET", JOB, jobs.retrieve),
     ("POST", JOB + "/cancel", jobs.cancel),
+    ("POST", JOB + "/pause", jobs.pause),
+    ("POST", JOB + "/resume", jobs.resume),
     ("GET", JOB + "/events", jobs.events),
     ("GET", JOB + "/checkpoints", jobs.checkpoints),
     ("POST", "/v1/webhook_endpoints", webhook_endpoints.create),
@@ -54,9 +69,17 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", JOB + "/deliveries", deliveries.of_job),
     ("GET", "/v1/deliveries/{delivery_id}", deliveries.retrieve),
     ("POST", "/v1/deliveries/{delivery_id}/redeliver", deliveries.redeliver),
+    ("POST", "/v1/fine_tuning/alpha/graders/validate", graders.validate),
+    ("POST", "/v1/fine_tuning/alpha/graders/run", graders.run),
+    ("GET", "/v1/models", models.list_),
+    ("GET", "/v1/models/{model}", models.retrieve),
     ("POST", "/v1/chat/completions", chat.create),
+    ("POST", "/v1/upstreams/{name}/events", upstream_events.receive),
     ("GET", "/livez", health.live),
     ("GET", "/readyz", health.ready),
+    ("GET", "/metrics", metrics.read),
+    ("GET", "/openapi.json", docs.contract),
+    ("GET", "/docs", docs.page),
 ]
 
 
@@ -65,6 +88,10 @@ def build_app(world: World) -> web.Application:
         client_max_size=BODY_BYTES, middlewares=[observed, problems, authenticated], logger=logging.getLogger("aiohttp")
     )
     app[WORLD] = world
+    app[NEWS] = News()
+    app[LISTS] = models.Lists()
+    app.cleanup_ctx.append(listening)
+    app.on_shutdown.append(stop_waiting)
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler)
     return app

@@ -2,68 +2,47 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import BodyPartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
-from service.reading import (
-    Deadline,
-    caller_of,
-    choice,
-    integer,
-    known_only,
-    refuse_encoding,
-    world_of,
-)
-from tunehook.errors import (
-    FileContentGone,
-    FileNotFetchedYet,
-    InvalidBody,
-    InvalidParameter,
-    MissingParameter,
-    TooLarge,
-    UnknownParameter,
-    WrongMediaType,
-)
+from service.form import receive
+from service.reading import caller_of, choice, integer, known_only, world_of
+from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter
 from tunehook.model import File, new_id
-from tunehook.shelf import Incoming
 from tunehook.wire import file_object
 
 FILE_BYTES = 512 * 1024 * 1024
-FIELD_BYTES = 1024
-CHUNK = 256 * 1024
 PURPOSE = "fine-tune"
+EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 
 
 async def create(request: web.Request) -> web.Response:
     """Streamed to disk as it arrives; never whole in memory."""
     world, caller = world_of(request), caller_of(request)
-    refuse_encoding(request)
-    if request.content_type != "multipart/form-data":
-        raise WrongMediaType(why=f"Send multipart/form-data with 'file' and 'purpose', not {request.content_type}.")
     incoming = world.shelf.receive()
     await incoming.open()
     try:
-        fields, filename = await _receive(request, incoming)
-        purpose = fields.get("purpose")
-        if purpose is None:
-            raise MissingParameter(param="purpose")
-        if purpose != PURPOSE:
-            raise InvalidParameter(param="purpose", why=f"files are kept here for {PURPOSE!r} alone, not {purpose!r}")
-        if filename is None:
-            raise MissingParameter(param="file")
+        form = await receive(
+            request, incoming, file="file", required=("purpose",), optional=EXPIRY_FIELDS, limit=FILE_BYTES
+        )
+        check_purpose(form.fields["purpose"])
+        seconds = _expires_after(form.fields)
         if incoming.bytes == 0:
             raise InvalidParameter(param="file", why="it is empty; send at least ten examples, one JSON object a line")
+        now = int(time.time())
         file = File(
             id=new_id("file-"),
             project=caller.project,
-            filename=filename,
-            purpose=purpose,
+            filename=form.filename,
+            purpose=PURPOSE,
             bytes=incoming.bytes,
-            created_at=int(time.time()),
+            created_at=now,
             sha256="",
+            expires_at=None if seconds is None else now + seconds,
         )
         await incoming.keep(file.id)
         file = file.model_copy(update={"sha256": incoming.sha256})
@@ -77,53 +56,29 @@ async def create(request: web.Request) -> web.Response:
     return web.json_response(file_object(file))
 
 
-async def _receive(request: web.Request, incoming: Incoming) -> tuple[dict[str, str], str | None]:
-    """The form's small fields, and the file's name; its bytes go to `incoming`."""
-    fields: dict[str, str] = {}
-    filename: str | None = None
-    deadline = Deadline()
-    try:
-        reader = await request.multipart()
-        while (part := await deadline.wait(reader.next(), incoming.bytes)) is not None:
-            if not isinstance(part, BodyPartReader) or part.name is None:
-                raise InvalidBody(why="a part has no name, or is itself multipart")
-            if part.name == "file":
-                if filename is not None:
-                    raise InvalidParameter(param="file", why="there are two; send one at a time")
-                filename = _clean(part.filename)
-                await _store(part, incoming, deadline)
-            elif part.name in ("purpose",):
-                fields[part.name] = await _field(part, deadline)
-            else:
-                raise UnknownParameter(param=part.name[:80])
-    except (HttpProcessingError, ValueError, RuntimeError, web.RequestPayloadError) as error:
-        raise InvalidBody(why=f"the form cannot be read: {str(error)[:200]}") from error
-    return fields, filename
+def check_purpose(purpose: object) -> None:
+    if purpose != PURPOSE:
+        raise InvalidParameter(param="purpose", why=f"files are kept here for {PURPOSE!r} alone, not {purpose!r}"[:200])
 
 
-async def _store(part: BodyPartReader, incoming: Incoming, deadline: Deadline) -> None:
-    while chunk := await deadline.wait(part.read_chunk(CHUNK), incoming.bytes):
-        if incoming.bytes + len(chunk) > FILE_BYTES:
-            raise TooLarge(limit=FILE_BYTES)
-        await incoming.write(chunk)
+def expiry(anchor: object, seconds: object) -> int:
+    """Checks OpenAI's `expires_after`; returns its seconds."""
+    if anchor != "created_at":
+        raise InvalidParameter(param="expires_after.anchor", why="it must be 'created_at'")
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 3600 <= seconds <= 2_592_000:
+        raise InvalidParameter(
+            param="expires_after.seconds", why="it must be a whole number from 3600 (an hour) to 2592000 (30 days)"
+        )
+    return seconds
 
 
-async def _field(part: BodyPartReader, deadline: Deadline) -> str:
-    content = b""
-    while chunk := await deadline.wait(part.read_chunk(FIELD_BYTES), 0):
-        content += chunk
-        if len(content) > FIELD_BYTES:
-            raise InvalidParameter(param=part.name, why=f"it is longer than {FIELD_BYTES} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise InvalidParameter(param=part.name, why="it is not UTF-8") from None
-
-
-def _clean(filename: str | None) -> str:
-    """Shown, never used as a path."""
-    name = (filename or "dataset.jsonl").replace("\\", "/").rpartition("/")[2]
-    return "".join(character for character in name if character.isprintable())[:255] or "dataset.jsonl"
+def _expires_after(fields: Mapping[str, str]) -> int | None:
+    given = [fields.get(name) for name in EXPIRY_FIELDS]
+    if given == [None, None]:
+        return None
+    anchor, seconds = given
+    number = int(seconds) if seconds and re.fullmatch(r"[0-9]{1,9}", seconds, re.ASCII) else seconds
+    return expiry(anchor, number)
 
 
 async def list_(request: web.Request) -> web.Response:
@@ -164,6 +119,7 @@ async def delete(request: web.Request) -> web.Response:
     world, file_id = world_of(request), request.match_info["file_id"]
     await world.store.files.delete(file_id, caller_of(request).project)
     await world.shelf.remove(file_id)
+    await world.store.files.left(file_id)
     answer: dict[str, Any] = {"id": file_id, "object": "file", "deleted": True}
     return web.json_response(answer)
 

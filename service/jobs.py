@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
-from service.reading import caller_of, integer, json_object, known_only, metadata_filter, world_of
-from tunehook import lifecycle, submission, upload, wire
-from tunehook.errors import InvalidParameter
+from service.news import heard, news_of
+from service.reading import (
+    caller_of,
+    integer,
+    json_object,
+    known_members,
+    known_only,
+    metadata_filter,
+    required,
+    world_of,
+)
+from service.sse import EVENT_ID, FOLLOW_SECONDS, HEARTBEAT_SECONDS, stream, wants_stream
+from tunehook import adoption, lifecycle, steering, submission, upload, wire
+from tunehook.errors import InvalidParameter, StoreUnavailable
 from tunehook.model import Stage
 from tunehook.store.jobs import JobRecord
 from tunehook.world import World
 
-EVENT_ID = "ftevent-"
-#: Whoever reads a job's events follows it: for so long, looks fetch them every time.
-FOLLOW_SECONDS = 90.0
 #: A cancel waits for the upstream to confirm, so that SDKs see what OpenAI would answer; then it goes on without.
-CANCEL_SECONDS = 3.0
+CANCEL_SECONDS = 3
 
 
 async def create(request: web.Request) -> web.Response:
@@ -35,6 +45,27 @@ async def create(request: web.Request) -> web.Response:
     return web.json_response(await _object(world_of(request), record))
 
 
+async def import_(request: web.Request) -> web.Response:
+    body = await json_object(request)
+    known_members(body, "upstream", "upstream_job_id", "callback_url")
+    world = world_of(request)
+    record = await adoption.adopt(
+        world,
+        caller_of(request),
+        upstream=required(body, "upstream", str),
+        upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
+        callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
+    )
+    return web.json_response(await _object(world, record))
+
+
+def _upstream_job_id(text: str) -> str:
+    """It becomes part of a path there."""
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text, re.ASCII):
+        raise InvalidParameter(param="upstream_job_id", why="it must be an id such as ftjob-abc123")
+    return text
+
+
 async def list_(request: web.Request) -> web.Response:
     known_only(request, "after", "limit", metadata=True)
     world = world_of(request)
@@ -49,24 +80,60 @@ async def list_(request: web.Request) -> web.Response:
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    return web.json_response(await _object(world_of(request), await _record(request)))
+    """With `wait`: as soon as the job has ended, or after so many seconds."""
+    known_only(request, "wait")
+    seconds = integer(request, "wait", 0, 0, 60)
+    record = await _record(request)
+    if seconds and record.job.stage is not Stage.SETTLED:
+        record = await _wait(request, record, seconds)
+    return web.json_response(await _object(world_of(request), record))
+
+
+async def _wait(request: web.Request, record: JobRecord, seconds: int) -> JobRecord:
+    """Reads again at each news of the job, and now and then without, for the case that one was lost."""
+    world, news = world_of(request), news_of(request)
+    until = asyncio.get_running_loop().time() + seconds
+    with news.bell(record.job.id) as bell:
+        while True:
+            with suppress(StoreUnavailable):  # Redis may come and go while somebody waits
+                record = await world.store.jobs.read(record.job.id)
+            left = until - asyncio.get_running_loop().time()
+            if record.job.stage is Stage.SETTLED or left <= 0 or news.closing.is_set():
+                return record
+            await heard(bell, min(left, HEARTBEAT_SECONDS))
 
 
 async def cancel(request: web.Request) -> web.Response:
     world, caller = world_of(request), caller_of(request)
     record = await lifecycle.cancel(world, request.match_info["fine_tuning_job_id"], caller.project)
-    until = asyncio.get_running_loop().time() + CANCEL_SECONDS
-    while record.job.stage is not Stage.SETTLED and asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(0.05)
-        record = await world.store.jobs.read(record.job.id, caller.project)
+    if record.job.stage is not Stage.SETTLED:
+        record = await _wait(request, record, CANCEL_SECONDS)
     return web.json_response(await _object(world, record))
 
 
-async def events(request: web.Request) -> web.Response:
+async def pause(request: web.Request) -> web.Response:
+    return await _steer(request, "pause")
+
+
+async def resume(request: web.Request) -> web.Response:
+    return await _steer(request, "resume")
+
+
+async def _steer(request: web.Request, verb: steering.Verb) -> web.Response:
+    world = world_of(request)
+    record = await steering.steer(world, request.match_info["fine_tuning_job_id"], caller_of(request).project, verb)
+    return web.json_response(await _object(world, record))
+
+
+async def events(request: web.Request) -> web.StreamResponse:
     known_only(request, "after", "limit")
-    world, job = world_of(request), (await _record(request)).job
+    world, record = world_of(request), await _record(request)
+    job = record.job
     after = request.query.get("after")
-    position = _position(after) if after is not None else None
+    position = _position(after, "after") if after is not None else None
+    if wants_stream(request):
+        last = request.headers.get("last-event-id")
+        return await stream(request, record, _position(last, "Last-Event-ID") if last else position)
     if job.stage is Stage.TRACKED:
         await world.store.jobs.follow(job.id, FOLLOW_SECONDS)
     limit = integer(request, "limit", 20, 1, 100)
@@ -100,11 +167,11 @@ def event_id(position: str) -> str:
     return EVENT_ID + position
 
 
-def _position(text: str) -> str:
+def _position(text: str, param: str) -> str:
     position = text.removeprefix(EVENT_ID)
     milliseconds, _, number = position.partition("-")
     if not (text.startswith(EVENT_ID) and milliseconds.isdecimal() and number.isdecimal() and len(position) < 40):
-        raise InvalidParameter(param="after", why="it must be the id of an event")
+        raise InvalidParameter(param=param, why="it must be the id of an event")
     return position
 
 

@@ -129,6 +129,8 @@ class OpenAIUpstream:
             if not more or not jobs or jobs[-1].created_at < since:
                 break
             after = jobs[-1].id
+        else:
+            raise UpstreamUnknown(upstream=self.name, why=f"its list goes on after {FIND_PAGES} pages")
         return sorted(found, key=lambda job: (job.created_at, job.id))
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
@@ -141,6 +143,12 @@ class OpenAIUpstream:
     async def cancel(self, job_id: str) -> UpstreamJob:
         return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/cancel", None))
 
+    async def pause(self, job_id: str) -> UpstreamJob:
+        return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/pause", None))
+
+    async def resume(self, job_id: str) -> UpstreamJob:
+        return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/resume", None))
+
     async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
         query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
         answer = await self._get(f"/fine_tuning/jobs/{job_id}/events", query)
@@ -150,7 +158,22 @@ class OpenAIUpstream:
         query: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
         return await self._get(f"/fine_tuning/jobs/{job_id}/checkpoints", query)
 
-    # ---- chat
+    # ---- models, graders, chat
+
+    async def models(self) -> list[dict[str, Any]]:
+        rows = dialect.rows(self.name, await self._get("/models", {}))
+        return [row for row in rows if isinstance(row.get("id"), str)]
+
+    async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
+        async with self._guard(CALL_SECONDS):
+            try:
+                call = self._client.post(f"/fine_tuning/alpha/graders/{verb}", cast_to=httpx2.Response, body=body)
+                answer = await call
+            except openai.APIStatusError as error:
+                if error.status_code == 401:
+                    raise
+                answer = error.response
+        return _passed(answer, _once(answer.content))
 
     @asynccontextmanager
     async def chat(self, body: dict[str, Any]) -> AsyncIterator[Passed]:

@@ -17,6 +17,7 @@ from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError,
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
+from tunehook.signature import SecretMalformed, decode_secret
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
@@ -32,12 +33,26 @@ class UpstreamSettings(BaseModel):
     api_key: SecretStr
     webhook_secret: SecretStr | None = None
 
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        return _webhook_secret(value)
+
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+
+def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and value.get_secret_value():
+        try:
+            decode_secret(value.get_secret_value())
+        except SecretMalformed as error:
+            raise ValueError(error.message) from error
+    return value
 
 
 def _env(name: str) -> AliasChoices:
@@ -94,6 +109,11 @@ class Settings(BaseSettings):
         if value and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return value
+
+    @field_validator("openai_webhook_secret", "azure_openai_webhook_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        return _webhook_secret(value)
 
     @field_validator("secret_key")
     @classmethod

@@ -1,21 +1,37 @@
-"""Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis."""
+"""Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis.
+
+Parts of uploads lie beside them until they are joined: `<data dir>/uploads/<upload id>/<part id>`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import secrets
+import shutil
+import time
 from pathlib import Path
 
 CHUNK = 1024 * 1024
+HALF_RECEIVED = ".incoming-"
 
 
 class Shelf:
     """The data directory's files. Blocking work goes to threads."""
 
     def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self.directory = data_dir / "files"
+
+    def parts(self, upload_id: str) -> PartShelf:
+        """Where the parts of one upload lie; made with the first of them."""
+        return PartShelf(self._data_dir, upload_id)
+
+    async def sweep(self, older_than: float) -> int:
+        """Removes what a killed process left half received `older_than` seconds ago; returns how many there were."""
+        return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
 
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
@@ -42,12 +58,33 @@ class Shelf:
         return await asyncio.to_thread(self.path(file_id).is_file)
 
 
+class PartShelf(Shelf):
+    """A shelf for the parts of one upload; cleared as a whole."""
+
+    def __init__(self, data_dir: Path, upload_id: str) -> None:
+        super().__init__(data_dir)
+        self.directory = data_dir / "uploads" / upload_id
+
+    async def clear(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+
+
+def _remove_old(data_dir: Path, before: float) -> int:
+    removed = 0
+    for path in [*data_dir.glob(f"files/{HALF_RECEIVED}*"), *data_dir.glob(f"uploads/*/{HALF_RECEIVED}*")]:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                removed += 1
+    return removed
+
+
 class Incoming:
     """Written to a name of its own, flushed to the disk, then renamed: all of it is there, or nothing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._path = directory / f".incoming-{secrets.token_hex(12)}"
+        self._path = directory / f"{HALF_RECEIVED}{secrets.token_hex(12)}"
         self._handle: int | None = None
         self._pending = bytearray()
         self._hash = hashlib.sha256()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tunehook.model import JobSpec, Message, UpstreamJob
 
@@ -64,6 +64,10 @@ class Upstream(Protocol):
 
     async def cancel(self, job_id: str) -> UpstreamJob: ...
 
+    async def pause(self, job_id: str) -> UpstreamJob: ...
+
+    async def resume(self, job_id: str) -> UpstreamJob: ...
+
     async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
         """Up to 100 events older than the event `after`, newest first, and whether there are more."""
 
@@ -72,6 +76,12 @@ class Upstream(Protocol):
 
     async def result(self, file_id: str) -> bytes:
         """The content of a result file, a base64 layer undone."""
+
+    async def models(self) -> list[dict[str, Any]]:
+        """All that our key can see there, as they are."""
+
+    async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
+        """Tries a grader; refusals of the upstream are answers here, not errors, but for what is about our key."""
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         """Passes a chat completion on; refusals of the upstream are answers here, not errors."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tunehook.allow_list import AllowList
@@ -25,6 +25,7 @@ class World:
     vault: Vault
     upstreams: Mapping[str, Upstream]
     allow: AllowList
+    webhook_secrets: Mapping[str, str] = field(default_factory=dict)  #: by upstream: what verifies its webhooks
     instance: str = "tunehook"
     poll_seconds: float = 30.0
     settle_seconds: float = 180.0
@@ -48,7 +49,8 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
     `store_timeout`: seconds after which a Redis that does not answer is away.
     """
     store = Store.connect(settings.redis_url, timeout=store_timeout)
-    upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in settings.all_upstreams().items()}
+    configured = settings.all_upstreams()
+    upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
     try:
         yield World(
             store=store,
@@ -56,6 +58,11 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             vault=Vault(settings.secret_key),
             upstreams=upstreams,
             allow=AllowList.parse(settings.webhook_allow),
+            webhook_secrets={
+                name: upstream.webhook_secret.get_secret_value()
+                for name, upstream in configured.items()
+                if upstream.webhook_secret
+            },
             instance=settings.instance,
             poll_seconds=settings.poll_seconds,
             settle_seconds=settings.settle_seconds,

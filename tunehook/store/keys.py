@@ -40,8 +40,13 @@ KINDS: dict[str, Queue] = {
 }
 
 
+#: Worked on by the API itself, one request at a time: never due, only leased.
+_LEASED_ONLY: dict[str, Queue] = {"upload": "steps", "adopt": "steps"}
+
+
 def queue_of(member: str) -> Queue:
-    return KINDS[member.partition(":")[0]]
+    kind = member.partition(":")[0]
+    return KINDS.get(kind) or _LEASED_ONLY[kind]
 
 
 def lease(member: str) -> str:
@@ -173,6 +178,7 @@ def hold(upstream: str) -> str:
 FOLLOWED = "th:followed"  # zset: jobs whose log somebody reads → until when, ms
 
 
+ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made
 EXTRAS = "th:extras"  # hash: upstream → extra jobs found there and cancelled
 
 

@@ -9,6 +9,7 @@ from tunehook.store.connection import Connection
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.durability import shortcomings
 from tunehook.store.endpoints import Endpoints
+from tunehook.store.figures import FigureStore
 from tunehook.store.files import Files
 from tunehook.store.jobs import Jobs
 from tunehook.store.lanes import Lanes
@@ -26,6 +27,7 @@ class Store(Connection):
         self.files = Files(self)
         self.uploads = Uploads(self)
         self.models = Models(self)
+        self.figures = FigureStore(self)
         self.upstreams = Upstreams(self)
         self.access = Access(self)
         self.deliveries = Deliveries(self)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: How long extras of a create with unknown outcome are looked for.
 DOUBT_SECONDS = 24 * 3600
+#: A signature is good for 300 s before and after its time; an id is remembered for longer than both.
+HOOK_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Upstreams:
         self._store = store
 
     def track(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
-        """From now on the look finds it."""
-        change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
+        """From now on the look finds it; one that has ended already is news to the first look."""
+        fingerprint = "" if seen.ended else seen.fingerprint
+        change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
         change.do("HSET", keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
         return change.wake(f"look:{job.upstream}")
@@ -77,6 +80,11 @@ class Upstreams:
             if gone:
                 await self._store.redis.zrem(key, *gone)
         return chosen
+
+    async def first_time(self, upstream: str, message_id: str) -> bool:
+        """Whether this webhook has not come before; remembers it for as long as it could be replayed."""
+        with unavailable():
+            return bool(await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, nx=True, ex=HOOK_SECONDS))
 
     # ---- who waits for a slot
 

@@ -1,0 +1,84 @@
+"""/v1/uploads"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from service.files import check_purpose, expiry
+from service.form import clean_name, receive
+from service.reading import caller_of, json_object, known_members, required, world_of
+from tunehook import intake
+from tunehook.errors import InvalidParameter
+from tunehook.model import File, Upload
+from tunehook.wire import upload_object
+
+
+async def create(request: web.Request) -> web.Response:
+    body = await json_object(request)
+    known_members(body, "filename", "purpose", "bytes", "mime_type", "expires_after")
+    filename, size = required(body, "filename", str), required(body, "bytes", int)
+    check_purpose(required(body, "purpose", str))
+    required(body, "mime_type", str)
+    if not 1 <= size <= intake.LARGEST:
+        raise InvalidParameter(param="bytes", why=f"it must be from 1 to {intake.LARGEST} (8 GB), not {size}")
+    upload = await intake.begin(
+        world_of(request),
+        caller_of(request).project,
+        filename=clean_name(filename),
+        purpose="fine-tune",
+        size=size,
+        expires_after=_expires_after(body.get("expires_after")),
+    )
+    return _answer(upload)
+
+
+async def add_part(request: web.Request) -> web.Response:
+    """Streamed to disk as it arrives. Any number may come side by side."""
+    world = world_of(request)
+    record = await intake.open_upload(world, request.match_info["upload_id"], caller_of(request).project, "added to")
+    upload = record.upload
+    limit = await intake.room(world, upload)
+    incoming = world.shelf.parts(upload.id).receive()
+    await incoming.open()
+    try:
+        await receive(request, incoming, file="data", limit=limit)
+        if incoming.bytes == 0:
+            raise InvalidParameter(param="data", why="the part is empty")
+        part_id = await intake.keep_part(world, upload, incoming)
+    finally:
+        await incoming.close()
+    now = int(time.time())
+    return web.json_response({"id": part_id, "object": "upload.part", "created_at": now, "upload_id": upload.id})
+
+
+async def complete(request: web.Request) -> web.Response:
+    body = await json_object(request)
+    known_members(body, "part_ids", "md5")
+    part_ids = required(body, "part_ids", list)
+    if not part_ids or not all(isinstance(part_id, str) for part_id in part_ids):
+        raise InvalidParameter(param="part_ids", why="it must be a list of part ids, in the order of the file")
+    md5 = required(body, "md5", str) if body.get("md5") is not None else None
+    upload, file = await intake.complete(
+        world_of(request), request.match_info["upload_id"], caller_of(request).project, part_ids, md5
+    )
+    return _answer(upload, file)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    return _answer(await intake.cancel(world_of(request), request.match_info["upload_id"], caller_of(request).project))
+
+
+def _answer(upload: Upload, file: File | None = None) -> web.Response:
+    return web.json_response(upload_object(upload, file, now=time.time()))
+
+
+def _expires_after(given: Any) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise InvalidParameter(param="expires_after", why="it must be an object with 'anchor' and 'seconds'")
+    known_members(given, "anchor", "seconds", where="expires_after.")
+    return expiry(given.get("anchor"), given.get("seconds"))

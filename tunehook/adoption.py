@@ -1,0 +1,103 @@
+"""Taking over a job that was started elsewhere: from then on it is watched like any other, and ends in a webhook."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from tunehook import event_types, lifecycle, telling
+from tunehook.address import AddressRefused, check_url
+from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
+from tunehook.model import AT_UPSTREAM, ApiKey, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, new_id
+from tunehook.store.jobs import JobRecord
+from tunehook.upstream import TAG
+from tunehook.world import World
+
+
+async def adopt(
+    world: World, caller: ApiKey, *, upstream: str, upstream_job_id: str, callback_url: str | None
+) -> JobRecord:
+    """The job here; if the project has it already, as it is.
+
+    Raises JobTaken for a job that is watched for somebody else, and LeaseTaken while another call takes it over.
+    """
+    if upstream not in world.upstreams:
+        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(world.upstreams) or "none")
+    if callback_url is not None:
+        try:
+            check_url(callback_url, world.allow)
+        except AddressRefused as refused:
+            raise InvalidParameter(param="callback_url", why=str(refused.fields["rule"])) from refused
+    async with world.store.lease(f"adopt:{upstream}:{upstream_job_id}"):
+        known = await _known(world, caller, upstream, upstream_job_id)
+        if known is not None:
+            return known
+        try:
+            seen = await world.upstreams[upstream].retrieve(upstream_job_id)
+        except UpstreamRefused as refused:
+            raise InvalidParameter(param="upstream_job_id", why=refused.message) from refused
+        await _refuse_marked(world, upstream, seen)
+        job = _job(caller, upstream, seen, callback_url)
+        await _enter(world, job, seen)
+    record = await world.store.jobs.read(job.id)
+    if seen.ended:  # the look, which is awake already, would see it too
+        with suppress(Conflict):
+            await lifecycle.observe(world, record, seen)
+    return await world.store.jobs.read(job.id)
+
+
+async def _known(world: World, caller: ApiKey, upstream: str, upstream_job_id: str) -> JobRecord | None:
+    owner = await world.store.upstreams.owner(upstream, upstream_job_id)
+    try:
+        record = await world.store.jobs.read(owner) if owner else None
+    except JobNotFound:  # forgotten since
+        return None
+    if record is not None and record.job.project != caller.project:
+        raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it is watched for another project")
+    return record
+
+
+async def _refuse_marked(world: World, upstream: str, seen: UpstreamJob) -> None:
+    """A job that bears the mark of one that we have is on its way to be found as that one, or is its extra."""
+    job_id = world.job_id_of((seen.metadata or {}).get(TAG))
+    if job_id is None:
+        return
+    try:
+        await world.store.jobs.read(job_id)
+    except JobNotFound:
+        return  # its record was lost or forgotten: this is how one gets it back
+    raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of a job that was made here")
+
+
+def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | None) -> Job:
+    labels = {name: text for name, text in (seen.metadata or {}).items() if name != TAG}
+    spec = JobSpec(
+        model=seen.model,
+        training_file=AT_UPSTREAM + (seen.training_file or "file-unknown"),
+        method=seen.method,
+        hyperparameters=seen.hyperparameters,
+        metadata=labels or None,
+        seed=seen.seed or 0,
+    )
+    return Job(
+        id=new_id("ftjob-"),
+        project=caller.project,
+        key_id=caller.id,
+        created_at=int(time.time()),
+        stage=Stage.TRACKED,
+        spec=spec,
+        upstream=upstream,
+        callback_url=callback_url,
+        training=FileRef(id=spec.training_file, sha256="", bytes=0),
+        upstream_job_id=seen.id,
+        seen=seen,
+    )
+
+
+async def _enter(world: World, job: Job, seen: UpstreamJob) -> None:
+    change = world.store.jobs.submission(job).due(f"job:{job.id}", lifecycle.REASSURE_SECONDS)
+    world.store.upstreams.track(change, job, seen)
+    text = f"Took over {seen.id} of the upstream '{job.upstream}': {job.id}"
+    change.say(job.id, Message(created_at=job.created_at, message=text))
+    await telling.tell(world, change, job, event_types.CREATED, now=job.created_at)
+    await world.store.commit(change)

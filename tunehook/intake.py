@@ -1,0 +1,163 @@
+"""Files that come to us in parts, as OpenAI's Uploads API takes them: begun, sent, joined or given up, within an hour.
+
+Parts lie on the shelf under the upload's id. Joining reads them one after the other, a piece at a time, so that
+memory does not grow with the file; the file and the end of the upload are one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+
+from tunehook.errors import InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
+from tunehook.model import File, Upload, new_id
+from tunehook.shelf import CHUNK, Incoming
+from tunehook.store.uploads import UploadRecord
+from tunehook.world import World
+
+LARGEST = 8 * 1024**3
+PART_BYTES = 64 * 1024**2
+LIFETIME = 3600
+
+
+async def begin(
+    world: World, project: str, *, filename: str, purpose: str, size: int, expires_after: int | None
+) -> Upload:
+    now = int(time.time())
+    upload = Upload(
+        id=new_id("upload_"),
+        project=project,
+        filename=filename,
+        purpose=purpose,
+        bytes=size,
+        created_at=now,
+        expires_at=now + LIFETIME,
+        expires_after=expires_after,
+    )
+    await world.store.uploads.add(upload)
+    return upload
+
+
+async def open_upload(world: World, upload_id: str, project: str, what: str) -> UploadRecord:
+    """The upload, if something can still be `what` (in words) of it. Raises UploadNotFound, UploadNotOpen."""
+    record = await world.store.uploads.read(upload_id, project)
+    status = record.upload.shown_status(time.time())
+    if status != "pending":
+        raise UploadNotOpen(id=upload_id, status=status, what=what, param="upload_id")
+    return record
+
+
+async def room(world: World, upload: Upload) -> int:
+    """How large the next part may be. Parts may be sent twice (a lost answer), so twice the file, and a part."""
+    stored = sum((await world.store.uploads.parts(upload.id)).values())
+    left = 2 * upload.bytes + PART_BYTES - stored
+    if left <= 0:
+        raise TooLarge(limit=upload.bytes)
+    return min(PART_BYTES, left)
+
+
+async def keep_part(world: World, upload: Upload, incoming: Incoming) -> str:
+    """Raises UploadNotOpen when it was completed, cancelled or has expired while the part came."""
+    part_id = new_id("part_")
+    try:
+        await incoming.keep(part_id)
+    except FileNotFoundError:  # cleared under our hands
+        await open_upload(world, upload.id, upload.project, "added to")
+        raise
+    try:
+        await open_upload(world, upload.id, upload.project, "added to")
+        await world.store.uploads.add_part(upload, part_id, incoming.bytes)
+    except BaseException:
+        await world.shelf.parts(upload.id).remove(part_id)
+        raise
+    return part_id
+
+
+async def complete(
+    world: World, upload_id: str, project: str, part_ids: Sequence[str], md5: str | None
+) -> tuple[Upload, File]:
+    """Joins the parts in the order given. A repeated call is answered as the first was.
+
+    Raises UploadIncomplete, UploadNotOpen, and LeaseTaken while another request completes it.
+    """
+    async with world.store.lease(f"upload:{upload_id}"):
+        earlier = (await world.store.uploads.read(upload_id, project)).upload
+        if earlier.status == "completed" and earlier.file_id and list(part_ids) == earlier.part_ids:
+            return earlier, await world.store.files.read(earlier.file_id, project)
+        record = await open_upload(world, upload_id, project, "completed")
+        await _check(world, record.upload, part_ids)
+        incoming = world.shelf.receive()
+        await incoming.open()
+        try:
+            return await _join(world, record, part_ids, md5, incoming)
+        finally:
+            await incoming.close()
+
+
+async def _check(world: World, upload: Upload, part_ids: Sequence[str]) -> None:
+    stored = await world.store.uploads.parts(upload.id)
+    if len(set(part_ids)) != len(part_ids):
+        raise InvalidParameter(param="part_ids", why="a part is named twice")
+    unknown = next((part_id for part_id in part_ids if part_id not in stored), None)
+    if unknown is not None:
+        raise InvalidParameter(param="part_ids", why=f"upload {upload.id} has no part {unknown[:80]!r}")
+    size = sum(stored[part_id] for part_id in part_ids)
+    if size != upload.bytes:
+        why = f"The parts have {size} bytes together; the upload was announced with {upload.bytes}."
+        raise UploadIncomplete(why=why, param="part_ids")
+
+
+async def _join(
+    world: World, record: UploadRecord, part_ids: Sequence[str], md5: str | None, incoming: Incoming
+) -> tuple[Upload, File]:
+    upload, parts = record.upload, world.shelf.parts(record.upload.id)
+    digest = hashlib.md5(usedforsecurity=False)
+    for part_id in part_ids:
+        with await asyncio.to_thread(parts.path(part_id).open, "rb") as source:
+            while piece := await asyncio.to_thread(source.read, CHUNK):
+                if md5 is not None:
+                    await asyncio.to_thread(digest.update, piece)
+                await incoming.write(piece)
+    if md5 is not None and digest.hexdigest() != md5.lower():
+        raise UploadIncomplete(why=f"The md5 of the parts is {digest.hexdigest()}, not {md5[:64]}.", param="md5")
+    now = int(time.time())
+    file_id = new_id("file-")
+    await incoming.keep(file_id)
+    file = File(
+        id=file_id,
+        project=upload.project,
+        filename=upload.filename,
+        purpose=upload.purpose,
+        bytes=upload.bytes,
+        created_at=now,
+        sha256=incoming.sha256,
+        expires_at=None if upload.expires_after is None else now + upload.expires_after,
+    )
+    done = upload.model_copy(update={"status": "completed", "file_id": file_id, "part_ids": list(part_ids)})
+    try:
+        await world.store.commit(world.store.files.entry(record.change(done), file))
+    except BaseException:
+        await world.shelf.remove(file_id)
+        raise
+    await clear(world, upload.id)
+    return done, file
+
+
+async def cancel(world: World, upload_id: str, project: str) -> Upload:
+    """Cancelling what is cancelled changes nothing."""
+    record = await world.store.uploads.read(upload_id, project)
+    if record.upload.status == "cancelled":
+        return record.upload
+    record = await open_upload(world, upload_id, project, "cancelled")
+    gone = record.upload.model_copy(update={"status": "cancelled"})
+    await world.store.commit(record.change(gone))
+    await clear(world, upload_id)
+    return gone
+
+
+async def clear(world: World, upload_id: str) -> None:
+    """Its parts are not needed any more."""
+    await world.shelf.parts(upload_id).clear()
+    await world.store.uploads.cleared(upload_id)
