@@ -1,36 +1,29 @@
 """What compose gives Redis, tried on a real server: enough for RQ and our records, and no more."""
 
-import hashlib
 import operator
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
 from rq import Queue, SimpleWorker, Worker
 from rq.serializers import JSONSerializer
 
+from tests.neighbours.compose_user import DEPLOYED, PASSWORD, acl_file, as_compose_user, sha256
 from tests.neighbours.valkey import Valkey, valkey_server
-
-DEPLOYED = Path(__file__).parents[2] / "deploy" / "redis"
-PASSWORD = "of this test"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     directory = tmp_path_factory.mktemp("acl")
-    acl = (DEPLOYED / "users.acl").read_text()
-    hashed = hashlib.sha256(PASSWORD.encode()).hexdigest()
-    ask = f"user operator on #{hashed} +acl|dryrun\n"
-    (directory / "users.acl").write_text(acl.replace("PASSWORD_SHA256", hashed) + ask)
-    with valkey_server(directory, "--aclfile", "users.acl") as server:
+    asks = f"user operator on #{sha256(PASSWORD)} +acl|dryrun"
+    with valkey_server(directory, *acl_file(directory, asks)) as server:
         yield server
 
 
 @pytest.fixture
 def ours(server: Valkey) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url, username="tunehook", password=PASSWORD) as client:
+    with redis.Redis.from_url(as_compose_user(server.url)) as client:
         yield client
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import redis
 
 from cli.valkey_process import connect
+from tests.neighbours.compose_user import acl_file, as_compose_user
 from tests.neighbours.valkey import Valkey, valkey_server
 from tunehook import access
 from tunehook.settings import Settings
@@ -67,6 +68,10 @@ class Program:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509  no threads hold locks here yet
             )
+
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
     @property
     def pid(self) -> int:
@@ -160,14 +165,15 @@ def deployment(
     """
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        valkey = stack.enter_context(valkey_server(directory / "valkey"))
+        acl = acl_file(directory / "valkey", "user default on nopass ~* &* +@all")  # `default` is the tests' own
+        valkey = stack.enter_context(valkey_server(directory / "valkey", *acl))
         roots = {
             name: stack.enter_context(simulator_process(directory, name, *options))
             for name, options in simulators.items()
         }
         named = {**{name: root for name, root in roots.items() if name != "openai"}, "locked": roots["openai"]}
         settings = {
-            "REDIS_URL": valkey.url,
+            "REDIS_URL": as_compose_user(valkey.url),
             "OPENAI_API_KEY": "sk-simulated",
             "OPENAI_BASE_URL": f"{roots['openai']}/v1",
             "AZURE_OPENAI_API_KEY": "az-simulated",
