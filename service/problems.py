@@ -9,7 +9,10 @@ from aiohttp import web
 
 from tunehook import errors
 from tunehook.access import BootstrapKeyMalformed, KeyUnknown
+from tunehook.address import AddressRefused
+from tunehook.allow_list import AllowListMalformed
 from tunehook.errors import TunehookError
+from tunehook.settings import SettingsError
 from tunehook.signature import SecretMalformed, SignatureRejected
 from tunehook.vault import SecretUnreadable, VaultClosed
 from tunehook.wire import error_object
@@ -69,7 +72,17 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
 
 #: Never the answer to a request: they stop a start, a command or a step, or are told to a receiver.
 NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
-    {errors.StoreMisconfigured, SecretUnreadable, VaultClosed, SecretMalformed, BootstrapKeyMalformed, KeyUnknown}
+    {
+        errors.StoreMisconfigured,
+        AddressRefused,  # becomes InvalidParameter where a URL is given
+        AllowListMalformed,
+        BootstrapKeyMalformed,
+        KeyUnknown,
+        SecretMalformed,
+        SecretUnreadable,
+        SettingsError,
+        VaultClosed,
+    }
 )
 
 #: OpenAI names the parameter of these so.

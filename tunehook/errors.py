@@ -12,6 +12,7 @@ TunehookError
 │   │   ├── UpstreamHookUnknown
 │   │   ├── EndpointNotFound, DeliveryNotFound
 │   │   └── FileContentGone
+│   ├── MethodNotAllowed        that path, but not so
 │   ├── FileUnusable            a file that cannot be trained on
 │   ├── FileInUse               a live job still needs it
 │   ├── TooLarge                more bytes than we take
