@@ -1,6 +1,7 @@
 -- Takes what is due: its due time moves ahead, so that whoever dies with it loses nothing. Any number of
 -- clocks may run this side by side. What is claimed again and again without anything coming of it
--- pauses longer each time (20 s doubling to 10 min) and is parked after 20 claims; a commit resets the count.
+-- pauses longer (20 s, from the fourth time on doubling to 10 min) and is parked after 20 claims; a commit resets
+-- the count. What is never parked keeps to 20 s: all others depend on it.
 -- KEYS: due, claims, parked   ARGV: limit, kinds that are never parked (JSON)
 -- Returns {claimed, parked, ms until the next is due or -1}.
 local time = redis.call('TIME')
@@ -16,7 +17,8 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
     redis.call('ZADD', KEYS[3], now, member)
     parked[#parked + 1] = member
   else
-    local pause = math.min(20000 * 2 ^ math.min(count - 1, 10), 600000)
+    local doubled = never_parked[kind] and 0 or math.max(0, math.min(count - 3, 10))
+    local pause = math.min(20000 * 2 ^ doubled, 600000)
     redis.call('ZADD', KEYS[1], now + pause, member)
     claimed[#claimed + 1] = member
   end

@@ -25,7 +25,7 @@ from tunehook.store.keys import Queue
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 
-#: These go on for ever, since all others depend on them; their pauses still double.
+#: These go on for ever, every 20 s, since all others depend on them.
 NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
 
 
@@ -241,6 +241,18 @@ class Connection:
         """Whether anything still has to happen."""
         with unavailable():
             return await self.redis.zscore(keys.due(keys.queue_of(member)), member) is not None
+
+    async def parked(self) -> list[tuple[str, int]]:
+        """What was given up, and when (ms)."""
+        with unavailable():
+            rows = await self.redis.zrange(keys.PARKED, 0, -1, withscores=True)
+        return [(str(member), int(at)) for member, at in rows]
+
+    async def unsettled(self, limit: int) -> list[str]:
+        """Ids of jobs that something is still planned for, the next that are due."""
+        with unavailable():
+            members = await self.redis.zrange(keys.due("steps"), 0, limit - 1)
+        return [member.removeprefix("job:") for member in members if member.startswith("job:")]
 
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
         """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""

@@ -1,0 +1,40 @@
+"""`python -m tests.chaos`: the matrix. `--runs N` bounds it, `--soak MINUTES --jobs N` is the random-kill run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.chaos import matrix, soak
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--runs", type=int, default=600, help="at least so many runs of the matrix (600)")
+    parser.add_argument("--at-once", type=int, default=40, help="jobs in one deployment at a time (40)")
+    parser.add_argument("--only", default="", help="points that contain this text")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="kill at random for so long instead")
+    parser.add_argument("--jobs", type=int, default=1000, help="with --soak: how many jobs (1000)")
+    parser.add_argument("--table", type=Path, help="write the results into this page (docs/guarantees.md)")
+    asked = parser.parse_args()
+    with TemporaryDirectory(prefix="tunehook-chaos-") as directory:
+        if asked.soak:
+            report = asyncio.run(soak.soak(Path(directory), minutes=asked.soak, jobs=asked.jobs))
+        else:
+            report = asyncio.run(
+                matrix.attack(Path(directory), runs=asked.runs, at_once=asked.at_once, only=asked.only)
+            )
+        print(report.text())
+        if asked.table:
+            report.write_into(asked.table)
+        if report.broken:
+            Path("chaos.log").write_text(report.logs)
+            print("the programs' logs are in ./chaos.log")
+    return 1 if report.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

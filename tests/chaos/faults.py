@@ -1,0 +1,63 @@
+"""What is done to a run, when, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: before: the command or call has not gone out; after: it has taken effect, and its answer has not come back.
+Phase = Literal["before", "after"]
+#: kill: SIGKILL of whoever said it (a work-horse, the clock, RQ's worker, the API); +parent: and of the worker above
+#: it; drop: the connection is closed, nobody dies; stop: SIGSTOP for longer than a lease.
+Action = Literal["kill", "kill+parent", "drop", "stop"]
+
+STOP_SECONDS = 17.0
+
+
+@dataclass
+class Fault:
+    """Strikes once, where a run comes by its point for the first time."""
+
+    point: str  #: `<who>: <what>`, as names.py calls it
+    phase: Phase
+    action: Action
+    struck_at: float | None = None
+    struck_pid: int = 0
+
+    @property
+    def kills(self) -> bool:
+        return self.action.startswith("kill")
+
+
+@dataclass
+class Run:
+    """One job with one fault, and what is seen of it from outside."""
+
+    number: int
+    scenario: str
+    fault: Fault | None = None
+    simulate: str | None = None
+    job_id: str | None = None
+    retaken_at: float | None = None
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)  #: what should have held and did not
+    extras: int = 0
+
+    @property
+    def mark(self) -> str:
+        return f"run-{self.number:05d}"
+
+    @property
+    def what(self) -> str:
+        """Its row of the table."""
+        if self.fault:
+            return f"{self.fault.point}|{self.fault.phase}|{self.fault.action}"
+        return f"{self.scenario}|{self.simulate or '–'}|–"
+
+    @property
+    def taken_up_after(self) -> float | None:
+        if self.fault is None or self.fault.struck_at is None or self.retaken_at is None:
+            return None
+        return self.retaken_at - self.fault.struck_at

@@ -1,0 +1,53 @@
+"""Who is who among the processes, read from /proc."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+
+def parent(pid: int) -> int:
+    """0 when there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    found = children(pid)
+    for child in list(found):
+        found += descendants(child)
+    return found
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def owner_of_port(port: int, among: list[int]) -> int | None:
+    """The process whose end of a TCP connection on this machine has the local port."""
+    inode = next(
+        (row[9] for row in (line.split() for line in _rows()) if int(row[1].rpartition(":")[2], 16) == port), None
+    )
+    for pid in among:
+        with suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    if link.readlink().name == f"socket:[{inode}]":
+                        return pid
+    return None
+
+
+def _rows() -> list[str]:
+    return Path("/proc/net/tcp").read_text().splitlines()[1:]

@@ -1,0 +1,193 @@
+"""A deployment under attack: API, workers, Redis and an upstream, all behind proxies. Who dies is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import aiohttp
+from openai import AsyncOpenAI
+
+from cli.valkey_process import socket_url
+from tests.chaos import processes
+from tests.chaos.board import Board
+from tests.chaos.web import Web, web_between
+from tests.chaos.wire import RedisProxy, redis_proxy
+from tests.neighbours.deployment import SECRET_KEY, Program, free_port, simulator_process
+from tests.neighbours.valkey import Valkey, valkey_server
+from tunehook.settings import Settings
+from tunehook.store import Store
+
+SETTLE_SECONDS = 2.0
+API_KEY = "th_attack_" + "s" * 43
+CALLBACK_SECRET = "whsec_" + base64.b64encode(b"c" * 32).decode()
+PROJECT = "default"
+
+#: What must never be seen, read in one breath: an unsettled job that nobody will ever look at again.
+_FORGOTTEN = """
+local lost = {}
+for _, key in ipairs(redis.call('KEYS', 'th:job:*')) do
+  local stage, member = redis.call('HGET', key, 'stage'), string.sub(key, 4)
+  if stage and stage ~= 'settled' and not redis.call('ZSCORE', 'th:due:steps', member)
+     and not redis.call('ZSCORE', 'th:parked', member) then lost[#lost + 1] = member end
+end
+return lost
+"""
+
+
+@dataclass
+class Town:
+    board: Board
+    valkey: Valkey
+    proxy: RedisProxy
+    web: Web
+    store: Store  #: past the proxy
+    service: Program
+    workers: list[Program]
+    simulator: str  #: root, past the proxy
+    url: str
+    directory: Path
+    forgotten: set[str] = field(default_factory=set)
+    restarts: int = 0
+    resting: bool = False  #: nobody is started again for now
+
+    def client(self, *, retries: int = 8) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=retries, timeout=20.0)
+
+    def pids(self) -> list[int]:
+        return _below(self.workers)
+
+    async def upstream_jobs(self) -> list[dict[str, Any]]:
+        """Everything ever created there, which is what was paid for."""
+        async with self.web.session.get(f"{self.simulator}/simulator/jobs") as answer:
+            found: list[dict[str, Any]] = (await answer.json())["data"]
+            return found
+
+    async def break_upstream(self, name: str, **rule: object) -> None:
+        async with self.web.session.post(f"{self.simulator}/simulator/faults", json={"fault": name, **rule}) as answer:
+            answer.raise_for_status()
+
+    async def mend_upstream(self) -> None:
+        async with self.web.session.delete(f"{self.simulator}/simulator/faults") as answer:
+            answer.raise_for_status()
+
+    async def keep_alive(self) -> None:
+        """As a process manager does: whoever has ended is started again."""
+        while True:
+            await asyncio.sleep(0.1)
+            if not self.resting:
+                for program in [self.service, *self.workers]:
+                    if program.ended:
+                        program.stop()
+                        program.start()
+                        self.restarts += 1
+
+    async def watch(self) -> None:
+        """Every two seconds: is any unsettled job without its due entry?"""
+        while True:
+            await asyncio.sleep(2.0)
+            if self.proxy.away is None and not self.resting:
+                self.forgotten |= set(await self.store.redis.eval(_FORGOTTEN, 0))
+
+    async def answers(self, seconds: float = 30.0) -> None:
+        """Returns once the API answers."""
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    async with self.web.session.get(self.url.replace("/v1", "/livez")) as answer:
+                        if answer.ok:
+                            return
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+
+
+def _below(programs: list[Program]) -> list[int]:
+    return [pid for program in programs if not program.ended for pid in processes.descendants(program.pid)]
+
+
+def dataset(mark: str, examples: int = 12) -> bytes:
+    """Its bytes are this run's own, so that its upload is too."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{mark}: where does bird {number} sleep?"},
+                {"role": "assistant", "content": f"In nest {number}."},
+            ]
+        }
+        for number in range(examples)
+    ]
+    return "\n".join(json.dumps(row) for row in rows).encode()
+
+
+@asynccontextmanager
+async def town(directory: Path, *, workers: int = 4, wrapped: bool = False, **environment: str) -> AsyncIterator[Town]:
+    """`environment` is added to all programs; `wrapped`: a second supervisor beside the first (see clock skew)."""
+    board = Board()
+    short = Path(mkdtemp(prefix="th-chaos-", dir="/tmp"))
+    async with AsyncExitStack() as stack:
+        valkey = stack.enter_context(valkey_server(short))
+        simulator = stack.enter_context(simulator_process(directory, "openai", "--speed", "900", "--slots", "0"))
+        programs: list[Program] = []
+        web = await stack.enter_async_context(
+            web_between(
+                simulator, board, lambda: [pid for p in programs if not p.ended for pid in processes.descendants(p.pid)]
+            )
+        )
+        backend = Path(valkey.url.removeprefix("unix://").partition("?")[0])
+        through = short / "p.sock"
+        proxy = await stack.enter_async_context(redis_proxy(backend, through, board))
+        port = free_port()
+        settings = {
+            "REDIS_URL": socket_url(through),
+            "OPENAI_API_KEY": "sk-simulated",
+            "OPENAI_BASE_URL": f"{web.root}/v1",
+            "TUNEHOOK_PORT": str(port),
+            "TUNEHOOK_DATA_DIR": str(directory / "data"),
+            "TUNEHOOK_SECRET_KEY": SECRET_KEY,
+            "TUNEHOOK_BOOTSTRAP_KEY": API_KEY,
+            "TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET": CALLBACK_SECRET,
+            "TUNEHOOK_WEBHOOK_ALLOW": "127.0.0.1",
+            "TUNEHOOK_POLL_SECONDS": "1",
+            "TUNEHOOK_SETTLE_SECONDS": str(SETTLE_SECONDS),
+            "TUNEHOOK_WORKERS": str(workers),
+            **environment,
+        }
+        service = Program(["service"], settings, directory / "service.log")
+        programs.append(Program(["worker"], settings, directory / "worker.log"))
+        if wrapped:
+            programs.append(Program(["worker"], settings | SKEWED, directory / "worker-skewed.log"))
+        board.supervisors = lambda: [program.pid for program in programs if not program.ended]
+        board.api = lambda: 0 if service.ended else service.pid
+        for program in (service, *programs):
+            program.start()
+            stack.callback(program.stop)
+        store = Store.connect(Settings.model_validate({"redis_url": valkey.url}).redis_url)
+        stack.push_async_callback(store.close)
+        running = Town(
+            board, valkey, proxy, web, store, service, programs, simulator, f"http://127.0.0.1:{port}/v1", directory
+        )
+        await asyncio.to_thread(service.wait_for, "listening on")
+        for program in programs:
+            await asyncio.to_thread(program.wait_for, "processes: the clock and")
+        for care in (running.keep_alive(), running.watch()):
+            task = asyncio.ensure_future(care)
+            stack.callback(task.cancel)
+        yield running
+        running.resting = True
+
+
+def faketime() -> Path | None:
+    """Debian's libfaketime, if it is here."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return found[0] if found else None
+
+
+#: A worker on a host whose clock is a minute ahead.
+SKEWED = {"LD_PRELOAD": str(faketime() or ""), "FAKETIME": "+60s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
