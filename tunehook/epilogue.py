@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tunehook import events
+from tunehook import events, notices
 from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused
 from tunehook.model import File, Job
 from tunehook.store.jobs import JobRecord
@@ -57,6 +57,7 @@ async def conclude(world: World, record: JobRecord) -> bool:
     if since_end < LATE_EVENTS_SECONDS:
         await store.plan(record.member, LATE_EVENTS_SECONDS - since_end + 1)
     else:
+        await notices.checkpoints(world, job.id)  # an upstream may make them without a word in its events
         await store.unplan(record.member)
     return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from tunehook import notices
 from tunehook.errors import UpstreamError
 from tunehook.model import Job, Message
 from tunehook.world import World
@@ -32,7 +33,11 @@ async def fetch(world: World, job: Job) -> int:
         after = page[-1].upstream_event_id
     # Newest first means that within a second, too, the last that came is the first that happened.
     in_order = sorted(reversed(found), key=lambda message: message.created_at)
-    return await world.store.jobs.append(job.id, in_order)
+    new = await world.store.jobs.append(job.id, in_order)
+    # OpenAI's words: "Checkpoint created at step 90".
+    if new and any("checkpoint" in message.message.lower() for message in in_order):
+        await notices.checkpoints(world, job.id)
+    return new
 
 
 async def fetch_for(world: World, jobs: Iterable[Job]) -> list[UpstreamError]:

@@ -20,7 +20,7 @@ import logging
 import time
 from dataclasses import replace
 
-from tunehook import epilogue, event_types, telling, upload
+from tunehook import epilogue, event_types, notices, telling, upload
 from tunehook.errors import (
     Conflict,
     IllegalMove,
@@ -368,7 +368,11 @@ async def _tracked(world: World, record: JobRecord, lease: Lease) -> bool:
     assert job.upstream_job_id
     assert job.seen
     if not record.cancel_requested_at:
-        change = record.change(job, lease).due(record.member, REASSURE_SECONDS)
+        stalled = notices.is_stalled(job, record.now)
+        noted = job.model_copy(update={"stalled_at": record.now}) if stalled else job
+        change = record.change(noted, lease).due(record.member, REASSURE_SECONDS)
+        if stalled:
+            await telling.tell(world, change, noted, event_types.STALLED, now=record.now)
         await world.store.commit(world.store.upstreams.track(change, job, job.seen))
         return False
     upstream = world.upstreams[job.upstream]

@@ -39,13 +39,18 @@ def bases(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, dict[s
 
 def tuned(made: TunedModel, rows: Iterable[Mapping[str, Any]], owner: str) -> dict[str, Any]:
     """`owner`: the project. `rows`: its upstream's. Without a day of its own, a tuned model goes with its base."""
-    days = {str(row["id"]): _day(row.get("shutdown_date")) for row in rows}
+    days = shutdown_dates(rows)
     return model_object(
         made.name,
         created=made.created_at,
         owned_by=owner,
         shutdown_date=days.get(made.name) or days.get(made.base),
     )
+
+
+def shutdown_dates(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Model → the day (YYYY-MM-DD) on which its upstream shuts it down, where it says one."""
+    return {str(row["id"]): day for row in rows if (day := _day(row.get("shutdown_date")))}
 
 
 def _day(value: object) -> str | None:

@@ -22,7 +22,12 @@ def event(kind: str, project: str, *, now: int) -> Event:
 def _data(kind: str, now: int) -> dict[str, Any]:
     match kind:
         case types.CHECKPOINT:
-            return {"id": _JOB, "checkpoint": _checkpoint(now), "metadata": {"test": "true"}}
+            return {
+                "id": _JOB,
+                "checkpoint": _checkpoint(now),
+                "metadata": {"test": "true"},
+                "tunehook": {"sequence": 9},
+            }
         case types.RETIRING:
             day = (datetime.fromtimestamp(now, UTC) + timedelta(days=30)).strftime("%Y-%m-%d")
             return {"model": _MODEL, "base_model": _BASE, "job_id": _JOB, "upstream": "openai", "shutdown_date": day}

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tunehook import notices
 from tunehook.errors import (
     JobNotFound,
     LeaseLost,
@@ -78,7 +79,10 @@ async def hold(world: World, error: UpstreamError) -> float:
     code = "upstream_unauthorized" if isinstance(error, UpstreamUnauthorized) else "upstream_unreachable"
     error.code = error.code or code
     log.warning("upstream %s on hold for %d s: %s", error.upstream, seconds, error.message)
-    await world.store.upstreams.hold(error.upstream, error.code, error.message, seconds)
+    if isinstance(error, UpstreamUnauthorized):
+        await notices.refused(world, error, seconds)
+    else:
+        await world.store.upstreams.hold(error.upstream, error.code, error.message, seconds)
     return seconds
 
 

@@ -18,6 +18,7 @@ from rq import Queue as RQQueue
 from rq.serializers import JSONSerializer
 
 from tunehook.errors import StoreUnavailable
+from tunehook.notices import SWEEPS
 from tunehook.store import Store
 from tunehook.store.keys import QUEUES, Queue
 from worker.steps import TIMEOUTS, step_for
@@ -72,6 +73,8 @@ class Clock:
         """
         for upstream in self._upstreams:
             await self._store.plan_if_absent(f"look:{upstream}", 0)
+        for sweep in SWEEPS:
+            await self._store.plan_if_absent(sweep, 0)
         await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
         return time.monotonic()
 
@@ -88,6 +91,7 @@ class Clock:
         claimed = await self._store.claim(queue, room)
         self._next[queue] = LOOK_SECONDS if claimed.wait is None or not room else claimed.wait
         for member in claimed.parked:
+            await self._store.plan("sweep:parked", 0)
             log.error("%s is parked: 20 steps in a row came to nothing. `tunehook doctor` shows it.", member)
         if claimed.members:
             steps = [step_for(member) for member in claimed.members]

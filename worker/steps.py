@@ -6,11 +6,16 @@ RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async 
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from functools import cache
 
-from tunehook import delivery, lifecycle, look, settings, upload
+from tunehook import delivery, lifecycle, look, notices, settings, upload
 from tunehook.store.keys import Queue
 from tunehook.world import open_world
+
+#: What a worker sends its work-horse when it shall stop. Other steps ignore it: they are short, or saved as they go.
+STOP = signal.SIGUSR1
 
 
 @cache
@@ -34,9 +39,22 @@ async def copy(upstream: str, sha256: str) -> None:
         await upload.upload(world, upstream, sha256)
 
 
-async def deliver() -> None:
+async def ready(job_id: str) -> None:
     async with open_world(_settings()) as world:
-        await delivery.deliver(world)
+        await notices.ready(world, job_id)
+
+
+async def sweep(what: str) -> None:
+    async with open_world(_settings()) as world:
+        await notices.sweep(world, what)
+
+
+async def deliver() -> None:
+    """Ends within one attempt's 15 s when its worker is told to stop (supervisor.py sends STOP)."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(STOP, stop.set)
+    async with open_world(_settings()) as world:
+        await delivery.deliver(world, stop)
 
 
 def step_for(member: str) -> tuple[str, tuple[str, ...]]:
@@ -47,6 +65,10 @@ def step_for(member: str) -> tuple[str, tuple[str, ...]]:
             return "worker.steps.job", (rest,)
         case "look":
             return "worker.steps.look_at", (rest,)
+        case "ready":
+            return "worker.steps.ready", (rest,)
+        case "sweep":
+            return "worker.steps.sweep", (rest,)
         case "copy":
             upstream, _, sha256 = rest.rpartition(":")
             return "worker.steps.copy", (upstream, sha256)

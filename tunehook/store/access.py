@@ -48,6 +48,11 @@ class Access:
             document = await self._store.redis.get(keys.api_key(key_id))
         return ApiKey.model_validate_json(document) if document else None
 
+    async def projects(self) -> list[str]:
+        """Every project that has ever had a key, a job or a subscription."""
+        with unavailable():
+            return sorted(await self._store.redis.smembers(keys.PROJECTS))
+
     async def all(self) -> list[ApiKey]:
         """By age."""
         with unavailable():

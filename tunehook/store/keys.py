@@ -244,11 +244,6 @@ def failed_deliveries(endpoint_id: str) -> str:
     return f"th:failed-deliveries:{endpoint_id}"
 
 
-def refusal(upstream: str) -> str:
-    """The spell in which an upstream refuses our key, so that it is told once; expires when refusals end."""
-    return f"th:refusal:{upstream}"
-
-
-def parked_told(member: str) -> str:
-    """What was parked and has been told."""
-    return f"th:parked-told:{member}"
+def told(what: str) -> str:
+    """What was told last of something that has no record of its own to say so."""
+    return f"th:told:{what}"

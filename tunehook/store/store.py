@@ -14,6 +14,7 @@ from tunehook.store.files import Files
 from tunehook.store.jobs import Jobs
 from tunehook.store.lanes import Lanes
 from tunehook.store.models import Models
+from tunehook.store.tellings import Tellings
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
 
@@ -33,6 +34,7 @@ class Store(Connection):
         self.deliveries = Deliveries(self)
         self.endpoints = Endpoints(self)
         self.lanes = Lanes(self)
+        self.tellings = Tellings(self)
 
     async def durability(self) -> str | None:
         """What Redis could lose, in words; None: nothing."""

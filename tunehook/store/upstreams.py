@@ -119,6 +119,10 @@ class Upstreams:
         with unavailable():
             await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
 
+    def hold_with(self, change: Change, upstream: str, hold: str, seconds: float) -> Change:
+        """The same, in the same breath as a change."""
+        return change.do("SET", keys.hold(upstream), hold, "PX", max(1, int(seconds * 1000)))
+
     async def held(self, upstream: str) -> Hold | None:
         with unavailable():
             value = await self._store.redis.get(keys.hold(upstream))
