@@ -41,6 +41,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/v1/files/{file_id}", files.retrieve),
     ("DELETE", "/v1/files/{file_id}", files.delete),
     ("GET", "/v1/files/{file_id}/content", files.content),
+    ("GET", "/v1/files/{file_id}/report", files.report),
     ("POST", "/v1/uploads", uploads.create),
     ("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part),
     ("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,11 @@ from aiohttp import web
 
 from service.form import receive
 from service.reading import caller_of, choice, integer, known_only, world_of
-from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter
-from tunehook.model import File, new_id
-from tunehook.wire import file_object
+from tunehook import inspection
+from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter, NoReport
+from tunehook.model import File
+from tunehook.wire import file_object, report_object
+from tunehook.world import World
 
 FILE_BYTES = 512 * 1024 * 1024
 PURPOSE = "fine-tune"
@@ -21,9 +22,9 @@ EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 
 
 async def create(request: web.Request) -> web.Response:
-    """Streamed to disk as it arrives; never whole in memory."""
+    """Streamed to disk as it arrives, and checked on the way; never whole in memory."""
     world, caller = world_of(request), caller_of(request)
-    incoming = world.shelf.receive()
+    incoming = world.shelf.receive(inspection.checker())
     await incoming.open()
     try:
         form = await receive(
@@ -33,27 +34,31 @@ async def create(request: web.Request) -> web.Response:
         seconds = _expires_after(form.fields)
         if incoming.bytes == 0:
             raise InvalidParameter(param="file", why="it is empty; send at least ten examples, one JSON object a line")
-        now = int(time.time())
-        file = File(
-            id=new_id("file-"),
-            project=caller.project,
-            filename=form.filename,
-            purpose=PURPOSE,
-            bytes=incoming.bytes,
-            created_at=now,
-            sha256="",
-            expires_at=None if seconds is None else now + seconds,
+        file, _ = await inspection.keep(
+            world, incoming, project=caller.project, filename=form.filename, seconds=seconds
         )
-        await incoming.keep(file.id)
-        file = file.model_copy(update={"sha256": incoming.sha256})
-        try:
-            await world.store.files.add(file)
-        except BaseException:
-            await world.shelf.remove(file.id)
-            raise
+        await enter(world, file)
     finally:
         await incoming.close()
     return web.json_response(file_object(file))
+
+
+async def enter(world: World, file: File) -> None:
+    """Writes the record of what is on the shelf; what cannot be written leaves nothing there."""
+    try:
+        await world.store.files.add(file)
+    except BaseException:
+        await world.shelf.remove(file.id)
+        raise
+
+
+async def report(request: web.Request) -> web.Response:
+    """What the check found, all of it that is listed."""
+    file = await _file(request)
+    found = await world_of(request).shelf.reports.read(file.id)
+    if found is None:
+        raise NoReport(id=file.id)
+    return web.json_response(report_object(file.id, found))
 
 
 def check_purpose(purpose: object) -> None:

@@ -46,6 +46,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.UploadNotFound: (404, INVALID, "upload_not_found"),
     errors.UpstreamHookUnknown: (404, INVALID, "unknown_upstream"),
     errors.FileContentGone: (404, INVALID, "file_content_gone"),
+    errors.NoReport: (404, INVALID, "no_report"),
     errors.EndpointNotFound: (404, INVALID, "webhook_endpoint_not_found"),
     errors.DeliveryNotFound: (404, INVALID, "delivery_not_found"),
     errors.RouteNotFound: (404, INVALID, "unknown_url"),

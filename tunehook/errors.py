@@ -11,7 +11,7 @@ TunehookError
 │   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, RouteNotFound
 │   │   ├── UpstreamHookUnknown
 │   │   ├── EndpointNotFound, DeliveryNotFound
-│   │   └── FileContentGone
+│   │   └── FileContentGone, NoReport
 │   ├── MethodNotAllowed        that path, but not so
 │   ├── FileUnusable            a file that cannot be trained on
 │   ├── FileInUse               a live job still needs it
@@ -132,6 +132,10 @@ class DeliveryNotFound(NotFound):
 
 class FileContentGone(NotFound):
     """The content of {id} is no longer kept here."""
+
+
+class NoReport(NotFound):
+    """There is no report on {id}: only datasets that were sent here are checked."""
 
 
 class RouteNotFound(NotFound):

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 
+from tunehook import inspection
 from tunehook.errors import InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
 from tunehook.model import File, Upload, new_id
 from tunehook.shelf import CHUNK, Incoming
@@ -88,7 +89,7 @@ async def complete(
             return earlier, await world.store.files.read(earlier.file_id, project)
         record = await open_upload(world, upload_id, project, "completed")
         await _check(world, record.upload, part_ids)
-        incoming = world.shelf.receive()
+        incoming = world.shelf.receive(inspection.checker())
         await incoming.open()
         try:
             return await _join(world, record, part_ids, md5, incoming)
@@ -122,24 +123,14 @@ async def _join(
                 await incoming.write(piece)
     if md5 is not None and digest.hexdigest() != md5.lower():
         raise UploadIncomplete(why=f"The md5 of the parts is {digest.hexdigest()}, not {md5[:64]}.", param="md5")
-    now = int(time.time())
-    file_id = new_id("file-")
-    await incoming.keep(file_id)
-    file = File(
-        id=file_id,
-        project=upload.project,
-        filename=upload.filename,
-        purpose=upload.purpose,
-        bytes=upload.bytes,
-        created_at=now,
-        sha256=incoming.sha256,
-        expires_at=None if upload.expires_after is None else now + upload.expires_after,
+    file, _ = await inspection.keep(
+        world, incoming, project=upload.project, filename=upload.filename, seconds=upload.expires_after
     )
-    done = upload.model_copy(update={"status": "completed", "file_id": file_id, "part_ids": list(part_ids)})
+    done = upload.model_copy(update={"status": "completed", "file_id": file.id, "part_ids": list(part_ids)})
     try:
         await world.store.commit(world.store.files.entry(record.change(done), file))
     except BaseException:
-        await world.shelf.remove(file_id)
+        await world.shelf.remove(file.id)
         raise
     await clear(world, upload.id)
     return done, file

@@ -95,6 +95,22 @@ class FileRef(Record):
         return self.id.removeprefix(AT_UPSTREAM) if self.id.startswith(AT_UPSTREAM) else None
 
 
+class Price(Record):
+    """US dollars for a million trained tokens, or for an hour; `as_of` is the day somebody last looked (YYYY-MM-DD)."""
+
+    usd_per_million_tokens: float | None = None
+    usd_per_hour: float | None = None
+    source: str
+    as_of: str
+
+
+class Cost(Record):
+    """`usd` is None where there is no price for a token."""
+
+    billed_tokens: int
+    usd: float | None = None
+
+
 class UpstreamJob(Record):
     """A job as the upstream last described it, its dialect already undone (see openai_upstream)."""
 
@@ -167,6 +183,8 @@ class Job(Record):
     checkpoint_told: int = 0  #: the last step whose checkpoint was told
     ready_at: int | None = None  #: when its model first answered
     retirement_told: str | None = None  #: the shutdown date (YYYY-MM-DD) that was told
+    price: Price | None = None  #: as it was when the job was accepted
+    estimate: Cost | None = None  #: none if its dataset is not here, or until its tokens are counted
 
     @property
     def files(self) -> list[FileRef]:
@@ -187,6 +205,25 @@ class Job(Record):
         return self.moved(Stage.SETTLED, status=status, settled_at=now, **changes)
 
 
+class Counted(Record):
+    """Tokens of a dataset: `total`, and `trained`, what remains when examples over the limit (`over`) are cut."""
+
+    total: int
+    trained: int
+    over: int
+
+
+class Dataset(Record):
+    """What the check found of a file, in numbers; the report on the shelf has the lines."""
+
+    format: str
+    examples: int
+    errors: int
+    warnings: int
+    image_examples: int = 0
+    counted: dict[str, Counted] = {}  #: by `<encoding>/<limit>`, once somebody asked for it
+
+
 class File(Record):
     """A file that is kept here; its bytes lie in the data directory under its id."""
 
@@ -200,6 +237,7 @@ class File(Record):
     status: Literal["uploaded", "processed", "error"] = "processed"
     status_details: str | None = None
     expires_at: int | None = None
+    dataset: Dataset | None = None  #: none of result files
 
 
 class Upload(Record):

@@ -1,6 +1,7 @@
 """Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis.
 
-Parts of uploads lie beside them until they are joined: `<data dir>/uploads/<upload id>/<part id>`.
+Parts of uploads lie beside them until they are joined: `<data dir>/uploads/<upload id>/<part id>`. What the check
+found in a dataset lies in `<data dir>/reports` and goes with its file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import shutil
 import time
 from pathlib import Path
 
+from tunehook.dataset import Checker, Report
+from tunehook.reports import Reports
+
 CHUNK = 1024 * 1024
 HALF_RECEIVED = ".incoming-"
 
@@ -24,6 +28,7 @@ class Shelf:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self.directory = data_dir / "files"
+        self.reports = Reports(data_dir / "reports")
 
     def parts(self, upload_id: str) -> PartShelf:
         """Where the parts of one upload lie; made with the first of them."""
@@ -36,9 +41,9 @@ class Shelf:
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
 
-    def receive(self) -> Incoming:
-        """A file that is on its way in; nothing of it is seen until it is kept."""
-        return Incoming(self.directory)
+    def receive(self, checker: Checker | None = None) -> Incoming:
+        """A file that is on its way in; nothing of it is seen until it is kept. `checker` reads what is written."""
+        return Incoming(self.directory, checker)
 
     async def save(self, file_id: str, content: bytes) -> str:
         """Keeps some bytes under an id; returns their SHA-256."""
@@ -53,6 +58,7 @@ class Shelf:
 
     async def remove(self, file_id: str) -> None:
         await asyncio.to_thread(self.path(file_id).unlink, missing_ok=True)
+        await self.reports.remove(file_id)
 
     async def exists(self, file_id: str) -> bool:
         return await asyncio.to_thread(self.path(file_id).is_file)
@@ -82,8 +88,9 @@ def _remove_old(data_dir: Path, before: float) -> int:
 class Incoming:
     """Written to a name of its own, flushed to the disk, then renamed: all of it is there, or nothing."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, checker: Checker | None = None) -> None:
         self._directory = directory
+        self._checker = checker
         self._path = directory / f"{HALF_RECEIVED}{secrets.token_hex(12)}"
         self._handle: int | None = None
         self._pending = bytearray()
@@ -118,6 +125,14 @@ class Incoming:
         view = memoryview(block)
         while view:
             view = view[os.write(self._handle, view) :]
+        if self._checker is not None:
+            self._checker.feed(bytes(block))
+
+    async def report(self) -> Report:
+        """What the checker found, once all is written."""
+        assert self._checker is not None
+        await self._flush()
+        return await asyncio.to_thread(self._checker.finish)
 
     async def keep(self, file_id: str) -> None:
         await self._flush()

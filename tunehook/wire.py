@@ -34,6 +34,11 @@ def file_object(file: File) -> dict[str, Any]:
     }
 
 
+def report_object(file_id: str, report: dict[str, Any]) -> dict[str, Any]:
+    """Ours alone. `report`: Report.to_dict(), as `tunehook check --json` prints it."""
+    return {"object": "file.report", "file_id": file_id, **report}
+
+
 def upload_object(upload: Upload, file: File | None, *, now: float) -> dict[str, Any]:
     """OpenAI's `upload`. `file`: what it became, once completed."""
     return {
