@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 
 from redis import Redis
@@ -44,6 +45,7 @@ def queues(connection: Redis) -> dict[Queue, RQQueue]:
 class Clock:
     def __init__(self, store: Store, connection: Redis, upstreams: list[str]) -> None:
         self._store = store
+        self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
         self._next = dict.fromkeys(QUEUES, LOOK_SECONDS)  #: seconds until something is due, as last seen
@@ -76,6 +78,7 @@ class Clock:
         for sweep in SWEEPS:
             await self._store.plan_if_absent(sweep, 0)
         await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
+        await self._store.tick(self._host)
         return time.monotonic()
 
     async def hand_over(self, queue: Queue) -> None:

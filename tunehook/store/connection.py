@@ -24,6 +24,8 @@ from tunehook.store.keys import Queue
 
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
+#: A clock looks once a second; after this it is late.
+LATE_MS = 10_000
 
 #: These go on for ever, every 20 s, since all others depend on them.
 NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
@@ -307,11 +309,15 @@ class Connection:
                     message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
                 yield str(message["data"]) if message else ""
 
-    async def last_tick_ms(self) -> int | None:
-        """When any clock last looked, in ms."""
+    async def tick(self, host: str) -> None:
+        """The clock on `host` has been through all that is due."""
         with unavailable():
-            value = await self.redis.get(keys.CLOCK)
-        return int(value) if value else None
+            await self.redis.set(keys.clock_on(host), "ticks", px=LATE_MS)
+
+    async def ticks(self, host: str) -> bool:
+        """Has the clock on `host` ticked within 10 s? It does so once a second."""
+        with unavailable():
+            return bool(await self.redis.exists(keys.clock_on(host)))
 
 
 #: What a Redis answers that cannot take a write or a command now: the code that its answer begins with, which

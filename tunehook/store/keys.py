@@ -24,6 +24,11 @@ STAGES = "th:stages"  # hash: stage → how many jobs there are of it
 SETTLED = "th:settled"  # zset: jobs that have ended → when, ms
 
 
+def clock_on(host: str) -> str:
+    """There while the clock on that host ticks. A worker's health is its own clock's, not any other's."""
+    return f"th:clock:{host}"
+
+
 def due(queue: Queue) -> str:
     """zset: member → the ms at which it is due."""
     return f"th:due:{queue}"
