@@ -35,7 +35,7 @@ SWEEP_AGAIN_SECONDS = 600.0
 SPELL_SECONDS = 15 * 60
 TOLD_SECONDS = 400 * 24 * _HOUR
 
-SWEEPS = ("sweep:retiring", "sweep:parked")
+SWEEPS = ("sweep:retiring", "sweep:parked", "sweep:retention")
 
 
 async def checkpoints(world: World, job_id: str) -> None:

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     durability: Literal["strict", "relaxed"] = "strict"
     simulator_speed: Annotated[float, Field(gt=0)] = 1
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+    keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
+    keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90
+    keep_copies_days: Annotated[float, Field(ge=0, le=36500)] = 7
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunehook"
     secret_key: SecretStr | None = None
     bootstrap_key: SecretStr | None = None

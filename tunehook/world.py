@@ -19,6 +19,15 @@ from tunehook.vault import Vault
 
 
 @dataclass(frozen=True)
+class Keep:
+    """For how many seconds after nobody needs it any more; None: for ever. See retention.py."""
+
+    jobs: float | None = None
+    datasets: float | None = None
+    copies: float | None = None
+
+
+@dataclass(frozen=True)
 class World:
     store: Store
     shelf: Shelf
@@ -30,6 +39,7 @@ class World:
     poll_seconds: float = 30.0
     settle_seconds: float = 180.0
     on_unknown: Literal["retry", "hold"] = "retry"
+    keep: Keep = Keep()
     jitter: Callable[[], float] = random.random  #: 0 to 1, for the pauses between attempts
 
     def tag(self, job_id: str) -> str:
@@ -40,6 +50,10 @@ class World:
         """Our job's id, if the tag is of this deployment."""
         instance, _, job_id = (tag or "").partition("/")
         return job_id if instance == self.instance and job_id else None
+
+
+def _seconds(days: float) -> float | None:
+    return days * 86400 if days else None
 
 
 @asynccontextmanager
@@ -67,6 +81,11 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             poll_seconds=settings.poll_seconds,
             settle_seconds=settings.settle_seconds,
             on_unknown=settings.on_unknown,
+            keep=Keep(
+                jobs=_seconds(settings.keep_jobs_days),
+                datasets=_seconds(settings.keep_datasets_days),
+                copies=_seconds(settings.keep_copies_days),
+            ),
         )
     finally:
         await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

@@ -10,7 +10,7 @@ import asyncio
 import signal
 from functools import cache
 
-from tunehook import delivery, lifecycle, look, notices, settings, upload
+from tunehook import delivery, lifecycle, look, notices, retention, settings, upload
 from tunehook.store.keys import Queue
 from tunehook.world import open_world
 
@@ -46,7 +46,7 @@ async def ready(job_id: str) -> None:
 
 async def sweep(what: str) -> None:
     async with open_world(_settings()) as world:
-        await notices.sweep(world, what)
+        await (retention.sweep(world) if what == "retention" else notices.sweep(world, what))
 
 
 async def deliver() -> None:

@@ -53,8 +53,7 @@ async def test_upload_file_chunked_makes_a_file_that_can_be_trained_on(visitor: 
     assert (upload.file.bytes, upload.file.filename) == (len(content), "big.jsonl")
     assert (await visitor.client.files.content(upload.file.id)).content == content
     job = await visitor.client.fine_tuning.jobs.create(training_file=upload.file.id, model="gpt-4.1-mini-2025-04-14")
-    job = await waited(visitor, job.id)
-    assert job["status"] == "succeeded"
+    assert (await waited(visitor, job.id))["status"] == "succeeded"
     parts = visitor.place.town.data_dir / "uploads" / upload.id
     assert not await asyncio.to_thread(parts.exists), "the parts are still on the disk"
 

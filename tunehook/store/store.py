@@ -11,6 +11,7 @@ from tunehook.store.durability import shortcomings
 from tunehook.store.endpoints import Endpoints
 from tunehook.store.figures import FigureStore
 from tunehook.store.files import Files
+from tunehook.store.forgetting import Forgetting
 from tunehook.store.jobs import Jobs
 from tunehook.store.lanes import Lanes
 from tunehook.store.models import Models
@@ -29,6 +30,7 @@ class Store(Connection):
         self.uploads = Uploads(self)
         self.models = Models(self)
         self.figures = FigureStore(self)
+        self.forgetting = Forgetting(self)
         self.upstreams = Upstreams(self)
         self.access = Access(self)
         self.deliveries = Deliveries(self)

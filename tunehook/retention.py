@@ -1,0 +1,153 @@
+"""What is removed, and when: files with an hour to live, jobs that ended long ago, datasets and their copies at the
+upstreams that nobody trains on any more.
+
+    uploads in parts     when their hour is over
+    files                at their `expires_at`
+    finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
+    datasets here        `keep_datasets` after the last job that needed them ended (or after they came)
+    copies at upstreams  `keep_copies` after the last job that needed them ended
+
+Whether something is needed is asked in the same script that removes it, so nothing live is ever touched. What has to
+go from a disk or from an upstream is noted in that script too, and taken off the note when it is gone there.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tunehook import intake
+from tunehook.errors import JobNotFound, LeaseLost, LeaseTaken, RecordTooNew, UpstreamError, UpstreamRefused
+from tunehook.model import Stage
+from tunehook.store import keys
+from tunehook.world import World
+
+log = logging.getLogger(__name__)
+
+MEMBER = "sweep:retention"
+EVERY_SECONDS = 300.0
+#: One step removes so many of each at most, and comes again at once if there are more.
+AT_ONCE = 200
+#: What is needed when its time comes is asked about again after this.
+LATER_SECONDS = 3600.0
+#: A file that is still being received is never so old: senders are given less time.
+HALF_RECEIVED_SECONDS = 24 * 3600.0
+
+
+async def sweep(world: World) -> None:
+    """One step; plans the next."""
+    try:
+        async with world.store.lease(MEMBER) as lease:
+            removed: dict[str, int] = {}
+            for name, step in _STEPS.items():
+                lease.check()
+                removed[name] = await step(world)
+            more = any(count >= AT_ONCE for count in removed.values())
+            await world.store.plan(MEMBER, 0.0 if more else EVERY_SECONDS)
+    except (LeaseTaken, LeaseLost):
+        return
+    if any(removed.values()):
+        log.info("removed: %s", ", ".join(f"{count} {name}" for name, count in removed.items() if count))
+
+
+async def _uploads(world: World) -> int:
+    over = await world.store.uploads.expired(AT_ONCE)
+    for upload_id in over:
+        await intake.clear(world, upload_id)
+    return len(over)
+
+
+async def _expired(world: World) -> int:
+    return await _files(world, keys.EXPIRING, 0.0)
+
+
+async def _datasets(world: World) -> int:
+    return 0 if world.keep.datasets is None else await _files(world, keys.DATASETS, world.keep.datasets)
+
+
+async def _files(world: World, index: str, seconds: float) -> int:
+    forgetting, removed = world.store.forgetting, 0
+    for file_id in await forgetting.older(index, seconds, AT_ONCE):
+        file = await forgetting.file(file_id)
+        promised = index == keys.DATASETS and file is not None and file.expires_at is not None
+        if file is None or promised:  # one that has a time of its own is kept until then
+            await forgetting.drop(index, file_id)
+        elif await forgetting.forget_file(file):
+            removed += 1
+        else:
+            await forgetting.postpone(index, file_id, LATER_SECONDS - seconds)
+    return removed
+
+
+async def _jobs(world: World) -> int:
+    if world.keep.jobs is None:
+        return 0
+    forgetting, removed = world.store.forgetting, 0
+    for job_id in await forgetting.older(keys.SETTLED, world.keep.jobs, AT_ONCE):
+        try:
+            record = await world.store.jobs.read(job_id)
+        except JobNotFound:
+            await forgetting.drop(keys.SETTLED, job_id)
+            continue
+        except RecordTooNew:  # a newer version's, which may keep it for longer
+            await forgetting.postpone(keys.SETTLED, job_id, LATER_SECONDS - world.keep.jobs)
+            continue
+        if record.job.stage is not Stage.SETTLED or await forgetting.is_busy(record):
+            await forgetting.postpone(keys.SETTLED, job_id, LATER_SECONDS - world.keep.jobs)
+            continue
+        for file_id in record.job.result_files.values():
+            file = await forgetting.file(file_id)
+            if file is not None:
+                await forgetting.forget_file(file)
+        removed += await forgetting.forget_job(record)
+    return removed
+
+
+async def _copies(world: World) -> int:
+    if world.keep.copies is None:
+        return 0
+    forgetting, removed = world.store.forgetting, 0
+    for name in await forgetting.older(keys.COPIES, world.keep.copies, AT_ONCE):
+        upstream, _, sha256 = name.rpartition(":")
+        if await forgetting.forget_copy(upstream, sha256):
+            removed += 1
+        else:
+            await forgetting.postpone(keys.COPIES, name, LATER_SECONDS - world.keep.copies)
+    return removed
+
+
+async def _from_the_shelf(world: World) -> int:
+    leaving = await world.store.forgetting.leaving(AT_ONCE)
+    for file_id in leaving:
+        await world.shelf.remove(file_id)
+        await world.store.files.left(file_id)
+    return len(leaving) + await world.shelf.sweep(HALF_RECEIVED_SECONDS)
+
+
+async def _from_the_upstreams(world: World) -> int:
+    """One that does not answer now is asked at the next sweep; one that is in the settings no more, never."""
+    removed = 0
+    for upstream_name, file_id in await world.store.forgetting.leaving_copies(AT_ONCE):
+        upstream = world.upstreams.get(upstream_name)
+        if upstream is None:
+            continue
+        try:
+            await upstream.delete_file(file_id)
+        except UpstreamRefused as refused:
+            log.info("upstream %s has no %s to delete: %s", upstream_name, file_id, refused.message)
+        except UpstreamError as error:
+            log.warning("deleting %s at %s: %s", file_id, upstream_name, error.message)
+            continue
+        await world.store.forgetting.left_copy(upstream_name, file_id)
+        removed += 1
+    return removed
+
+
+_STEPS = {
+    "uploads": _uploads,
+    "expired files": _expired,
+    "jobs": _jobs,
+    "datasets": _datasets,
+    "copies": _copies,
+    "files from the disk": _from_the_shelf,
+    "files from upstreams": _from_the_upstreams,
+}

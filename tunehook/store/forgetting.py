@@ -1,0 +1,111 @@
+"""What retention asks of the store: what is old enough, and how it goes, unless somebody needs it after all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunehook.errors import Conflict, FileInUse, FileNotFound
+from tunehook.model import File
+from tunehook.store import keys
+from tunehook.store.commit import Change
+from tunehook.store.connection import unavailable
+from tunehook.store.jobs import NO_METADATA, JobRecord
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+
+class Forgetting:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def older(self, index: str, seconds: float, limit: int) -> list[str]:
+        """Members of an index of times that are so many seconds old, the oldest first."""
+        before = await self._store.now_ms() - int(seconds * 1000)
+        with unavailable():
+            return list(await self._store.redis.zrangebyscore(index, "-inf", before, start=0, num=limit))
+
+    async def postpone(self, index: str, member: str, seconds: float) -> None:
+        """Somebody needs it: asked again as if it had been put there in `seconds` from now."""
+        at = await self._store.now_ms() + int(seconds * 1000)
+        with unavailable():
+            await self._store.redis.zadd(index, {member: at}, xx=True)
+
+    async def drop(self, index: str, member: str) -> None:
+        with unavailable():
+            await self._store.redis.zrem(index, member)
+
+    # ---- files
+
+    async def file(self, file_id: str) -> File | None:
+        with unavailable():
+            document = await self._store.redis.hget(keys.file(file_id), "doc")
+        return File.model_validate_json(document) if document else None
+
+    async def forget_file(self, file: File) -> bool:
+        """False while a live job needs it. Its bytes are then `leaving`."""
+        try:
+            await self._store.files.delete(file.id, file.project)
+        except FileInUse:
+            return False
+        except FileNotFound:
+            return True
+        return True
+
+    async def leaving(self, limit: int) -> list[str]:
+        """Files whose records are gone and whose bytes may still be on the shelf."""
+        with unavailable():
+            return list(await self._store.redis.srandmember(keys.LEAVING, limit))
+
+    # ---- copies at upstreams
+
+    async def forget_copy(self, upstream: str, sha256: str) -> bool:
+        """False while a live job trains on it. The upstream's file is then among `leaving_copies`."""
+        record = await self._store.files.copy(upstream, sha256)
+        name = f"{upstream}:{sha256}"
+        if record is None:
+            await self.drop(keys.COPIES, name)
+            return True
+        there = record.copy.upstream_file_id
+        at = [keys.copy(upstream, sha256), keys.copy_users(upstream, sha256), keys.COPIES, keys.LEAVING_COPIES]
+        gone = await self._store.run("forget_copy", at, [name, record.revision, f"{upstream} {there}" if there else ""])
+        return bool(gone)
+
+    async def leaving_copies(self, limit: int) -> list[tuple[str, str]]:
+        """(upstream, file id there) of what still has to be deleted there."""
+        with unavailable():
+            rows = await self._store.redis.srandmember(keys.LEAVING_COPIES, limit)
+        return [(upstream, file_id) for upstream, _, file_id in (row.partition(" ") for row in rows)]
+
+    async def left_copy(self, upstream: str, file_id: str) -> None:
+        with unavailable():
+            await self._store.redis.srem(keys.LEAVING_COPIES, f"{upstream} {file_id}")
+
+    # ---- jobs
+
+    async def is_busy(self, record: JobRecord) -> bool:
+        """Whether anything of a settled job is still to be done: results, late events, webhooks."""
+        job_id = record.job.id
+        if await self._store.is_planned(record.member) or await self._store.is_planned(f"ready:{job_id}"):
+            return True
+        return any(delivery.state == "pending" for delivery in await self._store.deliveries.of_job(job_id))
+
+    async def forget_job(self, record: JobRecord) -> bool:
+        """The record, its log and its places in all lists; False if it was changed meanwhile.
+
+        The model that it made stays known, and its deliveries live as long as all deliveries do.
+        """
+        job = record.job
+        change = Change(record=keys.job(job.id), revision=record.revision, delete=True)
+        change.do("DEL", keys.job_log(job.id), keys.job_log_seen(job.id), keys.job_deliveries(job.id))
+        change.do("ZREM", keys.jobs(job.project), job.id)
+        for name, value in (job.spec.metadata or NO_METADATA).items():
+            change.do("ZREM", keys.jobs_with(job.project, name, value), job.id)
+        if job.upstream_job_id:
+            change.do("HDEL", keys.known(job.upstream), job.upstream_job_id)
+        change.do("ZREM", keys.SETTLED, job.id)
+        try:
+            await self._store.commit(change)
+        except Conflict:
+            return False
+        return True
