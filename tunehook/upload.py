@@ -177,14 +177,17 @@ class _Sending:
                 copy.model_copy(update={"upload_id": upload_id, "parts": [], "bytes_sent": 0}), due=STEP_DUE
             )
         try:
+            part = await asyncio.to_thread(_read_part, path, self.record.copy.bytes_sent)
             while (copy := self.record.copy).bytes_sent < copy.bytes:
                 if time.monotonic() > until:
                     return False
-                part = await asyncio.to_thread(_read_part, path, copy.bytes_sent)
                 self.lease.check()
                 assert copy.upload_id
-                part_id = await self._upstream.add_part(copy.upload_id, part)
                 sent = copy.bytes_sent + len(part)
+                part_id, part = await asyncio.gather(
+                    self._upstream.add_part(copy.upload_id, part),
+                    asyncio.to_thread(_read_part, path, sent),  # the next one, meanwhile
+                )
                 await self._commit(
                     copy.model_copy(update={"parts": [*copy.parts, part_id], "bytes_sent": sent}),
                     due=STEP_DUE,
