@@ -36,9 +36,9 @@ def away_port() -> int:
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory, away_port: int) -> Iterator[Deployment]:
-    """Its upstreams: `openai`; `azure`; `narrow` with three slots; `locked` for tests that put one on hold;
-    `away`, which nobody has started yet."""
-    simulators = {"openai": FAST, "narrow": ("--speed", "900", "--slots", "3")}
+    """Its upstreams: `openai`; `azure`; `narrow` with three slots, where time stands still until it is advanced;
+    `locked`, for tests that put one on hold; `away`, which nobody has started yet."""
+    simulators = {"openai": FAST, "narrow": ("--speed", "1", "--slots", "3")}
     away = {
         "TUNEHOOK_UPSTREAMS__AWAY__BASE_URL": f"http://127.0.0.1:{away_port}/v1",
         "TUNEHOOK_UPSTREAMS__AWAY__API_KEY": "sk-simulated",
