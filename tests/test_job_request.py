@@ -1,0 +1,150 @@
+"""What `POST …/fine_tuning/jobs` takes, and how it says no."""
+
+import json
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.fine_tuning import job_create_params
+
+from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
+from tunehook.job_request import JobRequest, parse
+
+LEAST: dict[str, Any] = {"model": "gpt-4.1-mini", "training_file": "file-1"}
+GRADER = {"type": "string_check", "name": "g", "input": "a", "operation": "eq", "reference": "a"}
+
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"suffix": "x" * 64, "seed": 0, "validation_file": "file-2"},
+    {"seed": 2**31 - 1, "metadata": {"k" * 64: "v" * 512}},
+    {"metadata": {f"k{n}": "" for n in range(15)}},
+    {"hyperparameters": {"n_epochs": "auto", "batch_size": 256, "learning_rate_multiplier": 0.1}},
+    {"hyperparameters": {}},
+    {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 50}}}},
+    {"method": {"type": "supervised"}},
+    {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2, "n_epochs": 1}}}},
+    {"method": {"type": "reinforcement", "reinforcement": {"grader": GRADER}}},
+    {
+        "method": {
+            "type": "reinforcement",
+            "reinforcement": {
+                "grader": GRADER,
+                "hyperparameters": {"reasoning_effort": "low", "eval_interval": 5, "compute_multiplier": 0.5},
+            },
+        }
+    },
+    {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["a"], "entity": None}}]},
+    {"callback_url": "https://you.example/hooks", "tunehook": {"upstream": "azure"}},
+    {name: None for name in ("suffix", "seed", "method", "metadata", "hyperparameters", "integrations", "tunehook")},
+]
+
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    ({"model": ""}, "model", "at least 1 character"),
+    ({"model": 4}, "model", "string"),
+    ({"model": "m" * 257}, "model", "256"),
+    ({"suffix": ""}, "suffix", "at least 1"),
+    ({"suffix": "x" * 65}, "suffix", "64"),
+    ({"seed": -1}, "seed", "greater than or equal to 0"),
+    ({"seed": 2**31}, "seed", str(2**31 - 1)),
+    ({"seed": "1"}, "seed", "integer"),
+    ({"seed": True}, "seed", "integer"),
+    ({"seed": 1.0}, "seed", "integer"),
+    ({"metadata": {"k": 1}}, "metadata.k", "string"),
+    ({"metadata": {"": "v"}}, "metadata", "1 to 64"),
+    ({"metadata": {"k" * 65: "v"}}, "metadata", "1 to 64"),
+    ({"metadata": {"k": "v" * 513}}, "metadata", "512"),
+    ({"metadata": {f"k{n}": "" for n in range(16)}}, "metadata", "15 are the most"),
+    ({"metadata": {"tunehook": "mine/ftjob-1"}}, "metadata", "kept for this service"),
+    ({"metadata": []}, "metadata", "dictionary"),
+    ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "1 to 50"),
+    ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "1 to 50"),
+    ({"hyperparameters": {"n_epochs": 2.5}}, "hyperparameters.n_epochs", "whole number"),
+    ({"hyperparameters": {"n_epochs": True}}, "hyperparameters.n_epochs", "whole number"),
+    ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs", "auto"),
+    ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size", "1 to 256"),
+    ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier", "above 0"),
+    ({"hyperparameters": {}, "method": {"type": "supervised"}}, "body", "'method' alone"),
+    ({"method": {"type": "magic"}}, "method.type", "supervised"),
+    ({"method": {"type": "dpo", "supervised": {}}}, "method", "must not have the member 'supervised'"),
+    ({"method": {"type": "reinforcement"}}, "method", "grader"),
+    (
+        {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
+        "method.dpo.hyperparameters.beta",
+        "at most 2",
+    ),
+    ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}] * 6}, "integrations", "5"),
+    ({"integrations": [{"type": "slack"}]}, "integrations.0.type", "wandb"),
+    ({"tunehook": {"upstream": ""}}, "tunehook.upstream", "at least 1"),
+    ({"callback_url": 1}, "callback_url", "string"),
+]
+
+
+@pytest.mark.parametrize("extra", GOOD)
+def test_what_the_sdk_sends_is_taken(extra: dict[str, Any]) -> None:
+    request = parse(LEAST | extra)
+    assert request.model_dump(exclude_none=True) == _without_nulls(LEAST | extra)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(member) for name, member in value.items() if member is not None}
+    return [_without_nulls(member) for member in value] if isinstance(value, list) else value
+
+
+def test_every_parameter_of_the_sdk_is_known() -> None:
+    assert set(get_type_hints(job_create_params.JobCreateParams)) <= set(JobRequest.model_fields)
+    methods = get_type_hints(job_create_params.Method)
+    assert set(methods) == {"type", "supervised", "dpo", "reinforcement"}
+    assert set(get_args(methods["type"])) == {"supervised", "dpo", "reinforcement"}
+
+
+@pytest.mark.parametrize(("extra", "param", "why"), BAD)
+def test_what_is_wrong_is_named_with_its_path_and_a_reason(extra: dict[str, Any], param: str, why: str) -> None:
+    with pytest.raises(InvalidParameter) as refused:
+        parse(LEAST | extra)
+    assert refused.value.param == param
+    assert why in refused.value.message
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_what_is_missing_is_named(name: str) -> None:
+    with pytest.raises(MissingParameter) as refused:
+        parse({other: value for other, value in LEAST.items() if other != name})
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
+    ("extra", "param"),
+    [
+        ({"n_epochs": 3}, "n_epochs"),
+        ({"hyperparameters": {"epochs": 3}}, "hyperparameters.epochs"),
+        ({"tunehook": {"upstrem": "x"}}, "tunehook.upstrem"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"gamma": 1}}}}, "method.dpo.hyperparameters.gamma"),
+    ],
+)
+def test_what_is_unknown_is_named(extra: dict[str, Any], param: str) -> None:
+    with pytest.raises(UnknownParameter) as refused:
+        parse(LEAST | extra)
+    assert refused.value.param == param
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([*JobRequest.model_fields, "type", "supervised", "dpo", "reinforcement", "n_epochs", "other"])
+NESTED = st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3), max_size=5)
+
+
+@given(NESTED, st.booleans())
+def test_any_object_is_taken_or_refused_as_an_invalid_parameter(body: dict[str, Any], complete: bool) -> None:
+    refused: InvalidParameter | None = None
+    try:
+        request = parse(LEAST | body if complete else body)
+    except InvalidParameter as error:
+        refused = error
+    else:
+        json.dumps(request.model_dump())
+    assert refused is None or (refused.param is not None and 0 < len(refused.message) < 1000)

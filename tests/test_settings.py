@@ -1,0 +1,157 @@
+"""Settings: what is missing, malformed or misspelt stops the start with one line; what is good is read whole.
+
+They come from the environment of a process of its own: nothing here changes the tests' own.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tunehook.settings import Settings, SettingsError, azure_base_url, check_names, known_names, require
+
+KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+SHOW = "from tunehook.settings import load\nprint(load().model_dump_json())"
+
+
+def read(**environment: str) -> Settings:
+    found = subprocess.run(
+        [sys.executable, "-c", SHOW], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return Settings.model_validate_json(found.stdout)
+
+
+def test_everything_has_a_default_but_secrets_and_redis() -> None:
+    defaults = Settings.model_construct()
+    assert (defaults.host, defaults.port, defaults.workers) == ("127.0.0.1", 8080, 2)
+    assert (defaults.poll_seconds, defaults.settle_seconds) == (30, 180)
+    for secret in ("openai_api_key", "azure_openai_api_key", "secret_key", "bootstrap_key", "redis_url"):
+        assert not getattr(defaults, secret)
+
+
+def test_the_environment_is_read_in_a_program() -> None:
+    found = read(
+        REDIS_URL="redis://localhost/1",
+        TUNEHOOK_PORT="0",
+        TUNEHOOK_POLL_SECONDS="0.5",
+        TUNEHOOK_WORKERS="",
+        TUNEHOOK_UPSTREAMS__MINE__BASE_URL="http://localhost:1/v1/",
+        TUNEHOOK_UPSTREAMS__MINE__API_KEY="k",
+    )
+    assert (found.redis_url, found.port, found.poll_seconds, found.workers) == ("redis://localhost/1", 0, 0.5, 2)
+    assert found.all_upstreams()["mine"].base_url == "http://localhost:1/v1"
+
+
+def test_the_first_upstream_is_the_default_and_each_has_its_dialects_root() -> None:
+    found = Settings.model_validate(
+        {
+            "openai_api_key": "o",
+            "azure_openai_api_key": "a",
+            "azure_openai_endpoint": "https://r.openai.azure.com/",
+            "upstreams": {"MINE": {"base_url": "http://x/v1", "api_key": "m"}},
+        }
+    )
+    assert {name: upstream.base_url for name, upstream in found.all_upstreams().items()} == {
+        "openai": "https://api.openai.com/v1",
+        "azure": "https://r.openai.azure.com/openai/v1",
+        "mine": "http://x/v1",
+    }
+    assert next(iter(found.all_upstreams())) == "openai"
+    assert azure_base_url("https://r.openai.azure.com/openai/v1/") == "https://r.openai.azure.com/openai/v1"
+
+
+def test_secrets_are_not_shown() -> None:
+    found = Settings.model_validate({"openai_api_key": "sk-very-secret", "secret_key": KEY})
+    assert "very-secret" not in repr(found)
+    assert KEY not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("TUNEHOOK_POL_SECONDS", "TUNEHOOK_POLL_SECONDS"),
+        ("TUNEHOOK_WEBHOOKS_ALLOW", "TUNEHOOK_WEBHOOK_ALLOW"),
+        ("TUNEHOOK_SECRETKEY", "TUNEHOOK_SECRET_KEY"),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name} is not a setting\. Did you mean {nearest}\?"):
+        check_names({name: "x"})
+
+
+def test_what_is_not_ours_is_left_alone_and_every_known_name_passes() -> None:
+    check_names({"PATH": "x", "REDIS_HOST": "x", "OPENAI_ORG_ID": "x", **dict.fromkeys(known_names(), "x")})
+    check_names({"TUNEHOOK_UPSTREAMS__A__BASE_URL": "x", "TUNEHOOK_SIMULATOR_SLOTS": "3"})
+    for wrong in ("TUNEHOOK_UPSTREAMS__A__URL", "TUNEHOOK_UPSTREAMS__A", "TUNEHOOK_UPSTREAMS____API_KEY"):
+        with pytest.raises(SettingsError, match="BASE_URL"):
+            check_names({wrong: "x"})
+
+
+GOOD = {"REDIS_URL": "redis://127.0.0.1:1/0", "TUNEHOOK_SECRET_KEY": KEY}
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: must start with redis://"),
+    ({"TUNEHOOK_PORT": "eighty"}, "TUNEHOOK_PORT: "),
+    ({"TUNEHOOK_PORT": "70000"}, "TUNEHOOK_PORT: "),
+    ({"TUNEHOOK_WORKERS": "0"}, "TUNEHOOK_WORKERS: "),
+    ({"TUNEHOOK_POLL_SECONDS": "nan"}, "TUNEHOOK_POLL_SECONDS: "),
+    ({"TUNEHOOK_SETTLE_SECONDS": "inf"}, "TUNEHOOK_SETTLE_SECONDS: "),
+    ({"TUNEHOOK_ON_UNKNOWN": "panic"}, "TUNEHOOK_ON_UNKNOWN: "),
+    ({"TUNEHOOK_SECRET_KEY": "short-secret"}, "TUNEHOOK_SECRET_KEY: must be 32 random bytes"),
+    ({"TUNEHOOK_INSTANCE": "a b"}, "TUNEHOOK_INSTANCE: "),
+    ({"TUNEHOOK_PROT": "1"}, "Did you mean TUNEHOOK_PORT?"),
+    ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "ftp://x", "TUNEHOOK_UPSTREAMS__X__API_KEY": "k"}, "TUNEHOOK_UPSTREAMS__X__"),
+    ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "http://x"}, "TUNEHOOK_UPSTREAMS__X__API_KEY"),
+    ({"TUNEHOOK_UPSTREAMS": "{"}, "TUNEHOOK_UPSTREAMS"),
+]
+REFUSE = """
+import json, os, sys
+from tunehook.settings import SettingsError, load
+for environment in json.load(sys.stdin):
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        load()
+    except SettingsError as error:
+        print(json.dumps(error.message))
+    else:
+        print(json.dumps("it was taken"))
+"""
+
+
+def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_quotes_no_secret() -> None:
+    sent = json.dumps([GOOD | environment for environment, _ in WRONG])
+    ended = subprocess.run(
+        [sys.executable, "-c", REFUSE], input=sent, capture_output=True, text=True, timeout=60, check=True
+    )
+    for (environment, expected), line in zip(WRONG, ended.stdout.splitlines(), strict=True):
+        said = json.loads(line)
+        assert expected in said, environment
+        assert "\n" not in said
+        assert KEY not in said
+        assert "short-secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("program", "environment", "said"),
+    [
+        ("service", {"TUNEHOOK_SECRET_KEY": KEY}, "REDIS_URL is not set"),
+        ("worker", {"REDIS_URL": "redis://127.0.0.1:1/0"}, "TUNEHOOK_SECRET_KEY is not set"),
+        ("service", {**GOOD, "TUNEHOOK_WEBHOOK_ALLOW": "10.0.0.0/99"}, "10.0.0.0/99"),
+    ],
+)
+def test_a_program_does_not_start_on_settings_that_are_wrong(
+    program: str, environment: dict[str, str], said: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+
+
+def test_require_names_the_setting_and_what_it_is_for() -> None:
+    with pytest.raises(SettingsError, match=r"REDIS_URL is not set\. It says where Redis is"):
+        require(Settings.model_construct(), "redis_url")

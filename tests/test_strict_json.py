@@ -1,0 +1,104 @@
+"""The JSON reader: one error for whatever it does not take, and the standard library's value for all it does."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunehook.errors import InvalidBody
+from tunehook.strict_json import MAX_DEPTH, parse, parse_object
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**200), 10**200)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES, st.booleans())
+def test_what_is_json_is_read_as_the_standard_library_reads_it(value: object, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert parse(body) == json.loads(body) == value
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_read_or_refused(body: bytes) -> None:
+    _read_or_refuse(body)
+
+
+@given(st.text('{}[]",:\\ue+-.0123456789dDfFnNaItrls \n\x00é', max_size=60))
+def test_what_looks_like_json_is_read_or_refused(text: str) -> None:
+    _read_or_refuse(text.encode())
+
+
+def _read_or_refuse(body: bytes) -> None:
+    try:
+        value = parse(body)
+    except InvalidBody:
+        return
+    assert value == json.loads(body)
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()  # can be written again
+
+
+@given(VALUES, st.integers(0, 200), st.sampled_from(list(string.printable)))
+def test_a_document_that_was_damaged_is_read_or_refused(value: object, at: int, what: str) -> None:
+    text = json.dumps(value)
+    at %= len(text)
+    _read_or_refuse((text[:at] + what + text[at + 1 :]).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"{", "line 1 column 2"),
+        (b'{"a": 1,}', "line 1"),
+        (b"nonsense", "line 1 column 1"),
+        (b"\xff\xfe", "byte 0 is not UTF-8"),
+        ('{"a": "é"}'.encode("latin-1"), "byte 7 is not UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-8"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b"[Infinity]", "Infinity is not JSON"),
+        (b"[-Infinity]", "-Infinity is not JSON"),
+        (b"[1e999]", "too large"),
+        (b"[-1e999]", "too large"),
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' occurs twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' occurs twice"),
+        (b'{"a": "\\ud800"}', "surrogate"),
+        (b'{"\\udfff": 1}', "surrogate"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "5001 digits"),
+        (b"[" * 100_000, "nested"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested"),
+        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested"),
+        (b'["tab\tinside"]', "line 1"),
+        (b'{"a": 1} {"b": 2}', "Extra data"),
+        (b"\xef\xbb\xbf{}", "line 1"),
+    ],
+)
+def test_what_other_readers_let_through_or_stumble_over_is_refused_with_a_reason(body: bytes, why: str) -> None:
+    with pytest.raises(InvalidBody) as refused:
+        parse(body)
+    assert why in refused.value.message
+    assert len(refused.value.message) < 300
+
+
+def test_what_is_just_allowed() -> None:
+    deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    assert parse(deep) == json.loads(deep)
+    assert parse(b'"\\ud83e\\udd89"') == "\N{OWL}"
+    assert parse(b"[1e308]") == [1e308]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true"])
+def test_bodies_are_objects(body: bytes) -> None:
+    with pytest.raises(InvalidBody, match="must be a JSON object"):
+        parse_object(body)
+    assert parse_object(b'{"a": null}') == {"a": None}
