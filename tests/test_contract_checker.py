@@ -73,8 +73,18 @@ def test_every_operation_with_a_key_can_be_refused_for_the_key(contract: Contrac
 
 
 # What an upstream fills, and what is passed on: all else is closed, or a misspelt member goes unseen.
-OPEN = {"PassedThroughError", "HyperparametersInUse", "MethodInUse", "IntegrationInUse", "ChatCompletion",
-        "Grader", "CreateChatCompletionRequest", "EventEnvelope", "WebhookEndpointMembers", "DeliveryMembers"}  # fmt: skip
+OPEN = {
+    "PassedThroughError",
+    "HyperparametersInUse",
+    "MethodInUse",
+    "IntegrationInUse",
+    "ChatCompletion",
+    "Grader",
+    "CreateChatCompletionRequest",
+    "EventEnvelope",
+    "WebhookEndpointMembers",
+    "DeliveryMembers",
+}
 
 
 def test_objects_are_closed_but_for_the_named_ones(contract: Contract) -> None:
@@ -112,17 +122,11 @@ def test_right_jobs_pass(contract: Contract, name: str) -> None:
 
 
 def test_other_right_answers_pass(contract: Contract) -> None:
-    contract.check_response(
-        "get", "/v1/files/file-1/content", 200, {"content-type": "application/octet-stream"}, b"\0"
-    )
+    contract.check_response("get", "/v1/files/file-1/content", 200, {"content-type": "application/octet-stream"}, b"\0")
     contract.check_response("GET", "/v1/files/file-1", 404, JSON, body(ERROR))
     contract.check_response("POST", "/v1/chat/completions", 200, {"Content-Type": "text/event-stream"}, b"")
-    contract.check_response(
-        "POST", "/v1/chat/completions", 422, JSON, body({"error": {"message": "x", "inner": 1}})
-    )
-    contract.check_response(
-        "DELETE", "/v1/files/file-1", 409, {**JSON, "X-Should-Retry": "false"}, body(ERROR)
-    )
+    contract.check_response("POST", "/v1/chat/completions", 422, JSON, body({"error": {"message": "x", "inner": 1}}))
+    contract.check_response("DELETE", "/v1/files/file-1", 409, {**JSON, "X-Should-Retry": "false"}, body(ERROR))
 
 
 def test_what_the_contract_does_not_have_may_only_be_refused(contract: Contract) -> None:
@@ -188,9 +192,7 @@ def drop(path: str) -> Callable[[Any], None]:
         ("FailedJob", drop("error.param"), "error: 'param' is a required property"),
     ],
 )
-def test_wrong_jobs_are_found(
-    contract: Contract, name: str, change: Callable[[Any], None], told: str
-) -> None:
+def test_wrong_jobs_are_found(contract: Contract, name: str, change: Callable[[Any], None], told: str) -> None:
     job = example(name)
     change(job)
     with pytest.raises(AssertionError) as caught:
