@@ -27,12 +27,12 @@ def main() -> int:
             report = asyncio.run(
                 matrix.attack(Path(directory), runs=asked.runs, at_once=asked.at_once, only=asked.only)
             )
-        print(report.text())
+        print(report.text())  # noqa: T201
         if asked.table:
             report.write_into(asked.table)
         if report.broken:
             Path("chaos.log").write_text(report.logs)
-            print("the programs' logs are in ./chaos.log")
+            print("the programs' logs are in ./chaos.log")  # noqa: T201
     return 1 if report.broken else 0
 
 

@@ -27,7 +27,7 @@ class Board:
         self.points: Counter[tuple[str, str]] = Counter()  #: (scenario, `<who>: <what>`), as often as it was seen
         self.supervisors: Callable[[], list[int]] = list
         self.api: Callable[[], int] = int
-        self._clocks: set[int] = set()
+        self.clocks: set[int] = set()
 
     def add(self, run: Run, *marks: str) -> None:
         self.runs[run.number] = run
@@ -37,7 +37,7 @@ class Board:
     def who(self, pid: int) -> str:
         if pid == self.api():
             return "API"
-        if pid in self._clocks:
+        if pid in self.clocks:
             return "clock"
         above = processes.parent(pid)
         return "worker" if above in self.supervisors() else "work-horse"
@@ -46,7 +46,7 @@ class Board:
         """Raises Struck when this was somebody's point."""
         if what.startswith("claim"):
             if self.who(pid) == "worker":
-                self._clocks.add(pid)
+                self.clocks.add(pid)
             texts = texts if phase == "after" else []
         who = self.who(pid)
         point = f"{who}: {what}"

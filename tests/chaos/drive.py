@@ -25,6 +25,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 class Patience:
     end: float = 150.0  #: seconds for a job's end
     hook: float = 60.0  #: and then for its webhook
+    poll: float = 1.0
 
 
 async def drive(town: Town, run: Run, patience: Patience | None = None) -> None:
@@ -36,7 +37,7 @@ async def drive(town: Town, run: Run, patience: Patience | None = None) -> None:
         try:
             job = await _submit(client, run, content, hook)
             run.job_id = job.id
-            await _until_end(client, run, job, patience.end)
+            await _until_end(client, run, job, patience)
         except (openai.OpenAIError, TimeoutError) as error:
             run.broken.append(f"{type(error).__name__}: {error}")
             return
@@ -60,11 +61,11 @@ async def _submit(client: AsyncOpenAI, run: Run, content: bytes, hook: str) -> F
     )
 
 
-async def _until_end(client: AsyncOpenAI, run: Run, job: FineTuningJob, seconds: float) -> None:
+async def _until_end(client: AsyncOpenAI, run: Run, job: FineTuningJob, patience: Patience) -> None:
     cancelled = run.scenario != "cancel"
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patience.end):
         while job.status not in ENDED:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(patience.poll)
             job = await client.fine_tuning.jobs.retrieve(job.id)
             if not cancelled and job.status in ("queued", "running"):
                 with suppress(openai.BadRequestError):  # a repeat of a cancel that came through

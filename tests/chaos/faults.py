@@ -58,6 +58,7 @@ class Run:
 
     @property
     def taken_up_after(self) -> float | None:
-        if self.fault is None or self.fault.struck_at is None or self.retaken_at is None:
+        """Seconds from a kill (or a lost answer) until somebody else took hold of it; None where nobody had to."""
+        if self.fault is None or self.fault.struck_at is None or self.retaken_at is None or self.fault.action == "stop":
             return None
         return self.retaken_at - self.fault.struck_at

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.chaos import disturbances
 from tests.chaos.drive import drive
 from tests.chaos.faults import Action, Fault, Phase, Run
 from tests.chaos.report import Report
-from tests.chaos.town import Town, town
+from tests.chaos.town import Town, faketime, town
 
 #: Ways that a job goes: each has points that others have not. The text is the simulator's (docs/simulator.md).
 SCENARIOS: dict[str, str | None] = {
@@ -43,7 +44,7 @@ UPSTREAM_FAULTS = (
 class Matrix:
     def __init__(self, place: Town, report: Report, at_once: int) -> None:
         self._place = place
-        self._report = report
+        self.report = report
         self._at_once = at_once
         self._numbers = itertools.count(1)
 
@@ -64,7 +65,7 @@ class Matrix:
             for run in runs:
                 group.create_task(_one(run))
                 await asyncio.sleep(0.15)
-        self._report.add(list(runs))
+        self.report.add(list(runs))
 
     async def points(self) -> list[tuple[str, str]]:
         """(scenario, point) of every point, found by watching each scenario undisturbed; each in one scenario only."""
@@ -75,6 +76,29 @@ class Matrix:
                 if seen_in == scenario:
                     found.setdefault(point, scenario)
         return [(scenario, point) for point, scenario in found.items()]
+
+    async def disturbed(self, away: float = 30.0) -> None:
+        """What strikes all jobs at once, a dozen of them in flight each time."""
+        place, report = self._place, self.report
+        stops = disturbances.stops(next(self._numbers))
+        self._numbers = itertools.count(stops[-1].number + 1)
+        await self.carry_out(stops)
+        for disturbance, at in (("killed", [0.5, 2.0, 4.0, 7.0]), ("unreadable", [1.0])):
+            runs = [self.run(f"Redis {disturbance}" if disturbance == "killed" else disturbance) for _ in range(12)]
+            report.broken += await disturbances.during(place, runs, at, disturbance)
+            report.add(runs)
+        for name, seconds in (("refuses", away), ("hangs", away / 3), ("full", away / 3)):
+            runs = [self.run(f"Redis {name} for {seconds:.0f} s") for _ in range(8)]
+            async with asyncio.TaskGroup() as group:
+                for run in runs:
+                    group.create_task(drive(place, run))
+                await asyncio.sleep(2.0)
+                wrong, seen = await (
+                    disturbances.full(place, seconds) if name == "full" else disturbances.away(place, seconds, name)
+                )
+            report.add(runs)
+            report.broken += wrong
+            report.notes.append(f"Redis {name} for {seconds:.0f} s: {seen}.")
 
     def struck(self, points: Iterable[tuple[str, str]]) -> list[Run]:
         runs = []
@@ -88,6 +112,17 @@ class Matrix:
         return runs
 
 
+async def skewed(directory: Path, matrix: Matrix) -> None:
+    """Two hosts whose clocks differ by a minute: nothing but Redis' own time decides."""
+    if faketime() is None:
+        matrix.report.notes.append("Clocks that differ: not tried, libfaketime is not on this machine.")
+        return
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    async with town(directory, workers=2, wrapped=True) as place:
+        runs = [matrix.run("clocks differ by 60 s", None, fault) for fault in [None] * 6 + ["after_reset*1"] * 6]
+        await Matrix(place, matrix.report, 12).carry_out(runs)
+
+
 async def attack(directory: Path, *, runs: int, at_once: int, only: str = "") -> Report:
     report = Report("The matrix", "matrix")
     begun = time.monotonic()
@@ -98,8 +133,11 @@ async def attack(directory: Path, *, runs: int, at_once: int, only: str = "") ->
         await matrix.carry_out(matrix.struck(points))
         if not only:
             await matrix.carry_out([matrix.run("upstream", None, fault) for fault in UPSTREAM_FAULTS])
+            await matrix.disturbed()
             while len(report.runs) < runs:
                 await matrix.carry_out(matrix.struck(points)[: runs - len(report.runs)])
+        if not only:
+            await skewed(directory / "skew", matrix)
         if place.forgotten:
             report.broken.append(f"without a due entry: {sorted(place.forgotten)}")
         report.logs = "".join(program.said() for program in [place.service, *place.workers])

@@ -1,5 +1,132 @@
-"""placeholder"""
+"""The random-kill run: jobs come steadily, and every few seconds something dies, whatever it is doing."""
 
-from typing import Any
+from __future__ import annotations
 
-soak: Any = None
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from tests.chaos import processes
+from tests.chaos.drive import Patience, drive
+from tests.chaos.faults import Run
+from tests.chaos.matrix import UPSTREAM_FAULTS
+from tests.chaos.report import Report
+from tests.chaos.town import Town, town
+
+#: Seconds between two kills, on average; and how long, after the last one, a job may take to end.
+PAUSE, PATIENCE = 2.5, 600.0
+#: What dies, and how often beside the others.
+VICTIMS = {
+    "work-horse": 30,
+    "work-horse and worker": 15,
+    "worker": 10,
+    "clock": 10,
+    "API": 10,
+    "supervisor": 4,
+    "Redis": 3,
+    "work-horse stopped for 17 s": 6,
+}
+
+
+class Reaper:
+    def __init__(self, place: Town, dice: random.Random) -> None:
+        self._place = place
+        self._dice = dice
+        self.killed: Counter[str] = Counter()
+        self._stopped: set[asyncio.Task[None]] = set()
+
+    async def reap(self, until: float) -> None:
+        while time.monotonic() < until:
+            await asyncio.sleep(self._dice.expovariate(1 / PAUSE))
+            victim = self._dice.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+            if await self._strike(victim):
+                self.killed[victim] += 1
+
+    async def _strike(self, victim: str) -> bool:
+        place = self._place
+        if victim == "Redis":
+            await asyncio.to_thread(place.valkey.kill)
+            await asyncio.sleep(self._dice.random() * 3)
+            await asyncio.to_thread(place.valkey.restart)
+            return True
+        if victim in ("API", "supervisor"):
+            program = place.service if victim == "API" else place.workers[0]
+            if program.ended:
+                return False
+            processes.kill(program.pid)
+            return True
+        return self._strike_below(victim)
+
+    def _strike_below(self, victim: str) -> bool:
+        supervisors = [program.pid for program in self._place.workers if not program.ended]
+        workers = [pid for supervisor in supervisors for pid in processes.children(supervisor)]
+        horses = [pid for worker in workers for pid in processes.children(worker)]
+        if victim == "clock":
+            workers = [pid for pid in workers if pid in self._place.board.clocks]
+        among = horses if victim.startswith("work-horse") else workers
+        if not among:
+            return False
+        pid = self._dice.choice(among)
+        if victim == "work-horse and worker":
+            processes.kill(processes.parent(pid))
+        if victim.startswith("work-horse stopped"):
+            processes.kill(pid, signal.SIGSTOP)
+            task = asyncio.ensure_future(self._go_on(pid))
+            self._stopped.add(task)
+            return True
+        processes.kill(pid)
+        return True
+
+    async def _go_on(self, pid: int) -> None:
+        await asyncio.sleep(17)
+        with suppress(ProcessLookupError):
+            processes.kill(pid, signal.SIGCONT)
+
+
+async def soak(directory: Path, *, minutes: float, jobs: int, seed: int = 1) -> Report:
+    report = Report(f"{jobs} jobs in {minutes:g} minutes of random kills", "soak")
+    begun, dice = time.monotonic(), random.Random(seed)  # noqa: S311
+    async with town(directory) as place:
+        reaper = Reaper(place, dice)
+        until = begun + minutes * 60
+        reaping = asyncio.ensure_future(reaper.reap(until))
+        runs = [_job(number, dice) for number in range(1, jobs + 1)]
+        patience = Patience(end=minutes * 60 + PATIENCE, hook=PATIENCE, poll=3.0)
+        async with asyncio.TaskGroup() as group:
+            for number, run in enumerate(runs):
+                group.create_task(_drive(place, run, patience))
+                # The last jobs come early enough to be killed as well.
+                await asyncio.sleep(max(0.0, begun + minutes * 54 * number / jobs - time.monotonic()))
+            await reaping
+        report.add(runs)
+        killed = ", ".join(f"{name} {count}" for name, count in reaper.killed.most_common())
+        report.notes.append(f"Killed: {killed}.")
+        times = sorted(run.seconds for run in runs)
+        report.notes.append(f"A job took {times[len(times) // 2]:.0f} s in the middle, {times[-1]:.0f} s at most.")
+        hooks = sum(len(place.web.hooks[run.mark]) for run in runs)
+        report.notes.append(f"{hooks} webhooks came for {len(runs)} jobs.")
+        if place.forgotten:
+            report.broken.append(f"without a due entry: {sorted(place.forgotten)}")
+        report.logs = "".join(program.said() for program in [place.service, *place.workers])
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+async def _drive(place: Town, run: Run, patience: Patience) -> None:
+    await drive(place, run, patience)
+    sys.stdout.write(f"{run.mark} {run.seconds:6.1f} s {run.what} {' '.join(run.broken) or 'held'}\n")
+    sys.stdout.flush()
+
+
+def _job(number: int, dice: random.Random) -> Run:
+    match dice.random():
+        case share if share < 0.1:
+            return Run(number, "cancel", None, "stall")
+        case share if share < 0.4:
+            return Run(number, "upstream", None, dice.choice(UPSTREAM_FAULTS))
+    return Run(number, "plain")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from openai import AsyncOpenAI
+from redis.exceptions import RedisError
 
 from cli.valkey_process import socket_url
 from tests.chaos import processes
@@ -57,6 +59,9 @@ class Town:
     forgotten: set[str] = field(default_factory=set)
     restarts: int = 0
     resting: bool = False  #: nobody is started again for now
+    _seen: list[dict[str, Any]] = field(default_factory=list)
+    _seen_at: float = 0.0
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def client(self, *, retries: int = 8) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=retries, timeout=20.0)
@@ -65,10 +70,13 @@ class Town:
         return _below(self.workers)
 
     async def upstream_jobs(self) -> list[dict[str, Any]]:
-        """Everything ever created there, which is what was paid for."""
-        async with self.web.session.get(f"{self.simulator}/simulator/jobs") as answer:
-            found: list[dict[str, Any]] = (await answer.json())["data"]
-            return found
+        """Everything ever created there, which is what was paid for. At most a second old."""
+        async with self._asking:
+            if time.monotonic() - self._seen_at > 1.0:
+                async with self.web.session.get(f"{self.simulator}/simulator/jobs") as answer:
+                    self._seen = (await answer.json())["data"]
+                self._seen_at = time.monotonic()
+        return self._seen
 
     async def break_upstream(self, name: str, **rule: object) -> None:
         async with self.web.session.post(f"{self.simulator}/simulator/faults", json={"fault": name, **rule}) as answer:
@@ -93,8 +101,9 @@ class Town:
         """Every two seconds: is any unsettled job without its due entry?"""
         while True:
             await asyncio.sleep(2.0)
-            if self.proxy.away is None and not self.resting:
-                self.forgotten |= set(await self.store.redis.eval(_FORGOTTEN, 0))
+            if not self.resting:
+                with suppress(RedisError):
+                    self.forgotten |= set(await self.store.redis.eval(_FORGOTTEN, 0))
 
     async def answers(self, seconds: float = 30.0) -> None:
         """Returns once the API answers."""
@@ -106,6 +115,12 @@ class Town:
                             return
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.05)
+
+
+async def _ended(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _below(programs: list[Program]) -> list[int]:
@@ -177,8 +192,7 @@ async def town(directory: Path, *, workers: int = 4, wrapped: bool = False, **en
         for program in programs:
             await asyncio.to_thread(program.wait_for, "processes: the clock and")
         for care in (running.keep_alive(), running.watch()):
-            task = asyncio.ensure_future(care)
-            stack.callback(task.cancel)
+            stack.push_async_callback(_ended, asyncio.ensure_future(care))
         yield running
         running.resting = True
 
