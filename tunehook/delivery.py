@@ -24,8 +24,8 @@ from tunehook.schedule import Outcome, Verdict
 from tunehook.store.commit import Change
 from tunehook.store.connection import Lease
 from tunehook.store.endpoints import EndpointRecord
+from tunehook.store.gathering import Gathering
 from tunehook.store.lanes import Parcel, lane_of
-from tunehook.store.recorder import Recorder
 from tunehook.world import World
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ TICK_SECONDS = 0.02
 LANES_AT_ONCE = 4096
 #: Deliveries at once in a lane; doubled by each answer, halved by each attempt without one.
 FIRST_IN_LANE, MOST_IN_LANE = 4, 8
-BATCH = 64
+BATCH = 32
 #: A slow lane that finds no room is looked at again after so many seconds.
 NO_ROOM_SECONDS = 3.0
 
@@ -56,7 +56,7 @@ class _Step:
         self.begun = time.monotonic()
         self.slow = 0  #: slow lanes that run
         self.post = Post(world.allow, world.vault)
-        self.recorder = Recorder(world.store)
+        self.gathering = Gathering(world.store)
         self._stop = stop
         self._lanes: set[asyncio.Task[None]] = set()
         self._room = max(64, min(LANES_AT_ONCE, _open_files() - 256))
@@ -70,7 +70,7 @@ class _Step:
         return self.slow < self._room // 2 and time.monotonic() < self.begun + SLOW_SECONDS
 
     async def run(self) -> None:
-        async with self.post, self.recorder:
+        async with self.post, self.gathering:
             idle_since = time.monotonic()
             while self.may_begin:
                 room = self._room - len(self._lanes)
@@ -95,7 +95,7 @@ class _Lane:
         self._step = step
         self._world = step.world
         self._lane = lane_of(member)
-        self._lease = Lease(step.world.store, member)
+        self._lease = Lease(step.gathering, member)
         self._endpoint: EndpointRecord | None = None
         self._endpoint_lock = asyncio.Lock()
         self._width = FIRST_IN_LANE
@@ -115,11 +115,11 @@ class _Lane:
             log.exception("lane %s is left for now", self._lane)
 
     async def _run(self) -> None:
-        first = await self._world.store.lanes.take(self._lease, BATCH)
+        first = await self._world.store.lanes.take(self._step.gathering, self._lease, BATCH)
         if first is None:
             return
         if first.slow and not self._step.may_begin_slow:
-            await self._world.store.lanes.leave(self._lease, not_before=NO_ROOM_SECONDS)
+            await self._world.store.lanes.leave(self._step.gathering, self._lease, not_before=NO_ROOM_SECONDS)
             return
         keeper = asyncio.create_task(self._lease.keep())
         self._step.slow += first.slow
@@ -137,7 +137,7 @@ class _Lane:
             with suppress(asyncio.CancelledError):
                 await keeper
             slow = None if self._answered is None else not self._answered
-            await self._world.store.lanes.leave(self._lease, rest=self._rest, slow=slow)
+            await self._world.store.lanes.leave(self._step.gathering, self._lease, rest=self._rest, slow=slow)
 
     async def _empty(self, *, more: bool) -> None:
         """Sends what is due until nothing is, the receiver wants rest, or the step is over."""
@@ -162,7 +162,7 @@ class _Lane:
         """Takes the next ones; those in flight are still due, and come again. Returns if there may be more."""
         under_way = set(self._running.values())
         limit = BATCH + len(under_way)
-        taken = await self._world.store.lanes.take(self._lease, limit)
+        taken = await self._world.store.lanes.take(self._step.gathering, self._lease, limit)
         if taken is None:
             return False
         self._endpoint = taken.endpoint
@@ -218,7 +218,7 @@ class _Lane:
 
     async def _record(self, change: Change, delivery_id: str) -> None:
         try:
-            await self._step.recorder.record(change)
+            await self._step.gathering.commit(change)
         except Conflict as conflict:
             log.warning("delivery %s: what came of it is not recorded: %s", delivery_id, conflict.message)
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -42,6 +42,7 @@ _NAMES = (
     "lease",
     "append",
     "cancel",
+    "note",
     "lane_take",
     "lane_leave",
     "take",
@@ -60,6 +61,19 @@ class Claimed:
     wait: float | None  #: seconds until the next is due; None: nothing is
 
 
+@dataclass(frozen=True)
+class ScriptCall:
+    script: str
+    keys: list[str]
+    arguments: list[Any]
+
+
+class Runs(Protocol):
+    """Who runs scripts: a Connection, or a Gathering of many calls."""
+
+    async def run(self, script: str, keys: list[str], arguments: list[Any], /) -> Any: ...
+
+
 class Lease:
     """The right to work on one record: 15 s, renewed every 5 s while its holder lives.
 
@@ -67,7 +81,7 @@ class Lease:
     finds it lost even before Redis says so.
     """
 
-    def __init__(self, store: Connection, member: str) -> None:
+    def __init__(self, store: Runs, member: str) -> None:
         self._store = store
         self.member = member
         self.token = secrets.token_hex(8)
@@ -157,31 +171,31 @@ class Connection:
 
     async def commit_many(self, changes: list[Change]) -> list[int | Conflict]:
         """Several changes in one round trip, each for itself: what refuses one refuses no other."""
-        answers = await self._evaluate("commit", [change.arguments() for change in changes])
+        answers = await self.run_many([ScriptCall("commit", *change.arguments()) for change in changes])
         outcomes: list[int | Conflict] = []
         for change, answer in zip(changes, answers, strict=True):
+            if isinstance(answer, Exception):
+                raise answer
             try:
                 outcomes.append(change.outcome(answer))
             except Conflict as conflict:
                 outcomes.append(conflict)
         return outcomes
 
-    async def _evaluate(self, script: str, calls: list[tuple[list[str], list[str]]]) -> list[Any]:
-        # By EVALSHA: redis-py's own pipeline of scripts asks for their existence first, a round trip more.
-        sha = self._scripts[script].sha
+    async def run_many(self, calls: list[ScriptCall]) -> list[Any]:
+        """Several scripts in one round trip; an answer is an exception where its script failed.
+
+        By EVALSHA: redis-py's own pipeline of scripts asks first whether they exist, a round trip more. One that
+        Redis has forgotten ran nothing, and is run again by its text.
+        """
         with unavailable():
-            for _ in range(2):
-                async with self.redis.pipeline(transaction=False) as pipe:
-                    for keys_, arguments in calls:
-                        pipe.evalsha(sha, len(keys_), *keys_, *arguments)
-                    answers: list[Any] = await pipe.execute(raise_on_error=False)
-                if not any(isinstance(answer, NoScriptError) for answer in answers):
-                    break
-                await self.redis.script_load(SCRIPTS[script])
-                # Redis has forgotten it between two commands at worst: what was carried out is refused below.
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for call in calls:
+                    pipe.evalsha(self._scripts[call.script].sha, len(call.keys), *call.keys, *call.arguments)
+                answers: list[Any] = await pipe.execute(raise_on_error=False)
+        for index, call in enumerate(calls):
+            if isinstance(answers[index], NoScriptError):
+                answers[index] = await self.run(call.script, call.keys, call.arguments)
         return answers
 
     async def now_ms(self) -> int:

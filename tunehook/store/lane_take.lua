@@ -2,11 +2,12 @@
 -- A lane belongs to an endpoint (its id is the endpoint's) or to a callback URL.
 -- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member
 -- Returns {"taken"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[2] then
   -- No fruitless claim; and due again when the lease ends, should its holder be dead (as in take.lua).
-  local time = redis.call('TIME')
-  local ends = time[1] * 1000 + math.floor(time[2] / 1000) + redis.call('PTTL', KEYS[2]) + 100
+  local ends = now + redis.call('PTTL', KEYS[2]) + 100
   redis.call('HDEL', 'th:claims', ARGV[6])
   redis.call('ZADD', ARGV[5], 'XX', 'LT', ends, ARGV[6])
   return {'taken'}
@@ -14,15 +15,12 @@ end
 if not holder then
   local rest = redis.call('PTTL', KEYS[3])
   if rest > 0 then
-    local time = redis.call('TIME')
     redis.call('HDEL', 'th:claims', ARGV[6])
-    redis.call('ZADD', ARGV[5], time[1] * 1000 + math.floor(time[2] / 1000) + rest, ARGV[6])
+    redis.call('ZADD', ARGV[5], now + rest, ARGV[6])
     return {'rest', rest}
   end
   redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_endpoint = string.sub(ARGV[1], 1, 3) == 'we_'
 local endpoint = is_endpoint and redis.call('HGETALL', KEYS[4]) or {}
 -- Nothing more is sent to an endpoint that is gone or disabled, so nothing waits for its time either.

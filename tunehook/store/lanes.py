@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tunehook.errors import LeaseTaken
 from tunehook.model import ApiKey, Delivery, Event
 from tunehook.store import endpoints, keys
-from tunehook.store.connection import LEASE_SECONDS, Lease, unavailable
+from tunehook.store.connection import LEASE_SECONDS, Lease, Runs, unavailable
 from tunehook.store.deliveries import DeliveryRecord
 from tunehook.store.endpoints import EndpointRecord
 
@@ -43,13 +43,13 @@ class Lanes:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def take(self, lease: Lease, limit: int) -> Taken | None:
+    async def take(self, runs: Runs, lease: Lease, limit: int) -> Taken | None:
         """What is due, the longest waiting first; None while the receiver wants rest, which is then planned.
 
         Takes the lease, or goes on with it. Raises LeaseTaken.
         """
         lane, begun = lane_of(lease.member), time.monotonic()
-        answer = await self._store.run(
+        answer = await runs.run(
             "lane_take",
             [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.endpoint(lane)],
             [lane, lease.token, int(LEASE_SECONDS * 1000), limit, keys.due("deliver"), lease.member],
@@ -68,12 +68,12 @@ class Lanes:
         raise AssertionError(f"lane_take.lua answered {answer!r}")
 
     async def leave(
-        self, lease: Lease, *, rest: float = 0.0, slow: bool | None = None, not_before: float = 0.0
+        self, runs: Runs, lease: Lease, *, rest: float = 0.0, slow: bool | None = None, not_before: float = 0.0
     ) -> None:
         """Plans the lane by its first delivery. `rest`: seconds for which nothing at all is sent, whatever comes;
         `not_before`: seconds until it is looked at again; `slow`: None, as it was."""
         lane = lane_of(lease.member)
-        await self._store.run(
+        await runs.run(
             "lane_leave",
             [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.due("deliver")],
             [

@@ -1,0 +1,236 @@
+"""Webhooks out: deliveries a second by two workers, beside a bare aiohttp client loop; and what dead endpoints cost.
+
+    python -m benchmarks.deliveries [deliveries] [dead endpoints]
+
+The workers are `python -m worker` as it runs anywhere (clock, RQ, forked steps), on a Valkey that syncs each
+write. The bare loop posts the same signed bodies from two processes, 64 at a time, and records nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+from pydantic import SecretStr
+
+from benchmarks.table import machine, table
+from tests.neighbours.valkey import valkey_server
+from tunehook import event_types, samples, signature, telling
+from tunehook.allow_list import AllowList
+from tunehook.endpoint import Endpoint
+from tunehook.model import new_id
+from tunehook.settings import environment
+from tunehook.shelf import Shelf
+from tunehook.store import Store
+from tunehook.store.commit import Change
+from tunehook.vault import Vault
+from tunehook.world import World
+
+SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+ENDPOINTS = 200
+PROJECT = "benchmark"
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def _receiver() -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.receiving"], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _directory():
+    yield tempfile.mkdtemp(prefix="bench-")
+
+
+@contextmanager
+def _workers(redis_url: str, directory: Path) -> Iterator[None]:
+    env = environment(
+        REDIS_URL=redis_url,
+        TUNEHOOK_SECRET_KEY=SECRET_KEY,
+        TUNEHOOK_WEBHOOK_ALLOW="127.0.0.1",
+        TUNEHOOK_DATA_DIR=str(directory),
+        TUNEHOOK_WORKERS="2",
+    )
+    with (directory / "worker.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "worker"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _world(redis_url: str, directory: Path) -> World:
+    return World(
+        store=Store.connect(redis_url),
+        shelf=Shelf(directory),
+        vault=Vault(SecretStr(SECRET_KEY)),
+        upstreams={},
+        allow=AllowList.parse("127.0.0.1"),
+    )
+
+
+async def _subscribe(world: World, url: str, kind: str) -> Endpoint:
+    now = int(time.time())
+    endpoint = Endpoint(
+        id=new_id("we_"),
+        project=PROJECT,
+        name="benchmark",
+        url=url,
+        event_types=[kind],
+        created_at=now,
+        updated_at=now,
+        secret=world.vault.seal(signature.new_secret()),
+        secret_hint="",
+    )
+    await world.store.endpoints.add(endpoint)
+    return endpoint
+
+
+async def _happen(world: World, kind: str) -> float:
+    """An event, told to every endpoint that subscribed to it; returns when it was committed."""
+    data = json.loads(samples.event(kind, PROJECT, now=int(time.time())).body)["data"]
+    change = Change(record=f"th:benchmark:{new_id('')}", revision=0, document="{}")
+    await telling.tell_project(world, change, PROJECT, kind, data, now=int(time.time()))
+    await world.store.commit(change)
+    return time.time()
+
+
+async def _arrivals(root: str) -> list[tuple[float, str]]:
+    async with aiohttp.ClientSession() as session, session.get(f"{root}/arrivals") as answer:
+        found: list[tuple[float, str]] = json.loads(await answer.read())
+        return found
+
+
+async def _all_arrived(root: str, count: int) -> list[float]:
+    times: list[float] = []
+    until = time.monotonic() + 120
+    while len(times) < count and time.monotonic() < until:
+        await asyncio.sleep(0.5)
+        times += [at for at, _ in await _arrivals(root)]
+    assert len(times) == count, f"{len(times)} of {count} arrived"
+    return sorted(times)
+
+
+def _rate(times: list[float]) -> float:
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
+# ---- the bare loop
+
+
+async def _bare(url: str, count: int) -> None:
+    body = samples.event(event_types.SUCCEEDED, PROJECT, now=int(time.time())).body.encode()
+    secret = signature.new_secret()
+    left = iter(range(count))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def _post() -> None:
+            for _ in left:
+                headers = signature.sign([secret], new_id("evt_"), int(time.time()), body)
+                async with session.post(url, data=body, headers=headers) as answer:
+                    await answer.read()
+
+        await asyncio.gather(*(_post() for _ in range(64)))
+
+
+async def _bare_rate(root: str, count: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.deliveries", "--bare", f"{root}/hook", str(count // 2)]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    times = await _all_arrived(root, count // 2 * 2)
+    for process in processes:
+        process.wait()
+    return _rate(times)
+
+
+async def _our_rate(world: World, redis_url: str, root: str, count: int, directory: Path) -> float:
+    for number in range(ENDPOINTS):
+        await _subscribe(world, f"{root}/hook/{number}", event_types.CREATED)
+    for _ in range(count // ENDPOINTS):
+        await _happen(world, event_types.CREATED)
+    with _workers(redis_url, directory):
+        return _rate(await _all_arrived(root, count // ENDPOINTS * ENDPOINTS))
+
+
+# ---- dead endpoints
+
+
+async def _latencies(world: World, root: str, kind: str, seconds: float) -> list[float]:
+    """Ten live endpoints get an event every quarter of a second: how long is each on its way?"""
+    began: list[float] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began.append(await _happen(world, kind))
+        await asyncio.sleep(0.25)
+    times = await _all_arrived(root, 10 * len(began))
+    ordered = sorted(began * 10)
+    # Events leave in order, so the n-th arrival belongs to the n-th delivery but for a swap within one event.
+    return [max(0.0, arrival - start) for arrival, start in zip(times, ordered, strict=True)]
+
+
+async def _dead(world: World, redis_url: str, root: str, dead: int, directory: Path) -> list[tuple[str, ...]]:
+    for number in range(10):
+        await _subscribe(world, f"{root}/live/{number}", event_types.RUNNING)
+    rows = [("events to live endpoints", "p50", "p99", "longest")]
+    with _workers(redis_url, directory):
+        alone = await _latencies(world, root, event_types.RUNNING, 10)
+        rows.append(("without dead ones", *_figures(alone)))
+        for number in range(dead):
+            await _subscribe(world, f"{root}/hang/{number}", event_types.WAITING)
+        for _ in range(5):  # five deliveries wait for each dead one
+            await _happen(world, event_types.WAITING)
+        beside = await _latencies(world, root, event_types.RUNNING, 75)
+        rows.append((f"beside {dead} that hang", *_figures(beside)))
+    return rows
+
+
+def _figures(seconds: list[float]) -> tuple[str, str, str]:
+    p99 = statistics.quantiles(seconds, n=100)[98]
+    return tuple(f"{value * 1000:.0f} ms" for value in (statistics.median(seconds), p99, max(seconds)))  # type: ignore[return-value]
+
+
+async def main(count: int, dead: int) -> None:
+    with _directory() as temporary, _receiver() as root:
+        directory = Path(temporary)
+        with valkey_server(directory / "valkey") as valkey:
+            world = _world(valkey.url, directory)
+            if count:
+                bare = await _bare_rate(root, count)
+                ours = await _our_rate(world, valkey.url, root, count, directory)
+                table(
+                    f"{count} deliveries to {ENDPOINTS} endpoints",
+                    [
+                        ("", "a second", "ratio"),
+                        ("bare aiohttp client, two processes", f"{bare:.0f}", "1.00"),
+                        ("two workers", f"{ours:.0f}", f"{ours / bare:.2f}"),
+                    ],
+                )
+            valkey.flush()
+            if dead:
+                table("Dead endpoints", await _dead(world, valkey.url, root, dead, directory))
+            await world.store.close()
+    machine()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--bare"]:
+        asyncio.run(_bare(sys.argv[2], int(sys.argv[3])))
+    else:
+        numbers = [int(text) for text in sys.argv[1:]]
+        asyncio.run(main(*(numbers + [20_000, 1000][len(numbers) :])))
