@@ -6,7 +6,7 @@ import re
 
 from aiohttp import web
 
-from service.reading import caller_of, choice, integer, known_only, world_of
+from service.reading import caller_of, choice, cursor, integer, known_only, world_of
 from tunehook import subscriptions
 from tunehook.errors import InvalidParameter
 from tunehook.model import Delivery
@@ -28,15 +28,16 @@ async def of_endpoint(request: web.Request) -> web.Response:
         fits = (state in (None, delivery.state), kind in (None, delivery.event_type), job in (None, delivery.job_id))
         return all(fits)
 
-    found, more = await world.store.deliveries.page_of_endpoint(
-        endpoint_id,
-        after=query.get("after"),
-        limit=integer(request, "limit", 20, 1, 100),
-        wanted=_wanted,
-        failed_only=state == "failed",
-        since=_moment(request, "created_after"),
-        before=_moment(request, "created_before"),
-    )
+    with cursor():
+        found, more = await world.store.deliveries.page_of_endpoint(
+            endpoint_id,
+            after=query.get("after"),
+            limit=integer(request, "limit", 20, 1, 100),
+            wanted=_wanted,
+            failed_only=state == "failed",
+            since=_moment(request, "created_after"),
+            before=_moment(request, "created_before"),
+        )
     return web.json_response(page([delivery_object(delivery) for delivery in found], more))
 
 
@@ -44,9 +45,10 @@ async def of_job(request: web.Request) -> web.Response:
     known_only(request, "after", "limit")
     world, job_id = world_of(request), request.match_info["fine_tuning_job_id"]
     await world.store.jobs.read(job_id, caller_of(request).project)
-    found, more = await world.store.deliveries.page_of_job(
-        job_id, after=request.query.get("after"), limit=integer(request, "limit", 20, 1, 100)
-    )
+    with cursor():
+        found, more = await world.store.deliveries.page_of_job(
+            job_id, after=request.query.get("after"), limit=integer(request, "limit", 20, 1, 100)
+        )
     return web.json_response(page([delivery_object(delivery) for delivery in found], more))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from service.form import receive
-from service.reading import caller_of, choice, integer, known_only, world_of
+from service.reading import caller_of, choice, cursor, integer, known_only, world_of
 from tunehook import inspection
 from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter, NoReport
 from tunehook.model import File
@@ -88,13 +88,14 @@ def _expires_after(fields: Mapping[str, str]) -> int | None:
 
 async def list_(request: web.Request) -> web.Response:
     known_only(request, "purpose", "limit", "order", "after")
-    files, more = await world_of(request).store.files.page(
-        caller_of(request).project,
-        after=request.query.get("after"),
-        limit=integer(request, "limit", 10_000, 1, 10_000),
-        purpose=request.query.get("purpose"),
-        ascending=choice(request, "order", "desc", ("asc", "desc")) == "asc",
-    )
+    with cursor():
+        files, more = await world_of(request).store.files.page(
+            caller_of(request).project,
+            after=request.query.get("after"),
+            limit=integer(request, "limit", 10_000, 1, 10_000),
+            purpose=request.query.get("purpose"),
+            ascending=choice(request, "order", "desc", ("asc", "desc")) == "asc",
+        )
     return web.json_response(
         {
             "object": "list",

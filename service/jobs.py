@@ -12,6 +12,7 @@ from aiohttp import web
 from service.news import heard, news_of
 from service.reading import (
     caller_of,
+    cursor,
     integer,
     json_object,
     known_members,
@@ -69,12 +70,13 @@ def _upstream_job_id(text: str) -> str:
 async def list_(request: web.Request) -> web.Response:
     known_only(request, "after", "limit", metadata=True)
     world = world_of(request)
-    records, more = await world.store.jobs.page(
-        caller_of(request).project,
-        after=request.query.get("after"),
-        limit=integer(request, "limit", 20, 1, 100),
-        metadata=metadata_filter(request),
-    )
+    with cursor():
+        records, more = await world.store.jobs.page(
+            caller_of(request).project,
+            after=request.query.get("after"),
+            limit=integer(request, "limit", 20, 1, 100),
+            metadata=metadata_filter(request),
+        )
     data = [await _object(world, record) for record in records]
     return web.json_response({"object": "list", "data": data, "has_more": more})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from tunehook.errors import (
     InvalidBody,
     InvalidParameter,
     MissingParameter,
+    NotFound,
     TooLarge,
     TooSlow,
     UnknownParameter,
@@ -111,6 +113,15 @@ def required(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
 
 
 _WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
+
+
+@contextmanager
+def cursor() -> Iterator[None]:
+    """An unknown `after` is a parameter that is wrong: the list that was asked for is there."""
+    try:
+        yield
+    except NotFound as missing:
+        raise InvalidParameter(param="after", why=f"it must be an id of this list ({missing.message})") from missing
 
 
 def integer(request: web.Request, name: str, default: int, low: int, high: int) -> int:

@@ -6,7 +6,7 @@ import time
 
 from aiohttp import web
 
-from service.reading import caller_of, integer, json_object, known_only, optional_json_object, world_of
+from service.reading import caller_of, cursor, integer, json_object, known_only, optional_json_object, world_of
 from tunehook import access, event_types, subscriptions
 from tunehook.endpoint import hint_of
 from tunehook.job_request import parse_as
@@ -25,11 +25,12 @@ async def create(request: web.Request) -> web.Response:
 
 async def list_(request: web.Request) -> web.Response:
     known_only(request, "after", "limit")
-    endpoints, more = await world_of(request).store.endpoints.page(
-        caller_of(request).project,
-        after=request.query.get("after"),
-        limit=integer(request, "limit", 20, 1, 100),
-    )
+    with cursor():
+        endpoints, more = await world_of(request).store.endpoints.page(
+            caller_of(request).project,
+            after=request.query.get("after"),
+            limit=integer(request, "limit", 20, 1, 100),
+        )
     return web.json_response(page([endpoint_object(endpoint, now=time.time()) for endpoint in endpoints], more))
 
 
