@@ -12,6 +12,7 @@ from aiohttp import web
 
 from service.app import build_app
 from tunehook import access, settings
+from tunehook.dataset import BadPriceFile
 from tunehook.errors import StoreUnavailable, TunehookError
 from tunehook.store import durability
 from tunehook.world import World, open_world
@@ -39,6 +40,7 @@ def main() -> int:
 
 async def serve(found: settings.Settings) -> None:
     async with open_world(found, store_timeout=STORE_SECONDS) as world:
+        await _prices(world)
         await _first_contact(found, world)
         runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=2)
         await runner.setup()
@@ -57,6 +59,14 @@ async def serve(found: settings.Settings) -> None:
             log.info("stopping")
         finally:
             await runner.cleanup()
+
+
+async def _prices(world: World) -> None:
+    """A price file that cannot be read stops the start, not the first job."""
+    try:
+        await world.costing.prices()
+    except (BadPriceFile, OSError) as error:
+        raise settings.SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
 
 
 async def _first_contact(found: settings.Settings, world: World) -> None:

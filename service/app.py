@@ -10,6 +10,7 @@ from aiohttp import web
 
 from service import (
     chat,
+    datasets,
     deliveries,
     docs,
     files,
@@ -42,12 +43,14 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("DELETE", "/v1/files/{file_id}", files.delete),
     ("GET", "/v1/files/{file_id}/content", files.content),
     ("GET", "/v1/files/{file_id}/report", files.report),
+    ("POST", "/v1/datasets", datasets.create),
     ("POST", "/v1/uploads", uploads.create),
     ("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part),
     ("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),
     ("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel),
     ("POST", "/v1/fine_tuning/jobs", jobs.create),
     ("GET", "/v1/fine_tuning/jobs", jobs.list_),
+    ("POST", "/v1/fine_tuning/jobs/estimate", jobs.estimate),
     ("POST", "/v1/fine_tuning/jobs/import", jobs.import_),
     ("GET", JOB, jobs.retrieve),
     ("POST", JOB + "/cancel", jobs.cancel),

@@ -14,7 +14,6 @@ from tunehook import inspection
 from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter, NoReport
 from tunehook.model import File
 from tunehook.wire import file_object, report_object
-from tunehook.world import World
 
 FILE_BYTES = 512 * 1024 * 1024
 PURPOSE = "fine-tune"
@@ -37,19 +36,10 @@ async def create(request: web.Request) -> web.Response:
         file, _ = await inspection.keep(
             world, incoming, project=caller.project, filename=form.filename, seconds=seconds
         )
-        await enter(world, file)
+        await inspection.enter(world, file)
     finally:
         await incoming.close()
     return web.json_response(file_object(file))
-
-
-async def enter(world: World, file: File) -> None:
-    """Writes the record of what is on the shelf; what cannot be written leaves nothing there."""
-    try:
-        await world.store.files.add(file)
-    except BaseException:
-        await world.shelf.remove(file.id)
-        raise
 
 
 async def report(request: web.Request) -> web.Response:

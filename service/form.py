@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,10 +18,21 @@ from tunehook.errors import (
     UnknownParameter,
     WrongMediaType,
 )
-from tunehook.shelf import Incoming
 
 FIELD_BYTES = 1024
 CHUNK = 256 * 1024
+
+
+Chunk = bytes  # in a class that has a member of that name
+
+
+class Sink(Protocol):
+    """Where a file goes as it arrives."""
+
+    @property
+    def bytes(self) -> int: ...
+
+    async def write(self, chunk: Chunk) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,13 @@ class Form:
 
 async def receive(
     request: web.Request,
-    incoming: Incoming,
+    incoming: Sink,
     *,
     file: str,
     required: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     limit: int,
+    field_bytes: int = FIELD_BYTES,
 ) -> Form:
     """Reads a form whose file is called `file`; its bytes, `limit` at most, go to `incoming`.
 
@@ -60,7 +73,7 @@ async def receive(
                 filename = clean_name(part.filename)
                 await _store(part, incoming, deadline, limit)
             elif part.name in required or part.name in optional:
-                found[part.name] = await _field(part, deadline)
+                found[part.name] = await _field(part, deadline, field_bytes)
             else:
                 raise UnknownParameter(param=part.name[:80])
     except (HttpProcessingError, ValueError, RuntimeError, web.RequestPayloadError) as error:
@@ -73,19 +86,19 @@ async def receive(
     return Form(found, filename)
 
 
-async def _store(part: BodyPartReader, incoming: Incoming, deadline: Deadline, limit: int) -> None:
+async def _store(part: BodyPartReader, incoming: Sink, deadline: Deadline, limit: int) -> None:
     while chunk := await deadline.wait(part.read_chunk(CHUNK), incoming.bytes):
         if incoming.bytes + len(chunk) > limit:
             raise TooLarge(limit=limit)
         await incoming.write(chunk)
 
 
-async def _field(part: BodyPartReader, deadline: Deadline) -> str:
+async def _field(part: BodyPartReader, deadline: Deadline, limit: int) -> str:
     content = b""
     while chunk := await deadline.wait(part.read_chunk(FIELD_BYTES), 0):
         content += chunk
-        if len(content) > FIELD_BYTES:
-            raise InvalidParameter(param=part.name, why=f"it is longer than {FIELD_BYTES} bytes")
+        if len(content) > limit:
+            raise InvalidParameter(param=part.name, why=f"it is longer than {limit} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError:

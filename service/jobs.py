@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from service.models import LISTS
 from service.news import heard, news_of
 from service.reading import (
     caller_of,
@@ -44,6 +45,14 @@ async def create(request: web.Request) -> web.Response:
         sdk_retry=request.headers.get("x-stainless-retry-count", "0") not in ("", "0"),
     )
     return web.json_response(await _object(world_of(request), record))
+
+
+async def estimate(request: web.Request) -> web.Response:
+    """Takes what `create` takes, and makes nothing."""
+    world = world_of(request)
+    body = await json_object(request)
+    offered = await request.app[LISTS].all(world)
+    return web.json_response(wire.estimate_object(await submission.estimate(world, caller_of(request), body, offered)))
 
 
 async def import_(request: web.Request) -> web.Response:

@@ -11,7 +11,6 @@ from aiohttp import web
 
 from service.reading import caller_of, known_only, world_of
 from tunehook import offered
-from tunehook.dataset.prices import Prices, load_prices
 from tunehook.errors import ModelNotFound, UpstreamError
 from tunehook.world import World
 
@@ -30,12 +29,6 @@ class Lists:
         self._rows: dict[str, Rows] = {}
         self._until: dict[str, float] = {}
         self._asking = asyncio.Lock()
-        self._prices: Prices | None = None
-
-    async def prices(self) -> Prices:
-        if self._prices is None:
-            self._prices = await asyncio.to_thread(load_prices)
-        return self._prices
 
     async def all(self, world: World) -> Mapping[str, Rows]:
         async with self._asking:
@@ -63,7 +56,7 @@ async def list_(request: web.Request) -> web.Response:
     known_only(request)
     world = world_of(request)
     lists = await request.app[LISTS].all(world)
-    prices = await request.app[LISTS].prices()
+    prices = await world.costing.prices()
     found = offered.bases((row for rows in lists.values() for row in rows), prices)
     owner = caller_of(request).project
     made = await world.store.models.of_project(owner)
@@ -80,7 +73,7 @@ async def retrieve(request: web.Request) -> web.Response:
     if made is not None:
         made = made.model_copy(update={"name": name})  # a checkpoint has a name of its own
         return web.json_response(offered.tuned(made, lists.get(made.upstream, []), owner))
-    found = offered.bases((row for rows in lists.values() for row in rows), await request.app[LISTS].prices())
+    found = offered.bases((row for rows in lists.values() for row in rows), await world.costing.prices())
     if name not in found:
         raise ModelNotFound(id=name[:200], param="model")
     return web.json_response(found[name])

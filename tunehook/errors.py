@@ -14,6 +14,8 @@ TunehookError
 │   │   └── FileContentGone, NoReport
 │   ├── MethodNotAllowed        that path, but not so
 │   ├── FileUnusable            a file that cannot be trained on
+│   │   └── TooFewExamples
+│   ├── CostAboveLimit          the job would cost more than its request allows, or nobody knows
 │   ├── FileInUse               a live job still needs it
 │   ├── TooLarge                more bytes than we take
 │   ├── TooSlow                 the body did not arrive in time
@@ -36,6 +38,7 @@ TunehookError
 │   ├── UpstreamBusy            no slot, no quota, too many requests (429, overloaded)
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: it may have happened, it may not
+├── TokensNotCounted            the counting process did not answer
 ├── StoreUnavailable            Redis does not answer
 ├── StoreMisconfigured          Redis would lose or evict what we write
 ├── RecordUnreadable            a record that this program cannot make sense of
@@ -150,6 +153,14 @@ class FileUnusable(RequestError):
     """The file {id} cannot be trained on: {why}."""
 
 
+class TooFewExamples(FileUnusable):
+    """The file {id} has {examples} example(s), but must have at least {least} examples to train on."""
+
+
+class CostAboveLimit(RequestError):
+    """The job was not made: {why}."""
+
+
 class FileInUse(RequestError):
     """The file {id} is still needed by {job}, which has not ended. Cancel the job first, or wait for its end."""
 
@@ -245,6 +256,10 @@ class UpstreamUnknown(UpstreamError):
 
 class UnknownUpstream(InvalidParameter):
     """Invalid '{param}': there is no upstream '{name}' here; there is {known}."""
+
+
+class TokensNotCounted(TunehookError):
+    """The tokens could not be counted: {why}."""
 
 
 class StoreUnavailable(TunehookError):

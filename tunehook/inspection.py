@@ -53,3 +53,19 @@ async def keep(
         ),
     )
     return file, report
+
+
+async def enter(world: World, file: File) -> None:
+    """Writes the record of what is on the shelf; what cannot be written leaves nothing there."""
+    try:
+        await world.store.files.add(file)
+    except BaseException:
+        await world.shelf.remove(file.id)
+        raise
+
+
+async def forget(world: World, file: File) -> None:
+    """Takes back what was entered a moment ago."""
+    await world.store.files.delete(file.id, file.project)
+    await world.shelf.remove(file.id)
+    await world.store.files.left(file.id)

@@ -114,6 +114,7 @@ class Integration(Strict):
 
 class Ours(Strict):
     upstream: Annotated[str, Field(min_length=1)] | None = None
+    max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class JobRequest(Strict):
@@ -150,8 +151,14 @@ class JobRequest(Strict):
         return self
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["supervised", "dpo", "reinforcement"]:
         return self.method.type if self.method else "supervised"
+
+    @property
+    def n_epochs(self) -> int | Literal["auto"]:
+        chosen = getattr(self.method, self.kind) if self.method else self
+        asked: Hyperparameters | None = chosen.hyperparameters if chosen else None
+        return (asked.n_epochs if asked else None) or "auto"
 
 
 def parse(body: dict[str, Any]) -> JobRequest:

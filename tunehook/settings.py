@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_copies_days: Annotated[float, Field(ge=0, le=36500)] = 7
+    prices: Path | None = None
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunehook"
     secret_key: SecretStr | None = None
     bootstrap_key: SecretStr | None = None

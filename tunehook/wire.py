@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
-from tunehook.model import Copy, Event, File, Job, Message, Stage, Upload, new_id
+from tunehook.dataset import Built, Estimate
+from tunehook.model import Copy, Cost, Event, File, Job, Message, Stage, Upload, new_id
+
+if TYPE_CHECKING:
+    from tunehook.making import Made
+
+#: Of what a dataset's source had that was not used, as many are named.
+DROPPED_SHOWN = 100
 
 #: What OpenAI's clients see for a stage that is ours; `tracked` shows the upstream's status, `settled` the end.
 _STATUS = {
@@ -37,6 +45,20 @@ def file_object(file: File) -> dict[str, Any]:
 def report_object(file_id: str, report: dict[str, Any]) -> dict[str, Any]:
     """Ours alone. `report`: Report.to_dict(), as `tunehook check --json` prints it."""
     return {"object": "file.report", "file_id": file_id, **report}
+
+
+def dataset_object(made: Made, built: Built) -> dict[str, Any]:
+    """Ours alone."""
+    return {
+        "object": "dataset",
+        "training_file": file_object(made.training),
+        "validation_file": file_object(made.validation) if made.validation else None,
+        "training_examples": built.training_examples,
+        "validation_examples": built.validation_examples,
+        "dropped_count": len(built.dropped),
+        "dropped": [{"at": dropped.at, "why": dropped.why} for dropped in built.dropped[:DROPPED_SHOWN]],
+        "report": report_object(made.training.id, made.report),
+    }
 
 
 def upload_object(upload: Upload, file: File | None, *, now: float) -> dict[str, Any]:
@@ -117,8 +139,52 @@ def tunehook_member(
         "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
         "upload": {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes} if copy else None,
         "cancel_requested_at": cancel_requested_at,
+        "estimate": _cost(job, job.estimate),
+        "cost": _cost(job, actual_cost(job)),
         "revision": revision,
     }
+
+
+def actual_cost(job: Job) -> Cost | None:
+    """By the tokens that the upstream says it trained, at the price that the job was accepted with."""
+    tokens = job.seen.trained_tokens if job.seen and job.stage is Stage.SETTLED else None
+    if tokens is None:
+        return None
+    a_million = job.price.usd_per_million_tokens if job.price else None
+    return Cost(billed_tokens=tokens, usd=None if a_million is None else round(a_million * tokens / 1_000_000, 4))
+
+
+def _cost(job: Job, cost: Cost | None) -> dict[str, Any] | None:
+    if cost is None:
+        return None
+    names = ("usd_per_million_tokens", "usd_per_hour", "source", "as_of")
+    price = {name: getattr(job.price, name) for name in names} if job.price else None
+    return {"billed_tokens": cost.billed_tokens, "usd": cost.usd, "price": price}
+
+
+def estimate_object(estimate: Estimate) -> dict[str, Any]:
+    """Ours alone."""
+    names = ("usd_per_million_tokens", "usd_per_hour")
+    amounts = {name: _number(getattr(estimate, name)) for name in names}
+    published = {"source": estimate.price_source, "as_of": estimate.price_date}
+    return {
+        "object": "fine_tuning.job.estimate",
+        "model": estimate.model,
+        "method": estimate.method,
+        "examples": estimate.examples,
+        "tokens": estimate.tokens - estimate.cut_tokens,
+        "cut_examples": estimate.cut,
+        "cut_tokens": estimate.cut_tokens,
+        "n_epochs": estimate.epochs,
+        "billed_tokens": estimate.billed_tokens,
+        "cost_usd": _number(estimate.cost_usd),
+        "price": {**amounts, **published} if estimate.price_date else None,
+        "warnings": list(estimate.warnings),
+    }
+
+
+def _number(amount: Decimal | None) -> float | None:
+    return None if amount is None else float(amount)
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:

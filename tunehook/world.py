@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tunehook.allow_list import AllowList
+from tunehook.costing import Costing
 from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import Settings
 from tunehook.shelf import Shelf
@@ -40,6 +41,7 @@ class World:
     settle_seconds: float = 180.0
     on_unknown: Literal["retry", "hold"] = "retry"
     keep: Keep = Keep()
+    costing: Costing = field(default_factory=Costing)
     jitter: Callable[[], float] = random.random  #: 0 to 1, for the pauses between attempts
 
     def tag(self, job_id: str) -> str:
@@ -65,6 +67,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
     store = Store.connect(settings.redis_url, timeout=store_timeout)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
+    costing = Costing(settings.prices)
     try:
         yield World(
             store=store,
@@ -72,6 +75,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             vault=Vault(settings.secret_key),
             upstreams=upstreams,
             allow=AllowList.parse(settings.webhook_allow),
+            costing=costing,
             webhook_secrets={
                 name: upstream.webhook_secret.get_secret_value()
                 for name, upstream in configured.items()
@@ -88,4 +92,5 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             ),
         )
     finally:
+        await costing.close()
         await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

@@ -86,7 +86,10 @@ def estimate(
         method=method,
         prices=prices,
         n_epochs=n_epochs,
-        warnings=[*_outlook(model, shutdown_date, training_not_available, today), *_doubts(report)],
+        warnings=[
+            *outlook(model, shutdown_date=shutdown_date, not_available=training_not_available, today=today),
+            *_doubts(report),
+        ],
     )
 
 
@@ -132,7 +135,8 @@ def estimate_tokens(
     )
 
 
-def _outlook(model: str, shutdown_date: str | None, not_available: bool, today: date | None) -> list[str]:
+def outlook(model: str, *, shutdown_date: str | None, not_available: bool, today: date | None = None) -> list[str]:
+    """What speaks against training this model at this upstream, whatever it costs."""
     told = []
     if not_available:
         told.append("The upstream has refused this account training before (training_not_available).")

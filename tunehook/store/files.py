@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunehook.errors import FileInUse, FileNotFound, RecordUnreadable
-from tunehook.model import Copy, File, FileRef
+from tunehook.model import Copy, Counted, File, FileRef
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import Lease, unavailable
@@ -72,6 +72,18 @@ class Files:
         with unavailable():
             revision = await self._store.redis.hget(key, "rev")
         if revision is not None:
+            document = file.model_dump_json(exclude_none=True)
+            await self._store.commit(Change(record=key, revision=int(revision), document=document))
+
+    async def note_count(self, file_id: str, kind: str, counted: Counted) -> None:
+        """Keeps a count of a dataset's tokens with its record, unless it was deleted meanwhile."""
+        key = keys.file(file_id)
+        with unavailable():
+            revision, document = await self._store.redis.hmget(key, "rev", "doc")
+        file = File.model_validate_json(document) if document else None
+        if file is not None and file.dataset is not None:
+            dataset = file.dataset.model_copy(update={"counted": {**file.dataset.counted, kind: counted}})
+            file = file.model_copy(update={"dataset": dataset})
             document = file.model_dump_json(exclude_none=True)
             await self._store.commit(Change(record=key, revision=int(revision), document=document))
 

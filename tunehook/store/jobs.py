@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
-from tunehook.model import RECORD_VERSION, Job, Message
+from tunehook.model import RECORD_VERSION, Cost, Job, Message
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import Lease, unavailable
@@ -134,6 +134,17 @@ class Jobs:
         stage = await self._store.run("cancel", [keys.job(job_id), keys.due(queue)], [member, queue])
         return str(stage) if stage else None
 
+    async def note_estimate(self, job_id: str, estimate: Cost) -> None:
+        """Beside the record, whose revision a step may be holding at this moment; the next change takes it in."""
+        await self._store.run("note", [keys.job(job_id)], ["estimate", estimate.model_dump_json(exclude_none=True)])
+
+    async def last_refusal(self, project: str, upstream: str) -> str | None:
+        """The code with which the project's last job that this upstream decided on failed; None if it did not fail."""
+        records, _ = await self.page(project, after=None, limit=20, metadata={})
+        decided = (record.job for record in records if record.job.upstream == upstream)
+        last = next((job for job in decided if job.upstream_job_id or job.error), None)
+        return last.error.code if last and last.error else None
+
     # ---- lists
 
     async def page(
@@ -233,8 +244,11 @@ def _record(fields: Mapping[str, str], now_ms: int, job_id: str) -> JobRecord | 
         raise RecordTooNew(record=job_id, version=version, known=RECORD_VERSION)
     intent, cancel = fields.get("intent"), fields.get("cancel")
     try:
+        job = Job.model_validate_json(fields["doc"])
+        if job.estimate is None and "estimate" in fields:
+            job = job.model_copy(update={"estimate": Cost.model_validate_json(fields["estimate"])})
         return JobRecord(
-            job=Job.model_validate_json(fields["doc"]),
+            job=job,
             revision=int(fields["rev"]),
             now_ms=now_ms,
             intent_ms=int(intent) if intent else None,

@@ -1,6 +1,7 @@
 """The name of every key. All begin with `th:`; RQ's own begin with `rq:`.
 
-Records are hashes: `doc` (JSON), `rev` (revision), for jobs also `stage`, `intent` (ms) and `cancel` (s).
+Records are hashes: `doc` (JSON), `rev` (revision), for jobs also `stage`, `intent` (ms), `cancel` (s) and
+`estimate` (JSON, until a change of the job takes it in).
 """
 
 from __future__ import annotations

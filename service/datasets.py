@@ -1,0 +1,109 @@
+"""/v1/datasets: a dataset made of questions and answers, as `tunehook build` makes it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from service.form import Chunk, clean_name, receive
+from service.reading import caller_of, json_object, known_members, required, world_of
+from tunehook import making
+from tunehook.dataset import Built, CannotBuild, build, kind_of
+from tunehook.errors import InvalidParameter
+from tunehook.wire import dataset_object
+
+#: Read into memory as a whole, several times over while it is taken apart.
+SOURCE_BYTES = 16 * 1024 * 1024
+OPTIONS = ("system", "filename", "validation_split", "seed")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    source: bytes
+    kind: str
+    system: str
+    filename: str
+    validation_split: float
+    seed: int
+
+
+class _Memory:
+    """Where a small file goes."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    @property
+    def bytes(self) -> int:
+        return len(self.content)
+
+    async def write(self, chunk: Chunk) -> None:
+        self.content += chunk
+
+
+async def create(request: web.Request) -> web.Response:
+    """From a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
+    form = request.content_type == "multipart/form-data"
+    asked = await (_from_form(request) if form else _from_json(request))
+    built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
+    project = caller_of(request).project
+    made = await making.keep(world_of(request), built, project=project, filename=asked.filename)
+    return web.json_response(dataset_object(made, built))
+
+
+def _build(asked: _Asked, param: str) -> Built:
+    try:
+        return build(
+            asked.source,
+            kind=asked.kind,
+            system=asked.system,
+            validation_split=asked.validation_split,
+            seed=asked.seed,
+        )
+    except CannotBuild as error:
+        why = str(error).rstrip(".")
+        raise InvalidParameter(param=param, why=why[0].lower() + why[1:]) from error
+
+
+async def _from_json(request: web.Request) -> _Asked:
+    body = await json_object(request)
+    known_members(body, "pairs", *OPTIONS)
+    pairs = required(body, "pairs", list)
+    source = json.dumps(pairs).encode()  # with every character escaped: halves of surrogate pairs have no UTF-8
+    return _asked(source, "json", {name: body[name] for name in OPTIONS if body.get(name) is not None})
+
+
+async def _from_form(request: web.Request) -> _Asked:
+    """Fields of a form are texts, numbers too."""
+    memory = _Memory()
+    form = await receive(request, memory, file="file", optional=OPTIONS, limit=SOURCE_BYTES, field_bytes=64 * 1024)
+    options: dict[str, Any] = dict(form.fields)
+    for name, number in (("validation_split", float), ("seed", int)):
+        if name in options:
+            try:
+                options[name] = number(options[name])
+            except ValueError:
+                raise InvalidParameter(param=name, why=f"it must be a number, not {options[name][:40]!r}") from None
+    try:
+        kind = kind_of(form.filename)
+    except CannotBuild as error:
+        raise InvalidParameter(param="file", why=f"its name says what it is. {str(error).rstrip('.')}") from error
+    options.setdefault("filename", f"{form.filename.rpartition('.')[0] or 'dataset'}.jsonl")
+    return _asked(bytes(memory.content), kind, options)
+
+
+def _asked(source: bytes, kind: str, options: dict[str, Any]) -> _Asked:
+    system, filename = options.get("system", ""), options.get("filename", "dataset.jsonl")
+    for name, text in (("system", system), ("filename", filename)):
+        if not isinstance(text, str):
+            raise InvalidParameter(param=name, why="it must be a string")
+    split, seed = options.get("validation_split", 0.0), options.get("seed", 0)
+    if not isinstance(split, int | float) or isinstance(split, bool) or not 0 <= split < 1:
+        raise InvalidParameter(param="validation_split", why="it must be a number from 0 to less than 1")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise InvalidParameter(param="seed", why="it must be a whole number from 0")
+    return _Asked(source, kind, system, clean_name(filename), split, seed)

@@ -1,0 +1,163 @@
+"""What is wrong with a dataset is known when it has arrived, and no job is made on it."""
+
+import asyncio
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.dataset.lines import good, jsonl
+from tests.datasets_service.conftest import MODEL, Owner
+
+GRADER = {
+    "type": "string_check",
+    "name": "right",
+    "operation": "eq",
+    "input": "{{ sample.output_text }}",
+    "reference": "{{ item.bird }}",
+}
+
+
+def fresh(n: int, start: int = 0) -> bytes:
+    """`n` good lines that no other test has."""
+    mark = secrets.randbelow(10**9)
+    return jsonl(*(good(mark * 1000 + number) for number in range(start, start + n)))
+
+
+def preferences(n: int) -> bytes:
+    asked = {"messages": [{"role": "user", "content": "Name a bird."}]}
+    answers = [[{"role": "assistant", "content": text}] for text in ("Wren", "Bat")]
+    return jsonl(
+        *(
+            {"input": asked, "preferred_output": answers[0], "non_preferred_output": answers[1], "mark": number}
+            for number in range(n)
+        )
+    )
+
+
+def puzzles(n: int, **more: Any) -> bytes:
+    return jsonl(*({"messages": [{"role": "user", "content": f"Which bird is {i}?"}], **more} for i in range(n)))
+
+
+async def test_a_good_file_is_processed_and_its_report_says_so(owner: Owner) -> None:
+    file = await owner.client.files.create(file=("birds.txt", fresh(60)), purpose="fine-tune")
+    assert (file.status, file.filename) == ("processed", "birds.txt")
+    report = await owner.report(file.id)
+    assert (report["ok"], report["format"], report["examples"], report["errors"]) == (True, "chat", 60, 0)
+
+
+async def test_ten_thousand_bad_lines_are_all_counted_in_seconds(owner: Owner) -> None:
+    bad = [{"messages": [{"role": "bot", "content": f"Hello {n}"}]} for n in range(10_000)]
+    began = time.monotonic()
+    file = await owner.client.files.create(file=("bad.jsonl", jsonl(*bad)), purpose="fine-tune")
+    report = await owner.report(file.id)
+    assert time.monotonic() - began < 10, "not a matter of seconds"
+    assert file.status == "error"
+    details = file.status_details
+    assert details is not None
+    assert "Line 1:" in details
+    assert len(details) < 1000, "nobody reads that"
+    assert report["with_errors"] == 10_000
+    assert report["counts"]["unrecognized_role"] == 10_000
+    assert len(json.dumps(report)) < 100_000, "nobody reads that"
+    first = report["findings"][0]
+    assert (first["line"], first["severity"]) == (1, "error")
+    assert "bot" in " ".join(found["message"] for found in report["findings"])
+
+
+async def test_a_job_on_it_is_refused_with_the_lines(owner: Owner) -> None:
+    content = fresh(12) + b'{"messages": [{"role": "bot", "content": "hi"}]}\n{oops\n'
+    file_id = await owner.upload(content)
+    for path in ("/fine_tuning/jobs", "/fine_tuning/jobs/estimate"):
+        message = await owner.refused(400, "invalid_file", path, model=MODEL, training_file=file_id)
+        assert "Line 13" in message
+        assert "[unrecognized_role]" in message
+        assert "report" in message
+    assert (await owner.client.fine_tuning.jobs.list()).data == []
+    jobs = owner.client.fine_tuning.jobs
+    with pytest.raises(openai.BadRequestError) as caught:
+        await jobs.create(model=MODEL, training_file=await owner.upload(fresh(12)), validation_file=file_id)
+    assert caught.value.param == "validation_file"
+
+
+async def test_a_file_of_seven_may_validate_but_not_train(owner: Owner) -> None:
+    few, many = await owner.upload(fresh(7)), await owner.upload(fresh(12))
+    assert (await owner.client.files.retrieve(few)).status == "processed"
+    told = await owner.refused(400, "invalid_n_examples", "/fine_tuning/jobs", model=MODEL, training_file=few)
+    assert "7 example" in told
+    job = await owner.client.fine_tuning.jobs.create(model=MODEL, training_file=many, validation_file=few)
+    assert job.validation_file == few
+
+
+@pytest.mark.parametrize(
+    ("content", "request_", "words"),
+    [
+        (preferences(12), {}, "supervised training of gpt-4.1-mini-2025-04-14 needs chat ones"),
+        (fresh(12), {"method": {"type": "dpo"}}, "needs preference ones"),
+        (fresh(12), {"model": "babbage-002"}, "needs completion ones"),
+        (jsonl(*({"prompt": f"{n}", "completion": "ok"} for n in range(12))), {}, "needs chat ones"),
+    ],
+    ids=["preferences", "chat-for-dpo", "chat-for-babbage", "completions-for-chat"],
+)
+async def test_the_format_must_fit_the_method(
+    owner: Owner, content: bytes, request_: dict[str, Any], words: str
+) -> None:
+    body = {"model": MODEL, "training_file": await owner.upload(content), **request_}
+    assert words in await owner.refused(400, "invalid_file", "/fine_tuning/jobs", **body)
+
+
+async def test_every_format_is_taken_by_its_method(owner: Owner) -> None:
+    dpo = await owner.upload(preferences(12))
+    status, _ = await owner.ask(
+        "POST", "/fine_tuning/jobs", json={"model": MODEL, "training_file": dpo, "method": {"type": "dpo"}}
+    )
+    assert status == 200
+    completions = await owner.upload(jsonl(*({"prompt": f"{n}", "completion": "ok"} for n in range(12))))
+    status, _ = await owner.ask(
+        "POST", "/fine_tuning/jobs/estimate", json={"model": "davinci-002", "training_file": completions}
+    )
+    assert status == 200
+
+
+async def test_what_a_grader_reads_must_be_in_every_line_of_both_files(owner: Owner) -> None:
+    with_bird = await owner.upload(puzzles(12, bird="wren"))
+    without = await owner.upload(puzzles(11, bird="wren") + puzzles(1, fish="cod"))
+    asked = {"model": "o4-mini-2025-04-16", "method": {"type": "reinforcement", "reinforcement": {"grader": GRADER}}}
+    for files in ((without, with_bird), (with_bird, without)):
+        body = {**asked, "training_file": files[0], "validation_file": files[1]}
+        message = await owner.refused(400, "invalid_file", "/fine_tuning/jobs", **body)
+        assert "item.bird, which line 12 does not have" in message
+        assert without in message
+    both = {**asked, "training_file": with_bird, "validation_file": await owner.upload(puzzles(3, bird="owl"))}
+    status, told = await owner.ask("POST", "/fine_tuning/jobs/estimate", json=both)
+    assert status == 200
+    assert told["cost_usd"] is None
+    assert any("hour" in warning for warning in told["warnings"])
+
+
+async def test_a_file_in_parts_is_checked_as_well(owner: Owner) -> None:
+    content = fresh(12) + b"{oops\n"
+    upload = await owner.client.uploads.upload_file_chunked(
+        file=content, filename="a.jsonl", bytes=len(content), mime_type="text/jsonl", purpose="fine-tune", part_size=500
+    )
+    assert upload.file is not None
+    assert upload.file.status == "error"
+    assert (await owner.report(upload.file.id))["findings"][0]["line"] == 13
+
+
+async def test_the_report_goes_with_its_file(owner: Owner) -> None:
+    file_id = await owner.upload(fresh(12))
+    reports = owner.town.data_dir / "reports"
+
+    def lying(directory: Path) -> list[str]:
+        return [path.name for path in directory.iterdir() if path.name.startswith(file_id)]
+
+    assert len(await asyncio.to_thread(lying, reports)) == 2
+    await owner.client.files.delete(file_id)
+    assert await asyncio.to_thread(lying, reports) == []
+    status, answer = await owner.ask("GET", f"/files/{file_id}/report")
+    assert (status, answer["error"]["code"]) == (404, "file_not_found")
