@@ -180,8 +180,8 @@ def event_id(position: str) -> str:
 
 def _position(text: str, param: str) -> str:
     position = text.removeprefix(EVENT_ID)
-    milliseconds, _, number = position.partition("-")
-    if not (text.startswith(EVENT_ID) and milliseconds.isdecimal() and number.isdecimal() and len(position) < 40):
+    # Redis takes two numbers of 64 bits, and anything else as an error.
+    if not (text.startswith(EVENT_ID) and re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII)):
         raise InvalidParameter(param=param, why="it must be the id of an event")
     return position
 
