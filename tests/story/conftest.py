@@ -29,12 +29,12 @@ T = TypeVar("T")
 STATED = ("succeeded", "failed", "cancelled")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def away_port() -> int:
     return free_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def town(tmp_path_factory: pytest.TempPathFactory, away_port: int) -> Iterator[Deployment]:
     """Its upstreams: `openai`; `azure`; `narrow` with three slots, where time stands still until it is advanced;
     `locked`, for tests that put one on hold; `away`, which nobody has started yet."""
