@@ -58,7 +58,7 @@ class Board:
             if run.number in numbers:
                 self._retaken(run, pid, who, what, phase, texts)
             fault = run.fault
-            if fault and fault.struck_at is None and (fault.point, fault.phase) == (point, phase):
+            if pid and fault and fault.struck_at is None and (fault.point, fault.phase) == (point, phase):
                 await self._strike(fault, pid)
 
     def _retaken(self, run: Run, pid: int, who: str, what: str, phase: Phase, texts: Sequence[bytes]) -> None:

@@ -23,14 +23,20 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def descendants(pid: int) -> list[int]:
-    found = children(pid)
-    for child in list(found):
-        found += descendants(child)
+def of_sessions(leaders: set[int]) -> list[int]:
+    """All that these have ever started: a work-horse stays in the session when its worker is gone."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError, IndexError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) in leaders:
+                found.append(int(entry.name))
     return found
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Nobody, where it is not known who (0 would be all of us), or init has taken the place of a parent."""
+    if pid <= 1:
+        return
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 

@@ -191,7 +191,8 @@ async def test_all_who_wait_for_an_upload_go_on_when_it_ends_whenever_they_came(
     await lifecycle.advance(bench.world, first)
     await bench.simulator.fault("delay", path="/files$", method="POST", seconds=0.5)
     uploading = asyncio.ensure_future(upload.upload(bench.world, "openai", file.sha256))
-    while (copy := await bench.world.store.files.copy("openai", file.sha256)) is None or not copy.copy.attempts:
+    copies = bench.world.store.files
+    while not ((found := await copies.copy("openai", file.sha256)) and found.copy.attempts):  # noqa: ASYNC110
         await asyncio.sleep(0.01)  # until it has read who waits, and sends
     await lifecycle.advance(bench.world, second)
     await uploading

@@ -56,6 +56,7 @@ class Town:
     simulator: str  #: root, past the proxy
     url: str
     directory: Path
+    sessions: set[int]
     forgotten: set[str] = field(default_factory=set)
     restarts: int = 0
     resting: bool = False  #: nobody is started again for now
@@ -65,9 +66,6 @@ class Town:
 
     def client(self, *, retries: int = 8) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=retries, timeout=20.0)
-
-    def pids(self) -> list[int]:
-        return _below(self.workers)
 
     async def upstream_jobs(self) -> list[dict[str, Any]]:
         """Everything ever created there, which is what was paid for. At most a second old."""
@@ -95,6 +93,7 @@ class Town:
                     if program.ended:
                         program.stop()
                         program.start()
+                        self.sessions.add(program.pid)
                         self.restarts += 1
 
     async def watch(self) -> None:
@@ -123,10 +122,6 @@ async def _ended(task: asyncio.Future[None]) -> None:
         await task
 
 
-def _below(programs: list[Program]) -> list[int]:
-    return [pid for program in programs if not program.ended for pid in processes.descendants(program.pid)]
-
-
 def dataset(mark: str, examples: int = 12) -> bytes:
     """Its bytes are this run's own, so that its upload is too."""
     rows = [
@@ -150,11 +145,8 @@ async def town(directory: Path, *, workers: int = 4, wrapped: bool = False, **en
         valkey = stack.enter_context(valkey_server(short))
         simulator = stack.enter_context(simulator_process(directory, "openai", "--speed", "900", "--slots", "0"))
         programs: list[Program] = []
-        web = await stack.enter_async_context(
-            web_between(
-                simulator, board, lambda: [pid for p in programs if not p.ended for pid in processes.descendants(p.pid)]
-            )
-        )
+        sessions: set[int] = set()  #: of all supervisors that there have been
+        web = await stack.enter_async_context(web_between(simulator, board, lambda: processes.of_sessions(sessions)))
         backend = Path(valkey.url.removeprefix("unix://").partition("?")[0])
         through = short / "p.sock"
         proxy = await stack.enter_async_context(redis_proxy(backend, through, board))
@@ -182,11 +174,22 @@ async def town(directory: Path, *, workers: int = 4, wrapped: bool = False, **en
         board.api = lambda: 0 if service.ended else service.pid
         for program in (service, *programs):
             program.start()
+            sessions.add(program.pid)
             stack.callback(program.stop)
         store = Store.connect(Settings.model_validate({"redis_url": valkey.url}).redis_url)
         stack.push_async_callback(store.close)
         running = Town(
-            board, valkey, proxy, web, store, service, programs, simulator, f"http://127.0.0.1:{port}/v1", directory
+            board,
+            valkey,
+            proxy,
+            web,
+            store,
+            service,
+            programs,
+            simulator,
+            f"http://127.0.0.1:{port}/v1",
+            directory,
+            sessions,
         )
         await asyncio.to_thread(service.wait_for, "listening on")
         for program in programs:
