@@ -37,6 +37,7 @@ def _lua(name: str) -> str:
 
 _NAMES = (
     "read",
+    "whole",
     "commit",
     "claim",
     "lease",
@@ -163,6 +164,10 @@ class Connection:
     async def run(self, script: str, keys_: list[str], arguments: list[Any]) -> Any:
         with unavailable():
             return await self._scripts[script](keys=keys_, args=arguments)
+
+    async def whole(self, command: str, key: str, *arguments: str) -> list[str]:
+        """The answer of a read command that gives very many strings. See whole.lua."""
+        return list(json.loads(await self.run("whole", [key], [command, *arguments])))
 
     async def commit(self, change: Change) -> int:
         """Carries out a change; returns when, in ms of Redis' clock. Raises a Conflict when it is refused."""
