@@ -6,6 +6,7 @@ that is about slots, quota or a file still being processed is no verdict on the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -107,7 +108,7 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
     """Events as they came, newest first."""
     return [
         Message(
-            created_at=int(row.get("created_at") or 0),
+            created_at=_moment(row.get("created_at")),
             level=str(row.get("level") or "info"),
             message=str(row.get("message") or ""),
             type=str(row.get("type") or "message"),
@@ -119,11 +120,22 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
     ]
 
 
+#: No upstream is waited for longer at its own word.
+LONGEST_WAIT = 24 * 3600.0
+
+
 def _seconds(text: str | None) -> float | None:
+    """Of a Retry-After; `float` takes "nan" and "inf" too, and nobody can wait for those."""
     try:
-        return max(0.0, float(text)) if text else None
+        seconds = float(text) if text else math.nan
     except ValueError:
         return None
+    return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
+
+
+def _moment(raw: object) -> int:
+    """Unix seconds; 0 for what is none."""
+    return int(raw) if isinstance(raw, int | float) and abs(raw) < 2**53 else 0
 
 
 def _without_minus_one(raw: object) -> dict[str, Any] | None:
