@@ -70,7 +70,7 @@ async def _prices(world: World) -> None:
 
 
 async def _first_contact(found: settings.Settings, world: World) -> None:
-    """Waits for Redis, checks that it keeps what it is given, and lets the bootstrap key exist."""
+    """Waits for Redis, checks that it keeps what it takes and that our key opens it, lets the bootstrap key exist."""
     until = asyncio.get_running_loop().time() + REDIS_SECONDS
     while True:
         try:
@@ -82,6 +82,7 @@ async def _first_contact(found: settings.Settings, world: World) -> None:
             log.warning("Redis does not answer at REDIS_URL yet")
             await asyncio.sleep(0.5)
     await durability.check(world.store, strict=found.durability == "strict")
+    await access.check_secret_key(world.store, world.vault)
     if found.bootstrap_key:
         secret = found.bootstrap_callback_secret
         await access.bootstrap(

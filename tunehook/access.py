@@ -29,6 +29,14 @@ class KeyUnknown(TunehookError):
     """There is no key '{id}'. `tunehook keys list` shows those that exist."""
 
 
+async def check_secret_key(store: Store, vault: Vault) -> None:
+    """Raises SecretUnreadable when the secrets in this store were sealed under another TUNEHOOK_SECRET_KEY.
+
+    Otherwise a restore without the key would be seen when ten attempts at each webhook have come to nothing.
+    """
+    vault.unseal(await store.access.first_seal(vault.seal("tunehook")))
+
+
 async def create(store: Store, vault: Vault, *, project: str, name: str) -> tuple[str, str]:
     """Returns the key and its callback secret. Neither can be read again."""
     key_id = secrets.token_hex(6)
@@ -94,6 +102,7 @@ async def authenticate(store: Store, text: str) -> ApiKey:
 async def _put(store: Store, vault: Vault, text: str, callback_secret: str, *, project: str, name: str) -> None:
     match = _KEY.fullmatch(text)
     assert match is not None
+    await check_secret_key(store, vault)
     key = ApiKey(
         id=match[1],
         project=project,

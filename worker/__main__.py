@@ -23,7 +23,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
-        asyncio.run(_durable(found))
+        asyncio.run(_first_contact(found))
     except TunehookError as error:
         print(f"tunehook worker: {error.message}", file=sys.stderr)  # noqa: T201
         return 2
@@ -32,13 +32,19 @@ def main() -> int:
     return Supervisor(found).run()
 
 
-async def _durable(found: settings.Settings) -> None:
-    """Raises StoreMisconfigured for a Redis that may lose what it took. One that is away is waited for later."""
+async def _first_contact(found: settings.Settings) -> None:
+    """Raises StoreMisconfigured for a Redis that may lose what it took, SecretUnreadable for one with another's key.
+
+    One that is away is waited for later.
+    """
+    from tunehook import access  # noqa: PLC0415
     from tunehook.store import Store, durability  # noqa: PLC0415
+    from tunehook.vault import Vault  # noqa: PLC0415
 
     store = Store.connect(found.redis_url)
     try:
         await durability.check(store, strict=found.durability == "strict")
+        await access.check_secret_key(store, Vault(found.secret_key))
     except StoreUnavailable:
         return
     finally:

@@ -43,6 +43,12 @@ class Access:
                     return False
         return True
 
+    async def first_seal(self, sealed: str) -> str:
+        """What was given at the first call ever."""
+        with unavailable():
+            await self._store.redis.set(keys.SEAL, sealed, nx=True)
+            return str(await self._store.redis.get(keys.SEAL))
+
     async def get(self, key_id: str) -> ApiKey | None:
         with unavailable():
             document = await self._store.redis.get(keys.api_key(key_id))

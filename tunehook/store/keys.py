@@ -20,6 +20,7 @@ CLAIMS = "th:claims"  # hash: member → claims since something came of it
 WOKEN = "th:woken"  # set: members that were woken while somebody held their lease
 PARKED = "th:parked"  # zset: member → when it was given up
 SEQUENCE = "th:sequence"  # counter: the order in which things were accepted
+SEAL = "th:seal"  # something sealed under the key that all secrets here are sealed under
 CLOCK = "th:clock"  # the last tick of any clock, ms
 STAGES = "th:stages"  # hash: stage → how many jobs there are of it
 SETTLED = "th:settled"  # zset: jobs that have ended → when, ms
