@@ -52,7 +52,8 @@ def job(name: str, raw: object) -> UpstreamJob:
         raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
     members = dict(raw)
     members["error"] = job_error(raw.get("error"))
-    members["result_files"] = [str(file) for file in raw.get("result_files") or []]
+    results = raw.get("result_files")
+    members["result_files"] = [str(file) for file in results] if isinstance(results, list) else []
     members["hyperparameters"] = _without_minus_one(raw.get("hyperparameters"))
     method = raw.get("method")
     members["method"] = _method(method) if isinstance(method, dict) else None
