@@ -121,7 +121,7 @@ class Story:
 
     async def created(self, job_id: str, simulator: str = "openai") -> list[dict[str, Any]]:
         """Every job at an upstream that bears our job's mark, whether it shows it yet or not: what was paid for."""
-        jobs = await self.simulators[simulator].jobs()
+        jobs: list[dict[str, Any]] = await self.simulators[simulator].jobs()
         return [job for job in jobs if str((job["metadata"] or {}).get("tunehook", "")).endswith(f"/{job_id}")]
 
     async def asked(self, method: str, path: str, simulator: str = "openai") -> int:

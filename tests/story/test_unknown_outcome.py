@@ -50,7 +50,7 @@ async def test_statuses_that_nobody_documented_are_no_ends(story: Story) -> None
     upstream_id = ours(running)["upstream_job_id"]
     async with AsyncOpenAI(base_url=story.upstream.base_url, api_key="sk-simulated") as person:
         await person.fine_tuning.jobs.pause(upstream_id)
-        paused = await story.until(job.id, lambda job: job.status == "paused")
+        paused = await story.until(job.id, lambda job: str(job.status) == "paused")
         assert (stage(paused), paused.finished_at) == ("tracked", None)
         await person.fine_tuning.jobs.resume(upstream_id)
         await story.until(job.id, lambda job: job.status == "running")
