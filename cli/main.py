@@ -7,7 +7,7 @@ import base64
 import os
 import sys
 
-from cli import dataset, keys
+from cli import dataset, doctor, keys
 from cli.valkey_process import EmbeddedError
 from tunehook.errors import TunehookError
 
@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     keys.add_command(commands)
     dataset.add_commands(commands)
+    doctor.add_command(commands)
     secret = commands.add_parser("new-secret", help="print a new TUNEHOOK_SECRET_KEY")
     secret.set_defaults(run=_new_secret)
     return parser
