@@ -3,16 +3,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := $(VENV)/.local
 READY := $(VENV)/.ready
+NEIGHBOURS := $(VENV)/.neighbours
 UV := $(VENV)/lock/bin/uv
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
 
-.PHONY: demo test check compose-test lock clean
+.PHONY: demo test neighbours check compose-test lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
 
 test: $(READY)  ## all tests
 	$(BIN)/pytest
+
+neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, Prism, aimock
+	$(BIN)/pytest tests/foreign -o python_files='check_*.py'
 
 check: $(READY)  ## linters, types and import rules
 	$(BIN)/ruff check .
@@ -39,6 +43,10 @@ $(LOCAL): pyproject.toml
 
 $(READY): $(LOCAL)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@touch $@
+
+$(NEIGHBOURS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours]'
 	@touch $@
 
 clean:
