@@ -26,11 +26,11 @@ import aiohttp
 from benchmarks.load import Load, load, request
 from benchmarks.process import cpu_seconds
 from benchmarks.table import machine, table
+from benchmarks.town import HEADERS, KEY, KEY_ID, town
 from cli.valkey_process import connect
-from tests.neighbours.deployment import SECRET_KEY, Program
-from tests.neighbours.valkey import Valkey, valkey_server
+from tests.neighbours.deployment import Program
+from tests.neighbours.valkey import Valkey
 
-KEY = "th_benchmark_" + "s" * 43
 WANTED = {"GET": 0.7, "POST": 0.5}
 CONNECTIONS = 16
 
@@ -68,30 +68,8 @@ class Server:
 
 
 @contextmanager
-def servers(directory: Path) -> Iterator[Server]:
-    """The API as it is deployed, without its workers."""
-    with valkey_server(directory / "valkey") as valkey:
-        environment = {
-            "REDIS_URL": valkey.url,
-            "TUNEHOOK_DATA_DIR": str(directory / "data"),
-            "TUNEHOOK_PORT": "0",
-            "TUNEHOOK_SECRET_KEY": SECRET_KEY,
-            "TUNEHOOK_BOOTSTRAP_KEY": KEY,
-            "TUNEHOOK_WEBHOOK_ALLOW": "127.0.0.1",
-            "OPENAI_API_KEY": "sk-nobody",
-            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
-        }
-        api = Program(["service"], environment, directory / "service.log")
-        api.start()
-        try:
-            yield Server("API", api, valkey)
-        finally:
-            api.stop()
-
-
-@contextmanager
 def beside(api: Server, file: dict[str, str], directory: Path) -> Iterator[Server]:
-    told = json.dumps({"key_id": KEY.split("_")[1], "file_id": file["id"], "sha256": "0" * 64})
+    told = json.dumps({"key_id": KEY_ID, "file_id": file["id"], "sha256": "0" * 64})
     program = Program(["benchmarks.bare", told], {"REDIS_URL": api.valkey.url}, directory / "bare.log")
     program.start()
     try:
@@ -103,7 +81,7 @@ def beside(api: Server, file: dict[str, str], directory: Path) -> Iterator[Serve
 async def prepare(api: Server) -> tuple[dict[str, str], bytes, str]:
     """A file, the body of a job that trains on it, and one such job's id."""
     root = f"http://127.0.0.1:{api.port}/v1"
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
         form = aiohttp.FormData({"purpose": "fine-tune"})
         lines = (Path(__file__).parents[1] / "examples" / "audubon_birds.jsonl").read_bytes()
         form.add_field("file", lines, filename="audubon_birds.jsonl")
@@ -157,7 +135,11 @@ async def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     asked = parser.parse_args()
     machine()
-    with tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name, servers(Path(name)) as api:
+    with (
+        tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
+        town(Path(name), "http://127.0.0.1:9", workers=0) as here,
+    ):
+        api = Server("API", here.service, here.valkey)
         file, body, job_id = await prepare(api)
         with beside(api, file, Path(name)) as bare:
             for method, path, content in (("GET", f"/{job_id}", b""), ("POST", "", body)):

@@ -20,6 +20,8 @@ from typing import Any
 
 from aiohttp import BodyPartReader, web  # noqa: TID251  (a server of its own)
 
+from tunehook.dataset import Checker
+
 CHUNK = 256 * 1024
 
 
@@ -32,6 +34,7 @@ class Streaming:
     async def bare(self, request: web.Request) -> web.Response:
         path = self._directory / f"bare-{next(self._numbers)}"
         digest = hashlib.sha256() if request.query.get("sha256") else None
+        checker = Checker(minimum=1) if request.query.get("check") else None
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
             if isinstance(part, BodyPartReader) and part.name == "file":
@@ -40,10 +43,13 @@ class Streaming:
                         sink.write(chunk)
                         if digest:
                             digest.update(chunk)
+                        if checker:
+                            checker.feed(chunk)
                     sink.flush()
                     os.fsync(sink.fileno())
         path.unlink()
-        return web.json_response({"sha256": digest.hexdigest() if digest else None})
+        errors = checker.finish().errors if checker else None
+        return web.json_response({"sha256": digest.hexdigest() if digest else None, "errors": errors})
 
     async def post(self, request: web.Request) -> web.Response:
         """begin, a part, complete: by the last word of the path. A whole file too."""

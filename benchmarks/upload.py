@@ -27,54 +27,35 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from benchmarks.api import KEY
 from benchmarks.dataset_check import examples
 from benchmarks.process import descendants, forget_peak, peak_bytes, resident_bytes
 from benchmarks.table import machine, table
-from tests.neighbours.deployment import SECRET_KEY, Program
-from tests.neighbours.valkey import valkey_server
+from benchmarks.town import HEADERS, KEY, Town, town
+from tests.neighbours.deployment import Program
 
 MIB = 1024 * 1024
 BOUNDARY = b"a-line-that-no-dataset-has"
 
 
 @dataclass(frozen=True)
-class Town:
-    api: str
-    service: Program
+class Place:
+    town: Town
     worker: Program
-    streaming: str
+    streaming: str  #: the root of what it is measured beside
     streamer: Program
 
 
 @contextmanager
-def town(directory: Path) -> Iterator[Town]:
-    """The API, a worker, Valkey, and what they are measured beside."""
+def place(directory: Path) -> Iterator[Place]:
     streamer = Program(["benchmarks.streaming", str(directory)], {}, directory / "streaming.log")
-    with valkey_server(directory / "valkey") as valkey:
-        streamer.start()
+    streamer.start()
+    try:
         root = streamer.wait_for(r"listening on (http://\S+:\d+)")[1]
-        environment = {
-            "REDIS_URL": valkey.url,
-            "TUNEHOOK_DATA_DIR": str(directory / "data"),
-            "TUNEHOOK_PORT": "0",
-            "TUNEHOOK_SECRET_KEY": SECRET_KEY,
-            "TUNEHOOK_BOOTSTRAP_KEY": KEY,
-            "TUNEHOOK_WORKERS": "1",
-            "OPENAI_API_KEY": "sk-nobody",
-            "OPENAI_BASE_URL": f"{root}/v1",
-        }
-        service = Program(["service"], environment, directory / "service.log")
-        worker = Program(["worker"], environment, directory / "worker.log")
-        try:
-            service.start()
-            worker.start()
-            api = service.wait_for(r"listening on (http://\S+:\d+)")[1]
-            worker.wait_for("processes: the clock and")
-            yield Town(api, service, worker, root, streamer)
-        finally:
-            for program in (worker, service, streamer):
-                program.stop()
+        with town(directory, root, workers=1) as here:
+            assert here.worker
+            yield Place(here, here.worker, root, streamer)
+    finally:
+        streamer.stop()
 
 
 def write_dataset(path: Path, size: int) -> None:
@@ -151,19 +132,20 @@ class Watch:
         return max(self._peak[pid] - self._first[pid] for pid in self._peak)
 
 
-def measure_in(here: Town, path: Path, rounds: int) -> str:
+def measure_in(here: Place, path: Path, rounds: int) -> str:
     """Prints the way in; returns the id of the file that the API made."""
     megabytes = path.stat().st_size / 1e6
     servers = {
         "bare: written to disk": (f"{here.streaming}/bare", here.streamer),
-        "bare, with its SHA-256": (f"{here.streaming}/bare?sha256=1", here.streamer),
-        "API": (f"{here.api}/v1/files", here.service),
+        "with its SHA-256": (f"{here.streaming}/bare?sha256=1", here.streamer),
+        "and checked": (f"{here.streaming}/bare?sha256=1&check=1", here.streamer),
+        "API": (f"{here.town.url}/files", here.town.service),
     }
     rates: dict[str, list[float]] = {name: [] for name in servers}
     growth = dict.fromkeys(servers, 0)
     file: dict[str, object] = {}
     for number in range(rounds):
-        for name in sorted(servers, reverse=bool(number % 2)):
+        for name in list(servers)[:: -1 if number % 2 else 1]:
             url, program = servers[name]
             before = resident_bytes(program.pid)
             forget_peak(program.pid)
@@ -178,13 +160,13 @@ def measure_in(here: Town, path: Path, rounds: int) -> str:
             *([name, f"{median(rates[name]):.0f}", f"{growth[name] / MIB:.0f}"] for name in servers),
         ],
     )
-    for name in list(servers)[:2]:
+    for name in list(servers)[:3]:
         ratios = [ours / theirs for ours, theirs in zip(rates["API"], rates[name], strict=True)]
         print(f"ratio to {name}: {median(ratios):.2f}")
     return str(file["id"])
 
 
-async def post_whole(here: Town, path: Path) -> float:
+async def post_whole(here: Place, path: Path) -> float:
     begun = time.perf_counter()
     async with aiohttp.ClientSession() as session:
         with path.open("rb") as source:
@@ -195,20 +177,20 @@ async def post_whole(here: Town, path: Path) -> float:
     return time.perf_counter() - begun
 
 
-def taken(here: Town) -> list[dict[str, float]]:
+def taken(here: Place) -> list[dict[str, float]]:
     """What the upstream has been sent completely so far: began, ended, bytes."""
     with urllib.request.urlopen(f"{here.streaming}/uploads") as answer:  # noqa: S310  (our own server)
         return [upload for upload in json.load(answer) if upload["ended"]]
 
 
-def submit(here: Town, file_id: str) -> None:
+def submit(here: Place, file_id: str) -> None:
     """A job that trains on it, which is what makes the worker upload it."""
     body = json.dumps({"training_file": file_id, "model": "gpt-4.1-mini-2025-04-14"}).encode()
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(f"{here.api}/v1/fine_tuning/jobs", body, headers)).close()  # noqa: S310
+    headers = {**HEADERS, "Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{here.town.url}/fine_tuning/jobs", body, headers)).close()  # noqa: S310
 
 
-def measure_out(here: Town, file_id: str, path: Path, rounds: int) -> None:
+def measure_out(here: Place, file_id: str, path: Path, rounds: int) -> None:
     megabytes = path.stat().st_size / 1e6
     bare = median([megabytes / asyncio.run(post_whole(here, path)) for _ in range(rounds)])
     known = len(taken(here))
@@ -235,7 +217,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     machine()
-    with tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name, town(Path(name)) as here:
+    with tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name, place(Path(name)) as here:
         path = Path(name) / "train.jsonl"
         write_dataset(path, asked.megabytes * MIB)
         file_id = measure_in(here, path, asked.rounds)
