@@ -26,9 +26,12 @@ from worker.steps import TIMEOUTS, step_for
 
 log = logging.getLogger("tunehook.clock")
 
-#: What waits in RQ is claimed already and is claimed again after 20 s: no more is handed over than is done by then.
-IN_HAND = 200
+#: What waits in RQ is claimed already and is claimed again after 20 s, in vain if it still waits: so no more is handed
+#: over than is soon begun. The rest waits in `due`, in its order. An upload may take ten minutes.
+IN_HAND: dict[Queue, int] = {"steps": 20, "bulk": 2, "deliver": 1}
 LOOK_SECONDS = 1.0
+#: How soon a queue that had no room is looked at again.
+FULL_SECONDS = 0.1
 FAILED_STEP_SECONDS = 24 * 3600
 
 
@@ -87,12 +90,12 @@ class Clock:
         waiting = await asyncio.to_thread(lambda: rq.count)
         if queue == "deliver":
             # Delivery steps take what is due themselves; one that waits for a worker is enough.
-            if waiting == 0 and await self._store.anything_due("deliver"):
+            if waiting < IN_HAND[queue] and await self._store.anything_due("deliver"):
                 await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
             return
-        room = max(0, IN_HAND - waiting)
+        room = max(0, IN_HAND[queue] - waiting)
         claimed = await self._store.claim(queue, room)
-        self._next[queue] = LOOK_SECONDS if claimed.wait is None or not room else claimed.wait
+        self._next[queue] = LOOK_SECONDS if claimed.wait is None else max(claimed.wait, 0 if room else FULL_SECONDS)
         for member in claimed.parked:
             await self._store.plan("sweep:parked", 0)
             log.error("%s is parked: 20 steps in a row came to nothing. `tunehook doctor` shows it.", member)
