@@ -118,7 +118,7 @@ async def skewed(directory: Path, matrix: Matrix) -> None:
         matrix.report.notes.append("Clocks that differ: not tried, libfaketime is not on this machine.")
         return
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-    async with town(directory, workers=2, wrapped=True) as place:
+    async with town(directory, skewed=True) as place:
         runs = [matrix.run("clocks differ by 60 s", None, fault) for fault in [None] * 6 + ["after_reset*1"] * 6]
         await Matrix(place, matrix.report, 12).carry_out(runs)
 

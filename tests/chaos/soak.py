@@ -55,7 +55,7 @@ class Reaper:
             await asyncio.to_thread(place.valkey.restart)
             return True
         if victim in ("API", "supervisor"):
-            program = place.service if victim == "API" else place.workers[0]
+            program = place.service if victim == "API" else self._dice.choice(place.workers)
             if program.ended:
                 return False
             processes.kill(program.pid)

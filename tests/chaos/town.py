@@ -137,8 +137,11 @@ def dataset(mark: str, examples: int = 12) -> bytes:
 
 
 @asynccontextmanager
-async def town(directory: Path, *, workers: int = 4, wrapped: bool = False, **environment: str) -> AsyncIterator[Town]:
-    """`environment` is added to all programs; `wrapped`: a second supervisor beside the first (see clock skew)."""
+async def town(directory: Path, *, workers: int = 2, skewed: bool = False, **environment: str) -> AsyncIterator[Town]:
+    """Two supervisors, as on two hosts; `skewed`: the second one's clock is a minute ahead.
+
+    `environment` is added to all programs.
+    """
     board = Board()
     short = Path(mkdtemp(prefix="th-chaos-", dir="/tmp"))
     async with AsyncExitStack() as stack:
@@ -167,9 +170,8 @@ async def town(directory: Path, *, workers: int = 4, wrapped: bool = False, **en
             **environment,
         }
         service = Program(["service"], settings, directory / "service.log")
-        programs.append(Program(["worker"], settings, directory / "worker.log"))
-        if wrapped:
-            programs.append(Program(["worker"], settings | SKEWED, directory / "worker-skewed.log"))
+        programs.append(Program(["worker"], settings, directory / "worker-1.log"))
+        programs.append(Program(["worker"], settings | (SKEWED if skewed else {}), directory / "worker-2.log"))
         board.supervisors = lambda: [program.pid for program in programs if not program.ended]
         board.api = lambda: 0 if service.ended else service.pid
         for program in (service, *programs):
