@@ -64,7 +64,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
-    errors.TokensNotCounted: (503, SERVER, "tokens_not_counted"),
+    errors.DatasetUnread: (503, SERVER, "dataset_unread"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
     errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),

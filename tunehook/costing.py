@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunehook import fitness
-from tunehook.counting import CountingProcess
+from tunehook.child import Child
 from tunehook.dataset import Estimate, Prices, TokenStatistics, load_prices
 from tunehook.dataset import Price as PriceRow
 from tunehook.dataset.checker import ADVISED_EXAMPLES
 from tunehook.dataset.estimate import estimate_tokens
 from tunehook.dataset.tokens import encoding_of, token_limit
-from tunehook.errors import Conflict, StoreUnavailable, TokensNotCounted
+from tunehook.errors import Conflict, DatasetUnread, StoreUnavailable
 from tunehook.job_request import JobRequest
 from tunehook.model import Cost, Counted, File, Job, Message, Price
 
@@ -36,7 +36,7 @@ class Costing:
     def __init__(self, prices: Path | None = None) -> None:
         self._path = prices
         self._prices: Prices | None = None
-        self._process = CountingProcess()
+        self._child = Child(nice=10)  # most counts are waited for by nobody
         self._counting: dict[tuple[str, str], asyncio.Task[Counted]] = {}
         self._later: set[asyncio.Task[None]] = set()
 
@@ -47,7 +47,7 @@ class Costing:
         return self._prices
 
     async def counted(self, world: World, file: File, model: str) -> Counted:
-        """The tokens of a checked file for this model. Raises TokensNotCounted."""
+        """The tokens of a checked file for this model. Raises DatasetUnread."""
         assert file.dataset is not None
         known = already_counted(file, model)
         if known is not None:
@@ -61,7 +61,8 @@ class Costing:
         return await asyncio.shield(task)  # others may wait for it too
 
     async def _count(self, world: World, file: File, form: str, model: str) -> Counted:
-        counted = await self._process.count(world.shelf.path(file.id), form, model)
+        question = {"do": "count", "path": str(world.shelf.path(file.id)), "format": form, "model": model}
+        counted = Counted.model_validate(await self._child.ask(question))
         try:
             await world.store.files.note_count(file.id, _kind(model), counted)
         except (Conflict, StoreUnavailable) as error:
@@ -78,7 +79,7 @@ class Costing:
         tasks = [*self._later, *self._counting.values()]
         for task in tasks:
             task.cancel()
-        await self._process.close()
+        await self._child.close()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -151,5 +152,5 @@ async def after_acceptance(
             if shared:
                 message = Message(created_at=job.created_at, level="warn", message=shared)
                 await world.store.jobs.append(job.id, [message])
-    except (StoreUnavailable, TokensNotCounted, OSError) as error:
+    except (StoreUnavailable, DatasetUnread, OSError) as error:
         log.warning("job %s stays without its estimate: %s", job.id, error)

@@ -38,7 +38,7 @@ TunehookError
 │   ├── UpstreamBusy            no slot, no quota, too many requests (429, overloaded)
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: it may have happened, it may not
-├── TokensNotCounted            the counting process did not answer
+├── DatasetUnread               the process that reads datasets did not answer
 ├── StoreUnavailable            Redis does not answer
 ├── StoreMisconfigured          Redis would lose or evict what we write
 ├── RecordUnreadable            a record that this program cannot make sense of
@@ -258,8 +258,8 @@ class UnknownUpstream(InvalidParameter):
     """Invalid '{param}': there is no upstream '{name}' here; there is {known}."""
 
 
-class TokensNotCounted(TunehookError):
-    """The tokens could not be counted: {why}."""
+class DatasetUnread(TunehookError):
+    """The dataset could not be read through: {why}. Try again."""
 
 
 class StoreUnavailable(TunehookError):

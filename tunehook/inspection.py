@@ -2,26 +2,84 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tunehook.dataset import Checker, Report
+from tunehook.child import Child
+from tunehook.dataset import Checker, Digests, Report
+from tunehook.errors import DatasetUnread
 from tunehook.model import Dataset, File, new_id
-from tunehook.shelf import Incoming
-from tunehook.world import World
+
+if TYPE_CHECKING:
+    from tunehook.shelf import Incoming
+    from tunehook.world import World
 
 #: Errors in one `status_details`; the report has them all.
 NAMED = 3
 
 
-def checker() -> Checker:
-    """Ten examples are asked for where a job trains on the file: one to validate with may have fewer."""
-    return Checker(minimum=1)
+#: So much is checked by the API itself, in 15 ms; what grows beyond it, by a process of its own.
+HERE = 4 * 1024 * 1024
+
+
+class Inspector:
+    """Reads one file while it is written. Ten examples are asked for where a job trains on it, not here: a file to
+    validate with may have fewer."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._checker: Checker | None = Checker(minimum=1)
+        self._written = 0
+        self._following: asyncio.Task[None] | None = None
+
+    def wrote(self, block: bytearray) -> None:
+        """In the thread that writes, after it has."""
+        self._written += len(block)
+        if self._checker is not None and self._written <= HERE:
+            self._checker.feed(bytes(block))
+        else:
+            self._checker = None
+
+    def follow(self, path: Path) -> None:
+        """On the loop, after a block was written. The sender does not wait for the check, unless at the end."""
+        if self._checker is None and (self._following is None or self._following.done()):
+            self._following = asyncio.create_task(self._follow(path))
+
+    async def _follow(self, path: Path) -> None:
+        with suppress(DatasetUnread):  # the report will be asked for, and starts from the beginning
+            await self._child.ask({"do": "follow", "path": str(path), "upto": self._written})
+
+    async def report(self, path: Path) -> Report:
+        """What was found, once all is written. Raises DatasetUnread."""
+        if self._checker is not None:
+            return await asyncio.to_thread(self._checker.finish)
+        if self._following is not None:
+            await self._following
+            self._following = None
+        digests = path.with_name(f"{path.name}.digests")
+        question = {"do": "report", "path": str(path), "upto": self._written, "digests": str(digests)}
+        try:
+            report = Report.from_dict(await self._child.ask(question))
+            report.digests = Digests.from_bytes(await asyncio.to_thread(digests.read_bytes))
+        finally:
+            await asyncio.to_thread(digests.unlink, missing_ok=True)
+        return report
+
+    async def give_up(self, path: Path) -> None:
+        """The file did not come to its end."""
+        if self._following is not None:
+            await self._following
+            with suppress(DatasetUnread):
+                await self._child.ask({"do": "forget", "path": str(path)})
 
 
 async def keep(
     world: World, incoming: Incoming, *, project: str, filename: str, seconds: int | None
 ) -> tuple[File, Report]:
-    """Puts on the shelf what has been received with `checker()`; its record is the caller's to write.
+    """Puts on the shelf what an Inspector has read on its way; its record is the caller's to write.
 
     `seconds`: after which it expires. Whoever cannot write the record removes the file from the shelf again.
     """

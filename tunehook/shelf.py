@@ -15,7 +15,8 @@ import shutil
 import time
 from pathlib import Path
 
-from tunehook.dataset import Checker, Report
+from tunehook.dataset import Report
+from tunehook.inspection import Inspector
 from tunehook.reports import Reports
 
 CHUNK = 1024 * 1024
@@ -41,9 +42,9 @@ class Shelf:
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
 
-    def receive(self, checker: Checker | None = None) -> Incoming:
-        """A file that is on its way in; nothing of it is seen until it is kept. `checker` reads what is written."""
-        return Incoming(self.directory, checker)
+    def receive(self, inspector: Inspector | None = None) -> Incoming:
+        """A file that is on its way in; nothing of it is seen until it is kept. `inspector` reads what is written."""
+        return Incoming(self.directory, inspector)
 
     async def save(self, file_id: str, content: bytes) -> str:
         """Keeps some bytes under an id; returns their SHA-256."""
@@ -88,9 +89,9 @@ def _remove_old(data_dir: Path, before: float) -> int:
 class Incoming:
     """Written to a name of its own, flushed to the disk, then renamed: all of it is there, or nothing."""
 
-    def __init__(self, directory: Path, checker: Checker | None = None) -> None:
+    def __init__(self, directory: Path, inspector: Inspector | None = None) -> None:
         self._directory = directory
-        self._checker = checker
+        self._inspector = inspector
         self._path = directory / f"{HALF_RECEIVED}{secrets.token_hex(12)}"
         self._handle: int | None = None
         self._pending = bytearray()
@@ -118,6 +119,8 @@ class Incoming:
     async def _flush(self) -> None:
         block, self._pending = self._pending, bytearray()
         await asyncio.to_thread(self._put, block)
+        if self._inspector is not None:
+            self._inspector.follow(self._path)
 
     def _put(self, block: bytearray) -> None:
         assert self._handle is not None
@@ -125,14 +128,14 @@ class Incoming:
         view = memoryview(block)
         while view:
             view = view[os.write(self._handle, view) :]
-        if self._checker is not None:
-            self._checker.feed(bytes(block))
+        if self._inspector is not None:
+            self._inspector.wrote(block)
 
     async def report(self) -> Report:
-        """What the checker found, once all is written."""
-        assert self._checker is not None
+        """What the inspector found, once all is written. Raises DatasetUnread."""
+        assert self._inspector is not None
         await self._flush()
-        return await asyncio.to_thread(self._checker.finish)
+        return await self._inspector.report(self._path)
 
     async def keep(self, file_id: str) -> None:
         await self._flush()
@@ -151,6 +154,8 @@ class Incoming:
 
     async def close(self) -> None:
         """Lets go of it; what was not kept is removed."""
+        if self._inspector is not None:
+            await self._inspector.give_up(self._path)
 
         def _close() -> None:
             if self._handle is not None:

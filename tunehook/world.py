@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tunehook.allow_list import AllowList
+from tunehook.child import Child
 from tunehook.costing import Costing
 from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import Settings
@@ -42,6 +43,7 @@ class World:
     on_unknown: Literal["retry", "hold"] = "retry"
     keep: Keep = Keep()
     costing: Costing = field(default_factory=Costing)
+    reader: Child = field(default_factory=Child)  #: reads large datasets while they arrive
     jitter: Callable[[], float] = random.random  #: 0 to 1, for the pauses between attempts
 
     def tag(self, job_id: str) -> str:
@@ -67,7 +69,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
     store = Store.connect(settings.redis_url, timeout=store_timeout)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
-    costing = Costing(settings.prices)
+    costing, reader = Costing(settings.prices), Child()
     try:
         yield World(
             store=store,
@@ -76,6 +78,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             upstreams=upstreams,
             allow=AllowList.parse(settings.webhook_allow),
             costing=costing,
+            reader=reader,
             webhook_secrets={
                 name: upstream.webhook_secret.get_secret_value()
                 for name, upstream in configured.items()
@@ -92,5 +95,5 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             ),
         )
     finally:
-        await costing.close()
+        await asyncio.gather(costing.close(), reader.close())
         await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 
 from tests.dataset.lines import good, jsonl
 from tests.datasets_service.conftest import MODEL, Owner
+from tunehook.inspection import HERE
 
 GRADER = {
     "type": "string_check",
@@ -161,3 +167,52 @@ async def test_the_report_goes_with_its_file(owner: Owner) -> None:
     assert await asyncio.to_thread(lying, reports) == []
     status, answer = await owner.ask("GET", f"/files/{file_id}/report")
     assert (status, answer["error"]["code"]) == (404, "file_not_found")
+
+
+async def test_a_large_file_is_checked_to_its_last_line(owner: Owner) -> None:
+    """Above 4 MiB, where a process of its own reads it while it is written."""
+    long = "All about birds. " * 600
+    lines = [{"messages": [*good(n)["messages"], {"role": "assistant", "content": f"{n} {long}"}]} for n in range(900)]
+    assert len(jsonl(*lines)) > 2 * HERE
+    file_id = await owner.upload(jsonl(*lines) + jsonl(lines[7]) + b"{oops\n")
+    report = await owner.report(file_id)
+    assert report["counts"] == {"invalid_json": 1, "duplicate_example": 1}
+    assert {found["line"] for found in report["findings"]} == {901, 902}
+    assert report["size"] == (await owner.client.files.retrieve(file_id)).bytes
+    incoming = await asyncio.to_thread(lambda: list((owner.town.data_dir / "files").glob(".incoming*")))
+    assert incoming == [], "the digests were left lying"
+
+
+async def test_a_reader_that_was_killed_is_started_again(owner: Owner) -> None:
+    """The file lies on the disk: whoever comes next reads it from the beginning."""
+    content = fresh(60_000)
+    assert len(content) > 2 * HERE
+
+    async def killing() -> AsyncIterator[bytes]:
+        half = len(content) // 2
+        yield content[:half]
+        for pid in await asyncio.to_thread(readers, owner.town.service.pid):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        yield content[half:]
+
+    killed: list[int] = []
+    form = aiohttp.FormData({"purpose": "fine-tune"})
+    form.add_field("file", killing(), filename="train.jsonl", content_type="application/octet-stream")
+    await owner.upload(content)  # so that there is a reader
+    status, file = await owner.ask("POST", "/files", data=form)
+    assert (status, file["status"], len(killed)) == (200, "processed", 1), file
+    assert (await owner.report(file["id"]))["examples"] == 60_000
+
+
+def readers(service: int) -> list[int]:
+    """The service's processes that read datasets and may be killed."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal():
+            with suppress(OSError):
+                parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (directory / "cmdline").read_bytes().split(b"\0")
+                if parent == service and b"tunehook.dataset_child" in command and command[-2] == b"0":
+                    found.append(int(directory.name))
+    return found

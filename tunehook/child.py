@@ -1,0 +1,88 @@
+"""A child process that reads datasets, started at the first need and ended after a quiet minute.
+
+A check of 512 MB takes two seconds of CPU, counting its tokens seven, and a vocabulary takes 80 MiB: none of that is
+the API's to spend, whose other clients would wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+
+from tunehook.errors import DatasetUnread
+
+IDLE_SECONDS = 60.0
+
+
+class Child:
+    """One question at a time; the others wait for their turn. `nice`: how much it stands back for others."""
+
+    def __init__(self, nice: int = 0) -> None:
+        self._nice = nice
+        self._process: subprocess.Popen[bytes] | None = None
+        self._turn = asyncio.Lock()
+        self._idle: asyncio.TimerHandle | None = None
+        self._asking: set[asyncio.Task[dict[str, Any]]] = set()
+
+    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer (see dataset_child). Raises DatasetUnread. If the caller is cancelled, it is heard all the same:
+        it would be the next one's answer."""
+        task = asyncio.create_task(self._in_turn(question))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        answer = await asyncio.shield(task)
+        if "error" in answer:
+            raise DatasetUnread(why=answer["error"])
+        return answer
+
+    async def _in_turn(self, question: dict[str, Any]) -> dict[str, Any]:
+        async with self._turn:
+            if self._idle is not None:
+                self._idle.cancel()
+            answer = await asyncio.to_thread(self._ask, json.dumps(question).encode() + b"\n")
+            self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._rest)
+        return answer
+
+    def _ask(self, question: bytes) -> dict[str, Any]:
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-m", "tunehook.dataset_child", str(self._nice)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(question)
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            return {"error": f"the process that does it ended with {process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _rest(self) -> None:
+        """Nobody asked for a while: its stdin ends, and so does it; the next question starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            asyncio.get_running_loop().run_in_executor(None, _let_go, process)
+
+    async def close(self) -> None:
+        """Whoever still waits for an answer gets an error."""
+        if self._idle is not None:
+            self._idle.cancel()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await asyncio.gather(*self._asking, return_exceptions=True)
+            await asyncio.to_thread(_let_go, process)
+        if self._idle is not None:
+            self._idle.cancel()
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    with process:  # closes its pipes and waits for its end
+        pass
