@@ -38,9 +38,14 @@ SLOW_SECONDS = STEP_SECONDS / 2
 LINGER_SECONDS = 0.2
 TICK_SECONDS = 0.02
 LANES_AT_ONCE = 4096
+#: So many lanes are taken at a time, and none while this process has its hands full: others may have theirs free.
+CLAIM = 64
+LATE_SECONDS = 0.03
 #: Deliveries at once in a lane; doubled by each answer, halved by each attempt without one.
 FIRST_IN_LANE, MOST_IN_LANE = 4, 8
 BATCH = 32
+#: After so many, a lane is left to whoever has time.
+TURN = 64
 #: A slow lane that finds no room is looked at again after so many seconds.
 NO_ROOM_SECONDS = 3.0
 
@@ -71,21 +76,31 @@ class _Step:
 
     async def run(self) -> None:
         async with self.post, self.gathering:
-            idle_since = time.monotonic()
-            while self.may_begin:
-                room = self._room - len(self._lanes)
-                claimed = (await self.world.store.claim("deliver", min(room, 512))).members if room > 0 else []
-                for member in claimed:
-                    task = asyncio.create_task(_Lane(self, member).run())
-                    self._lanes.add(task)
-                    task.add_done_callback(self._lanes.discard)
-                if self._lanes:
-                    idle_since = time.monotonic()
-                elif time.monotonic() - idle_since > LINGER_SECONDS:
-                    return
-                await asyncio.sleep(TICK_SECONDS)
-            while self._lanes:
-                await asyncio.wait(set(self._lanes))
+            try:
+                await self._pull()
+            finally:  # nothing runs any more, unless the step is cut short
+                for task in self._lanes:
+                    task.cancel()
+                await asyncio.gather(*self._lanes, return_exceptions=True)
+
+    async def _pull(self) -> None:
+        idle_since = ticked = time.monotonic()
+        while self.may_begin:
+            late = time.monotonic() - ticked - TICK_SECONDS
+            room = min(CLAIM, self._room - len(self._lanes)) if late < LATE_SECONDS else 0
+            claimed = (await self.world.store.claim("deliver", room)).members if room > 0 else []
+            for member in claimed:
+                task = asyncio.create_task(_Lane(self, member).run())
+                self._lanes.add(task)
+                task.add_done_callback(self._lanes.discard)
+            if self._lanes:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > LINGER_SECONDS:
+                return
+            ticked = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
+        while self._lanes:
+            await asyncio.wait(set(self._lanes))
 
 
 class _Lane:
@@ -103,6 +118,7 @@ class _Lane:
         self._answered: bool | None = None
         self._waiting: deque[Parcel] = deque()
         self._running: dict[asyncio.Task[None], str] = {}
+        self._sent = 0
 
     async def run(self) -> None:
         try:
@@ -146,6 +162,7 @@ class _Lane:
                 more = await self._refill()
             while self._waiting and len(self._running) < self._width and self._may_begin:
                 parcel = self._waiting.popleft()
+                self._sent += 1
                 self._running[asyncio.create_task(self._one(parcel))] = parcel.record.delivery.id
             if not self._running:
                 return
@@ -156,7 +173,7 @@ class _Lane:
 
     @property
     def _may_begin(self) -> bool:
-        return self._step.may_begin and self._rest == 0.0
+        return self._step.may_begin and self._rest == 0.0 and self._sent < TURN
 
     async def _refill(self) -> bool:
         """Takes the next ones; those in flight are still due, and come again. Returns if there may be more."""

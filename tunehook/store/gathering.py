@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+from tunehook.errors import StoreUnavailable
 from tunehook.store.commit import Change
 from tunehook.store.connection import Connection, ScriptCall
 
@@ -38,9 +39,14 @@ class Gathering:
         self._sender.cancel()
         with suppress(asyncio.CancelledError):
             await self._sender
+        self._sender = None
+        for _, waiting in self._open:
+            waiting.cancel()
         await asyncio.gather(*self._under_way)
 
     async def run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        if self._sender is None:
+            raise StoreUnavailable  # the step is being ended: what is not written now is done again
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open.append((ScriptCall(script, keys, arguments), answer))
         self._news.set()
