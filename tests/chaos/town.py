@@ -64,7 +64,7 @@ class Town:
     _seen_at: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def client(self, *, retries: int = 8) -> AsyncOpenAI:
+    def client(self, *, retries: int = 30) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=retries, timeout=20.0)
 
     async def upstream_jobs(self) -> list[dict[str, Any]]:
