@@ -263,7 +263,12 @@ class Checker:
         if n == 0:
             say("empty_file", None, "$", "No examples.")
         elif n < self._minimum:
-            say("too_few_examples", None, "$", f"{n} examples; at least {self._minimum} are needed.")
+            say(
+                "too_few_examples",
+                None,
+                "$",
+                f"{n} example{'' if n == 1 else 's'}; at least {self._minimum} are needed.",
+            )
         elif n < ADVISED_EXAMPLES and self._minimum:
             say("few_examples", None, "$", f"{n} examples.")
         if self._image_examples > MAX_IMAGE_EXAMPLES:
