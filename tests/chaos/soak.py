@@ -96,7 +96,7 @@ async def soak(directory: Path, *, minutes: float, jobs: int, seed: int = 1) -> 
         until = begun + minutes * 60
         reaping = asyncio.ensure_future(reaper.reap(until))
         runs = [_job(number, dice) for number in range(1, jobs + 1)]
-        patience = Patience(end=minutes * 60 + PATIENCE, hook=PATIENCE, poll=3.0)
+        patience = Patience(end=minutes * 60 + PATIENCE, hook=PATIENCE, poll=5.0)
         async with asyncio.TaskGroup() as group:
             for number, run in enumerate(runs):
                 group.create_task(_drive(place, run, patience))
