@@ -224,7 +224,7 @@ def event_object(job: Job, event_id: str, message: Message) -> dict[str, Any]:
         "level": message.level if message.level in ("info", "warn", "error") else "info",
         "message": own_ids(message.message, job),
         "type": message.type,
-        "data": message.data,
+        "data": message.data or {},  # OpenAI describes an object, and sends null too
     }
 
 
