@@ -19,7 +19,7 @@ from tunehook import event_types, schedule, telling
 from tunehook.endpoint import both
 from tunehook.errors import Conflict, EndpointNotFound, LeaseTaken, TunehookError
 from tunehook.model import Attempt, Delivery
-from tunehook.posting import Post
+from tunehook.posting import ATTEMPT_SECONDS, Post
 from tunehook.schedule import Outcome, Verdict
 from tunehook.store.commit import Change
 from tunehook.store.connection import Lease
@@ -50,17 +50,19 @@ TURN = 64
 NO_ROOM_SECONDS = 3.0
 
 
-async def deliver(world: World, stop: asyncio.Event | None = None) -> None:
+async def deliver(
+    world: World, stop: asyncio.Event | None = None, *, attempt_seconds: float = ATTEMPT_SECONDS
+) -> None:
     """One step. `stop`: nothing new is begun any more, so that it ends within the time of one attempt."""
-    await _Step(world, stop or asyncio.Event()).run()
+    await _Step(world, stop or asyncio.Event(), attempt_seconds).run()
 
 
 class _Step:
-    def __init__(self, world: World, stop: asyncio.Event) -> None:
+    def __init__(self, world: World, stop: asyncio.Event, attempt_seconds: float) -> None:
         self.world = world
         self.begun = time.monotonic()
         self.slow = 0  #: slow lanes that run
-        self.post = Post(world.allow, world.vault)
+        self.post = Post(world.allow, world.vault, attempt_seconds)
         self.gathering = Gathering(world.store)
         self._stop = stop
         self._lanes: set[asyncio.Task[None]] = set()

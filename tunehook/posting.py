@@ -35,7 +35,8 @@ RESOLVERS = 256
 class Post:
     """The HTTP client of one step or one test, and the secrets it has opened."""
 
-    def __init__(self, allow: AllowList, vault: Vault) -> None:
+    def __init__(self, allow: AllowList, vault: Vault, seconds: float = ATTEMPT_SECONDS) -> None:
+        self._seconds = seconds
         self._allow = allow
         self._vault = vault
         self._opened: dict[str, str] = {}
@@ -55,7 +56,7 @@ class Post:
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=connector,
-                timeout=aiohttp.ClientTimeout(total=ATTEMPT_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=self._seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,

@@ -3,7 +3,7 @@
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', 'th:claims', ARGV[3])
-redis.call('SREM', 'th:woken', ARGV[3])
+local woken = redis.call('SREM', 'th:woken', ARGV[3]) == 1
 if ARGV[5] == '1' then redis.call('SADD', 'th:slow-lanes', ARGV[1]) end
 if ARGV[5] == '0' then redis.call('SREM', 'th:slow-lanes', ARGV[1]) end
 local time = redis.call('TIME')
@@ -15,7 +15,9 @@ if not first[2] then
   redis.call('SREM', 'th:slow-lanes', ARGV[1])
   return redis.call('ZREM', KEYS[4], ARGV[3])
 end
-local at = math.max(tonumber(first[2]), now + rest, now + tonumber(ARGV[6]))
+-- Woken meanwhile, perhaps to be closed: it is looked at now, whenever its first delivery is due.
+local planned = woken and now or tonumber(first[2])
+local at = math.max(planned, now + rest, now + tonumber(ARGV[6]))
 redis.call('ZADD', KEYS[4], at, ARGV[3])
 if at <= now then redis.call('PUBLISH', 'th:wake', 'deliver') end
 return at
