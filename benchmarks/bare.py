@@ -28,7 +28,6 @@ PLACE = "ftjob-000000000000000000000000"
 class Bare:
     def __init__(self, url: str, key_id: str, file_id: str, sha256: str) -> None:
         self._redis = Redis.from_url(url, decode_responses=True, max_connections=64)
-        self._read = self._redis.register_script(SCRIPTS["read"])
         self._commit = self._redis.register_script(SCRIPTS["commit"])
         self._key = keys.api_key(key_id)
         self._file = keys.file(file_id)
@@ -51,8 +50,11 @@ class Bare:
 
     async def retrieve(self, request: web.Request) -> web.Response:
         await self._redis.get(self._key)
-        _, fields = await self._read(keys=[keys.job(request.match_info["id"])])
-        return web.Response(text=fields[fields.index("doc") + 1], content_type="application/json")
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hgetall(keys.job(request.match_info["id"]))
+            _, fields = await pipe.execute()
+        return web.Response(text=fields["doc"], content_type="application/json")
 
     async def create(self, request: web.Request) -> web.Response:
         json.loads(await request.read())

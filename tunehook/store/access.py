@@ -50,8 +50,7 @@ class Access:
             return str(await self._store.redis.get(keys.SEAL))
 
     async def get(self, key_id: str) -> ApiKey | None:
-        with unavailable():
-            document = await self._store.redis.get(keys.api_key(key_id))
+        [document] = await self._store.ask(("GET", keys.api_key(key_id)))
         return ApiKey.model_validate_json(document) if document else None
 
     async def projects(self) -> list[str]:

@@ -21,6 +21,7 @@ from tunehook.errors import Conflict, LeaseLost, LeaseTaken, StoreUnavailable
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.keys import Queue
+from tunehook.store.reads import Reads
 
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
@@ -36,7 +37,6 @@ def _lua(name: str) -> str:
 
 
 _NAMES = (
-    "read",
     "whole",
     "commit",
     "claim",
@@ -138,6 +138,7 @@ class Connection:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
+        self._reads = Reads(redis)
         self._scripts = {name: redis.register_script(text) for name, text in SCRIPTS.items()}
 
     @classmethod
@@ -160,6 +161,11 @@ class Connection:
     async def close(self) -> None:
         await self.redis.aclose()
         await self.redis.connection_pool.disconnect()
+
+    async def ask(self, *commands: tuple[str, ...]) -> list[Any]:
+        """The answers of small read commands, in company with others'. See reads.py."""
+        with unavailable():
+            return await self._reads.ask(*commands)
 
     async def run(self, script: str, keys_: list[str], arguments: list[Any]) -> Any:
         with unavailable():

@@ -95,8 +95,7 @@ class Endpoints:
 
     async def subscribed(self, project: str, event_type: str) -> list[Subscriber]:
         """The project's enabled subscriptions to this type."""
-        with unavailable():
-            rows = await self._store.redis.hgetall(keys.subscriptions(project))
+        [rows] = await self._store.ask(("HGETALL", keys.subscriptions(project)))
         return list(_subscribers(project, rows, event_type))
 
     async def subscribed_anywhere(self, event_type: str) -> list[Subscriber]:

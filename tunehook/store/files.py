@@ -88,8 +88,7 @@ class Files:
             await self._store.commit(Change(record=key, revision=int(revision), document=document))
 
     async def read(self, file_id: str, project: str) -> File:
-        with unavailable():
-            document = await self._store.redis.hget(keys.file(file_id), "doc")
+        [document] = await self._store.ask(("HGET", keys.file(file_id), "doc"))
         file = File.model_validate_json(document) if document else None
         if file is None or file.project != project:
             raise FileNotFound(id=file_id, param="id")

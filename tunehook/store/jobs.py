@@ -93,8 +93,7 @@ class Jobs:
     async def read(self, job_id: str, project: str | None = None) -> JobRecord:
         """Raises JobNotFound, also for another project's; RecordTooNew for what a newer version wrote;
         RecordUnreadable for what nobody can read."""
-        (seconds, micros), flat = await self._store.run("read", [keys.job(job_id)], [])
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        (seconds, micros), fields = await self._store.ask(("TIME",), ("HGETALL", keys.job(job_id)))
         record = _record(fields, int(seconds) * 1000 + int(micros) // 1000, job_id)
         if record is None or (project is not None and record.job.project != project):
             raise JobNotFound(id=job_id)

@@ -1,0 +1,70 @@
+"""Reads in company: each gets its own answers, and what happens to one happens to no other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from cli.valkey_process import connect
+from tests.neighbours.valkey import Valkey, valkey_server
+from tunehook.errors import StoreUnavailable
+from tunehook.store import Store
+from tunehook.store.reads import ASKED_AT_ONCE, ROUND_TRIPS_AT_ONCE
+
+
+@pytest.fixture
+async def store(valkey: Valkey) -> AsyncIterator[Store]:
+    store = Store.connect(valkey.url)
+    await store.redis.mset({f"key-{number}": f"value-{number}" for number in range(500)})
+    await store.redis.hset("hash", mapping={"a": "1", "b": "2"})
+    yield store
+    await store.close()
+
+
+def _round_trips(valkey: Valkey) -> int:
+    """Of everybody: how often Redis has been spoken to. A round trip is one read of its socket."""
+    with connect(valkey.url) as client:
+        stats: dict[str, Any] = client.info("stats")
+        return int(stats["total_reads_processed"])
+
+
+async def test_many_at_once_get_their_own_answers_in_few_round_trips(store: Store, valkey: Valkey) -> None:
+    await asyncio.gather(*(store.ask(("GET", "key-0")) for _ in range(ROUND_TRIPS_AT_ONCE)))  # connections are made
+    before = _round_trips(valkey)
+    answers = await asyncio.gather(*(store.ask(("GET", f"key-{n}"), ("HGETALL", "hash")) for n in range(500)))
+    taken = _round_trips(valkey) - before
+    assert answers == [[f"value-{n}", {"a": "1", "b": "2"}] for n in range(500)]
+    assert taken < 500 / ASKED_AT_ONCE * 4  # a full one is a few reads of the socket
+
+
+async def test_a_mistake_is_its_makers_alone(store: Store) -> None:
+    wrong, *right = await asyncio.gather(
+        store.ask(("GET", "hash")), *(store.ask(("GET", f"key-{n}")) for n in range(5)), return_exceptions=True
+    )
+    assert isinstance(wrong, ResponseError)
+    assert right == [[f"value-{n}"] for n in range(5)]
+
+
+async def test_who_goes_away_leaves_the_others_their_answers(store: Store) -> None:
+    leaving = [asyncio.create_task(store.ask(("GET", f"key-{n}"))) for n in range(10)]
+    staying = [asyncio.create_task(store.ask(("GET", f"key-{n}"))) for n in range(10)]
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+    assert await asyncio.gather(*staying) == [[f"value-{n}"] for n in range(10)]
+    assert await store.ask(("GET", "key-1")) == ["value-1"]
+
+
+async def test_redis_away_is_told_to_all_and_over_when_it_is_back(tmp_path: Path) -> None:
+    with valkey_server(tmp_path / "valkey") as server:
+        store = Store.connect(server.url)
+        await store.redis.set("key", "value")
+        server.kill()
+        found = await asyncio.gather(*(store.ask(("GET", "key")) for _ in range(20)), return_exceptions=True)
+        assert {type(error) for error in found} == {StoreUnavailable}
+        server.restart()
+        assert await asyncio.gather(*(store.ask(("GET", "key")) for _ in range(20))) == [["value"]] * 20
+        await store.close()
