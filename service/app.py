@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -94,6 +95,7 @@ def build_app(world: World) -> web.Application:
     app[WORLD] = world
     app[NEWS] = News()
     app[LISTS] = models.Lists()
+    app[datasets.BUILDING] = asyncio.Lock()
     app.cleanup_ctx.append(listening)
     app.on_shutdown.append(stop_waiting)
     for method, path, handler in ROUTES:

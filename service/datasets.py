@@ -16,8 +16,9 @@ from tunehook.dataset import Built, CannotBuild, build, kind_of
 from tunehook.errors import InvalidParameter
 from tunehook.wire import dataset_object
 
-#: Read into memory as a whole, several times over while it is taken apart.
-SOURCE_BYTES = 16 * 1024 * 1024
+#: Read into memory as a whole, and taken apart there: 100 MiB and three seconds at worst, so one at a time.
+SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
+BUILDING: web.AppKey[asyncio.Lock] = web.AppKey("building", asyncio.Lock)
 OPTIONS = ("system", "filename", "validation_split", "seed")
 
 
@@ -49,9 +50,10 @@ async def create(request: web.Request) -> web.Response:
     """From a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
     form = request.content_type == "multipart/form-data"
     asked = await (_from_form(request) if form else _from_json(request))
-    built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
     project = caller_of(request).project
-    made = await making.keep(world_of(request), built, project=project, filename=asked.filename)
+    async with request.app[BUILDING]:
+        built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
+        made = await making.keep(world_of(request), built, project=project, filename=asked.filename)
     return web.json_response(dataset_object(made, built))
 
 
@@ -63,6 +65,7 @@ def _build(asked: _Asked, param: str) -> Built:
             system=asked.system,
             validation_split=asked.validation_split,
             seed=asked.seed,
+            at_most=MOST_PAIRS,
         )
     except CannotBuild as error:
         why = str(error).rstrip(".")

@@ -140,3 +140,12 @@ def test_no_input_raises_anything_else_and_what_is_built_is_good(source: bytes, 
 def test_no_system_message_if_none_is_wanted() -> None:
     (message, _) = json.loads(made(json.dumps(Q[:1]), "json", system="").training)["messages"]
     assert message["role"] == "user"
+
+
+def test_more_pairs_than_are_wanted_are_refused_before_they_take_memory() -> None:
+    rows = b"".join(b"q%d,a%d\n" % (n, n) for n in range(11))
+    assert build(rows, kind="csv", system="", at_most=11).training_examples == 11
+    with pytest.raises(CannotBuild, match="More than 10 pairs"):
+        build(rows, kind="csv", system="", at_most=10)
+    with pytest.raises(CannotBuild, match="More than 10 pairs"):
+        build(b"[" + b"[]," * 101 + b"[]]", kind="json", system="", at_most=10)

@@ -28,16 +28,20 @@ def build(
     system: str,
     validation_split: float = 0.0,
     seed: int = 0,
+    at_most: int | None = None,
 ) -> Built:
     """Makes a dataset from `source`, which is JSON, JSONL, CSV, TSV or text, as `kind` says (see `kind_of`).
 
     Pairs without a question or an answer and repeated pairs are dropped, and said so. `validation_split`: the share,
     0 up to less than 1, that is split off by `seed`: same pairs, same seed, same split. Both parts keep their order.
-    Raises CannotBuild.
+    `at_most`: pairs that are read, for who has not the memory for any number. Raises CannotBuild.
     """
     if not 0 <= validation_split < 1:
         raise CannotBuild(f"validation_split is {validation_split}; it must be at least 0 and less than 1.")
-    kept, dropped = _sift(read_pairs(source, kind))
+    # A list of a million empty lists is 3 MB of JSON and 70 MB of memory, and not one pair.
+    if at_most is not None and sum(map(source.count, (b"[", b"{", b","))) > 10 * at_most:
+        raise _too_many(at_most)
+    kept, dropped = _sift(read_pairs(source, kind), at_most)
     if not kept:
         why = f" (the first one dropped: {dropped[0].at}, {dropped[0].why})" if dropped else ""
         raise CannotBuild(f"No question and answer pairs were found{why}.")
@@ -60,10 +64,16 @@ def _chosen(n: int, share: float, seed: int) -> set[int]:
     return set(random.Random(seed).sample(range(n), size))  # noqa: S311  # a split is no secret
 
 
-def _sift(read: Iterable[Pair | Dropped]) -> tuple[list[Pair], list[Dropped]]:
+def _too_many(at_most: int) -> CannotBuild:
+    return CannotBuild(f"More than {at_most:,} pairs are not taken here; `tunehook build` takes any number.")
+
+
+def _sift(read: Iterable[Pair | Dropped], at_most: int | None) -> tuple[list[Pair], list[Dropped]]:
     kept, dropped = [], []
     first: dict[tuple[str, str], str] = {}
-    for one in read:
+    for number, one in enumerate(read, 1):
+        if at_most is not None and number > at_most:
+            raise _too_many(at_most)
         if isinstance(one, Dropped):
             dropped.append(one)
         elif not one.question.strip():
