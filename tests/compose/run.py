@@ -6,6 +6,7 @@ Needs a Docker engine and Compose v2 that answer. Leaves nothing behind but the 
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 from openai import OpenAI
 
-from tests.compose.stack import OUR_CONTAINERS, Stack, docker
+from tests.compose.stack import OUR_CONTAINERS, ROOT, Stack, docker
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 BASE_IMAGE = "python:3.13-slim"
@@ -62,6 +63,7 @@ class Story:
             max_retries=8,  # Redis is restarted below: the SDK waits up to 8 s between its tries
         )
         self.the_main_job()
+        self.the_metrics()
         self.a_job_through_restarts()
         self.four_workers()
         self.the_logs()
@@ -135,6 +137,18 @@ class Story:
         model = self.finish_job("main", self.start_job("main"))
         answer = self.client.chat.completions.create(model=model, messages=[{"role": "user", "content": "41 + 1?"}])
         self.check("the tuned model answers:", bool(answer.choices[0].message.content), model)
+
+    def the_metrics(self) -> None:
+        with urllib.request.urlopen(f"http://{self.stack.address('service', 8080)}/metrics") as answer:
+            figures = [line.split() for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        told = {name: float(value) for name, value in figures}
+        for name in ('tunehook_jobs{stage="settled"}', 'tunehook_delivery_attempts_total{outcome="delivered"}'):
+            self.check(f"{name} is 1", told.get(name) == 1, told)
+        names = {name.partition("{")[0] for name in told}
+        page = (ROOT / "docs" / "operating.md").read_text().split("## What to alarm on")[1].split("\n## ")[0]
+        alarms = set(re.findall(r"tunehook_\w+", page))
+        unborn = {"tunehook_extras_cancelled_total"}  # a counter appears with the first that it counts
+        self.check("what docs/operating.md alarms on exists", unborn < alarms <= names | unborn, alarms - names)
 
     def a_job_through_restarts(self) -> None:
         job_id = self.start_job("restarted")

@@ -76,6 +76,7 @@ class Deliveries:
         attempts = keys.attempts(delivery.id)
         change.do("RPUSH", attempts, attempt.model_dump_json(exclude_none=True))
         change.do("EXPIRE", attempts, KEPT_SECONDS)
+        change.do("HINCRBY", keys.ATTEMPTS, _outcome(attempt.status_code), 1)
         return change
 
     def plan(self, change: Change, delivery: Delivery, pause: float | None) -> Change:
@@ -186,3 +187,10 @@ class Deliveries:
             if len(ids) < SCAN:
                 return
             start += len(ids)
+
+
+def _outcome(status: int | None) -> str:
+    """As /metrics counts it: `delivered`, `refused` (any other answer) or `unanswered`."""
+    if status is None:
+        return "unanswered"
+    return "delivered" if 200 <= status < 300 else "refused"
