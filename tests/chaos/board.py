@@ -35,6 +35,8 @@ class Board:
             self.whose.learn(mark, run.number)
 
     def who(self, pid: int) -> str:
+        if not pid:
+            return "work-horse"
         if pid == self.api():
             return "API"
         if pid in self.clocks:
@@ -42,8 +44,14 @@ class Board:
         above = processes.parent(pid)
         return "worker" if above in self.supervisors() else "work-horse"
 
+    def awaits(self, what: str, texts: Sequence[bytes]) -> bool:
+        """Whether a fault is still to strike here: only then it matters which process it is, which is dear to find."""
+        point = f"work-horse: {what}"
+        runs = [self.runs[number] for number in self.whose.of(texts)]
+        return any(run.fault and run.fault.struck_at is None and run.fault.point == point for run in runs)
+
     async def see(self, pid: int, what: str, phase: Phase, texts: Sequence[bytes]) -> None:
-        """Raises Struck when this was somebody's point."""
+        """Raises Struck when this was somebody's point. `pid` 0: not known, and a work-horse's."""
         if what.startswith("claim"):
             if self.who(pid) == "worker":
                 self.clocks.add(pid)

@@ -25,7 +25,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 class Patience:
     end: float = 150.0  #: seconds for a job's end
     hook: float = 60.0  #: and then for its webhook
-    poll: float = 1.0
+    poll: float = 2.0
 
 
 async def drive(town: Town, run: Run, patience: Patience | None = None) -> None:

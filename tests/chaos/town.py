@@ -164,7 +164,7 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, **env
             "TUNEHOOK_BOOTSTRAP_KEY": API_KEY,
             "TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET": CALLBACK_SECRET,
             "TUNEHOOK_WEBHOOK_ALLOW": "127.0.0.1",
-            "TUNEHOOK_POLL_SECONDS": "1",
+            "TUNEHOOK_POLL_SECONDS": "2",
             "TUNEHOOK_SETTLE_SECONDS": str(SETTLE_SECONDS),
             "TUNEHOOK_WORKERS": str(workers),
             **environment,

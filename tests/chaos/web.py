@@ -33,7 +33,7 @@ class Web:
         body = await request.read()
         what = f"{request.method} {_IDS.sub('…', request.path.removeprefix('/v1'))}"
         texts = [request.path_qs.encode(), body[:20_000]]
-        pid = await self._caller(request)
+        pid = await self._caller(request) if self._board.awaits(what, texts) else 0
         try:
             await self._board.see(pid, what, "before", texts)
             headers = {name: text for name, text in request.headers.items() if name.lower() not in _HOP}
@@ -57,7 +57,7 @@ class Web:
     async def receive(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         mark = request.match_info["mark"]
-        pid = await self._caller(request)
+        pid = await self._caller(request) if self._board.awaits("webhook", [mark.encode()]) else 0
         try:
             await self._board.see(pid, "webhook", "before", [mark.encode()])
             self.hooks[mark].append({**{k.lower(): v for k, v in request.headers.items()}, "body": body.decode()})
