@@ -23,8 +23,8 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Patience:
-    end: float = 150.0  #: seconds for a job's end
-    hook: float = 60.0  #: and then for its webhook
+    end: float = 400.0  #: seconds for a job's end, on a machine that has other things to do
+    hook: float = 120.0  #: and then for its webhook
     poll: float = 2.0
 
 

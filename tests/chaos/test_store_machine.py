@@ -81,7 +81,7 @@ class StoreMachine(RuleBasedStateMachine):
         try:
             self.run(self.store.commit(change))
         except AlreadyThere as there:
-            earlier = there.value
+            earlier: str | None = there.value
         else:
             earlier = None
         assert earlier == (self.by_key.get(key) if key else None)
