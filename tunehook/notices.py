@@ -154,7 +154,7 @@ async def sweep(world: World, what: str) -> None:
         return
 
 
-async def retiring(world: World) -> bool:
+async def retiring(world: World, within_days: int = RETIRING_DAYS) -> bool:
     """Tells of tuned models whose shutdown date is near, each date once. False when an upstream did not answer."""
     complete = True
     days: dict[str, Mapping[str, str]] = {}
@@ -171,13 +171,14 @@ async def retiring(world: World) -> bool:
                     log.warning("models of %s: %s", made.upstream, error.message)
                     days[made.upstream], complete = {}, False
             day = days[made.upstream].get(made.name) or days[made.upstream].get(made.base)
-            if day and _is_near(day, await world.store.now_ms() // 1000):
+            if day and days_until(day, await world.store.now_ms() // 1000) <= within_days:
                 await _tell_retiring(world, project, made, day)
     return complete
 
 
-def _is_near(day: str, now: int) -> bool:
-    return (date.fromisoformat(day) - datetime.fromtimestamp(now, UTC).date()).days <= RETIRING_DAYS
+def days_until(day: str, now: int) -> int:
+    """`day`: YYYY-MM-DD; `now`: unix seconds."""
+    return (date.fromisoformat(day) - datetime.fromtimestamp(now, UTC).date()).days
 
 
 async def _tell_retiring(world: World, project: str, made: TunedModel, day: str) -> None:

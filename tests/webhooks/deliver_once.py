@@ -1,4 +1,4 @@
-"""One delivery step in a process of its own, for the test that kills it: `python -m tests.webhooks.deliver_once URL KEY`."""
+"""One delivery step in a process of its own, for the test that kills it: `… -m tests.webhooks.deliver_once URL KEY`."""
 
 import asyncio
 import sys

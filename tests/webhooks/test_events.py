@@ -1,0 +1,276 @@
+"""What is told of jobs, models, upstreams and records: each event once, in the commit of what it tells."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.contract import Contract
+from tests.neighbours.receiver import Hook, Receiver
+from tests.neighbours.simulator import Simulator, running_simulator
+from tests.neighbours.valkey import Valkey
+from tests.story.datasets import dataset
+from tests.webhooks.conftest import VAULT_KEY, Office, settled_job
+from tunehook import event_types, lifecycle, look, notices, upload
+from tunehook.allow_list import AllowList
+from tunehook.model import Stage, UpstreamJob
+from tunehook.openai_upstream import OpenAIUpstream
+from tunehook.settings import UpstreamSettings
+from tunehook.shelf import Shelf
+from tunehook.store import Store
+from tunehook.store.keys import Queue
+from tunehook.vault import Vault
+from tunehook.world import World
+
+BASE = "gpt-4.1-mini-2025-04-14"
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with running_simulator(speed=50, slots=1) as running:
+        yield running
+
+
+@pytest.fixture
+async def world(valkey: Valkey, tmp_path: Path, simulator: Simulator) -> AsyncIterator[World]:
+    store = Store.connect(valkey.url)
+    settings = UpstreamSettings(base_url=simulator.base_url, api_key=SecretStr("sk-simulated"))
+    upstream = OpenAIUpstream("openai", settings)
+    yield World(
+        store=store,
+        shelf=Shelf(tmp_path),
+        vault=Vault(SecretStr(VAULT_KEY)),
+        upstreams={"openai": upstream},
+        allow=AllowList.parse("127.0.0.1"),
+    )
+    await upstream.close()
+    await store.close()
+
+
+async def work(world: World) -> None:
+    """What the clock would hand to workers, done here and now, and a look."""
+    queues: tuple[Queue, ...] = ("steps", "bulk")
+    for queue in queues:
+        for member in (await world.store.claim(queue, 100)).members:
+            kind, _, rest = member.partition(":")
+            match kind:
+                case "job":
+                    await lifecycle.advance(world, rest)
+                case "copy":
+                    await upload.upload(world, *rest.rsplit(":", 1))
+                case "ready":
+                    await notices.ready(world, rest)
+    await look.look(world, "openai")
+
+
+async def submit(office: Office, **members: Any) -> Any:
+    file = await office.client.files.create(file=("birds.jsonl", dataset()), purpose="fine-tune")
+    return await office.client.fine_tuning.jobs.create(training_file=file.id, model=BASE, **members)
+
+
+async def until_told(office: Office, receiver: Receiver, kind: str) -> Hook:
+    """Works on until a webhook of this type has come."""
+    async with asyncio.timeout(40):
+        while True:
+            await work(office.world)
+            await office.deliver()
+            for hook in receiver.hooks:
+                if hook.event["type"] == kind:
+                    return hook
+            for member in await office.world.store.redis.zrange("th:due:steps", 0, -1):
+                await office.world.store.redis.zadd("th:due:steps", {member: 0})
+
+
+async def test_a_job_is_told_from_its_acceptance_to_its_working_model(
+    office: Office, receiver: Receiver, simulator: Simulator, contract: Contract
+) -> None:
+    await office.subscribe(receiver.url, *event_types.ALL)
+    job = await submit(office, metadata={"team": "search"})
+    await until_told(office, receiver, event_types.RUNNING)
+    await simulator.advance(3600)
+    await until_told(office, receiver, event_types.READY)
+    await simulator.advance(60)
+    await until_told(office, receiver, event_types.CHECKPOINT)
+    for hook in receiver.hooks:
+        contract.check_webhook(hook.body, hook.headers)
+        assert hook.event["data"]["id"] == job.id
+        assert hook.event["data"]["metadata"] == {"team": "search"}
+    kinds = [hook.event["type"] for hook in receiver.hooks]
+    steps = [h.event["data"]["checkpoint"]["step_number"] for h in receiver.hooks if "checkpoint" in h.event["data"]]
+    assert len(steps) == len(set(steps)) > 0
+    once = {event_types.CREATED, event_types.RUNNING, event_types.SUCCEEDED, event_types.READY}
+    assert all(kinds.count(kind) == 1 for kind in once)
+    assert set(kinds) == {*once, event_types.CHECKPOINT}
+    # `sequence` tells the order in which it happened, whatever the order of arrival.
+    in_order = sorted(receiver.hooks, key=lambda hook: hook.event["data"]["tunehook"]["sequence"])
+    ordered = [hook.event["type"] for hook in in_order if hook.event["type"] in once]
+    assert ordered == [event_types.CREATED, event_types.RUNNING, event_types.SUCCEEDED, event_types.READY]
+    sequences = [hook.event["data"]["tunehook"]["sequence"] for hook in receiver.hooks]
+    assert len(set(sequences)) == len(sequences)
+
+
+async def test_a_job_that_waits_for_a_slot_is_told_once_with_the_reason(
+    office: Office, receiver: Receiver, contract: Contract
+) -> None:
+    await office.subscribe(receiver.url, event_types.WAITING)
+    await submit(office)
+    second = None
+    for _ in range(8):
+        await work(office.world)
+        second = second or await submit(office)
+    hook = await until_told(office, receiver, event_types.WAITING)
+    contract.check_webhook(hook.body, hook.headers)
+    assert second is not None
+    assert hook.event["data"]["tunehook"]["waiting"]["code"] == "no_slot"
+    for _ in range(3):
+        await work(office.world)
+        await office.deliver()
+    assert [h.event["data"]["id"] for h in receiver.hooks].count(hook.event["data"]["id"]) == 1
+
+
+async def test_defaults_and_callbacks_get_openais_three_alone(office: Office, receiver: Receiver) -> None:
+    await office.post("/v1/webhook_endpoints", {"name": "default", "url": receiver.url})
+    job = await submit(office, extra_body={"callback_url": f"{receiver.url}/back"})
+    await work(office.world)
+    await office.client.fine_tuning.jobs.cancel(job.id)
+    await until_told(office, receiver, event_types.CANCELLED)
+    await office.deliver()
+    assert [hook.event["type"] for hook in receiver.hooks] == [event_types.CANCELLED] * 2
+    assert len({hook.id for hook in receiver.hooks}) == 1  # one event, two deliveries
+
+
+async def test_a_refused_key_is_told_once_in_a_spell(
+    office: Office, receiver: Receiver, simulator: Simulator, contract: Contract
+) -> None:
+    await office.subscribe(receiver.url, event_types.UPSTREAM_REFUSED)
+    await simulator.fault("invalid_api_key", times=None)
+    await submit(office)
+    hook = await until_told(office, receiver, event_types.UPSTREAM_REFUSED)
+    contract.check_webhook(hook.body, hook.headers)
+    data = hook.event["data"]
+    assert (data["upstream"], data["waiting_jobs"]) == ("openai", 1)
+    for _ in range(3):
+        await office.world.store.redis.delete("th:hold:openai")
+        for member in await office.world.store.redis.zrange("th:due:bulk", 0, -1):
+            await office.world.store.redis.zadd("th:due:bulk", {member: 0})
+        await work(office.world)
+    assert await office.world.store.upstreams.held("openai")  # it was refused again, and held again
+    await office.deliver()
+    assert len(receiver.hooks) == 1
+
+
+async def test_a_parked_record_is_told_to_its_project_once(
+    offices: list[Office], receiver: Receiver, contract: Contract
+) -> None:
+    for office in offices:
+        await office.subscribe(f"{receiver.url}/{office.project}", event_types.RECORD_PARKED)
+    office = offices[0]
+    job = await submit(office)
+    redis = office.world.store.redis
+    await redis.zadd("th:parked", {f"job:{job.id}": 1_795_340_000_000})
+    for _ in range(2):
+        await notices.sweep(office.world, "parked")
+    await office.deliver()
+    assert [hook.event["data"]["record_id"] for hook in receiver.hooks] == [job.id]
+    contract.check_webhook(receiver.hooks[0].body, receiver.hooks[0].headers)
+    # What belongs to no project concerns whoever asked, and what is parked anew is told anew.
+    await redis.zadd("th:parked", {f"job:{job.id}": 1_795_349_999_000, "copy:openai:abc": 1_795_340_000_000})
+    await notices.sweep(office.world, "parked")
+    await office.deliver()
+    assert sorted(hook.event["data"]["record_id"] for hook in receiver.hooks[1:]) == [
+        "copy:openai:abc",
+        "copy:openai:abc",
+        job.id,
+    ]
+
+
+async def test_a_model_that_will_be_shut_down_is_told_once(
+    office: Office, receiver: Receiver, contract: Contract
+) -> None:
+    await office.subscribe(receiver.url, event_types.RETIRING, event_types.SUCCEEDED)
+    job = await submit(office)
+    ended = replace_end(office, job.id)
+    await ended
+    for _ in range(2):
+        assert await notices.retiring(office.world, within_days=100_000)
+    await office.deliver()
+    told = [hook for hook in receiver.hooks if hook.event["type"] == event_types.RETIRING]
+    assert len(told) == 1
+    contract.check_webhook(told[0].body, told[0].headers)
+    assert told[0].event["data"]["base_model"] == BASE
+    assert told[0].event["data"]["job_id"] == job.id
+
+
+async def replace_end(office: Office, job_id: str) -> None:
+    """The upstream says that it is done: what it says is all that counts here."""
+    async with asyncio.timeout(20):
+        while (await office.world.store.jobs.read(job_id)).job.stage is not Stage.TRACKED:
+            await work(office.world)
+    record = await office.world.store.jobs.read(job_id)
+    assert record.job.seen
+    end = record.job.seen.model_copy(
+        update={"status": "succeeded", "fine_tuned_model": f"ft:{BASE}:acme::Abc", "model": BASE, "trained_tokens": 5}
+    )
+    await lifecycle.observe(office.world, record, end)
+
+
+def test_days_are_counted_in_utc() -> None:
+    assert notices.days_until("2027-01-14", 1_799_884_800) == 0  # 2027-01-14T00:00:00Z
+    assert notices.days_until("2027-01-14", 1_799_884_799) == 1
+
+
+@pytest.mark.parametrize(
+    ("hours", "kind", "estimate", "stalled"),
+    [
+        (23, "supervised", None, False),
+        (25, "supervised", None, True),
+        (25, "reinforcement", None, False),
+        (73, "reinforcement", None, True),
+        (7, "supervised", 0, True),  # its own estimate is over, and it has said nothing for long
+        (5, "supervised", 0, False),
+        (7, "supervised", 7, False),
+    ],
+)
+def test_silence_is_measured_by_what_such_jobs_take(hours: int, kind: str, estimate: int | None, stalled: bool) -> None:
+    now = 1_795_340_602 + hours * 3600
+    finish = None if estimate is None else 1_795_340_602 + estimate * 3600
+    seen = UpstreamJob(id="ftjob-x", status="running", estimated_finish=finish, method={"type": kind, kind: {}})
+    job = settled_job("p", "k", "x.succeeded", stage=Stage.TRACKED, seen=seen, news_at=1_795_340_602)
+    assert notices.is_stalled(job, now) is stalled
+    assert not notices.is_stalled(job.model_copy(update={"stalled_at": now - 1}), now)
+
+
+async def test_a_silent_job_is_told_once(office: Office, receiver: Receiver, contract: Contract) -> None:
+    await office.subscribe(receiver.url, event_types.STALLED)
+    job = await submit(office)
+    async with asyncio.timeout(20):
+        while (record := await office.world.store.jobs.read(job.id)).job.stage is not Stage.TRACKED:
+            await work(office.world)
+    silent = record.job.model_copy(update={"news_at": record.now - 25 * 3600})
+    await office.world.store.commit(record.change(silent))
+    for _ in range(2):
+        await lifecycle.advance(office.world, job.id)
+    await office.deliver()
+    assert [hook.event["type"] for hook in receiver.hooks] == [event_types.STALLED]
+    contract.check_webhook(receiver.hooks[0].body, receiver.hooks[0].headers)
+
+
+async def test_nobody_asked_so_no_event_is_written(office: Office) -> None:
+    job = await submit(office)
+    await office.client.fine_tuning.jobs.cancel(job.id)
+    names = [name async for name in office.world.store.redis.scan_iter(match="th:event:*")]
+    assert names == []
+
+
+async def test_a_commit_that_is_refused_tells_nothing(office: Office, receiver: Receiver) -> None:
+    made = await office.subscribe(receiver.url, event_types.CANCELLED)
+    job = await submit(office)
+    record = await office.world.store.jobs.read(job.id)
+    stale = replace(record, revision=record.revision + 5)
+    with pytest.raises(Exception, match="changed since"):
+        await lifecycle.settle(office.world, stale, "cancelled")
+    assert await office.deliveries(made["id"]) == []
