@@ -1,6 +1,7 @@
 """One call, one job, though the answer is lost on the way back: SDK retries, Idempotency-Key, and both at once."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ async def test_a_key_is_kept_for_a_day_and_a_repeat_for_a_quarter_of_an_hour(cli
 def test_the_page_of_guarantees_names_tests_that_exist() -> None:
     """docs/guarantees.md names a test for each promise."""
     page = Path(__file__).parents[2] / "docs" / "guarantees.md"
-    named = {word.strip("`") for word in page.read_text("utf-8").split() if word.startswith("`tests/")}
+    named = set(re.findall(r"`(tests/[^`]+)`", page.read_text("utf-8")))
     assert named
     for name in named:
         path, _, test = name.partition("::")
