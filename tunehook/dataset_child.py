@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,7 @@ class Reader:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that asks, whose end is ours
     os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     reader = Reader()
     for line in sys.stdin:

@@ -112,3 +112,21 @@ async def test_validating_on_what_is_trained_on_is_told(owner: Owner) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError(events)
+
+
+async def test_an_account_that_may_not_train_any_more_is_told_before_the_next_job(owner: Owner) -> None:
+    file_id = await owner.upload(fresh(12))
+    job = await owner.client.fine_tuning.jobs.create(
+        model=MODEL, training_file=file_id, metadata={"simulate": "training_not_available"}
+    )
+    async with owner.http.get(f"{owner.town.url}/fine_tuning/jobs/{job.id}?wait=30") as answer:
+        ended = await answer.json()
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "training_not_available")
+    assert ended["tunehook"]["cost"] is None
+    _, told = await owner.ask("POST", "/fine_tuning/jobs/estimate", json={"model": MODEL, "training_file": file_id})
+    assert any("training_not_available" in warning for warning in told["warnings"])
+    job = await owner.client.fine_tuning.jobs.create(model=MODEL, training_file=file_id)
+    async with owner.http.get(f"{owner.town.url}/fine_tuning/jobs/{job.id}?wait=30") as answer:
+        assert (await answer.json())["status"] == "succeeded"
+    _, told = await owner.ask("POST", "/fine_tuning/jobs/estimate", json={"model": MODEL, "training_file": file_id})
+    assert not any("training_not_available" in warning for warning in told["warnings"])
