@@ -29,7 +29,9 @@ async def receive(request: web.Request) -> web.Response:
         raise UpstreamHookUnknown(name=name[:80])
     refuse_encoding(request)
     signature.verify([secret], request.headers, await body(request, EVENT_BYTES), now=int(time.time()))
-    if await world.store.upstreams.first_time(name, request.headers[signature.ID_HEADER]):
+    message_id = request.headers[signature.ID_HEADER]
+    if not await world.store.upstreams.hook_came_before(name, message_id):
         await world.store.wake(f"look:{name}")
+        await world.store.upstreams.remember_hook(name, message_id)  # last: until then, a repeat causes the look
         log.info("upstream %s has news", name)
     return web.Response(status=204)

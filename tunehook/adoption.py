@@ -58,10 +58,16 @@ async def _known(world: World, caller: ApiKey, upstream: str, upstream_job_id: s
 
 
 async def _refuse_marked(world: World, upstream: str, seen: UpstreamJob) -> None:
-    """A job that bears the mark of one that we have is on its way to be found as that one, or is its extra."""
-    job_id = world.job_id_of((seen.metadata or {}).get(TAG))
-    if job_id is None:
+    """A job that bears the mark of one that we have is on its way to be found as that one, or is its extra.
+
+    One that bears another deployment's mark is watched there.
+    """
+    tag = (seen.metadata or {}).get(TAG)
+    if tag is None:
         return
+    job_id = world.job_id_of(tag)
+    if job_id is None:
+        raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of another deployment")
     try:
         await world.store.jobs.read(job_id)
     except JobNotFound:

@@ -214,7 +214,9 @@ async def test_an_event_that_came_before_causes_nothing(place: Place, visitor: V
 # ---- jobs that were started elsewhere
 
 
-async def elsewhere(visitor: Visitor, name: str = "openai", simulate: str | None = None) -> tuple[str, str]:
+async def elsewhere(
+    visitor: Visitor, name: str = "openai", simulate: str | None = None, **labels: str
+) -> tuple[str, str]:
     """A file and a job that somebody made at the upstream without us."""
     root = visitor.place.town.simulators[name]
     async with openai.AsyncOpenAI(base_url=f"{root}/v1", api_key="sk-elsewhere", max_retries=0) as other:
@@ -223,7 +225,7 @@ async def elsewhere(visitor: Visitor, name: str = "openai", simulate: str | None
             training_file=file.id,
             model=MODEL,
             suffix="elsewhere",
-            metadata={"team": "search"} | ({"simulate": simulate} if simulate else {}),
+            metadata={"team": "search"} | ({"simulate": simulate} if simulate else {}) | labels,
         )
     return file.id, job.id
 
@@ -293,6 +295,18 @@ async def test_what_cannot_be_imported_is_refused(visitor: Visitor) -> None:
     mine = await at_the_upstream(visitor, own)
     status, found = await imported(visitor, upstream="openai", upstream_job_id=mine["id"])
     assert status == 409 or found["id"] == own
+
+
+async def test_a_job_that_bears_a_mark_is_imported_only_if_nobody_has_it(visitor: Visitor) -> None:
+    _, others = await elsewhere(visitor, simulate="stall", tunehook="another-deployment/ftjob-1")
+    status, error = await imported(visitor, upstream="openai", upstream_job_id=others)
+    assert (status, error["error"]["code"]) == (409, "job_taken")
+    assert "another deployment" in error["error"]["message"]
+    _, lost = await elsewhere(visitor, simulate="stall", tunehook="tunehook/ftjob-whose-record-was-lost")
+    status, job = await imported(visitor, upstream="openai", upstream_job_id=lost)
+    assert status == 200
+    assert job["metadata"] == {"team": "search", "simulate": "stall"}, "the mark is no label of theirs"
+    await visitor.client.fine_tuning.jobs.cancel(job["id"])
 
 
 async def test_training_may_use_a_file_that_lies_at_the_upstream(visitor: Visitor) -> None:

@@ -81,10 +81,14 @@ class Upstreams:
                 await self._store.redis.zrem(key, *gone)
         return chosen
 
-    async def first_time(self, upstream: str, message_id: str) -> bool:
-        """Whether this webhook has not come before; remembers it for as long as it could be replayed."""
+    async def hook_came_before(self, upstream: str, message_id: str) -> bool:
         with unavailable():
-            return bool(await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, nx=True, ex=HOOK_SECONDS))
+            return bool(await self._store.redis.exists(keys.hook_seen(upstream, message_id)))
+
+    async def remember_hook(self, upstream: str, message_id: str) -> None:
+        """For as long as it could be replayed."""
+        with unavailable():
+            await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, ex=HOOK_SECONDS)
 
     # ---- who waits for a slot
 
