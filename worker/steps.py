@@ -7,12 +7,18 @@ RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 
 from tunehook import delivery, lifecycle, look, notices, retention, settings, upload
+from tunehook.errors import StoreUnavailable
 from tunehook.store.keys import Queue
-from tunehook.world import open_world
+from tunehook.world import World, open_world
+
+log = logging.getLogger(__name__)
 
 #: What a worker sends its work-horse when it shall stop. Other steps ignore it: they are short, or saved as they go.
 STOP = signal.SIGUSR1
@@ -24,28 +30,38 @@ def _settings() -> settings.Settings:
     return settings.load()
 
 
-async def job(job_id: str) -> None:
+@asynccontextmanager
+async def _world() -> AsyncIterator[World]:
+    """A step that Redis leaves alone ends with a line in the log; its record is due again within 20 s."""
     async with open_world(_settings()) as world:
+        try:
+            yield world
+        except StoreUnavailable as error:
+            log.warning("a step is left for later, redis is away: %s", error.__cause__ or error)
+
+
+async def job(job_id: str) -> None:
+    async with _world() as world:
         await lifecycle.advance(world, job_id)
 
 
 async def look_at(upstream: str) -> None:
-    async with open_world(_settings()) as world:
+    async with _world() as world:
         await look.look(world, upstream)
 
 
 async def copy(upstream: str, sha256: str) -> None:
-    async with open_world(_settings()) as world:
+    async with _world() as world:
         await upload.upload(world, upstream, sha256)
 
 
 async def ready(job_id: str) -> None:
-    async with open_world(_settings()) as world:
+    async with _world() as world:
         await notices.ready(world, job_id)
 
 
 async def sweep(what: str) -> None:
-    async with open_world(_settings()) as world:
+    async with _world() as world:
         await (retention.sweep(world) if what == "retention" else notices.sweep(world, what))
 
 
@@ -53,7 +69,7 @@ async def deliver() -> None:
     """Ends within one attempt's 15 s when its worker is told to stop (supervisor.py sends STOP)."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(STOP, stop.set)
-    async with open_world(_settings()) as world:
+    async with _world() as world:
         await delivery.deliver(world, stop)
 
 

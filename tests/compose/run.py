@@ -54,7 +54,7 @@ class Story:
     def run(self) -> None:
         self.stack.compose("build")
         self.the_image()
-        self.stack.compose("up", "--detach", "--wait", "--wait-timeout", "180")
+        self.stack.compose("up", "--detach", "--wait", "--wait-timeout", "300")
         self.check("everything is healthy", True)
         self.the_containers()
         self.client = OpenAI(
@@ -161,7 +161,7 @@ class Story:
         self.check("two jobs here are two jobs upstream", self.upstream_jobs() == 2, self.upstream_jobs())
 
     def four_workers(self) -> None:
-        self.stack.compose("up", "--detach", "--no-recreate", "--scale", "worker=4", "--wait", "--wait-timeout", "120")
+        self.stack.compose("up", "--detach", "--no-recreate", "--scale", "worker=4", "--wait", "--wait-timeout", "300")
         health = [worker["State"]["Health"]["Status"] for worker in self.stack.containers("worker")]
         self.check("four workers are healthy", health == ["healthy"] * 4, health)
         jobs = {name: self.start_job(name) for name in ("first", "second", "third")}
