@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from tunehook import event_types, lifecycle, telling
+from tunehook import creating, event_types, lifecycle, telling
 from tunehook.address import AddressRefused, check_url
 from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
 from tunehook.model import AT_UPSTREAM, ApiKey, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, new_id
@@ -101,7 +101,7 @@ def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | N
 
 
 async def _enter(world: World, job: Job, seen: UpstreamJob) -> None:
-    change = world.store.jobs.submission(job).due(f"job:{job.id}", lifecycle.REASSURE_SECONDS)
+    change = world.store.jobs.submission(job).due(f"job:{job.id}", creating.REASSURE_SECONDS)
     world.store.upstreams.track(change, job, seen)
     text = f"Took over {seen.id} of the upstream '{job.upstream}': {job.id}"
     change.say(job.id, Message(created_at=job.created_at, message=text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from tunehook import events, lifecycle, upload
+from tunehook import creating, events, lifecycle, upload
 from tunehook.errors import (
     Conflict,
     JobNotFound,
@@ -133,7 +133,7 @@ async def _stranger(world: World, upstream: Upstream, upstream_job: UpstreamJob,
     if job.upstream != upstream.name or upstream_job.id == job.upstream_job_id:
         return
     if job.upstream_job_id or job.stage is Stage.SETTLED:
-        await lifecycle.cancel_extra(world, job, upstream_job)
+        await creating.cancel_extra(world, job, upstream_job)
     elif record.intent_ms is not None or job.doubtful_since:
         await world.store.wake(record.member)  # its step is looking for just this one
 

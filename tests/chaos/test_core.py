@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.conftest import Bench
 from tests.story.datasets import dataset
-from tunehook import lifecycle, look, upload
+from tunehook import creating, lifecycle, look, upload
 from tunehook.errors import Conflict, LeaseTaken, RecordTooNew, RecordUnreadable, StoreUnavailable
 from tunehook.model import Stage
 from tunehook.store import keys
@@ -277,7 +277,7 @@ async def test_an_extra_is_counted_and_told_once_however_often_it_is_found(bench
     assert record.job.seen is not None
     extra = record.job.seen.model_copy(update={"id": "ftjob-extra", "status": "succeeded"})
     for _ in range(3):
-        await lifecycle.cancel_extra(bench.world, record.job, extra)
+        await creating.cancel_extra(bench.world, record.job, extra)
     assert await bench.world.store.redis.hget(keys.EXTRAS, "openai") == "1"
     entries, _ = await bench.world.store.jobs.log_page(job_id, after=None, limit=100)
     assert sum("extra job" in entry.message.message for entry in entries) == 1

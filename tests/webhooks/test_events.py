@@ -15,7 +15,7 @@ from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import Valkey
 from tests.story.datasets import dataset
 from tests.webhooks.conftest import VAULT_KEY, Office, settled_job
-from tunehook import event_types, lifecycle, look, notices, upload
+from tunehook import event_types, lifecycle, look, notices, outcomes, upload
 from tunehook.allow_list import AllowList
 from tunehook.model import Stage, UpstreamJob
 from tunehook.openai_upstream import OpenAIUpstream
@@ -272,5 +272,5 @@ async def test_a_commit_that_is_refused_tells_nothing(office: Office, receiver: 
     record = await office.world.store.jobs.read(job.id)
     stale = replace(record, revision=record.revision + 5)
     with pytest.raises(Exception, match="changed since"):
-        await lifecycle.settle(office.world, stale, "cancelled")
+        await outcomes.settle(office.world, stale, "cancelled")
     assert await office.deliveries(made["id"]) == []
