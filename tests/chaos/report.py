@@ -31,9 +31,11 @@ class Report:
 
     def summary(self) -> list[str]:
         struck = [run for run in self.runs if run.fault and run.fault.struck_at]
-        lines = [
-            f"{len(self.runs)} runs, {len(struck)} of them struck at a named point; {len(self.broken)} broke a promise."
-        ]
+        failed = sum(bool(run.broken) for run in self.runs)
+        missed = sum(run.fault is not None for run in self.runs) - len(struck)
+        lines = [f"{len(self.runs) - missed} runs, {len(struck)} of them struck at a point; {failed} broke a promise."]
+        if missed:
+            lines.append(f"{missed} more jobs never came by the point where something waited for them; they held too.")
         extras = sum(run.extras for run in self.runs)
         lines.append(
             f"Extra jobs at the upstream: {extras}, all cancelled and told."
