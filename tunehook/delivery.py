@@ -30,19 +30,18 @@ from tunehook.world import World
 
 log = logging.getLogger(__name__)
 
-#: Lanes are begun for so long; then those that run may finish. RQ ends a step after 60 s.
-STEP_SECONDS = 30.0
-#: A lane that gave no answer last time may take 15 s: none is begun in the second half of a step.
-SLOW_SECONDS = STEP_SECONDS / 2
+#: Lanes are begun for 20 to 40 s, by chance, so that not all steps end at once; RQ ends a step after 60 s.
+#: One that gave no answer last time may take 15 s, and is not begun in the last 15 s.
+STEP_SECONDS = (20.0, 40.0)
 #: After the last delivery a step stays for so long: what comes in a burst needs no new step each.
 LINGER_SECONDS = 0.2
 TICK_SECONDS = 0.02
 LANES_AT_ONCE = 4096
-#: So many lanes are taken at a time, and none while this process has its hands full: others may have theirs free.
-CLAIM = 64
+#: So many lanes are taken at a time, and few while this process has its hands full: others may have theirs free.
+CLAIM, CLAIM_LATE = 64, 8
 LATE_SECONDS = 0.03
-#: Deliveries at once in a lane; doubled by each answer, halved by each attempt without one.
-FIRST_IN_LANE, MOST_IN_LANE = 4, 8
+#: Deliveries at once in a lane: one at first, doubled by each answer, halved by each attempt without one.
+MOST_IN_LANE = 8
 BATCH = 32
 #: After so many, a lane is left to whoever has time.
 TURN = 64
@@ -50,9 +49,7 @@ TURN = 64
 NO_ROOM_SECONDS = 3.0
 
 
-async def deliver(
-    world: World, stop: asyncio.Event | None = None, *, attempt_seconds: float = ATTEMPT_SECONDS
-) -> None:
+async def deliver(world: World, stop: asyncio.Event | None = None, *, attempt_seconds: float = ATTEMPT_SECONDS) -> None:
     """One step. `stop`: nothing new is begun any more, so that it ends within the time of one attempt."""
     await _Step(world, stop or asyncio.Event(), attempt_seconds).run()
 
@@ -60,7 +57,8 @@ async def deliver(
 class _Step:
     def __init__(self, world: World, stop: asyncio.Event, attempt_seconds: float) -> None:
         self.world = world
-        self.begun = time.monotonic()
+        shortest, longest = STEP_SECONDS
+        self._until = time.monotonic() + shortest + (longest - shortest) * world.jitter()
         self.slow = 0  #: slow lanes that run
         self.post = Post(world.allow, world.vault, attempt_seconds)
         self.gathering = Gathering(world.store)
@@ -70,11 +68,15 @@ class _Step:
 
     @property
     def may_begin(self) -> bool:
-        return not self._stop.is_set() and time.monotonic() < self.begun + STEP_SECONDS
+        return not self._stop.is_set() and time.monotonic() < self._until
 
     @property
     def may_begin_slow(self) -> bool:
-        return self.slow < self._room // 2 and time.monotonic() < self.begun + SLOW_SECONDS
+        return self.may_begin and time.monotonic() < self._until - ATTEMPT_SECONDS
+
+    @property
+    def has_room_for_slow(self) -> bool:
+        return self.slow < self._room // 2
 
     async def run(self) -> None:
         async with self.post, self.gathering:
@@ -89,7 +91,7 @@ class _Step:
         idle_since = ticked = time.monotonic()
         while self.may_begin:
             late = time.monotonic() - ticked - TICK_SECONDS
-            room = min(CLAIM, self._room - len(self._lanes)) if late < LATE_SECONDS else 0
+            room = min(CLAIM if late < LATE_SECONDS else CLAIM_LATE, self._room - len(self._lanes))
             claimed = (await self.world.store.claim("deliver", room)).members if room > 0 else []
             for member in claimed:
                 task = asyncio.create_task(_Lane(self, member).run())
@@ -115,9 +117,9 @@ class _Lane:
         self._lease = Lease(step.gathering, member)
         self._endpoint: EndpointRecord | None = None
         self._endpoint_lock = asyncio.Lock()
-        self._width = FIRST_IN_LANE
+        self._width = 1
         self._rest = 0.0
-        self._answered: bool | None = None
+        self._slow = False
         self._waiting: deque[Parcel] = deque()
         self._running: dict[asyncio.Task[None], str] = {}
         self._sent = 0
@@ -136,12 +138,12 @@ class _Lane:
         first = await self._world.store.lanes.take(self._step.gathering, self._lease, BATCH)
         if first is None:
             return
-        if first.slow and not self._step.may_begin_slow:
+        if first.slow and not (self._step.may_begin_slow and self._step.has_room_for_slow):
             await self._world.store.lanes.leave(self._step.gathering, self._lease, not_before=NO_ROOM_SECONDS)
             return
         keeper = asyncio.create_task(self._lease.keep())
         self._step.slow += first.slow
-        self._width = 1 if first.slow else FIRST_IN_LANE
+        self._slow = first.slow
         try:
             self._endpoint = first.endpoint
             self._waiting.extend(first.parcels)
@@ -154,8 +156,7 @@ class _Lane:
             keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await keeper
-            slow = None if self._answered is None else not self._answered
-            await self._world.store.lanes.leave(self._step.gathering, self._lease, rest=self._rest, slow=slow)
+            await self._world.store.lanes.leave(self._step.gathering, self._lease, rest=self._rest, slow=self._slow)
 
     async def _empty(self, *, more: bool) -> None:
         """Sends what is due until nothing is, the receiver wants rest, or the step is over."""
@@ -175,7 +176,8 @@ class _Lane:
 
     @property
     def _may_begin(self) -> bool:
-        return self._step.may_begin and self._rest == 0.0 and self._sent < TURN
+        in_time = self._step.may_begin_slow if self._slow else self._step.may_begin
+        return in_time and self._rest == 0.0 and self._sent < TURN
 
     async def _refill(self) -> bool:
         """Takes the next ones; those in flight are still due, and come again. Returns if there may be more."""
@@ -202,8 +204,8 @@ class _Lane:
         url, sealed = to
         self._lease.check()
         attempt, outcome = await self._step.post.send(url, parcel.record.event.id, parcel.record.event.body, sealed)
-        self._answered = attempt.status_code is not None
-        self._width = min(MOST_IN_LANE, self._width * 2) if self._answered else max(1, self._width // 2)
+        self._slow = attempt.status_code is None
+        self._width = max(1, self._width // 2) if self._slow else min(MOST_IN_LANE, self._width * 2)
         self._rest = max(self._rest, schedule.rest(outcome))
         after_, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._world.jitter())
         changed = after_.model_copy(update={"url": url})

@@ -74,10 +74,10 @@ async def test_429_is_given_rest_and_nothing_else_is_sent_meanwhile(office: Offi
     await office.deliver()
     assert len(bad.seen) == 1
     due = await office.world.store.redis.zscore("th:due:deliver", f"lane:{endpoint_id}")
-    assert due / 1000 - time.time() == pytest.approx(120, abs=3)
+    assert due / 1000 - time.time() == pytest.approx(120, abs=10)
     await office.make_due(endpoint_id)
     await office.deliver()
-    assert len(bad.seen) == 3
+    assert len(bad.seen) == 2  # the first of the two that were due is answered 429 again, and the other waits
 
 
 async def test_410_disables_and_tells_the_others(
