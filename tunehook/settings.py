@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_copies_days: Annotated[float, Field(ge=0, le=36500)] = 7
+    keep_deliveries_days: Annotated[float, Field(ge=4, le=36500)] = 30  #: attempts go on for 75 hours
     prices: Path | None = None
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunehook"
     secret_key: SecretStr | None = None

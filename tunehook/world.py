@@ -67,6 +67,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
     `store_timeout`: seconds after which a Redis that does not answer is away.
     """
     store = Store.connect(settings.redis_url, timeout=store_timeout)
+    store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
     costing, reader = Costing(settings.prices), Child()

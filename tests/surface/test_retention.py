@@ -22,11 +22,11 @@ from tunehook.allow_list import AllowList
 from tunehook.errors import FileNotFound, JobNotFound, UploadNotOpen
 from tunehook.model import File, FileRef, Job, JobSpec, Stage, new_id
 from tunehook.openai_upstream import OpenAIUpstream
-from tunehook.settings import UpstreamSettings
+from tunehook.settings import Settings, UpstreamSettings
 from tunehook.shelf import Shelf
 from tunehook.store import Store, keys
 from tunehook.vault import Vault
-from tunehook.world import Keep, World
+from tunehook.world import Keep, World, open_world
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 PROJECT = "acme"
@@ -219,6 +219,27 @@ async def test_an_upload_whose_hour_is_over_leaves_nothing(world: World, valkey:
     assert not await world.shelf.parts(upload_.id).exists(part)
     with pytest.raises(UploadNotOpen, match="expired"):
         await intake.complete(world, upload_.id, PROJECT, [part], None)
+
+
+async def test_webhook_events_are_kept_as_long_as_the_settings_say(valkey: Valkey, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"redis_url": valkey.url, "data_dir": tmp_path, "keep_deliveries_days": 5})
+    async with open_world(settings) as world:
+        job = Job(
+            id="ftjob-1",
+            project=PROJECT,
+            key_id="key",
+            created_at=int(time.time()),
+            spec=JobSpec(model=MODEL, training_file="upstream:file-1", seed=1),
+            upstream="openai",
+            training=FileRef(id="upstream:file-1", sha256="", bytes=0),
+            callback_url="https://you.example/hooks",
+        )
+        await lifecycle.submit(world, job, remember=[], recall=[])
+        await lifecycle.cancel(world, job.id, PROJECT)
+        (delivery,) = await world.store.deliveries.of_job(job.id)
+    with connect(valkey.url) as client:
+        kept = [client.ttl(key) for key in (keys.event(delivery.event_id), keys.delivery(delivery.id))]
+    assert all(5 * 86400 - 60 < seconds <= 5 * 86400 for seconds in kept)
 
 
 async def test_what_a_killed_process_half_received_goes_after_a_day(world: World) -> None:

@@ -18,7 +18,7 @@ from tunehook.store.connection import Lease, unavailable
 if TYPE_CHECKING:
     from tunehook.store.store import Store
 
-#: Events, deliveries and their attempts are kept for so long.
+#: Events, deliveries and their attempts are kept for so long, unless the settings say otherwise.
 KEPT_SECONDS = 30 * 24 * 3600
 #: So many records are read at once while a list is filtered.
 SCAN = 200
@@ -43,6 +43,7 @@ class DeliveryRecord:
 class Deliveries:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.kept_seconds = KEPT_SECONDS
 
     # ---- written
 
@@ -51,8 +52,8 @@ class Deliveries:
 
         Indexes live as long as their last entry; what is older than its time is cut off when one is added.
         """
-        expiry = str(KEPT_SECONDS)
-        expired = (event.created_at - KEPT_SECONDS) * 1000
+        expiry = str(self.kept_seconds)
+        expired = (event.created_at - self.kept_seconds) * 1000
         change.do("SET", keys.event(event.id), event.model_dump_json(exclude_none=True), "EX", expiry)
         for delivery in deliveries:
             key = keys.delivery(delivery.id)
@@ -65,7 +66,7 @@ class Deliveries:
                 indexes.append(keys.endpoint_deliveries(delivery.endpoint_id))
             for index in indexes:
                 change.do("ZREMRANGEBYSCORE", index, "-inf", expired)
-                change.at(index, delivery.id, 0, keep=KEPT_SECONDS)
+                change.at(index, delivery.id, 0, keep=self.kept_seconds)
             change.at(keys.lane(delivery.lane), delivery.id, 0)
             change.wake(f"lane:{delivery.lane}")
         return change
@@ -75,7 +76,7 @@ class Deliveries:
         change = record.change(delivery, lease)
         attempts = keys.attempts(delivery.id)
         change.do("RPUSH", attempts, attempt.model_dump_json(exclude_none=True))
-        change.do("EXPIRE", attempts, KEPT_SECONDS)
+        change.do("EXPIRE", attempts, self.kept_seconds)
         change.do("HINCRBY", keys.ATTEMPTS, _outcome(attempt.status_code), 1)
         return change
 
@@ -87,7 +88,7 @@ class Deliveries:
         if delivery.state == "failed" and delivery.endpoint_id:
             failed = keys.failed_deliveries(delivery.endpoint_id)
             change.do("ZADD", failed, delivery.created_at * 1000, delivery.id)
-            change.do("EXPIRE", failed, KEPT_SECONDS)
+            change.do("EXPIRE", failed, self.kept_seconds)
         return change
 
     def again(self, change: Change, delivery: Delivery) -> Change:
