@@ -73,7 +73,7 @@ async def test_tracked(story: Story) -> None:
     job = await story.submit(simulate="stall")
     running = await story.until(job.id, lambda job: job.status == "running")
     assert stage(running) == "tracked"
-    cancelled = await story.client.fine_tuning.jobs.cancel(job.id)
+    cancelled = await story.cancel(job.id)
     assert cancelled.status == "cancelled"
     assert cancelled.finished_at is not None
     [theirs] = await story.created(job.id)

@@ -134,8 +134,7 @@ async def test_files_and_jobs_are_listed_filtered_and_paged(story: Story) -> Non
 
 async def _cancel_all(story: Story, job_ids: list[str]) -> None:
     for job_id in job_ids:
-        await story.client.fine_tuning.jobs.cancel(job_id)
-        await story.until_end(job_id)
+        await story.cancel(job_id)
 
 
 async def test_a_file_that_a_live_job_needs_cannot_be_deleted_and_later_it_can(story: Story) -> None:

@@ -125,7 +125,7 @@ async def test_another_projects_ids_do_not_exist(story: Story, town: Deployment,
         assert [found.id async for found in stranger.fine_tuning.jobs.list()] == []
         assert [found.id async for found in stranger.files.list()] == []
     assert tried >= 7
-    assert (await story.client.fine_tuning.jobs.cancel(job.id)).status == "cancelled"
+    assert (await story.cancel(job.id)).status == "cancelled"
 
 
 async def _call(client: AsyncOpenAI, method: str, url: str) -> httpx2.Response:
