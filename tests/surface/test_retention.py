@@ -25,6 +25,7 @@ from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import Settings, UpstreamSettings
 from tunehook.shelf import Shelf
 from tunehook.store import Store, keys
+from tunehook.store.commit import Missing
 from tunehook.vault import Vault
 from tunehook.world import Keep, World, open_world
 
@@ -177,6 +178,25 @@ async def test_what_a_live_job_needs_is_never_touched(world: World, simulator: S
     await retention.sweep(world)
     assert not await world.shelf.exists(file.id)
     assert await there(simulator) == []
+
+
+async def test_a_job_is_not_accepted_on_a_file_that_goes_at_this_moment(world: World) -> None:
+    """The request has seen the file; before it commits, the sweep removes it."""
+    file = await stored(world, expires_at=int(time.time()))
+    job = Job(
+        id=new_id("ftjob-"),
+        project=PROJECT,
+        key_id="key",
+        created_at=int(time.time()),
+        spec=JobSpec(model=MODEL, training_file=file.id, seed=1),
+        upstream="openai",
+        training=FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes),
+    )
+    await retention.sweep(world)
+    with pytest.raises(Missing):
+        await lifecycle.submit(world, job, remember=[], recall=[])
+    with pytest.raises(JobNotFound):
+        await world.store.jobs.read(job.id)
 
 
 async def test_an_upstream_that_does_not_answer_is_asked_again(
