@@ -23,7 +23,7 @@ async def test_accepted(story: Story) -> None:
 
 async def test_uploading(story: Story) -> None:
     before = await story.asked("POST", "/files")
-    await story.upstream.fault("delay", path="/files$", method="POST", seconds=1.5)
+    await story.upstream.fault("delay", path="/files$", method="POST", seconds=3)
     job = await story.submit()
     await story.wait_for(lambda: story.asked("POST", "/files"), lambda count: count > before)
     assert stage(await story.client.fine_tuning.jobs.retrieve(job.id)) == "uploading"
@@ -46,7 +46,7 @@ async def test_waiting(story: Story) -> None:
 
 async def test_while_the_create_is_under_way(story: Story) -> None:
     before = await story.asked("POST", "/fine_tuning/jobs")
-    await story.upstream.fault("delay", path="/fine_tuning/jobs$", method="POST", seconds=1.0)
+    await story.upstream.fault("delay", path="/fine_tuning/jobs$", method="POST", seconds=2)
     job = await story.submit(simulate="stall")
     await story.wait_for(lambda: story.asked("POST", "/fine_tuning/jobs"), lambda count: count > before)
     await story.client.fine_tuning.jobs.cancel(job.id)
