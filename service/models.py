@@ -18,6 +18,8 @@ log = logging.getLogger("tunehook.api")
 
 #: Upstreams' lists change a few times a year; an upstream that does not answer is asked again sooner.
 FRESH_SECONDS, FAILED_SECONDS = 300.0, 10.0
+#: Whoever asks meanwhile waits as well.
+ASK_SECONDS = 6.0
 
 Rows = list[dict[str, Any]]
 
@@ -41,10 +43,11 @@ class Lists:
         if now < self._until.get(name, 0.0):
             return
         try:
-            self._rows[name] = await world.upstreams[name].models()
+            async with asyncio.timeout(ASK_SECONDS):
+                self._rows[name] = await world.upstreams[name].models()
             self._until[name] = now + FRESH_SECONDS
-        except UpstreamError as error:
-            log.warning("models of %s: %s", name, error.message)
+        except (UpstreamError, TimeoutError) as error:
+            log.warning("models of %s: %s", name, error or f"no answer within {ASK_SECONDS} s")
             self._rows.setdefault(name, [])
             self._until[name] = now + FAILED_SECONDS
 
