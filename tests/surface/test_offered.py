@@ -31,7 +31,7 @@ def test_what_can_be_tuned(row: dict[str, Any], can: bool) -> None:
 
 
 def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_shown() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": "gpt-4.1", "created": 7, "owned_by": "system", "shutdown_date": "2027-01-14"},
         {"id": "gpt-4.1", "created": 8, "owned_by": "azure", "shutdown_date": None},
         {"id": "ft:gpt-4.1:others::2", "capabilities": {"fine_tune": True}},
