@@ -54,11 +54,6 @@ def _receiver() -> Iterator[str]:
 
 
 @contextmanager
-def _directory():
-    yield tempfile.mkdtemp(prefix="bench-")
-
-
-@contextmanager
 def _workers(redis_url: str, directory: Path) -> Iterator[None]:
     env = environment(
         REDIS_URL=redis_url,
@@ -103,32 +98,36 @@ async def _subscribe(world: World, url: str, kind: str) -> Endpoint:
     return endpoint
 
 
-async def _happen(world: World, kind: str) -> float:
-    """An event, told to every endpoint that subscribed to it; returns when it was committed."""
+async def _happen(world: World, kind: str) -> tuple[str, float]:
+    """An event, told to every endpoint that subscribed to it; returns its id and when it was committed."""
     data = json.loads(samples.event(kind, PROJECT, now=int(time.time())).body)["data"]
     change = Change(record=f"th:benchmark:{new_id('')}", revision=0, document="{}")
     await telling.tell_project(world, change, PROJECT, kind, data, now=int(time.time()))
     await world.store.commit(change)
-    return time.time()
+    event_id = next(command[1] for command in change.commands if command[0] == "SET").removeprefix("th:event:")
+    return event_id, time.time()
 
 
-async def _arrivals(root: str) -> list[tuple[float, str]]:
-    async with aiohttp.ClientSession() as session, session.get(f"{root}/arrivals") as answer:
-        found: list[tuple[float, str]] = json.loads(await answer.read())
-        return found
-
-
-async def _all_arrived(root: str, count: int) -> list[float]:
-    times: list[float] = []
+async def _all_arrived(root: str, count: int) -> dict[tuple[str, str], float]:
+    """(webhook-id, path) → when it came first. What came twice (its record was lost) is said, and counts once."""
+    found: dict[tuple[str, str], float] = {}
+    twice = 0
     until = time.monotonic() + 120
-    while len(times) < count and time.monotonic() < until:
-        await asyncio.sleep(0.5)
-        times += [at for at, _ in await _arrivals(root)]
-    assert len(times) == count, f"{len(times)} of {count} arrived"
-    return sorted(times)
+    async with aiohttp.ClientSession() as session:
+        while len(found) < count and time.monotonic() < until:
+            await asyncio.sleep(0.5)
+            async with session.get(f"{root}/arrivals") as answer:
+                for at, event_id, path in json.loads(await answer.read()):
+                    twice += (event_id, path) in found
+                    found.setdefault((event_id, path), at)
+    assert len(found) == count, f"{len(found)} of {count} arrived"
+    if twice:
+        print(f"{twice} of {count} came twice")
+    return found
 
 
-def _rate(times: list[float]) -> float:
+def _rate(arrived: dict[tuple[str, str], float]) -> float:
+    times = sorted(arrived.values())
     return (len(times) - 1) / (times[-1] - times[0])
 
 
@@ -152,11 +151,11 @@ async def _bare(url: str, count: int) -> None:
 
 async def _bare_rate(root: str, count: int) -> float:
     command = [sys.executable, "-m", "benchmarks.deliveries", "--bare", f"{root}/hook", str(count // 2)]
-    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
-    times = await _all_arrived(root, count // 2 * 2)
+    processes = [await asyncio.create_subprocess_exec(*command, cwd=ROOT) for _ in range(2)]
+    arrived = await _all_arrived(root, count // 2 * 2)
     for process in processes:
-        process.wait()
-    return _rate(times)
+        await process.wait()
+    return _rate(arrived)
 
 
 async def _our_rate(world: World, redis_url: str, root: str, count: int, directory: Path) -> float:
@@ -173,15 +172,14 @@ async def _our_rate(world: World, redis_url: str, root: str, count: int, directo
 
 async def _latencies(world: World, root: str, kind: str, seconds: float) -> list[float]:
     """Ten live endpoints get an event every quarter of a second: how long is each on its way?"""
-    began: list[float] = []
+    began: dict[str, float] = {}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        began.append(await _happen(world, kind))
+        event_id, at = await _happen(world, kind)
+        began[event_id] = at
         await asyncio.sleep(0.25)
-    times = await _all_arrived(root, 10 * len(began))
-    ordered = sorted(began * 10)
-    # Events leave in order, so the n-th arrival belongs to the n-th delivery but for a swap within one event.
-    return [max(0.0, arrival - start) for arrival, start in zip(times, ordered, strict=True)]
+    arrived = await _all_arrived(root, 10 * len(began))
+    return [max(0.0, at - began[event_id]) for (event_id, _), at in arrived.items()]
 
 
 async def _dead(world: World, redis_url: str, root: str, dead: int, directory: Path) -> list[tuple[str, ...]]:
@@ -195,7 +193,7 @@ async def _dead(world: World, redis_url: str, root: str, dead: int, directory: P
             await _subscribe(world, f"{root}/hang/{number}", event_types.WAITING)
         for _ in range(5):  # five deliveries wait for each dead one
             await _happen(world, event_types.WAITING)
-        beside = await _latencies(world, root, event_types.RUNNING, 75)
+        beside = await _latencies(world, root, event_types.RUNNING, 60)
         rows.append((f"beside {dead} that hang", *_figures(beside)))
     return rows
 
@@ -206,7 +204,7 @@ def _figures(seconds: list[float]) -> tuple[str, str, str]:
 
 
 async def main(count: int, dead: int) -> None:
-    with _directory() as temporary, _receiver() as root:
+    with tempfile.TemporaryDirectory() as temporary, _receiver() as root:
         directory = Path(temporary)
         with valkey_server(directory / "valkey") as valkey:
             world = _world(valkey.url, directory)

@@ -1,6 +1,7 @@
 """A receiver that costs next to nothing: answers 204 to every POST, or under /hang nothing at all.
 
-`python -m benchmarks.receiving` prints its port. GET /arrivals tells when each `webhook-id` came, and forgets it.
+`python -m benchmarks.receiving` prints its port. GET /arrivals tells when each webhook came, its id and its path,
+and forgets it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import json
 import time
 
-_arrivals: list[tuple[float, str]] = []
+_arrivals: list[tuple[float, str, str]] = []
 
 
 class _Receiver(asyncio.Protocol):
@@ -32,7 +33,7 @@ class _Receiver(asyncio.Protocol):
             if lowered.startswith(b"get /arrivals"):
                 self._tell()
             elif not lowered.startswith(b"post /hang"):
-                _arrivals.append((time.time(), _header(head, b"webhook-id").decode()))
+                _arrivals.append((time.time(), _header(head, b"webhook-id").decode(), head.split(b" ", 2)[1].decode()))
                 self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     def _tell(self) -> None:

@@ -15,7 +15,7 @@ from tunehook.store.commit import Change
 from tunehook.store.connection import Connection, ScriptCall
 
 GATHER_SECONDS = 0.002
-CALLS_AT_ONCE = 64
+CALLS_AT_ONCE = 128
 ROUND_TRIPS_AT_ONCE = 4
 
 
@@ -48,7 +48,11 @@ class Gathering:
         if self._sender is None:
             raise StoreUnavailable  # the step is being ended: what is not written now is done again
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._open.append((ScriptCall(script, keys, arguments), answer))
+        call = ScriptCall(script, keys, arguments)
+        if script == "lease":
+            self._open.insert(0, (call, answer))  # a renewal cannot wait: a disk that is slow makes a long queue
+        else:
+            self._open.append((call, answer))
         self._news.set()
         return await answer
 
