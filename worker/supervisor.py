@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from redis.client import PubSub, PubSubWorkerThread
+from redis.exceptions import TimeoutError
 from rq import Worker
 from rq.serializers import JSONSerializer
 
@@ -44,6 +46,13 @@ class StepWorker(Worker):
     """RQ's forking worker, tuned to recover soon."""
 
     max_connection_wait_time = 2.0  # RQ backs off to 60 s, which is how long Redis would seem away after its return
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
+        """RQ tries a refused connection again; at one that timed out, its thread would die with a traceback."""
+        if isinstance(exc, TimeoutError):
+            log.warning("redis is away: %s", exc)
+        else:
+            super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
 
     def handle_warm_shutdown_request(self) -> None:
         """A delivery step runs for up to 45 s while there is something due: it is told to begin nothing more."""
