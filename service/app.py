@@ -27,7 +27,7 @@ from service import (
 from service.auth import authenticated
 from service.models import LISTS
 from service.news import NEWS, News, listening, stop_waiting
-from service.problems import Handler, problems
+from service.problems import Handler, broken_off, note_begun, problems
 from service.reading import BODY_BYTES, WORLD
 from tunehook.world import World
 
@@ -90,8 +90,11 @@ ROUTES: list[tuple[str, str, Handler]] = [
 
 def build_app(world: World) -> web.Application:
     app = web.Application(
-        client_max_size=BODY_BYTES, middlewares=[observed, problems, authenticated], logger=logging.getLogger("aiohttp")
+        client_max_size=BODY_BYTES,
+        middlewares=[observed, problems, broken_off, authenticated],
+        logger=logging.getLogger("aiohttp"),
     )
+    app.on_response_prepare.append(note_begun)
     app[WORLD] = world
     app[NEWS] = News()
     app[LISTS] = models.Lists()

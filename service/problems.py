@@ -117,6 +117,31 @@ def answer(error: TunehookError) -> web.Response:
     return response
 
 
+BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
+
+
+async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal handler (`on_response_prepare`)."""
+    request[BEGUN] = True
+
+
+@web.middleware
+async def broken_off(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An error after an answer has begun (a stream, a file) ends the connection: a second head would be read as
+    the rest of the body, or as the answer to the next request."""
+    try:
+        return await handler(request)
+    except ConnectionResetError:
+        raise
+    except Exception as error:
+        if not request.get(BEGUN):
+            raise
+        log.warning("%s %s broke off: %s", request.method, request.path[:200], error)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the answer had begun") from error
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Whatever a handler raises becomes an answer; what is nobody's fault but ours is logged and says so."""

@@ -47,7 +47,9 @@ async def adopt(
 
 
 async def _known(world: World, caller: ApiKey, upstream: str, upstream_job_id: str) -> JobRecord | None:
-    owner = await world.store.upstreams.owner(upstream, upstream_job_id)
+    owner, project = await world.store.upstreams.owner(upstream, upstream_job_id)
+    if project is not None and project != caller.project:
+        raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it was another project's")
     try:
         record = await world.store.jobs.read(owner) if owner else None
     except JobNotFound:  # forgotten since

@@ -43,26 +43,33 @@ async def conclude(world: World, record: JobRecord) -> bool:
         await store.unplan(record.member)
         return False
     since_end = record.now - (job.settled_at or 0)
-    try:
-        await _fetch_results(world, job)
-        await events.fetch(world, job)
-    except UpstreamError as error:
-        if since_end > GIVE_UP_SECONDS:
-            log.warning("results of job %s are given up: %s", job.id, error.message)
-            await store.unplan(record.member)
-        else:
-            log.warning("results of job %s: %s", job.id, error.message)
-            await store.plan(record.member, min(600.0, max(5.0, since_end)))
-        return False
-    if since_end < LATE_EVENTS_SECONDS:
+    missing: list[str] = []
+    for what, fetch in (("events", events.fetch), ("results", _fetch_results), ("checkpoints", _checkpoints)):
+        try:
+            await fetch(world, job)
+        except UpstreamRefused as refused:
+            log.info("%s of job %s: the upstream has none: %s", what, job.id, refused.message)
+        except UpstreamError as error:
+            log.warning("%s of job %s: %s", what, job.id, error.message)
+            missing.append(what)
+    if missing and since_end <= GIVE_UP_SECONDS:
+        await store.plan(record.member, min(600.0, max(5.0, since_end)))
+    elif since_end < LATE_EVENTS_SECONDS:
         await store.plan(record.member, LATE_EVENTS_SECONDS - since_end + 1)
     else:
-        await notices.checkpoints(world, job.id)  # an upstream may make them without a word in its events
+        if missing:
+            log.warning("job %s: %s are given up", job.id, ", ".join(missing))
         await store.unplan(record.member)
     return False
 
 
+async def _checkpoints(world: World, job: Job) -> None:
+    """An upstream may make them without a word in its events."""
+    await notices.checkpoints(world, job.id)
+
+
 async def _fetch_results(world: World, job: Job) -> None:
+    """Each result file that is still missing."""
     for upstream_file_id, file_id in job.result_files.items():
         try:
             file = await world.store.files.read(file_id, job.project)

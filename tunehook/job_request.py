@@ -14,6 +14,9 @@ from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.upstream import TAG
 
 MAX_SEED = 2**31 - 1
+#: A job's record is kept in Redis: the only member that may be large is a grader's source, which OpenAI limits to this.
+GRADER_BYTES = 256 * 1024
+Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 Request = TypeVar("Request", bound=BaseModel)
@@ -76,7 +79,13 @@ class Grader(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     type: Literal["string_check", "text_similarity", "python", "score_model", "multi"]
-    name: str
+    name: Annotated[str, Field(max_length=256)]
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> Grader:
+        if len(self.model_dump_json()) > GRADER_BYTES:
+            raise ValueError(f"is larger than {GRADER_BYTES} bytes")
+        return self
 
 
 class Reinforcement(Strict):
@@ -101,10 +110,10 @@ class Method(Strict):
 
 
 class Wandb(Strict):
-    project: Annotated[str, Field(min_length=1)]
-    name: str | None = None
-    entity: str | None = None
-    tags: list[str] | None = None
+    project: Name
+    name: Name | None = None
+    entity: Name | None = None
+    tags: Annotated[list[Name], Field(max_length=64)] | None = None
 
 
 class Integration(Strict):
@@ -113,21 +122,21 @@ class Integration(Strict):
 
 
 class Ours(Strict):
-    upstream: Annotated[str, Field(min_length=1)] | None = None
+    upstream: Name | None = None
     max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class JobRequest(Strict):
-    model: Annotated[str, Field(min_length=1, max_length=256)]
-    training_file: Annotated[str, Field(min_length=1)]
-    validation_file: Annotated[str, Field(min_length=1)] | None = None
+    model: Name
+    training_file: Name
+    validation_file: Name | None = None
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     metadata: dict[str, str] | None = None
-    callback_url: str | None = None
+    callback_url: Annotated[str, Field(max_length=2048)] | None = None
     tunehook: Ours | None = None
 
     @field_validator("metadata")

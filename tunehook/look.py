@@ -7,7 +7,8 @@ only what has changed since the last look is read from the store and written. 10
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 
 from tunehook import creating, events, lifecycle, upload
 from tunehook.errors import (
@@ -17,7 +18,6 @@ from tunehook.errors import (
     LeaseTaken,
     RecordUnreadable,
     UpstreamError,
-    UpstreamRefused,
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 #: How often events of a job are fetched that nobody follows and nothing happens to, and of how many a look.
 LOG_SECONDS = 180.0
 LOGS_A_LOOK = 50
+FOLLOWED_A_LOOK = 200
+#: How often extras of a create with unknown outcome are looked for, and of how many jobs a look.
+EXTRAS_SECONDS = 300.0
+EXTRAS_A_LOOK = 20
+#: A look reads pages for so long; RQ ends a step after 60 s.
+SEE_SECONDS = 35.0
 
 Live = Mapping[str, tuple[str, str]]
 
@@ -61,48 +67,56 @@ async def _look(world: World, upstream: Upstream, lease: Lease) -> None:
     doubtful = await world.store.upstreams.doubtful(upstream.name)
     if not live and not doubtful:
         return
-    seen = await see(upstream, live, whole_page=bool(doubtful), lease=lease)
-    for upstream_job in seen.values():
-        if upstream_job.id not in live:
-            await _stranger(world, upstream, upstream_job, doubtful)
     changed: list[Job] = []
-    for upstream_id, (job_id, fingerprint) in live.items():
-        news = seen.get(upstream_id)
-        if news is not None and news.fingerprint != fingerprint:
-            job = await _news(world, job_id, news)
-            if job is not None:
-                changed.append(job)
+    # What a page says is written before the next is read: a look that is cut short has done what it saw.
+    async for seen in see(world, upstream, live, whole_page=bool(doubtful), lease=lease):
+        for upstream_job in seen:
+            if upstream_job.id not in live:
+                await _stranger(world, upstream, upstream_job, doubtful, lease)
+                continue
+            job_id, fingerprint = live[upstream_job.id]
+            if upstream_job.fingerprint != fingerprint:
+                job = await _news(world, job_id, upstream_job)
+                if job is not None:
+                    changed.append(job)
+    await _find_extras(world, upstream, doubtful, lease)
     await _read_logs(world, upstream.name, live, changed)
 
 
-async def see(upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease) -> dict[str, UpstreamJob]:
-    """Every live job as the upstream has it now, and whatever stood on the same pages.
+async def see(
+    world: World, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease
+) -> AsyncIterator[list[UpstreamJob]]:
+    """Every live job as the upstream has it now, and whatever stood on the same pages, page by page.
 
     Singly where that is fewer requests: after k pages, when k or fewer are missing, they are old ones that
-    could lie any number of pages further down.
+    could lie any number of pages further down. When the time of a look is over, the next goes on from there.
     """
-    seen: dict[str, UpstreamJob] = {}
+    until = time.monotonic() + SEE_SECONDS
     missing = set(live)
-    after: str | None = None
+    after = await world.store.upstreams.look_from(upstream.name)
     pages, more = 0, True
     while more and (len(missing) > pages + (0 if pages or whole_page else 1) or (whole_page and pages == 0)):
+        if time.monotonic() > until:
+            await world.store.upstreams.look_on(upstream.name, after)
+            return
         lease.check()
         page, more = await upstream.page(after)
         pages += 1
-        for upstream_job in page:
-            seen[upstream_job.id] = upstream_job
-            missing.discard(upstream_job.id)
-        if not page:
-            break
-        after = page[-1].id
+        missing.difference_update(upstream_job.id for upstream_job in page)
+        yield page
+        after = page[-1].id if page else None
+        more = more and bool(page)
     for upstream_id in sorted(missing):
+        if time.monotonic() > until:
+            return
         lease.check()
         try:
-            seen[upstream_id] = await upstream.retrieve(upstream_id)
-        except UpstreamRefused as refused:
-            # Not an end: a list that lags, or a key of another organisation, says the same.
-            log.warning("upstream %s does not show job %s: %s", upstream.name, upstream_id, refused.message)
-    return seen
+            yield [await upstream.retrieve(upstream_id)]
+        except (UpstreamUnauthorized, UpstreamUnreachable):
+            raise
+        except UpstreamError as error:
+            # Not an end: a list that lags, or a key of another organisation, says "no such job" too.
+            log.warning("upstream %s does not show job %s: %s", upstream.name, upstream_id, error.message)
 
 
 async def _news(world: World, job_id: str, news: UpstreamJob) -> Job | None:
@@ -120,7 +134,23 @@ async def _news(world: World, job_id: str, news: UpstreamJob) -> Job | None:
     return record.job
 
 
-async def _stranger(world: World, upstream: Upstream, upstream_job: UpstreamJob, doubtful: list[str]) -> None:
+async def _find_extras(world: World, upstream: Upstream, doubtful: list[str], lease: Lease) -> None:
+    """Looks by mark for what a create of unknown outcome may have made, wherever in the list it stands: each
+    doubtful job every few minutes, for a day."""
+    due = await world.store.upstreams.extras_to_find(
+        upstream.name, doubtful, older_than=EXTRAS_SECONDS, limit=EXTRAS_A_LOOK
+    )
+    for record in await world.store.jobs.read_many(due):
+        job = record.job
+        lease.check()
+        since = (job.doubtful_since or job.created_at) - creating.SKEW_SECONDS
+        for upstream_job in await upstream.find(job.spec, training="", tag=world.tag(job.id), since=since):
+            await _stranger(world, upstream, upstream_job, doubtful, lease)
+
+
+async def _stranger(
+    world: World, upstream: Upstream, upstream_job: UpstreamJob, doubtful: list[str], lease: Lease
+) -> None:
     """A job there that is not among the live: somebody else's, a settled one of ours, or an extra."""
     job_id = world.job_id_of((upstream_job.metadata or {}).get(TAG))
     if job_id is None or (upstream_job.ended and job_id not in doubtful):
@@ -133,6 +163,7 @@ async def _stranger(world: World, upstream: Upstream, upstream_job: UpstreamJob,
     if job.upstream != upstream.name or upstream_job.id == job.upstream_job_id:
         return
     if job.upstream_job_id or job.stage is Stage.SETTLED:
+        lease.check()
         await creating.cancel_extra(world, job, upstream_job)
     elif record.intent_ms is not None or job.doubtful_since:
         await world.store.wake(record.member)  # its step is looking for just this one
@@ -142,10 +173,9 @@ async def _read_logs(world: World, upstream: str, live: Live, changed: list[Job]
     """Events: of jobs with news, of those that somebody follows, and of the others in turn."""
     ours = [job_id for job_id, _ in live.values()]
     followed = await world.store.jobs.followed()
-    wanted = {job_id for job_id in ours if job_id in followed}
-    in_turn = await world.store.upstreams.logs_to_read(
-        upstream, [job_id for job_id in ours if job_id not in wanted], older_than=LOG_SECONDS, limit=LOGS_A_LOOK
-    )
+    wanted = set(sorted(job_id for job_id in ours if job_id in followed)[:FOLLOWED_A_LOOK])
+    others = [job_id for job_id in ours if job_id not in wanted]
+    in_turn = await world.store.upstreams.logs_to_read(upstream, others, older_than=LOG_SECONDS, limit=LOGS_A_LOOK)
     ids = (wanted | set(in_turn)) - {job.id for job in changed}
     records = await world.store.jobs.read_many(sorted(ids))
     for error in await events.fetch_for(world, [*changed, *(record.job for record in records)]):

@@ -7,14 +7,22 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from tunehook import event_types, offered, telling, wire
-from tunehook.errors import Conflict, JobNotFound, LeaseTaken, RecordTooNew, UpstreamError, UpstreamUnauthorized
+from tunehook.errors import (
+    Conflict,
+    JobNotFound,
+    LeaseTaken,
+    RecordTooNew,
+    RecordUnreadable,
+    UpstreamError,
+    UpstreamUnauthorized,
+)
 from tunehook.model import Job, Stage, TunedModel
 from tunehook.store.commit import Change
+from tunehook.store.jobs import JobRecord
 from tunehook.world import World
 
 log = logging.getLogger(__name__)
@@ -52,22 +60,30 @@ async def checkpoints(world: World, job_id: str) -> None:
         row for row in answer.get("data") or [] if isinstance(row, dict) and isinstance(row.get("step_number"), int)
     ]
     for row in sorted(rows, key=lambda row: int(row["step_number"])):
-        if row["step_number"] <= record.job.checkpoint_told:
-            continue
-        told = record.job.model_copy(update={"checkpoint_told": row["step_number"]})
-        change = record.change(told)
-        about = {
-            "id": job.id,
-            "checkpoint": wire.checkpoint_object(job, row),
-            "metadata": job.spec.metadata,
-            "tunehook": {"sequence": record.revision + 1},
-        }
-        await telling.tell(world, change, told, event_types.CHECKPOINT, now=record.now, about=about)
-        try:
-            await world.store.commit(change)
-        except Conflict:
-            return  # the next reading of its events finds them again
-        record = replace(record, job=told, revision=record.revision + 1)
+        while not await _tell_checkpoint(world, record, row):  # somebody changed the job: read again, and go on
+            record = await world.store.jobs.read(job_id)
+        record = await world.store.jobs.read(job_id)
+
+
+async def _tell_checkpoint(world: World, record: JobRecord, row: dict[str, Any]) -> bool:
+    """True when it is told, now or before; False when the record is not what it was."""
+    job = record.job
+    if row["step_number"] <= job.checkpoint_told:
+        return True
+    told = job.model_copy(update={"checkpoint_told": row["step_number"]})
+    change = record.change(told)
+    about = {
+        "id": job.id,
+        "checkpoint": wire.checkpoint_object(job, row),
+        "metadata": job.spec.metadata,
+        "tunehook": {"sequence": record.revision + 1},
+    }
+    await telling.tell(world, change, told, event_types.CHECKPOINT, now=record.now, about=about)
+    try:
+        await world.store.commit(change)
+    except Conflict:
+        return False
+    return True
 
 
 def is_stalled(job: Job, now: int) -> bool:
@@ -212,7 +228,7 @@ async def parked(world: World) -> None:
         }
         try:
             project = (await world.store.jobs.read(record_id)).job.project if kind == "job" else None
-        except (JobNotFound, RecordTooNew):
+        except (JobNotFound, RecordTooNew, RecordUnreadable):
             project = None
         if project is None:
             await telling.tell_operators(world, change, event_types.RECORD_PARKED, about, now=now)

@@ -22,13 +22,15 @@ import httpx2
 import openai
 
 from tunehook import upstream_dialect as dialect
-from tunehook.errors import UpstreamError, UpstreamUnknown, UpstreamUnreachable
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown, UpstreamUnreachable
 from tunehook.model import JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
 from tunehook.upstream import TAG, Passed, Progress
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
+#: A part of 8 MiB at 70 kB/s, and a whole file, or the joining of its parts.
+PART_SECONDS, FILE_SECONDS = 120.0, 600.0
 PROGRESS_SECONDS = 0.5
 #: An upstream that shows no filter is paged back to the time of the create, this many pages at most.
 FIND_PAGES = 50
@@ -67,9 +69,9 @@ class OpenAIUpstream:
             try:
                 answer = await self._json(
                     self._client.files.with_raw_response.create(
-                        file=(filename, source), purpose="fine-tune", timeout=600.0
+                        file=(filename, source), purpose="fine-tune", timeout=FILE_SECONDS
                     ),
-                    seconds=600.0,
+                    seconds=FILE_SECONDS,
                 )
             finally:
                 teller.cancel()
@@ -87,11 +89,12 @@ class OpenAIUpstream:
         return dialect.identifier(self.name, await self._post("/uploads", body))
 
     async def add_part(self, upload_id: str, part: bytes) -> str:
-        call = self._client.uploads.parts.with_raw_response.create(upload_id, data=part)
-        return dialect.identifier(self.name, await self._json(call))
+        call = self._client.uploads.parts.with_raw_response.create(upload_id, data=part, timeout=PART_SECONDS)
+        return dialect.identifier(self.name, await self._json(call, seconds=PART_SECONDS))
 
     async def end_parts(self, upload_id: str, parts: list[str]) -> str:
-        answer = await self._post(f"/uploads/{upload_id}/complete", {"part_ids": parts})
+        call = self._client.uploads.with_raw_response.complete(upload_id, part_ids=parts, timeout=FILE_SECONDS)
+        answer = await self._json(call, seconds=FILE_SECONDS)
         return dialect.identifier(self.name, answer.get("file"))
 
     async def delete_file(self, file_id: str) -> None:
@@ -120,11 +123,17 @@ class OpenAIUpstream:
         """By our metadata, checked again; where the filter is ignored or refused, page by page back in time."""
         found: list[UpstreamJob] = []
         after: str | None = None
+        by_metadata = {f"metadata[{TAG}]": tag}
         for _ in range(FIND_PAGES):
-            query: dict[str, Any] = {"limit": 100, f"metadata[{TAG}]": tag}
-            if after:
-                query["after"] = after
-            jobs, more = dialect.jobs(self.name, await self._get("/fine_tuning/jobs", query))
+            query: dict[str, Any] = {"limit": 100, **by_metadata} | ({"after": after} if after else {})
+            try:
+                answer = await self._get("/fine_tuning/jobs", query)
+            except UpstreamRefused:
+                if not by_metadata:
+                    raise
+                by_metadata = {}
+                continue
+            jobs, more = dialect.jobs(self.name, answer, tag=tag)
             found += [job for job in jobs if dialect.is_ours(job, tag, spec, training)]
             if not more or not jobs or jobs[-1].created_at < since:
                 break
@@ -185,6 +194,8 @@ class OpenAIUpstream:
                 ) as answer:
                     yield _passed(answer.http_response, answer.iter_bytes())
             except openai.APIStatusError as error:
+                if error.status_code == 401:  # it is our key that is refused, and their words quote a part of it
+                    raise
                 yield _passed(error.response, _once(error.response.content))
 
     # ---- calls

@@ -29,7 +29,7 @@ ANSWER_BYTES = 2048  #: kept of an answer
 READ_BYTES = 64 * 1024  #: read of it at most
 NAME_CACHE_SECONDS = 60
 #: A name server that hangs holds a thread for up to half a minute; asyncio's own few would all be held by one.
-RESOLVERS = 256
+RESOLVERS = 64
 
 
 class Post:
@@ -83,7 +83,7 @@ class Post:
                 answer = await _beginning(response)
         except AddressRefused as refused:
             outcome = schedule.unanswered(Fault.ADDRESS, str(refused.fields["rule"]))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RuntimeError) as error:
             # A status that came is an answer, whatever happens to what follows it.
             outcome = outcome if status is not None else _fault(error)
         except TunehookError as error:

@@ -16,7 +16,15 @@ from __future__ import annotations
 import logging
 
 from tunehook import intake
-from tunehook.errors import JobNotFound, LeaseLost, LeaseTaken, RecordTooNew, UpstreamError, UpstreamRefused
+from tunehook.errors import (
+    JobNotFound,
+    LeaseLost,
+    LeaseTaken,
+    RecordTooNew,
+    RecordUnreadable,
+    UpstreamError,
+    UpstreamRefused,
+)
 from tunehook.model import Stage
 from tunehook.store import keys
 from tunehook.world import World
@@ -88,7 +96,7 @@ async def _jobs(world: World) -> int:
         except JobNotFound:
             await forgetting.drop(keys.SETTLED, job_id)
             continue
-        except RecordTooNew:  # a newer version's, which may keep it for longer
+        except (RecordTooNew, RecordUnreadable):  # a newer version's, which may keep it for longer; or a doctor's
             await forgetting.postpone(keys.SETTLED, job_id, LATER_SECONDS - world.keep.jobs)
             continue
         if record.job.stage is not Stage.SETTLED or await forgetting.is_busy(record):

@@ -194,18 +194,23 @@ class _Sending:
                     tell=True,
                 )
             assert copy.upload_id
+            self.lease.check()
             return await self._ready(await self._upstream.end_parts(copy.upload_id, copy.parts))
         except UpstreamRefused:
-            if self.record.copy.attempts >= 3:
+            copy = self.record.copy
+            known = await self._upstream.find_file(copy.filename, copy.bytes)
+            if known:  # it was joined, and only the answer was lost
+                return await self._ready(known)
+            if copy.attempts >= 3:
                 raise
             # Uploads live for an hour there: one that is known no more is begun anew, but not for ever.
             again: dict[str, Any] = {
                 "upload_id": None,
                 "parts": [],
                 "bytes_sent": 0,
-                "attempts": self.record.copy.attempts + 1,
+                "attempts": copy.attempts + 1,
             }
-            await self._commit(self.record.copy.model_copy(update=again), due=0.0)
+            await self._commit(copy.model_copy(update=again), due=0.0)
             return False
 
     async def other_source(self) -> bool:

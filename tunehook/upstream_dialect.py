@@ -6,6 +6,7 @@ that is about slots, quota or a file still being processed is no verdict on the 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, cast
@@ -22,6 +23,8 @@ from tunehook.errors import (
 )
 from tunehook.model import JobError, JobSpec, Message, UpstreamJob
 from tunehook.upstream import TAG
+
+log = logging.getLogger(__name__)
 
 #: Statuses that say no, and mean it. 401 is about our key, 408, 409, 429 and 5xx leave the outcome open.
 REFUSALS = frozenset({400, 403, 404, 422})
@@ -40,7 +43,7 @@ def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) ->
     if status in REFUSALS:
         return UpstreamRefused(message, param=param, **fields)
     if status == 401:
-        return UpstreamUnauthorized(message, param=param, **fields)
+        return UpstreamUnauthorized(**fields)  # in our words: theirs quote a part of our key
     if status == 429:
         return UpstreamBusy(message, param=param, **fields)
     return UpstreamUnknown(f"The upstream '{name}' answered {status}: {message}", **fields)
@@ -69,8 +72,19 @@ def job(name: str, raw: object) -> UpstreamJob:
         raise UpstreamUnknown(upstream=name, why=f"the job's member {member} is not what it should be") from error
 
 
-def jobs(name: str, answer: Mapping[str, Any]) -> tuple[list[UpstreamJob], bool]:
-    return [job(name, row) for row in rows(name, answer)], bool(answer.get("has_more"))
+def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tuple[list[UpstreamJob], bool]:
+    """A page of jobs. What cannot be read is left out, since it is somebody else's for all we know: one strange job
+    in the organisation must not hide all others. With `tag`, one that bears it must be readable."""
+    found: list[UpstreamJob] = []
+    for row in rows(name, answer):
+        try:
+            found.append(job(name, row))
+        except UpstreamUnknown as error:
+            metadata = row.get("metadata")
+            if tag is not None and isinstance(metadata, dict) and metadata.get(TAG) == tag:
+                raise
+            log.warning("job %s at %s is left out: %s", str(row.get("id"))[:80], name, error.message)
+    return found, bool(answer.get("has_more"))
 
 
 def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

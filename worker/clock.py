@@ -100,8 +100,17 @@ class Clock:
             await self._store.plan("sweep:parked", 0)
             log.error("%s is parked: 20 steps in a row came to nothing. `tunehook doctor` shows it.", member)
         if claimed.members:
-            steps = [step_for(member) for member in claimed.members]
+            steps = [step for member in claimed.members if (step := _step(member)) is not None]
             await asyncio.to_thread(_enqueue, rq, steps, TIMEOUTS[queue])
+
+
+def _step(member: str) -> tuple[str, tuple[str, ...]] | None:
+    """None for what this version does not know: a newer one's, which is left to its clock."""
+    try:
+        return step_for(member)
+    except ValueError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _enqueue(rq: RQQueue, steps: list[tuple[str, tuple[str, ...]]], timeout: int) -> None:

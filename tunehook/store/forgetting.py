@@ -10,6 +10,7 @@ from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import unavailable
 from tunehook.store.jobs import NO_METADATA, JobRecord
+from tunehook.store.keys import FORGOTTEN
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
@@ -102,7 +103,8 @@ class Forgetting:
         for name, value in (job.spec.metadata or NO_METADATA).items():
             change.do("ZREM", keys.jobs_with(job.project, name, value), job.id)
         if job.upstream_job_id:
-            change.do("HDEL", keys.known(job.upstream), job.upstream_job_id)
+            # Whose it was stays known: nobody else may import it, and with it the model that it made.
+            change.do("HSET", keys.known(job.upstream), job.upstream_job_id, f"{FORGOTTEN}{job.project}")
         change.do("ZREM", keys.SETTLED, job.id)
         try:
             await self._store.commit(change)

@@ -157,6 +157,10 @@ def live(upstream: str) -> str:
     return f"th:live:{upstream}"
 
 
+#: In `known`, of a job that retention has removed: whose it was.
+FORGOTTEN = "forgotten:"
+
+
 def known(upstream: str) -> str:
     """hash: upstream job id → our id, of every job that is or was ours there."""
     return f"th:known:{upstream}"
@@ -165,6 +169,16 @@ def known(upstream: str) -> str:
 def log_read(upstream: str) -> str:
     """zset: live jobs → when their events were last fetched, ms."""
     return f"th:log-read:{upstream}"
+
+
+def extras_sought(upstream: str) -> str:
+    """zset: doubtful jobs → when their extras were last looked for, ms."""
+    return f"th:extras-sought:{upstream}"
+
+
+def look_cursor(upstream: str) -> str:
+    """Where in the upstream's list a look that ran out of time goes on."""
+    return f"th:look-cursor:{upstream}"
 
 
 def doubtful(upstream: str) -> str:

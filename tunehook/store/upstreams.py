@@ -39,7 +39,8 @@ class Upstreams:
         change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
         change.do("HSET", keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
-        return change.wake(f"look:{job.upstream}")
+        # The look comes by itself: only what has ended already need not wait for it.
+        return change.wake(f"look:{job.upstream}") if seen.ended else change
 
     def noticed(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
         return change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
@@ -53,10 +54,14 @@ class Upstreams:
         flat = await self._store.whole("HGETALL", keys.live(upstream))
         return {upstream_id: _split(value) for upstream_id, value in zip(flat[::2], flat[1::2], strict=True)}
 
-    async def owner(self, upstream: str, upstream_job_id: str) -> str | None:
+    async def owner(self, upstream: str, upstream_job_id: str) -> tuple[str | None, str | None]:
+        """(our job's id, None), or (None, the project) of one that retention has removed, or (None, None)."""
         with unavailable():
             value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
-        return str(value) if value else None
+        if not value:
+            return None, None
+        text = str(value)
+        return (None, text.removeprefix(keys.FORGOTTEN)) if text.startswith(keys.FORGOTTEN) else (text, None)
 
     async def doubtful(self, upstream: str) -> list[str]:
         """Jobs of ours whose extras are still looked for."""
@@ -67,8 +72,25 @@ class Upstreams:
 
     async def logs_to_read(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         """Those whose events were not fetched for `older_than` seconds, the longest first; notes them as read."""
+        return await self._in_turn(keys.log_read(upstream), job_ids, older_than=older_than, limit=limit)
+
+    async def extras_to_find(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
+        """Likewise, those whose extras were not looked for."""
+        return await self._in_turn(keys.extras_sought(upstream), job_ids, older_than=older_than, limit=limit)
+
+    async def look_from(self, upstream: str) -> str | None:
+        """Where the last look had to stop, once; None: at the top."""
+        with unavailable():
+            after = await self._store.redis.getdel(keys.look_cursor(upstream))
+        return str(after) if after else None
+
+    async def look_on(self, upstream: str, after: str | None) -> None:
+        if after:
+            with unavailable():
+                await self._store.redis.set(keys.look_cursor(upstream), after, ex=3600)
+
+    async def _in_turn(self, key: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         now = await self._store.now_ms()
-        key = keys.log_read(upstream)
         flat = await self._store.whole("ZRANGE", key, "0", "-1", "WITHSCORES")
         read = {job_id: float(at) for job_id, at in zip(flat[::2], flat[1::2], strict=True)}
         with unavailable():
