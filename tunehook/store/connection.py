@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,7 +318,7 @@ class Connection:
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.003)
                 yield woken
 
-    async def news(self, ready: Callable[[], None]) -> AsyncIterator[str]:
+    async def news(self, ready: Callable[[], None]) -> AsyncGenerator[str, None]:
         """Yields the id of every job that has changed, or whose log has; an empty one a second when none has.
 
         `ready` is called once nothing can be missed any more. StoreUnavailable ends it, and news were missed then.
