@@ -13,8 +13,8 @@ from service.form import Chunk, clean_name, receive
 from service.reading import caller_of, json_object, known_members, required, world_of
 from tunehook import making
 from tunehook.dataset import Built, CannotBuild, build, kind_of
+from tunehook.dataset_wire import dataset_object
 from tunehook.errors import InvalidParameter
-from tunehook.wire import dataset_object
 
 #: Read into memory as a whole, and taken apart there: 100 MiB and three seconds at worst, so one at a time.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000

@@ -11,9 +11,10 @@ from aiohttp import web
 from service.form import receive
 from service.reading import caller_of, choice, cursor, integer, known_only, world_of
 from tunehook import inspection
+from tunehook.dataset_wire import report_object
 from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter, NoReport
 from tunehook.model import File
-from tunehook.wire import file_object, report_object
+from tunehook.wire import file_object
 
 FILE_BYTES = 512 * 1024 * 1024
 PURPOSE = "fine-tune"

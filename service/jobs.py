@@ -24,6 +24,7 @@ from service.reading import (
 )
 from service.sse import EVENT_ID, FOLLOW_SECONDS, HEARTBEAT_SECONDS, stream, wants_stream
 from tunehook import adoption, lifecycle, steering, submission, upload, wire
+from tunehook.dataset_wire import estimate_object
 from tunehook.errors import InvalidParameter, StoreUnavailable
 from tunehook.model import Stage
 from tunehook.store.jobs import JobRecord
@@ -52,7 +53,7 @@ async def estimate(request: web.Request) -> web.Response:
     world = world_of(request)
     body = await json_object(request)
     offered = await request.app[LISTS].all(world)
-    return web.json_response(wire.estimate_object(await submission.estimate(world, caller_of(request), body, offered)))
+    return web.json_response(estimate_object(await submission.estimate(world, caller_of(request), body, offered)))
 
 
 async def import_(request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ class Child:
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
         self._asking: set[asyncio.Task[dict[str, Any]]] = set()
+        self._closed = False
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer (see dataset_child). Raises DatasetUnread. If the caller is cancelled, it is heard all the same:
@@ -47,7 +48,12 @@ class Child:
         return answer
 
     def _ask(self, question: bytes) -> dict[str, Any]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            _let_go(self._process)
+            self._process = None
+        if self._closed:
+            return {"error": "the service is stopping"}
+        if self._process is None:
             command = [sys.executable, "-m", "tunehook.dataset_child", str(self._nice)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
         process = self._process
@@ -72,15 +78,16 @@ class Child:
 
     async def close(self) -> None:
         """Whoever still waits for an answer gets an error."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+        await asyncio.gather(*self._asking, return_exceptions=True)
         if self._idle is not None:
             self._idle.cancel()
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            await asyncio.gather(*self._asking, return_exceptions=True)
+            process.kill()  # one that was just being started
             await asyncio.to_thread(_let_go, process)
-        if self._idle is not None:
-            self._idle.cancel()
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:

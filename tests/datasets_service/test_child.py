@@ -1,0 +1,64 @@
+"""The process that reads datasets: one question at a time, whatever becomes of who asks or of itself."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dataset.lines import good, jsonl
+from tunehook.child import Child
+from tunehook.errors import DatasetUnread
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(jsonl(*(good(n) for n in range(20))))
+    return path
+
+
+def counting(path: Path, model: str = "gpt-4o") -> dict[str, Any]:
+    return {"do": "count", "path": str(path), "format": "chat", "model": model}
+
+
+async def test_answers_go_to_who_asked_also_when_another_gave_up(dataset: Path) -> None:
+    child = Child()
+    try:
+        first = asyncio.create_task(child.ask(counting(dataset)))
+        second = asyncio.create_task(child.ask(counting(dataset, "gpt-3.5-turbo")))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(DatasetUnread, match="No such file"):
+            await child.ask(counting(dataset.with_name("gone.jsonl")))
+        assert (await second)["total"] == (await child.ask(counting(dataset, "gpt-4")))["total"]
+        assert (await child.ask(counting(dataset)))["total"] != 0
+    finally:
+        await child.close()
+
+
+async def test_who_waits_when_it_is_closed_hears_of_it(dataset: Path) -> None:
+    child = Child()
+    assert await child.ask(counting(dataset))
+    waiting = asyncio.create_task(child.ask(counting(dataset)))
+    await asyncio.sleep(0)
+    await child.close()
+    with pytest.raises(DatasetUnread, match=r"ended with|stopping"):
+        await waiting
+    with pytest.raises(DatasetUnread, match="stopping"):
+        await child.ask(counting(dataset))
+
+
+async def test_a_file_is_followed_while_it_grows(dataset: Path) -> None:
+    digests, whole = dataset.with_name("digests"), (await asyncio.to_thread(dataset.stat)).st_size
+    child = Child()
+    try:
+        for upto in (100, 101, whole // 2):
+            assert await child.ask({"do": "follow", "path": str(dataset), "upto": upto}) == {}
+        report = await child.ask({"do": "report", "path": str(dataset), "upto": whole, "digests": str(digests)})
+        assert (report["examples"], report["size"], report["ok"]) == (20, whole, True)
+        assert len(await asyncio.to_thread(digests.read_bytes)) == 8 * 20
+    finally:
+        await child.close()
