@@ -22,7 +22,7 @@ def main() -> int:
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="tunehook-chaos-") as directory:
         if asked.soak:
-            report = asyncio.run(soak.soak(Path(directory), minutes=asked.soak, jobs=asked.jobs))
+            report = asyncio.run(soak.soak(Path(directory), minutes=asked.soak, jobs=asked.jobs, page=asked.table))
         else:
             report = asyncio.run(
                 matrix.attack(Path(directory), runs=asked.runs, at_once=asked.at_once, only=asked.only)

@@ -88,17 +88,17 @@ async def full(place: Town, seconds: float) -> tuple[list[str], str]:
     await place.store.redis.config_set("maxmemory", max(1, used // 2))
     asking = Asking(place)
     try:
-        async with place.client(retries=0) as client:
-            until = time.monotonic() + seconds
-            while time.monotonic() < until:
-                begun = time.monotonic()
-                try:
-                    await client.files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
-                    status = 200
-                except Exception as error:
-                    status = getattr(error, "status_code", 0)
-                asking.answers.append((status, time.monotonic() - begun))
-                await asyncio.sleep(0.3)
+        client = place.client.with_options(max_retries=0)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            begun = time.monotonic()
+            try:
+                await client.files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
+                status = 200
+            except openai.OpenAIError as error:
+                status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+            asking.answers.append((status, time.monotonic() - begun))
+            await asyncio.sleep(0.3)
     finally:
         await place.store.redis.config_set("maxmemory", 0)
     return asking.faults(), asking.words()

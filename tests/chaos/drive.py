@@ -25,7 +25,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 class Patience:
     end: float = 400.0  #: seconds for a job's end, on a machine that has other things to do
     hook: float = 120.0  #: and then for its webhook
-    poll: float = 2.0
+    poll: float = 2.0  #: how often it is asked for, unless its webhook comes first
 
 
 async def drive(town: Town, run: Run, patience: Patience | None = None) -> None:
@@ -33,23 +33,20 @@ async def drive(town: Town, run: Run, patience: Patience | None = None) -> None:
     content, hook = dataset(run.mark), f"{town.web.root}/hooks/{run.mark}"
     town.board.add(run, hashlib.sha256(content).hexdigest(), wire.lane_of(PROJECT, hook))
     run.began = time.monotonic()
-    async with town.client() as client:
-        try:
-            job = await _submit(client, run, content, hook)
-            run.job_id = job.id
-            await _until_end(client, run, job, patience)
-        except (openai.OpenAIError, TimeoutError) as error:
-            run.broken.append(f"{type(error).__name__}: {error}")
-            return
-        finally:
-            run.seconds = time.monotonic() - run.began
-        try:
-            async with asyncio.timeout(patience.hook):
-                while not town.web.hooks[run.mark]:  # noqa: ASYNC110  other runs come in between
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            run.broken.append("no webhook came")
-        await _check(town, run, client)
+    client = town.client
+    try:
+        job = await _submit(client, run, content, hook)
+        run.job_id = job.id
+        await _until_end(town, client, run, job, patience)
+    except (openai.OpenAIError, TimeoutError) as error:
+        run.broken.append(f"{type(error).__name__}: {error}")
+        return
+    finally:
+        run.seconds = time.monotonic() - run.began
+    await town.web.hooked(run.mark, patience.hook)
+    if not town.web.hooks[run.mark]:
+        run.broken.append("no webhook came")
+    await _check(town, run, client)
 
 
 async def _submit(client: AsyncOpenAI, run: Run, content: bytes, hook: str) -> FineTuningJob:
@@ -61,11 +58,11 @@ async def _submit(client: AsyncOpenAI, run: Run, content: bytes, hook: str) -> F
     )
 
 
-async def _until_end(client: AsyncOpenAI, run: Run, job: FineTuningJob, patience: Patience) -> None:
+async def _until_end(town: Town, client: AsyncOpenAI, run: Run, job: FineTuningJob, patience: Patience) -> None:
     cancelled = run.scenario != "cancel"
     async with asyncio.timeout(patience.end):
         while job.status not in ENDED:
-            await asyncio.sleep(patience.poll)
+            await town.web.hooked(run.mark, patience.poll)
             job = await client.fine_tuning.jobs.retrieve(job.id)
             if not cancelled and job.status in ("queued", "running"):
                 with suppress(openai.BadRequestError):  # a repeat of a cancel that came through

@@ -44,6 +44,7 @@ class Run:
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)  #: what should have held and did not
     extras: int = 0
+    checked: bool = False
 
     @property
     def mark(self) -> str:

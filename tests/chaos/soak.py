@@ -88,7 +88,8 @@ class Reaper:
             processes.kill(pid, signal.SIGCONT)
 
 
-async def soak(directory: Path, *, minutes: float, jobs: int, seed: int = 1) -> Report:
+async def soak(directory: Path, *, minutes: float, jobs: int, page: Path | None = None, seed: int = 1) -> Report:
+    """What has come of it so far is written into `page` each minute: a run that is cut short is seen to be."""
     report = Report(f"{jobs} jobs in {minutes:g} minutes of random kills", "soak")
     begun, dice = time.monotonic(), random.Random(seed)  # noqa: S311
     async with town(directory) as place:
@@ -96,13 +97,15 @@ async def soak(directory: Path, *, minutes: float, jobs: int, seed: int = 1) -> 
         until = begun + minutes * 60
         reaping = asyncio.ensure_future(reaper.reap(until))
         runs = [_job(number, dice) for number in range(1, jobs + 1)]
-        patience = Patience(end=minutes * 60 + PATIENCE, hook=PATIENCE, poll=5.0)
+        patience = Patience(end=minutes * 60 + PATIENCE, hook=PATIENCE, poll=20.0)
+        telling = asyncio.ensure_future(_tell(place, reaper, report, runs, page))
         async with asyncio.TaskGroup() as group:
             for number, run in enumerate(runs):
                 group.create_task(_drive(place, run, patience))
                 # The last jobs come early enough to be killed as well.
                 await asyncio.sleep(max(0.0, begun + minutes * 54 * number / jobs - time.monotonic()))
             await reaping
+        telling.cancel()
         report.add(runs)
         killed = ", ".join(f"{name} {count}" for name, count in reaper.killed.most_common())
         report.notes.append(f"Killed: {killed}.")
@@ -117,8 +120,23 @@ async def soak(directory: Path, *, minutes: float, jobs: int, seed: int = 1) -> 
     return report
 
 
+async def _tell(place: Town, reaper: Reaper, report: Report, runs: list[Run], page: Path | None) -> None:
+    begun = time.monotonic()
+    while page:
+        await asyncio.sleep(60)
+        ended = [run for run in runs if run.checked]
+        so_far = Report(f"{report.title}, so far", report.name)
+        so_far.add(ended)
+        so_far.seconds = time.monotonic() - begun
+        submitted = sum(run.job_id is not None for run in runs)
+        so_far.notes.append(f"Not over yet: {submitted} of {len(runs)} jobs submitted, {len(ended)} checked.")
+        so_far.notes.append(f"Killed: {sum(reaper.killed.values())}. Without a due entry: {sorted(place.forgotten)}.")
+        await asyncio.to_thread(so_far.write_into, page)
+
+
 async def _drive(place: Town, run: Run, patience: Patience) -> None:
     await drive(place, run, patience)
+    run.checked = True
     sys.stdout.write(f"{run.mark} {run.seconds:6.1f} s {run.what} {' '.join(run.broken) or 'held'}\n")
     sys.stdout.flush()
 

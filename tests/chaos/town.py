@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -64,8 +65,10 @@ class Town:
     _seen_at: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def client(self, *, retries: int = 30) -> AsyncOpenAI:
-        return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=retries, timeout=20.0)
+    @cached_property
+    def client(self) -> AsyncOpenAI:
+        """OpenAI's own, which repeats its calls for minutes."""
+        return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=30, timeout=20.0)
 
     async def upstream_jobs(self) -> list[dict[str, Any]]:
         """Everything ever created there, which is what was paid for. At most a second old."""
@@ -196,6 +199,7 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, **env
         await asyncio.to_thread(service.wait_for, "listening on")
         for program in programs:
             await asyncio.to_thread(program.wait_for, "processes: the clock and")
+        stack.push_async_callback(running.client.close)
         for care in (running.keep_alive(), running.watch()):
             stack.push_async_callback(_ended, asyncio.ensure_future(care))
         yield running

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 from aiohttp import web
@@ -27,6 +27,7 @@ class Web:
         self._among = among
         self.root = ""
         self.hooks: dict[str, list[dict[str, str]]] = defaultdict(list)  #: run mark → headers and body of each webhook
+        self._came: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.session: aiohttp.ClientSession
 
     async def upstream(self, request: web.Request) -> web.StreamResponse:
@@ -61,10 +62,17 @@ class Web:
         try:
             await self._board.see(pid, "webhook", "before", [mark.encode()])
             self.hooks[mark].append({**{k.lower(): v for k, v in request.headers.items()}, "body": body.decode()})
+            self._came[mark].set()
             await self._board.see(pid, "webhook", "after", [mark.encode()])
         except Struck:
             return _broken(request)
         return web.Response(status=204)
+
+    async def hooked(self, mark: str, seconds: float) -> None:
+        """Returns when a webhook of that run has come, or after `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._came[mark].wait()
 
     async def _caller(self, request: web.Request) -> int:
         assert request.transport is not None
