@@ -16,7 +16,6 @@ from tunehook.schedule import (
     Outcome,
     Verdict,
     answered,
-    backoff,
     disabled_because,
     failing_since,
     next_attempt,
@@ -168,12 +167,6 @@ def test_one_success_starts_the_120_hours_anew() -> None:
     assert failing_since(success, NOW - DISABLE_AFTER, now=NOW) is None
     assert disabled_because(success, NOW - DISABLE_AFTER, now=NOW) is None
     assert failing_since(FAILED, None, now=NOW + 60) == NOW + 60
-
-
-def test_claims_back_off_from_20_seconds_to_10_minutes() -> None:
-    assert [backoff(count) for count in range(1, 9)] == [20, 40, 80, 160, 320, 600, 600, 600]
-    assert backoff(10**9) == 600
-    assert backoff(0) == 20
 
 
 outcomes = st.builds(

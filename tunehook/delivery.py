@@ -38,15 +38,13 @@ LINGER_SECONDS = 0.2
 TICK_SECONDS = 0.02
 LANES_AT_ONCE = 4096
 #: So many lanes are taken at a time, and few while this process has its hands full: others may have theirs free.
-CLAIM, CLAIM_LATE = 64, 8
+CLAIM, CLAIM_LATE = 64, 16
 LATE_SECONDS = 0.03
 #: Deliveries at once in a lane: one at first, doubled by each answer, halved by each attempt without one.
 MOST_IN_LANE = 8
 BATCH = 32
 #: After so many, a lane is left to whoever has time.
 TURN = 64
-#: A slow lane that finds no room is looked at again after so many seconds.
-NO_ROOM_SECONDS = 3.0
 
 
 async def deliver(world: World, stop: asyncio.Event | None = None, *, attempt_seconds: float = ATTEMPT_SECONDS) -> None:
@@ -74,10 +72,6 @@ class _Step:
     def may_begin_slow(self) -> bool:
         return self.may_begin and time.monotonic() < self._until - ATTEMPT_SECONDS
 
-    @property
-    def has_room_for_slow(self) -> bool:
-        return self.slow < self._room // 2
-
     async def run(self) -> None:
         async with self.post, self.gathering:
             try:
@@ -92,11 +86,11 @@ class _Step:
         while self.may_begin:
             late = time.monotonic() - ticked - TICK_SECONDS
             room = min(CLAIM if late < LATE_SECONDS else CLAIM_LATE, self._room - len(self._lanes))
-            claimed = (await self.world.store.claim("deliver", room)).members if room > 0 else []
-            for member in claimed:
-                task = asyncio.create_task(_Lane(self, member).run())
-                self._lanes.add(task)
-                task.add_done_callback(self._lanes.discard)
+            if room > 0:
+                self._begin((await self.world.store.claim("deliver", room)).members, slow=False)
+            room = min(CLAIM, self._room // 2 - self.slow)
+            if room > 0 and late < LATE_SECONDS and self.may_begin_slow:
+                self._begin(await self.world.store.lanes.claim_slow(room), slow=True)
             if self._lanes:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > LINGER_SECONDS:
@@ -106,11 +100,17 @@ class _Step:
         while self._lanes:
             await asyncio.wait(set(self._lanes))
 
+    def _begin(self, members: list[str], *, slow: bool) -> None:
+        for member in members:
+            task = asyncio.create_task(_Lane(self, member, slow=slow).run())
+            self._lanes.add(task)
+            task.add_done_callback(self._lanes.discard)
+
 
 class _Lane:
     """All that is due to one receiver now, oldest first, a few at a time."""
 
-    def __init__(self, step: _Step, member: str) -> None:
+    def __init__(self, step: _Step, member: str, *, slow: bool) -> None:
         self._step = step
         self._world = step.world
         self._lane = lane_of(member)
@@ -119,7 +119,7 @@ class _Lane:
         self._endpoint_lock = asyncio.Lock()
         self._width = 1
         self._rest = 0.0
-        self._slow = False
+        self._slow = slow
         self._waiting: deque[Parcel] = deque()
         self._running: dict[asyncio.Task[None], str] = {}
         self._sent = 0
@@ -135,11 +135,8 @@ class _Lane:
             log.exception("lane %s is left for now", self._lane)
 
     async def _run(self) -> None:
-        first = await self._world.store.lanes.take(self._step.gathering, self._lease, BATCH)
+        first = await self._world.store.lanes.take(self._step.gathering, self._lease, BATCH, slow=self._slow)
         if first is None:
-            return
-        if first.slow and not (self._step.may_begin_slow and self._step.has_room_for_slow):
-            await self._world.store.lanes.leave(self._step.gathering, self._lease, not_before=NO_ROOM_SECONDS)
             return
         keeper = asyncio.create_task(self._lease.keep())
         self._step.slow += first.slow
@@ -183,7 +180,7 @@ class _Lane:
         """Takes the next ones; those in flight are still due, and come again. Returns if there may be more."""
         under_way = set(self._running.values())
         limit = BATCH + len(under_way)
-        taken = await self._world.store.lanes.take(self._step.gathering, self._lease, limit)
+        taken = await self._world.store.lanes.take(self._step.gathering, self._lease, limit, slow=True)
         if taken is None:
             return False
         self._endpoint = taken.endpoint
@@ -213,7 +210,7 @@ class _Lane:
         self._world.store.deliveries.plan(change, changed, pause)
         await self._record(change, delivery.id)
         if self._endpoint is not None:
-            await self._judge(outcome, attempt.at)
+            await self._judge(outcome, attempt.at, url)
 
     def _receiver(self, parcel: Parcel, now: float) -> tuple[str, list[str]] | str:
         """Where it goes and the sealed secrets that sign it; or why it goes nowhere, in words."""
@@ -243,22 +240,29 @@ class _Lane:
         except Conflict as conflict:
             log.warning("delivery %s: what came of it is not recorded: %s", delivery_id, conflict.message)
 
-    async def _judge(self, outcome: Outcome, now: float) -> None:
-        """An endpoint that does nothing but fail, or asks for no more, is disabled: said on it, and told."""
+    async def _judge(self, outcome: Outcome, now: float, url: str) -> None:
+        """An endpoint that does nothing but fail, or asks for no more, is disabled: said on it, and told.
+
+        `url`: where the attempt went. One that was mended or enabled meanwhile is judged by its next attempt.
+        """
         async with self._endpoint_lock:
             record = self._endpoint
             if record is None or not record.endpoint.enabled:
                 return
             since = schedule.failing_since(outcome, record.endpoint.failing_since, now=now)
-            why = schedule.disabled_because(outcome, since, now=now)
-            if since == record.endpoint.failing_since and why is None:
+            if since == record.endpoint.failing_since and not schedule.disabled_because(outcome, since, now=now):
                 return
             try:
                 # Read again: it may have been renamed, rotated or enabled since this lane was taken.
                 record = await self._world.store.endpoints.read(record.endpoint.id)
+                if record.endpoint.url != url or not record.endpoint.enabled:
+                    self._endpoint = record
+                    return
+                since = schedule.failing_since(outcome, record.endpoint.failing_since, now=now)
+                why = schedule.disabled_because(outcome, since, now=now)
                 endpoint = record.endpoint.model_copy(update={"failing_since": since})
                 change = record.change(endpoint)
-                if why is not None and endpoint.enabled:
+                if why is not None:
                     endpoint = endpoint.disabled(why, now=int(now))
                     change = record.change(endpoint)
                     await telling.tell_project(

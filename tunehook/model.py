@@ -182,7 +182,6 @@ class Job(Record):
     stalled_at: int | None = None  #: when it was told that there was none for long
     checkpoint_told: int = 0  #: the last step whose checkpoint was told
     ready_at: int | None = None  #: when its model first answered
-    retirement_told: str | None = None  #: the shutdown date (YYYY-MM-DD) that was told
     price: Price | None = None  #: as it was when the job was accepted
     estimate: Cost | None = None  #: none if its dataset is not here, or until its tokens are counted
 

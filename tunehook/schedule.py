@@ -1,4 +1,4 @@
-"""When to try again: deliveries by their schedule, claims by their backoff. Time and chance are handed in.
+"""When to try a delivery again. Time and chance are handed in.
 
 One attempt leads to an `Outcome` (`answered`, `unanswered`). From it follow the delivery's next attempt
 (`next_attempt`), the endpoint's rest (`rest`) and whether the endpoint is disabled (`disabled_because`).
@@ -105,15 +105,6 @@ def disabled_because(outcome: Outcome, since: float | None, *, now: float) -> st
         hours = int(DISABLE_AFTER / _HOUR)
         return f"every attempt for {hours} hours has failed; the last time: {outcome.reason}"
     return None
-
-
-def backoff(count: int) -> float:
-    """Seconds until a claimed record is due again if nothing comes of the claim: 20, 40, … 320, then 600.
-
-    `count` is how many claims in a row came to nothing, this one included: 1 at the first. The store's
-    claim script says the same in Lua: `math.min(600, 20 * 2 ^ math.min(count - 1, 5))`, count at least 1.
-    """
-    return float(min(600, 20 * 2 ** min(max(count, 1) - 1, 5)))
 
 
 def parse_retry_after(value: str, *, now: float) -> float | None:

@@ -11,9 +11,9 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 180
     on_unknown: Literal["retry", "hold"] = "retry"
     webhook_allow: str = ""
+    operators_project: str = "default"
     durability: Literal["strict", "relaxed"] = "strict"
     simulator_speed: Annotated[float, Field(gt=0)] = 1
     workers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -133,10 +134,23 @@ class Settings(BaseSettings):
             raise ValueError("must be 32 random bytes in URL-safe base64 (a Fernet key)")
         return value
 
+    @model_validator(mode="after")
+    def _whole_upstreams(self) -> Self:
+        """Half an Azure would be no upstream, without a word."""
+        if bool(self.azure_openai_api_key) != bool(self.azure_openai_endpoint):
+            raise ValueError("AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT go together: set both or neither")
+        return self
+
+    @property
+    def has_own_key_for_openai(self) -> bool:
+        """Our own key stands in the place of OpenAI's, as in a shell in which the lines that `tunehook up` prints
+        were run: taken at its word, it would make us our own upstream."""
+        return bool(self.openai_api_key and self.openai_api_key.get_secret_value().startswith("th_"))
+
     def all_upstreams(self) -> dict[str, UpstreamSettings]:
         """Every upstream that this deployment can train on, by name; the first is the default."""
         named: dict[str, UpstreamSettings] = {}
-        if self.openai_api_key:
+        if self.openai_api_key and not self.has_own_key_for_openai:
             named["openai"] = UpstreamSettings(
                 base_url=self.openai_base_url,
                 api_key=self.openai_api_key,
@@ -170,7 +184,13 @@ def known_names() -> dict[str, str]:
 
 
 #: Read by the simulator, which is a program of its own and imports nothing of ours.
-FOREIGN_NAMES = frozenset({"TUNEHOOK_SIMULATOR_HOST", "TUNEHOOK_SIMULATOR_PORT"})
+FOREIGN_NAMES = frozenset(
+    f"TUNEHOOK_SIMULATOR_{name}"
+    for name in (
+        "HOST", "PORT", "SLOTS", "KEYS", "WEBHOOK_URL", "WEBHOOK_SECRET", "MODEL_DELAY", "FILE_DELAY",
+        "ORGANIZATION", "AZURE_RUNNING", "AZURE_QUEUED", "AZURE_DEPLOYED",
+    )
+)  # fmt: skip
 
 
 def check_names(environ: Mapping[str, str]) -> None:
@@ -178,7 +198,7 @@ def check_names(environ: Mapping[str, str]) -> None:
     known = {*known_names(), *FOREIGN_NAMES}
     members = {name.upper() for name in UpstreamSettings.model_fields}
     for name in environ:
-        if not name.startswith("TUNEHOOK_") or name in known or name.startswith("TUNEHOOK_SIMULATOR_"):
+        if not name.startswith("TUNEHOOK_") or name in known:
             continue
         if name.startswith("TUNEHOOK_UPSTREAMS__"):
             parts = name.split("__")
@@ -201,16 +221,21 @@ def load() -> Settings:
         names = {field: name for name, field in known_names().items()}
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
+        words = first["msg"].removeprefix("Value error, ")
+        if not where:  # about several at once: it names them itself
+            raise SettingsError(why=words) from error
         name = names.get(where[0], where[0])
         if where[0] == "upstreams":
             name = "TUNEHOOK_" + "__".join(part.upper() for part in where)
-        raise SettingsError(why=f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise SettingsError(why=f"{name}: {words}") from error
     except Exception as error:  # a nested value that is not even JSON
         raise SettingsError(why=f"the settings cannot be read: {error}") from error
 
 
 def require(found: Settings, *fields: str) -> None:
     """Raises SettingsError for a setting that this program cannot do without."""
+    if found.has_own_key_for_openai:
+        raise SettingsError(why="OPENAI_API_KEY is a key of Tunehook's own (th_…); here it must be the upstream's.")
     names = {field: name for name, field in known_names().items()}
     for field in fields:
         if not getattr(found, field):

@@ -48,8 +48,8 @@ async def tell_project(
 
 
 async def tell_operators(world: World, change: Change, kind: str, data: dict[str, Any], *, now: int) -> None:
-    """Of what concerns the deployment: whoever asked for it by name, in any project."""
-    _tell_all(world, change, await world.store.endpoints.subscribed_anywhere(kind), kind, data, now=now)
+    """Of what concerns the deployment: who asked for it by name in the operators' project, and no other tenant."""
+    _tell_all(world, change, await world.store.endpoints.subscribed(world.operators, kind), kind, data, now=now)
 
 
 def disabled(endpoint: Endpoint) -> dict[str, Any]:

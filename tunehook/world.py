@@ -41,6 +41,7 @@ class World:
     poll_seconds: float = 30.0
     settle_seconds: float = 180.0
     on_unknown: Literal["retry", "hold"] = "retry"
+    operators: str = "default"  #: the project whose endpoints may hear what concerns the whole deployment
     keep: Keep = Keep()
     costing: Costing = field(default_factory=Costing)
     reader: Child = field(default_factory=Child)  #: reads large datasets while they arrive
@@ -89,6 +90,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             poll_seconds=settings.poll_seconds,
             settle_seconds=settings.settle_seconds,
             on_unknown=settings.on_unknown,
+            operators=settings.operators_project,
             keep=Keep(
                 jobs=_seconds(settings.keep_jobs_days),
                 datasets=_seconds(settings.keep_datasets_days),

@@ -117,6 +117,7 @@ async def world(valkey: Valkey, tmp_path: Path) -> AsyncIterator[World]:
         upstreams={},
         allow=AllowList.parse("127.0.0.1"),
         jitter=lambda: 0.5,
+        operators="one",
     )
     await store.close()
 

@@ -98,12 +98,6 @@ class Endpoints:
         [rows] = await self._store.ask(("HGETALL", keys.subscriptions(project)))
         return list(_subscribers(project, rows, event_type))
 
-    async def subscribed_anywhere(self, event_type: str) -> list[Subscriber]:
-        """Every project's: for what concerns whoever runs this deployment."""
-        with unavailable():
-            projects = sorted(await self._store.redis.smembers(keys.PROJECTS))
-        return [subscriber for project in projects for subscriber in await self.subscribed(project, event_type)]
-
 
 def parse(fields: dict[str, str]) -> EndpointRecord | None:
     if not fields.get("doc"):

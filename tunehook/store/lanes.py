@@ -5,20 +5,25 @@ A lane's id is its endpoint's, or for callbacks a digest of project and URL (wir
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from tunehook.errors import LeaseTaken
 from tunehook.model import ApiKey, Delivery, Event
 from tunehook.store import endpoints, keys
-from tunehook.store.connection import LEASE_SECONDS, Lease, Runs, unavailable
+from tunehook.store.connection import LEASE_SECONDS, NEVER_PARKED, Lease, Runs, unavailable
 from tunehook.store.deliveries import DeliveryRecord
 from tunehook.store.endpoints import EndpointRecord
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,47 +48,51 @@ class Lanes:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def take(self, runs: Runs, lease: Lease, limit: int) -> Taken | None:
+    async def take(self, runs: Runs, lease: Lease, limit: int, *, slow: bool) -> Taken | None:
         """What is due, the longest waiting first; None while the receiver wants rest, which is then planned.
 
+        `slow`: whether a lane is taken that gave no answer last time; else it waits among its like (None).
         Takes the lease, or goes on with it. Raises LeaseTaken.
         """
         lane, begun = lane_of(lease.member), time.monotonic()
         answer = await runs.run(
             "lane_take",
             [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.endpoint(lane)],
-            [lane, lease.token, int(LEASE_SECONDS * 1000), limit, keys.due("deliver"), lease.member],
+            [lane, lease.token, int(LEASE_SECONDS * 1000), limit, keys.due("deliver"), lease.member, int(slow)],
         )
         match answer:
             case ["taken"]:
                 raise LeaseTaken(record=lease.member)
-            case ["rest", _]:
+            case ["rest" | "slow", *_]:
                 return None
-            case ["ok", slow, fields, *rows]:
+            case ["ok", was_slow, fields, *rows]:
                 lease.held_from(begun)
                 pairs = iter(fields)
-                found = Taken(bool(slow), endpoints.parse(dict(zip(pairs, pairs, strict=True))), [])
+                found = Taken(bool(was_slow), endpoints.parse(dict(zip(pairs, pairs, strict=True))), [])
                 _fill(found, rows)
                 return found
         raise AssertionError(f"lane_take.lua answered {answer!r}")
 
-    async def leave(
-        self, runs: Runs, lease: Lease, *, rest: float = 0.0, slow: bool | None = None, not_before: float = 0.0
-    ) -> None:
-        """Plans the lane by its first delivery. `rest`: seconds for which nothing at all is sent, whatever comes;
-        `not_before`: seconds until it is looked at again; `slow`: None, as it was."""
+    async def claim_slow(self, limit: int) -> list[str]:
+        """Lanes that gave no answer last time and are due again, as members. Others: `Connection.claim`."""
+        answer = await self._store.run("claim", [keys.SLOW_DUE, keys.CLAIMS, keys.PARKED], [limit, NEVER_PARKED])
+        return list(answer[0])
+
+    async def anything_due(self) -> bool:
+        now = await self._store.now_ms()
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=False) as pipe:
+                for due in (keys.due("deliver"), keys.SLOW_DUE):
+                    pipe.zcount(due, "-inf", now)
+                return any(await pipe.execute())
+
+    async def leave(self, runs: Runs, lease: Lease, *, slow: bool, rest: float = 0.0) -> None:
+        """Plans the lane by its first delivery. `rest`: seconds for which nothing at all is sent, whatever comes."""
         lane = lane_of(lease.member)
         await runs.run(
             "lane_leave",
             [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.due("deliver")],
-            [
-                lane,
-                lease.token,
-                lease.member,
-                int(rest * 1000),
-                "" if slow is None else int(slow),
-                int(not_before * 1000),
-            ],
+            [lane, lease.token, lease.member, int(rest * 1000), int(slow)],
         )
 
     async def forget(self, lane: str, delivery_ids: Iterable[str]) -> None:
@@ -104,7 +113,12 @@ def _fill(found: Taken, rows: list[list[str]]) -> None:
         if not document or not event:
             found.gone.append(delivery_id)
             continue
-        if key and key not in known_keys:
-            known_keys[key] = ApiKey.model_validate_json(key)
-        record = DeliveryRecord(Delivery.model_validate_json(document), int(revision), Event.model_validate_json(event))
-        found.parcels.append(Parcel(record, known_keys.get(key)))
+        try:
+            if key and key not in known_keys:
+                known_keys[key] = ApiKey.model_validate_json(key)
+            delivery, told = Delivery.model_validate_json(document), Event.model_validate_json(event)
+        except ValidationError as error:  # one that cannot be read must not hold up all behind it
+            log.error("delivery %s cannot be read and is given up: %s", delivery_id, error)
+            found.gone.append(delivery_id)
+            continue
+        found.parcels.append(Parcel(DeliveryRecord(delivery, int(revision), told), known_keys.get(key)))
