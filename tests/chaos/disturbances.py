@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import openai
 
 from tests.chaos.drive import drive
 from tests.chaos.faults import Fault, Run
