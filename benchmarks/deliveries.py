@@ -187,6 +187,8 @@ async def _dead(world: World, redis_url: str, root: str, dead: int, directory: P
         await _subscribe(world, f"{root}/live/{number}", event_types.RUNNING)
     rows = [("events to live endpoints", "p50", "p99", "longest")]
     with _workers(redis_url, directory):
+        await _happen(world, event_types.RUNNING)
+        await _all_arrived(root, 10)  # the workers have started
         alone = await _latencies(world, root, event_types.RUNNING, 10)
         rows.append(("without dead ones", *_figures(alone)))
         for number in range(dead):

@@ -90,7 +90,7 @@ class Clock:
         waiting = await asyncio.to_thread(lambda: rq.count)
         if queue == "deliver":
             # Delivery steps take what is due themselves; one that waits for a worker is enough.
-            if waiting < IN_HAND[queue] and await self._store.anything_due("deliver"):
+            if waiting < IN_HAND[queue] and await self._store.lanes.anything_due():
                 await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
             return
         room = max(0, IN_HAND[queue] - waiting)

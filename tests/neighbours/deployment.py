@@ -28,7 +28,7 @@ from tests.neighbours.valkey import Valkey, valkey_server
 from tunehook import access
 from tunehook.settings import Settings
 from tunehook.store import Store
-from tunehook.store.keys import QUEUES, due
+from tunehook.store.keys import QUEUES, SLOW_DUE, due
 from tunehook.vault import Vault
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ class Deployment:
         """Time passes for everything that waits in Redis: due times, lanes, holds. Nobody has to sleep for it."""
         by = int(seconds * 1000)
         with connect(self.valkey.url) as client:
-            for name in [*(due(queue) for queue in QUEUES), *_names(client, "th:lane:*")]:
+            for name in [*(due(queue) for queue in QUEUES), SLOW_DUE, *_names(client, "th:lane:*")]:
                 for member, _ in client.zscan_iter(name):
                     client.zincrby(name, -by, member)
             for name in _names(client, "th:hold:*"):

@@ -127,7 +127,7 @@ async def test_everything_about_a_delivery_expires_after_30_days(office: Office,
     await office.happen()
     await office.deliver()
     redis = office.world.store.redis
-    kept = {}
+    kept: dict[str, int] = {}
     for pattern in ("event", "delivery", "attempts", "job-deliveries", "endpoint-deliveries", "failed-deliveries"):
         found = [name async for name in redis.scan_iter(match=f"th:{pattern}:*")]
         assert found, pattern

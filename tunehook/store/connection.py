@@ -242,11 +242,6 @@ class Connection:
         members, parked, wait = answer
         return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
 
-    async def anything_due(self, queue: Queue) -> bool:
-        now = await self.now_ms()
-        with unavailable():
-            return bool(await self.redis.zcount(keys.due(queue), "-inf", now))
-
     async def wake(self, member: str) -> None:
         """Makes something due now. Whoever works on it at this moment does not plan it for later: see wake.lua."""
         queue = keys.queue_of(member)

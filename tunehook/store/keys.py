@@ -239,6 +239,7 @@ def lane_rest(lane_id: str) -> str:
 
 
 SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer at all
+SLOW_DUE = "th:due:slow"  # zset: these are due here, so that no other stands in line behind them
 
 
 def endpoint(endpoint_id: str) -> str:

@@ -1,7 +1,8 @@
 -- Takes a lane and what is due in it, with all that sending needs, in one round trip.
 -- A lane belongs to an endpoint (its id is the endpoint's) or to a callback URL.
--- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member
--- Returns {"taken"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
+-- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member,
+--   whether slow ones are taken now ('1'); one that is not waits among its like
+-- Returns {"taken"}, {"slow"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local holder = redis.call('GET', KEYS[2])
@@ -13,6 +14,12 @@ if holder and holder ~= ARGV[2] then
   return {'taken'}
 end
 if not holder then
+  if ARGV[7] ~= '1' and redis.call('SISMEMBER', 'th:slow-lanes', ARGV[1]) == 1 then
+    redis.call('HDEL', 'th:claims', ARGV[6])
+    redis.call('ZREM', ARGV[5], ARGV[6])
+    redis.call('ZADD', 'th:due:slow', 'LT', now, ARGV[6])
+    return {'slow'}
+  end
   local rest = redis.call('PTTL', KEYS[3])
   if rest > 0 then
     redis.call('HDEL', 'th:claims', ARGV[6])
