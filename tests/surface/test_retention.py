@@ -149,6 +149,7 @@ async def test_a_finished_job_goes_with_all_that_was_only_its_own(
     left = names(valkey) - empty
     allowed = {
         keys.models(PROJECT),  # the model lives
+        keys.known("openai"),  # whose the upstream's job was: nobody else may import it
         keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.CLAIMS, keys.log_read("openai"),
     }  # fmt: skip
     assert left <= allowed, left - allowed
@@ -213,14 +214,20 @@ async def test_an_upstream_that_does_not_answer_is_asked_again(
     assert await world.store.forgetting.leaving_copies(10) == []
 
 
-async def test_a_file_goes_at_its_expires_at_and_not_before(world: World, valkey: Valkey) -> None:
+async def test_a_file_goes_at_its_expires_at_and_not_before(world: World, simulator: Simulator, valkey: Valkey) -> None:
+    """Not even when a job on it has ended, after which datasets without such a time go."""
     over, later = await stored(world, expires_at=int(time.time())), await stored(world, expires_at=2**31)
+    job = await finished(world, simulator, later)
+    await world.store.unplan(f"job:{job.id}")
+    await asyncio.to_thread(_an_hour_passes, valkey)
     await retention.sweep(replace(world, keep=EVERYTHING))
     with pytest.raises(FileNotFound):
         await world.store.files.read(over.id, PROJECT)
     assert not await world.shelf.exists(over.id)
     assert (await world.store.files.read(later.id, PROJECT)).id == later.id, "it was promised until 2038"
     assert await world.shelf.exists(later.id)
+    with pytest.raises(JobNotFound):
+        await world.store.jobs.read(job.id)
 
 
 async def test_an_upload_whose_hour_is_over_leaves_nothing(world: World, valkey: Valkey) -> None:

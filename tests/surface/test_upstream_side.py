@@ -266,6 +266,8 @@ async def test_a_job_that_has_ended_already_is_imported_with_its_model(visitor: 
     status, job = await imported(visitor, upstream="second", upstream_job_id=upstream_job_id)
     assert status == 200
     assert job["status"] == "succeeded"
+    cost = job["tunehook"]["cost"]
+    assert cost["usd"] == round(cost["price"]["usd_per_million_tokens"] * job["trained_tokens"] / 1e6, 4) > 0
     chat = await visitor.client.chat.completions.create(
         model=job["fine_tuned_model"], messages=[{"role": "user", "content": "Who?"}]
     )
