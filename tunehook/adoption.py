@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from tunehook import creating, event_types, lifecycle, telling
+from tunehook import costing, creating, event_types, lifecycle, telling, wire
 from tunehook.address import AddressRefused, check_url
 from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
 from tunehook.model import AT_UPSTREAM, ApiKey, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, new_id
@@ -38,6 +38,8 @@ async def adopt(
             raise InvalidParameter(param="upstream_job_id", why=refused.message) from refused
         await _refuse_marked(world, upstream, seen)
         job = _job(caller, upstream, seen, callback_url)
+        row = (await world.costing.prices()).find(job.spec.model, wire.method(job)["type"])
+        job = job.model_copy(update={"price": costing.price_of(row)})
         await _enter(world, job, seen)
     record = await world.store.jobs.read(job.id)
     if seen.ended:  # the look, which is awake already, would see it too
