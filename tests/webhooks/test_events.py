@@ -46,6 +46,7 @@ async def world(valkey: Valkey, tmp_path: Path, simulator: Simulator) -> AsyncIt
         vault=Vault(SecretStr(VAULT_KEY)),
         upstreams={"openai": upstream},
         allow=AllowList.parse("127.0.0.1"),
+        operators="one",
     )
     await upstream.close()
     await store.close()
