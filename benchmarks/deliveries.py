@@ -195,8 +195,10 @@ async def _dead(world: World, redis_url: str, root: str, dead: int, directory: P
             await _subscribe(world, f"{root}/hang/{number}", event_types.WAITING)
         for _ in range(5):  # five deliveries wait for each dead one
             await _happen(world, event_types.WAITING)
-        beside = await _latencies(world, root, event_types.RUNNING, 60)
-        rows.append((f"beside {dead} that hang", *_figures(beside)))
+        met = await _latencies(world, root, event_types.RUNNING, 20)
+        rows.append((f"while {dead} that hang are met for the first time", *_figures(met)))
+        beside = await _latencies(world, root, event_types.RUNNING, 30)
+        rows.append((f"beside {dead} that are known to hang", *_figures(beside)))
     return rows
 
 
