@@ -7,7 +7,7 @@ NEIGHBOURS := $(VENV)/.neighbours
 UV := $(VENV)/lock/bin/uv
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
 
-.PHONY: demo test neighbours check compose-test lock clean
+.PHONY: demo test neighbours check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
@@ -26,6 +26,12 @@ check: $(READY)  ## linters, types and import rules
 
 compose-test: $(READY)  ## builds the images, starts the stack as its users do, restarts things: needs Docker
 	$(BIN)/python -m tests.compose.run
+
+chaos: $(READY)  ## kills, faults and clocks at every point of the story, and what must hold: half an hour to an hour
+	$(BIN)/python -m tests.chaos
+
+bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/benchmarks.md
+	for name in api upload look up told deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
 	$(COMPILE) --output-file requirements.lock pyproject.toml
