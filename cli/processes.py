@@ -22,7 +22,7 @@ from tunehook import settings
 from tunehook.errors import TunehookError
 
 READY_SECONDS = 30.0
-END_SECONDS = 35.0  # more than the 33 s that the workers give their steps
+END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 
 class DidNotStart(TunehookError):

@@ -1,4 +1,4 @@
-"""Processes: the clock and the workers, started, watched, started again, and ended within 33 seconds.
+"""Processes: the clock and the workers, started, watched, started again, and ended within 30 seconds.
 
 One queue per RQ worker: a worker on several uses BLPOP, and one that is killed between pop and start loses the
 step for ever (rq#2079); on one queue RQ moves it, and the clock heals the rest.
@@ -36,8 +36,8 @@ from worker.steps import STOP
 log = logging.getLogger("tunehook.worker")
 
 #: From SIGTERM: steps may finish; then work-horses are ended (RQ's cold shutdown); then everything.
-PATIENCE_SECONDS = 28.0  # a create, the one call that costs money, is answered within 25 s or given up
-END_SECONDS = 33.0
+PATIENCE_SECONDS = 26.0  # a create, the one call that costs money, is answered within 25 s or given up
+END_SECONDS = 29.5
 
 _fork = multiprocessing.get_context("fork")
 

@@ -25,7 +25,7 @@ def _new_settings() -> dict[str, str]:
         "OPENAI_BASE_URL": "http://simulator:4010/v1",
         "TUNEHOOK_WEBHOOK_ALLOW": "receiver",
         "TUNEHOOK_POLL_SECONDS": "1",
-        "TUNEHOOK_SIMULATOR_SPEED": "8",  # a minute a job: a worker may take 33 s to stop, and is restarted meanwhile
+        "TUNEHOOK_SIMULATOR_SPEED": "8",  # a minute a job: a worker may take 30 s to stop, and is restarted meanwhile
         "PUBLISH_PORT": "0",  # any free one
     }
 
