@@ -77,9 +77,7 @@ class Contract:
         path = path.partition("?")[0]
         return next((template for pattern, template in self._templates if pattern.fullmatch(path)), None)
 
-    def check_response(
-        self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes
-    ) -> None:
+    def check_response(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Raises AssertionError with a line for each thing that is wrong. Bodies that are not JSON are only
         checked for their content type."""
         faults = list(self._response_faults(method.lower(), path, status, _lower(headers), body))
@@ -246,9 +244,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _pattern(template: str) -> str:
-    return "".join(
-        "[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]+\})", template)
-    )
+    return "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]+\})", template))
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
