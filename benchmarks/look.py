@@ -92,7 +92,7 @@ class Simulated:
             after = f"&after={page['data'][-1]['id']}"
 
 
-async def track(world: World, seen: UpstreamJob, job_id: str) -> None:
+def tracked(world: World, seen: UpstreamJob, job_id: str) -> Change:
     """A job of ours as it is while the upstream trains it."""
     job = Job(
         id=job_id,
@@ -109,8 +109,7 @@ async def track(world: World, seen: UpstreamJob, job_id: str) -> None:
     change: Change = world.store.jobs.submission(job)
     change.needs.clear()  # the file is of no interest here
     change.due(f"job:{job_id}", 6 * 3600)
-    world.store.upstreams.track(change, job, seen)
-    await world.store.commit(change)
+    return world.store.upstreams.track(change, job, seen)
 
 
 async def settle_in(world: World, simulated: Simulated, count: int) -> list[str]:
@@ -123,7 +122,9 @@ async def settle_in(world: World, simulated: Simulated, count: int) -> list[str]
         page, more = await world.upstreams["openai"].page(found[-1].id if found else None)
         found += page
     pairs = [(seen, world.job_id_of((seen.metadata or {})["tunehook"])) for seen in found]
-    await side_by_side([track(world, seen, job_id) for seen, job_id in pairs if job_id])
+    changes = [tracked(world, seen, job_id) for seen, job_id in pairs if job_id]
+    for at in range(0, len(changes), 100):
+        await world.store.commit_many(changes[at : at + 100])
     return [seen.id for seen in found]
 
 

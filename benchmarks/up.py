@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -43,7 +44,10 @@ def start(directory: Path) -> tuple[float, float, float]:
         line = up.stdout.readline().decode()
         ready = time.perf_counter() - begun
         assert "listens on" in line, line
-        cpu = sum(cpu_seconds(pid) for pid in [up.pid, *descendants(up.pid)])
+        cpu = 0.0
+        for pid in [up.pid, *descendants(up.pid)]:
+            with suppress(FileNotFoundError):  # a step that has just ended
+                cpu += cpu_seconds(pid)
     finally:
         stopping = time.perf_counter()
         up.send_signal(signal.SIGTERM)
