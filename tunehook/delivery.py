@@ -22,7 +22,7 @@ from tunehook.model import Attempt, Delivery
 from tunehook.posting import ATTEMPT_SECONDS, Post
 from tunehook.schedule import Outcome, Verdict
 from tunehook.store.commit import Change
-from tunehook.store.connection import Lease
+from tunehook.store.connection import Lease, ended
 from tunehook.store.endpoints import EndpointRecord
 from tunehook.store.gathering import Gathering
 from tunehook.store.lanes import Parcel, lane_of
@@ -150,9 +150,7 @@ class _Lane:
             self._step.slow -= first.slow
             for task in self._running:
                 task.cancel()
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            await ended(keeper)
             await self._world.store.lanes.leave(self._step.gathering, self._lease, rest=self._rest, slow=self._slow)
 
     async def _empty(self, *, more: bool) -> None:

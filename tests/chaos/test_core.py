@@ -11,6 +11,7 @@ from tunehook import creating, lifecycle, look, upload
 from tunehook.errors import Conflict, LeaseTaken, RecordTooNew, RecordUnreadable, StoreUnavailable
 from tunehook.model import Stage
 from tunehook.store import keys
+from tunehook.store.connection import ended
 from tunehook.store.files import copy_member
 
 FAR = 600.0
@@ -294,3 +295,24 @@ async def test_a_full_redis_is_called_unavailable_and_keeps_what_it_has(bench: B
         await redis.config_set("maxmemory", 0)
     await bench.until_tracked(job_id)
     assert not list(await bench.forgotten())
+
+
+async def test_a_lease_is_given_back_though_its_keeper_swallows_a_cancel() -> None:
+    """As redis-py did once, between a timeout and the end of a connection."""
+    rounds = 0
+
+    async def _keep() -> None:
+        nonlocal rounds
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                rounds += 1
+                if rounds > 1:
+                    raise
+
+    keeper = asyncio.ensure_future(_keep())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await ended(keeper)
+    assert (keeper.cancelled(), rounds) == (True, 2)

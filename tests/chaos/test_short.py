@@ -26,7 +26,7 @@ FAULTS = (
     Fault("work-horse: commit job settled -intent", "before", "kill"),
     Fault("work-horse: webhook", "after", "kill"),
 )
-UPSTREAM = ("after_http_500*1", "late_reset:6*1", "http_409*1", "after_rate_limit_exceeded:2*1")
+UPSTREAM = ("after_http_500*1", "late_reset:1.5*1", "http_409*1", "after_rate_limit_exceeded:2*1")
 
 
 async def test_whatever_dies_there_is_one_job_one_payment_and_one_webhook_id(tmp_path: Path) -> None:

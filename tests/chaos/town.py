@@ -120,9 +120,10 @@ class Town:
 
 
 async def _ended(task: asyncio.Future[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    """Cancelled until it has ended: redis-py has been seen to swallow a cancel."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
 
 
 def dataset(mark: str, examples: int = 12) -> bytes:

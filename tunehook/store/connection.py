@@ -229,9 +229,7 @@ class Connection:
         try:
             yield lease
         finally:
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            await ended(keeper)
             await lease.give_back()
 
     # ---- what is due
@@ -344,6 +342,17 @@ class Connection:
 #: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
 _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
 _REFUSAL_CLASSES = (OutOfMemoryError, ReadOnlyError)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancels a task that goes round for ever, until it has ended: a cancel that comes while redis-py gives up a
+    connection has been seen swallowed, and its step went on for ever."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1.0)
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        raise error
 
 
 class unavailable:  # lower case: it reads as a statement
