@@ -45,6 +45,7 @@ def up() -> int:
     if simulate:
         changes["TUNEHOOK_POLL_SECONDS"] = str(min(found.poll_seconds, 1.0))
     with Processes(found, changes, simulate=simulate) as processes:
+        stop = _Stop()
         bootstrap, secret = found.bootstrap_key, found.bootstrap_callback_secret
         access: Access = processes.access
         print(
@@ -64,20 +65,20 @@ def up() -> int:
             ),
             flush=True,
         )
-        _until_stopped(processes)
+        while not stop.asked:
+            processes.check()
+            time.sleep(0.2)
         print("stopping", flush=True)
     return 0
 
 
-def _until_stopped(processes: Processes) -> None:
-    stopped = False
+class _Stop:
+    """Ctrl-C or SIGTERM has come. Listened for before anybody is told to press it."""
 
-    def _stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGINT, self._ask)
+        signal.signal(signal.SIGTERM, self._ask)
 
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
-    while not stopped:
-        processes.check()
-        time.sleep(0.2)
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True

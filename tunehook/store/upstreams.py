@@ -39,8 +39,9 @@ class Upstreams:
         change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
         change.do("HSET", keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
-        # The look comes by itself: only what has ended already need not wait for it.
-        return change.wake(f"look:{job.upstream}") if seen.ended else change
+        look = f"look:{job.upstream}"
+        change.do("ZADD", keys.due(keys.queue_of(look)), "NX", 0, look)  # it comes by itself, if it is planned at all
+        return change.wake(look) if seen.ended else change
 
     def noticed(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
         return change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
