@@ -56,9 +56,12 @@ def takes_json(contract: Contract, method: str, path: str) -> bool:
 
 
 async def everything_that_is(api: Api) -> dict[str, Any]:
-    """What lists show: bad requests leave nothing behind."""
+    """What lists show: bad requests leave nothing behind. A job's estimate comes by itself, some time after it."""
     lists = ("/v1/files", "/v1/fine_tuning/jobs", "/v1/webhook_endpoints")
-    return {path: (await api.call("GET", path)).json["data"] for path in lists}
+    found = {path: (await api.call("GET", path)).json["data"] for path in lists}
+    for job in found["/v1/fine_tuning/jobs"]:
+        del job["tunehook"]["estimate"]
+    return found
 
 
 @pytest.mark.parametrize("kind", BODIES)
