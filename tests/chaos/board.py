@@ -65,6 +65,10 @@ class Board:
             self.points[run.scenario, point] += 1
             if run.number in numbers:
                 self._retaken(run, pid, who, what, phase, texts)
+            if what == "POST /fine_tuning/jobs" and run.asked_at is None:
+                run.asked_at = time.monotonic()
+            elif what.startswith("commit job tracked") and phase == "after" and run.known_at is None:
+                run.known_at = time.monotonic()
             fault = run.fault
             if pid and fault and fault.struck_at is None and (fault.point, fault.phase) == (point, phase):
                 await self._strike(fault, pid)

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.chaos.faults import Run
-from tests.chaos.town import CALLBACK_SECRET, PROJECT, SETTLE_SECONDS, Town, dataset
+from tests.chaos.town import CALLBACK_SECRET, PROJECT, Town, dataset
 from tunehook import wire
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -93,7 +93,7 @@ async def _check(town: Town, run: Run, client: AsyncOpenAI) -> None:
 
 
 async def _check_paid(town: Town, run: Run, client: AsyncOpenAI) -> None:
-    until = time.monotonic() + SETTLE_SECONDS + 15
+    until = time.monotonic() + town.settle + 15
     while True:
         made = [
             job

@@ -13,6 +13,8 @@ Phase = Literal["before", "after"]
 Action = Literal["kill", "kill+parent", "drop", "stop"]
 
 STOP_SECONDS = 17.0
+#: What an upstream answers whose reason to wait is known: no create is in doubt.
+BUSY = ("rate_limit_exceeded:2*1", "slow_down:2*1", "file_not_ready*1")
 
 
 @dataclass
@@ -40,6 +42,8 @@ class Run:
     simulate: str | None = None
     job_id: str | None = None
     retaken_at: float | None = None
+    asked_at: float | None = None  #: its first create went out
+    known_at: float | None = None  #: and what came of it was recorded
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)  #: what should have held and did not
@@ -63,3 +67,10 @@ class Run:
         if self.fault is None or self.fault.struck_at is None or self.retaken_at is None or self.fault.action == "stop":
             return None
         return self.retaken_at - self.fault.struck_at
+
+    @property
+    def decided_after(self) -> float | None:
+        """Seconds from its first create until its job is known; None where an upstream made it wait for something."""
+        if self.asked_at is None or self.known_at is None or self.simulate in BUSY:
+            return None
+        return self.known_at - self.asked_at

@@ -41,11 +41,14 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
-def owner_of_port(port: int, among: list[int]) -> int | None:
-    """The process whose end of a TCP connection on this machine has the local port."""
-    inode = next(
-        (row[9] for row in (line.split() for line in _rows()) if int(row[1].rpartition(":")[2], 16) == port), None
-    )
+def caller(port: int, called: int, among: list[int]) -> int | None:
+    """The process whose end of a TCP connection on this machine goes from `port` to `called`.
+
+    Both are asked for: Linux gives one local port to several connections, and an ended one's row stays for a minute.
+    """
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ports = (f"{port:04X}", f"{called:04X}")
+    inode = next((row[9] for row in rows if (row[1][-4:], row[2][-4:]) == ports and row[9] != "0"), None)
     for pid in among:
         with suppress(OSError):
             for link in Path(f"/proc/{pid}/fd").iterdir():
@@ -53,7 +56,3 @@ def owner_of_port(port: int, among: list[int]) -> int | None:
                     if link.readlink().name == f"socket:[{inode}]":
                         return pid
     return None
-
-
-def _rows() -> list[str]:
-    return Path("/proc/net/tcp").read_text().splitlines()[1:]

@@ -28,7 +28,6 @@ from tests.neighbours.valkey import Valkey, valkey_server
 from tunehook.settings import Settings
 from tunehook.store import Store
 
-SETTLE_SECONDS = 2.0
 API_KEY = "th_attack_" + "s" * 43
 CALLBACK_SECRET = "whsec_" + base64.b64encode(b"c" * 32).decode()
 PROJECT = "default"
@@ -58,6 +57,7 @@ class Town:
     url: str
     directory: Path
     sessions: set[int]
+    settle: float  #: seconds
     forgotten: set[str] = field(default_factory=set)
     restarts: int = 0
     resting: bool = False  #: nobody is started again for now
@@ -141,10 +141,10 @@ def dataset(mark: str, examples: int = 12) -> bytes:
 
 
 @asynccontextmanager
-async def town(directory: Path, *, workers: int = 2, skewed: bool = False, **environment: str) -> AsyncIterator[Town]:
+async def town(directory: Path, *, workers: int = 2, skewed: bool = False, settle: float = 2.0) -> AsyncIterator[Town]:
     """Two supervisors, as on two hosts; `skewed`: the second one's clock is a minute ahead.
 
-    `environment` is added to all programs.
+    `settle`: the programs' settle time in seconds.
     """
     board = Board()
     short = Path(mkdtemp(prefix="th-chaos-", dir="/tmp"))
@@ -169,9 +169,8 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, **env
             "TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET": CALLBACK_SECRET,
             "TUNEHOOK_WEBHOOK_ALLOW": "127.0.0.1",
             "TUNEHOOK_POLL_SECONDS": "2",
-            "TUNEHOOK_SETTLE_SECONDS": str(SETTLE_SECONDS),
+            "TUNEHOOK_SETTLE_SECONDS": str(settle),
             "TUNEHOOK_WORKERS": str(workers),
-            **environment,
         }
         service = Program(["service"], settings, directory / "service.log")
         programs.append(Program(["worker"], settings, directory / "worker-1.log"))
@@ -196,6 +195,7 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, **env
             f"http://127.0.0.1:{port}/v1",
             directory,
             sessions,
+            settle,
         )
         await asyncio.to_thread(service.wait_for, "listening on")
         for program in programs:

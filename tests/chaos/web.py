@@ -76,8 +76,8 @@ class Web:
 
     async def _caller(self, request: web.Request) -> int:
         assert request.transport is not None
-        port = request.transport.get_extra_info("peername")[1]
-        return await asyncio.to_thread(processes.owner_of_port, port, self._among()) or 0
+        theirs, ours = (request.transport.get_extra_info(end)[1] for end in ("peername", "sockname"))
+        return await asyncio.to_thread(processes.caller, theirs, ours, self._among()) or 0
 
 
 def _broken(request: web.Request) -> web.StreamResponse:
