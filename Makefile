@@ -13,7 +13,7 @@ demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machi
 	$(BIN)/tunehook demo
 
 test: $(READY)  ## all tests; most of them wait for processes, so three files run at a time
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, Prism, aimock
 	$(BIN)/pytest tests/foreign -o python_files='check_*.py'
@@ -28,7 +28,7 @@ compose-test: $(READY)  ## builds the images, starts the stack as its users do, 
 	$(BIN)/python -m tests.compose.run
 
 chaos: $(READY)  ## kills, faults and clocks at every point of the story, and what must hold: half an hour to an hour
-	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.chaos --table docs/guarantees.md
 
 bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/benchmarks.md
 	for name in api upload look up told deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -6,7 +6,6 @@
 import asyncio
 from pathlib import Path
 
-from tests.chaos import disturbances
 from tests.chaos.drive import drive
 from tests.chaos.faults import Fault, Run
 from tests.chaos.town import town
@@ -42,19 +41,3 @@ async def test_whatever_dies_there_is_one_job_one_payment_and_one_webhook_id(tmp
     assert [run.what for run in runs if run.fault and not run.fault.struck_at] == [], "points that nobody came by"
     assert max(run.taken_up_after or 0 for run in runs) <= 30
     assert forgotten == set()
-
-
-async def test_while_redis_is_away_hangs_or_is_full_the_api_says_so_within_a_second(tmp_path: Path) -> None:
-    async with town(tmp_path, workers=1) as place:
-        runs = [Run(number, "plain") for number in range(1, 5)]
-        async with asyncio.TaskGroup() as group:
-            for run in runs:
-                group.create_task(drive(place, run))
-            for how in ("refuses", "hangs"):
-                wrong, _ = await disturbances.away(place, 1.5, how)
-                assert wrong == []
-            assert (await disturbances.full(place, 1.0))[0] == []
-            async with disturbances.redis_killed(place):
-                pass
-        assert [fault for run in runs for fault in run.broken] == []
-        assert place.forgotten == set()
