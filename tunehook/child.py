@@ -10,18 +10,27 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
+from tunehook.dataset_child import STILL_AT_IT
 from tunehook.errors import DatasetUnread
 
 IDLE_SECONDS = 60.0
+#: All others wait for one that hangs. It says each half second that it goes on; on a busy machine, more seldom.
+PATIENCE_SECONDS = 120.0
 
 
 class Child:
-    """One question at a time; the others wait for their turn. `nice`: how much it stands back for others."""
+    """One question at a time; the others wait for their turn.
 
-    def __init__(self, nice: int = 0) -> None:
+    `nice`: how much it stands back for others. `patience`: it is killed when it has said nothing for so many seconds,
+    and the next question starts another. A large dataset takes longer than that, but the child says that it goes on.
+    """
+
+    def __init__(self, nice: int = 0, patience: float = PATIENCE_SECONDS) -> None:
         self._nice = nice
+        self.patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
@@ -56,19 +65,30 @@ class Child:
         if self._process is None:
             command = [sys.executable, "-m", "tunehook.dataset_child", str(self._nice)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
-        process = self._process
+        line = self._line(self._process, question)
+        if not line.endswith(b"\n"):
+            return {"error": f"the process that does it ended with {self._process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _line(self, process: subprocess.Popen[bytes], question: bytes) -> bytes:
+        """The answer's line; half of one, or nothing, when the child has ended."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(question)
             process.stdin.flush()
-            line = process.stdout.readline()
+            while True:
+                watch = threading.Timer(self.patience, process.kill)
+                watch.start()
+                try:
+                    line = process.stdout.readline()
+                finally:
+                    watch.cancel()
+                if line != STILL_AT_IT:
+                    return line
         except OSError:
-            line = b""
-        if not line.endswith(b"\n"):
-            return {"error": f"the process that does it ended with {process.wait()}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            return b""
 
     def _rest(self) -> None:
         """Nobody asked for a while: its stdin ends, and so does it; the next question starts another."""

@@ -1,6 +1,7 @@
 """Reads datasets in a process of its own: `python -m tunehook.dataset_child`, started by tunehook/child.py.
 
 A question a line on stdin, an answer a line on stdout, JSON both. It ends when stdin does, so it outlives nobody.
+While it reads, an empty line each half second says that it does not hang.
 
     {"do": "follow", "path", "upto"}                reads on in a file that is still being written
     {"do": "report", "path", "upto", "digests"}     reads the rest; its report, its digests as a file of that name
@@ -11,16 +12,21 @@ A question a line on stdin, an answer a line on stdout, JSON both. It ends when 
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tunehook.dataset import Checker
 
 CHUNK = 256 * 1024
+STILL_AT_IT = b"\n"
+STILL_SECONDS = 0.5
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Reader:
         known = self.followed.setdefault(path, _Followed(Checker(minimum=1)))
         with Path(path).open("rb") as file:
             file.seek(known.read)
-            while known.read < upto and (chunk := file.read(min(CHUNK, upto - known.read))):
+            for chunk in _chunks(file, upto - known.read):
                 known.read += len(chunk)
                 known.checker.feed(chunk)
         return known.checker
@@ -68,11 +74,27 @@ class Reader:
     def _count(self, path: Path, form: str, model: str) -> dict[str, Any]:
         checker = Checker(form, model=model, minimum=0, compare=0)
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
+            for chunk in _chunks(file):
                 checker.feed(chunk)
         tokens = checker.finish().tokens
         assert tokens is not None
         return {"total": tokens.total, "trained": tokens.trained, "over": tokens.over_limit}
+
+
+def _chunks(file: BinaryIO, size: float = math.inf) -> Iterator[bytes]:
+    """Up to `size` bytes of it, said to be read meanwhile."""
+    said = time.monotonic()
+    while size > 0 and (chunk := file.read(int(min(CHUNK, size)))):
+        size -= len(chunk)
+        yield chunk
+        if time.monotonic() - said > STILL_SECONDS:
+            _say(STILL_AT_IT)
+            said = time.monotonic()
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
 
 
 def main() -> None:
@@ -80,7 +102,7 @@ def main() -> None:
     os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     reader = Reader()
     for line in sys.stdin:
-        print(json.dumps(reader.answer(json.loads(line))), flush=True)  # noqa: T201
+        _say(json.dumps(reader.answer(json.loads(line))).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The process that reads datasets: one question at a time, whatever becomes of who asks or of itself."""
 
 import asyncio
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from tests.dataset.lines import good, jsonl
 from tunehook.child import Child
+from tunehook.dataset_child import CHUNK
 from tunehook.errors import DatasetUnread
 
 
@@ -49,6 +52,45 @@ async def test_who_waits_when_it_is_closed_hears_of_it(dataset: Path) -> None:
         await waiting
     with pytest.raises(DatasetUnread, match="stopping"):
         await child.ask(counting(dataset))
+
+
+async def test_a_child_that_hangs_holds_up_nobody_for_ever(dataset: Path) -> None:
+    """A pipe that nobody writes to: opening it never ends."""
+    pipe = dataset.with_name("pipe")
+    os.mkfifo(pipe)
+    child = Child()
+    try:
+        total = (await child.ask(counting(dataset)))["total"]
+        child.patience = 0.2
+        with pytest.raises(DatasetUnread, match="ended with -9"):
+            await child.ask(counting(pipe))
+        child.patience = 60
+        assert (await child.ask(counting(dataset)))["total"] == total
+    finally:
+        await child.close()
+
+
+async def test_a_child_that_reads_for_long_is_not_taken_for_one_that_hangs(dataset: Path) -> None:
+    pipe, patience = dataset.with_name("pipe"), 2.0
+    os.mkfifo(pipe)
+    line = jsonl(good(1))
+
+    def write_slowly() -> None:
+        with pipe.open("wb") as out:
+            until = time.monotonic() + 2 * patience
+            while time.monotonic() < until:
+                out.write(line * (CHUNK // len(line) + 1))
+                out.flush()
+                time.sleep(0.1)
+
+    child = Child()
+    try:
+        total = (await child.ask(counting(dataset)))["total"]
+        child.patience = patience
+        counted, _ = await asyncio.gather(child.ask(counting(pipe)), asyncio.to_thread(write_slowly))
+        assert counted["total"] > total
+    finally:
+        await child.close()
 
 
 async def test_a_file_is_followed_while_it_grows(dataset: Path) -> None:
