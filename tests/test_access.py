@@ -1,10 +1,12 @@
 """API keys: made once, kept as hashes, checked, revoked."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from tests.neighbours.redis_between import redis_between
 from tests.neighbours.valkey import Valkey
 from tunehook import access
 from tunehook.errors import TunehookError, WrongKey
@@ -88,6 +90,60 @@ async def test_a_revoked_key_opens_nothing_but_its_callbacks_are_still_signed(st
     assert (await access.revoke(store, revoked.id)).revoked_at == revoked.revoked_at  # twice is no mistake
     with pytest.raises(access.KeyUnknown):
         await access.revoke(store, "nobody")
+
+
+async def just_before_its_write(
+    valkey: Valkey,
+    directory: Path,
+    meanwhile: Callable[[], Awaitable[object]],
+    do: Callable[[Store], Awaitable[object]],
+) -> None:
+    """`do`, which has read a key, is about to write it; then `meanwhile` happens, once."""
+    happened = 0
+
+    async def before(commands: list[list[bytes]]) -> None:
+        nonlocal happened
+        if not happened and any(command[0] == b"SET" and command[1].startswith(b"th:key:") for command in commands):
+            happened += 1
+            await meanwhile()
+
+    async with redis_between(valkey.url, directory, before) as url:
+        between = Store.connect(url)
+        await do(between)
+        await between.close()
+    assert happened
+
+
+async def test_a_revocation_does_not_write_over_a_new_callback_secret(
+    store: Store, valkey: Valkey, tmp_path: Path
+) -> None:
+    text, _ = await access.create(store, vault(), project="p", name="n")
+    key, rotated = await access.authenticate(store, text), []
+
+    async def rotate() -> None:
+        secret, _ = await access.rotate_callback_secret(store, vault(), key, keep_old=False, now=1)
+        rotated.append(secret)
+
+    await just_before_its_write(valkey, tmp_path, rotate, lambda between: access.revoke(between, key.id))
+    (kept,) = await store.access.all()
+    assert vault().unseal(kept.callback_secret) == rotated[0]
+    assert kept.revoked_at
+
+
+async def test_two_first_starts_at_once_keep_one_bootstrap_key(store: Store, valkey: Valkey, tmp_path: Path) -> None:
+    """The slower one has seen that there is none; the key has been revoked by then."""
+    key = "th_bootstrap_" + "s" * 43
+
+    async def other_start() -> None:
+        await access.bootstrap(store, vault(), key, None)
+        await access.revoke(store, "bootstrap")
+
+    def slow_start(between: Store) -> Awaitable[None]:
+        return access.bootstrap(between, vault(), key, None)
+
+    await just_before_its_write(valkey, tmp_path, other_start, slow_start)
+    with pytest.raises(WrongKey, match="was revoked"):
+        await access.authenticate(store, key)
 
 
 async def test_the_bootstrap_key_exists_from_the_first_start_and_survives_the_next(store: Store) -> None:

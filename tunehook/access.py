@@ -18,6 +18,9 @@ from tunehook.model import ApiKey
 from tunehook.store import Store
 from tunehook.vault import Vault
 
+#: A record that somebody changes at the same moment is read again so often.
+TRIES = 10
+
 _KEY = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
@@ -42,7 +45,10 @@ async def create(store: Store, vault: Vault, *, project: str, name: str) -> tupl
     key_id = secrets.token_hex(6)
     text = f"th_{key_id}_{secrets.token_urlsafe(32)}"
     callback_secret = signature.new_secret()
-    await _put(store, vault, text, callback_secret, project=project, name=name)
+    await check_secret_key(store, vault)
+    made = _made(vault, text, callback_secret, project=project, name=name)
+    if not await store.access.replace(None, made):
+        raise RevisionChanged(record=f"The API key th_{key_id}_…")
     return text, callback_secret
 
 
@@ -51,22 +57,31 @@ async def bootstrap(store: Store, vault: Vault, key: str, callback_secret: str |
     match = _KEY.fullmatch(key)
     if match is None:
         raise BootstrapKeyMalformed
-    found = await store.access.get(match[1])
     if callback_secret is not None:
         signature.decode_secret(callback_secret)
-    if found is not None and found.secret_sha256 == _hash(match[2]):
-        return
-    await _put(store, vault, key, callback_secret or signature.new_secret(), project="default", name="bootstrap")
+    await check_secret_key(store, vault)
+    made = _made(vault, key, callback_secret or signature.new_secret(), project="default", name="bootstrap")
+    for _ in range(TRIES):
+        found = await store.access.get(made.id)
+        if found is not None and found.secret_sha256 == made.secret_sha256:
+            return
+        if await store.access.replace(found, made):
+            return
+    raise RevisionChanged(record=f"The API key th_{made.id}_…")
 
 
 async def revoke(store: Store, key_id: str) -> ApiKey:
     """From the next request on. Webhooks of jobs that it submitted are still signed with its callback secret."""
-    found = await store.access.get(key_id.removeprefix("th_").partition("_")[0])
-    if found is None:
-        raise KeyUnknown(id=key_id)
-    revoked = found if found.revoked_at else found.model_copy(update={"revoked_at": int(time.time())})
-    await store.access.put(revoked)
-    return revoked
+    for _ in range(TRIES):
+        found = await store.access.get(key_id.removeprefix("th_").partition("_")[0])
+        if found is None:
+            raise KeyUnknown(id=key_id)
+        if found.revoked_at:
+            return found
+        revoked = found.model_copy(update={"revoked_at": int(time.time())})
+        if await store.access.replace(found, revoked):
+            return revoked
+    raise RevisionChanged(record=f"The API key {key_id}")
 
 
 async def rotate_callback_secret(
@@ -99,11 +114,10 @@ async def authenticate(store: Store, text: str) -> ApiKey:
     return found
 
 
-async def _put(store: Store, vault: Vault, text: str, callback_secret: str, *, project: str, name: str) -> None:
+def _made(vault: Vault, text: str, callback_secret: str, *, project: str, name: str) -> ApiKey:
     match = _KEY.fullmatch(text)
     assert match is not None
-    await check_secret_key(store, vault)
-    key = ApiKey(
+    return ApiKey(
         id=match[1],
         project=project,
         name=name,
@@ -111,7 +125,6 @@ async def _put(store: Store, vault: Vault, text: str, callback_secret: str, *, p
         callback_secret=vault.seal(callback_secret),
         created_at=int(time.time()),
     )
-    await store.access.put(key)
 
 
 def _hash(secret: str) -> str:

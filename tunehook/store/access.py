@@ -18,25 +18,19 @@ class Access:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def put(self, key: ApiKey) -> None:
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.set(keys.api_key(key.id), key.model_dump_json(exclude_none=True))
-                pipe.sadd(keys.API_KEYS, key.id)
-                pipe.sadd(keys.PROJECTS, key.project)
-                await pipe.execute()
-
-    async def replace(self, before: ApiKey, after: ApiKey) -> bool:
-        """False when it was changed since it was read: nothing is written over a revocation."""
-        key = keys.api_key(before.id)
+    async def replace(self, before: ApiKey | None, after: ApiKey) -> bool:
+        """False when it was changed since it was read (None: there was none): nothing is written over a revocation."""
+        key = keys.api_key(after.id)
         with unavailable():
             async with self._store.redis.pipeline(transaction=True) as pipe:
                 await pipe.watch(key)
                 document = await pipe.get(key)
-                if not document or ApiKey.model_validate_json(document) != before:
+                if (ApiKey.model_validate_json(document) if document else None) != before:
                     return False
                 pipe.multi()
                 pipe.set(key, after.model_dump_json(exclude_none=True))
+                pipe.sadd(keys.API_KEYS, after.id)
+                pipe.sadd(keys.PROJECTS, after.project)
                 try:
                     await pipe.execute()
                 except WatchError:
