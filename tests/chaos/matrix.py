@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tests.chaos import disturbances
@@ -29,6 +29,9 @@ WAYS: tuple[tuple[Phase, Action], ...] = (
     ("after", "kill+parent"),
     ("after", "drop"),
 )
+#: What only a dataset above 100 MB passes by, and in which ways: each costs a hundred megabytes.
+IN_PARTS = ("POST /uploads", "POST /uploads/…/parts", "POST /uploads/…/complete")
+IN_PARTS_WAYS: tuple[tuple[Phase, Action], ...] = (("before", "kill+parent"), ("after", "kill"), ("after", "drop"))
 #: Nobody but a work-horse has somebody above it whose death makes a difference.
 LONERS = ("API", "clock")
 
@@ -45,11 +48,11 @@ UPSTREAM_FAULTS = (
 
 
 class Matrix:
-    def __init__(self, place: Town, report: Report, at_once: int) -> None:
+    def __init__(self, place: Town, report: Report, at_once: int, numbers: Iterator[int] | None = None) -> None:
         self._place = place
         self.report = report
         self._at_once = at_once
-        self._numbers = itertools.count(1)
+        self._numbers = numbers or itertools.count(1)
 
     def run(self, scenario: str, fault: Fault | None = None, simulate: str | None = None) -> Run:
         asked = simulate if simulate is not None else SCENARIOS.get(scenario)
@@ -69,6 +72,12 @@ class Matrix:
                 group.create_task(_one(run))
                 await asyncio.sleep(0.15)
         self.report.add(list(runs))
+
+    async def in_parts(self) -> None:
+        """Few at a time: this program hands on each part as a whole."""
+        faults = [Fault(f"work-horse: {point}", phase, action) for point in IN_PARTS for phase, action in IN_PARTS_WAYS]
+        runs = [self.run("in parts", fault) for fault in faults]
+        await Matrix(self._place, self.report, 2, self._numbers).carry_out(runs)
 
     async def points(self) -> list[tuple[str, str]]:
         """(scenario, point) of every point, found by watching each scenario undisturbed; each in one scenario only."""
@@ -137,6 +146,7 @@ async def attack(directory: Path, *, runs: int, at_once: int, only: str = "") ->
         if not only:
             await matrix.carry_out([matrix.run("upstream", None, fault) for fault in UPSTREAM_FAULTS])
             await matrix.disturbed()
+            await matrix.in_parts()
             while len(report.runs) < runs:
                 await matrix.carry_out(matrix.struck(points)[: runs - len(report.runs)])
         if not only:

@@ -23,10 +23,10 @@ _READS = frozenset(
 _HUM = re.compile(r"HSET rq:worker|EXPIRE rq:worker|SET th:clock|rq:clean_registries|SETEX|CLIENT")
 _KINDS = re.compile(
     rb"(ftjob-|file-|dlv_|evt_)[A-Za-z0-9]{24}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-    rb"|\b[0-9a-f]{64}\b|\b[0-9a-f]{24}\b|run-\d{5}|ftjob-[A-Za-z0-9]+"
+    rb"|\b[0-9a-f]{64}\b|\b[0-9a-f]{24}\b|run-\d{5}|(?:ftjob|upload|part)-[A-Za-z0-9]+"
 )
 #: Marks that are nobody else's: digests of 24 and 64 characters may be of what several runs have in common.
-_OWN = re.compile(rb"ftjob-|file-|dlv_|evt_|[0-9a-f]{8}-")
+_OWN = re.compile(rb"ftjob-|file-|upload-|part-|dlv_|evt_|[0-9a-f]{8}-")
 #: What RQ writes, in words.
 _RQ = (
     (re.compile(r"RPUSH rq:queue:(\w+)"), "RQ hand-over to {}"),

@@ -126,16 +126,16 @@ async def _ended(task: asyncio.Future[None]) -> None:
         await asyncio.wait([task], timeout=1)
 
 
-def dataset(mark: str, examples: int = 12) -> bytes:
-    """Its bytes are this run's own, so that its upload is too."""
+def dataset(mark: str, padding: int = 0) -> bytes:
+    """Its bytes are this run's own, so that its upload is too; `padding`: characters more in each of 12 lines."""
     rows = [
         {
             "messages": [
-                {"role": "user", "content": f"{mark}: where does bird {number} sleep?"},
+                {"role": "user", "content": f"{mark}: where does bird {number} sleep?" + " Tell." * (padding // 6)},
                 {"role": "assistant", "content": f"In nest {number}."},
             ]
         }
-        for number in range(examples)
+        for number in range(12)
     ]
     return "\n".join(json.dumps(row) for row in rows).encode()
 
