@@ -6,6 +6,7 @@ upstreams that nobody trains on any more.
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
     datasets here        `keep_datasets` after the last job that needed them ended (or after they came)
     copies at upstreams  `keep_copies` after the last job that needed them ended
+    orphans              bytes that no record names, a day after they came (orphans.py)
 
 Whether something is needed is asked in the same script that removes it, so nothing live is ever touched. What has to
 go from a disk or from an upstream is noted in that script too, and taken off the note when it is gone there.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import logging
 
-from tunehook import intake
+from tunehook import intake, orphans
 from tunehook.errors import (
     JobNotFound,
     LeaseLost,
@@ -37,8 +38,6 @@ EVERY_SECONDS = 300.0
 AT_ONCE = 200
 #: What is needed when its time comes is asked about again after this.
 LATER_SECONDS = 3600.0
-#: A file that is still being received is never so old: senders are given less time.
-HALF_RECEIVED_SECONDS = 24 * 3600.0
 
 
 async def sweep(world: World) -> None:
@@ -128,7 +127,11 @@ async def _from_the_shelf(world: World) -> int:
     for file_id in leaving:
         await world.shelf.remove(file_id)
         await world.store.files.left(file_id)
-    return len(leaving) + await world.shelf.sweep(HALF_RECEIVED_SECONDS)
+    return len(leaving) + await world.shelf.sweep(world.keep.orphans)
+
+
+async def _orphans(world: World) -> int:
+    return await orphans.sweep(world, world.keep.orphans)
 
 
 async def _from_the_upstreams(world: World) -> int:
@@ -157,5 +160,6 @@ _STEPS = {
     "datasets": _datasets,
     "copies": _copies,
     "files from the disk": _from_the_shelf,
+    "orphans from the disk": _orphans,
     "files from upstreams": _from_the_upstreams,
 }

@@ -1,7 +1,7 @@
 """Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis.
 
 Parts of uploads lie beside them until they are joined: `<data dir>/uploads/<upload id>/<part id>`. What the check
-found in a dataset lies in `<data dir>/reports` and goes with its file.
+found in a dataset lies in `<data dir>/reports` and goes with its file. `<data dir>/.store` says whose all this is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Shelf:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self.directory = data_dir / "files"
+        self.mark_path = data_dir / ".store"
         self.reports = Reports(data_dir / "reports")
 
     def parts(self, upload_id: str) -> PartShelf:
@@ -38,6 +39,22 @@ class Shelf:
     async def sweep(self, older_than: float) -> int:
         """Removes what a killed process left half received `older_than` seconds ago; returns how many there were."""
         return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
+
+    async def mark(self, new: str) -> tuple[str, float]:
+        """The mark of the store that this directory belongs to, and its age in seconds; `new` if it had none."""
+        return await asyncio.to_thread(_mark, self.mark_path, new)
+
+    async def old(self, older_than: float) -> tuple[list[str], list[str]]:
+        """Ids of files, and of uploads, of which something has lain here unchanged for so many seconds.
+
+        By the time that the kernel keeps: what a backup was unpacked to today is not old.
+        """
+        before = time.time() - older_than
+        files, reports, uploads = [
+            await asyncio.to_thread(_old, self._data_dir, pattern, before)
+            for pattern in ("files/file-*", "reports/file-*", "uploads/upload_*")
+        ]
+        return sorted(files | reports), sorted(uploads)
 
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
@@ -84,6 +101,22 @@ def _remove_old(data_dir: Path, before: float) -> int:
                 path.unlink()
                 removed += 1
     return removed
+
+
+def _mark(path: Path, new: str) -> tuple[str, float]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(new)
+    return path.read_text(), time.time() - path.stat().st_mtime
+
+
+def _old(data_dir: Path, pattern: str, before: float) -> set[str]:
+    found: set[str] = set()
+    for path in data_dir.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ctime < before:
+                found.add(path.name.partition(".")[0])
+    return found
 
 
 class Incoming:

@@ -27,6 +27,7 @@ class Keep:
     jobs: float | None = None
     datasets: float | None = None
     copies: float | None = None
+    orphans: float = 24 * 3600.0  #: what no record names; a file that is being received is never so old
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ async def test_a_finished_job_goes_with_all_that_was_only_its_own(
     allowed = {
         keys.models(PROJECT),  # the model lives
         keys.known("openai"),  # whose the upstream's job was: nobody else may import it
-        keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.CLAIMS, keys.log_read("openai"),
+        keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.CLAIMS, keys.log_read("openai"), keys.SHELF,
     }  # fmt: skip
     assert left <= allowed, left - allowed
     assert (await world.store.models.of_project(PROJECT))[0].job_id == job.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from tunehook.errors import Conflict, FileInUse, FileNotFound
@@ -57,6 +58,32 @@ class Forgetting:
         """Files whose records are gone and whose bytes may still be on the shelf."""
         with unavailable():
             return list(await self._store.redis.srandmember(keys.LEAVING, limit))
+
+    async def shelf_mark(self) -> str:
+        """What the data directory that belongs to this store is marked with: made at the first call ever."""
+        with unavailable():
+            await self._store.redis.set(keys.SHELF, secrets.token_hex(16), nx=True)
+            return str(await self._store.redis.get(keys.SHELF))
+
+    async def unknown_files(self, file_ids: list[str]) -> set[str]:
+        """Those that have no record."""
+        found: set[str] = set()
+        for start in range(0, len(file_ids), 1000):
+            some = file_ids[start : start + 1000]
+            with unavailable():
+                async with self._store.redis.pipeline(transaction=False) as pipe:
+                    for file_id in some:
+                        pipe.exists(keys.file(file_id))
+                    found.update(name for name, there in zip(some, await pipe.execute(), strict=True) if not there)
+        return found
+
+    async def unknown_uploads(self, upload_ids: list[str]) -> set[str]:
+        """Those whose parts nobody will join, nor clear away when their hour is over."""
+        if not upload_ids:
+            return set()
+        with unavailable():
+            scores = await self._store.redis.zmscore(keys.UPLOADS, upload_ids)
+        return {name for name, score in zip(upload_ids, scores, strict=True) if score is None}
 
     # ---- copies at upstreams
 
