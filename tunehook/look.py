@@ -41,8 +41,11 @@ SEE_SECONDS = 35.0
 Live = Mapping[str, tuple[str, str]]
 
 
-async def look(world: World, upstream_name: str) -> None:
-    """One step: one look. Plans the next at its end, whatever came of it; a look that dies is claimed again."""
+async def look(world: World, upstream_name: str, *, seconds: float = SEE_SECONDS) -> None:
+    """One step: one look. Plans the next at its end, whatever came of it; a look that dies is claimed again.
+
+    `seconds`: for so long the upstream is asked for jobs.
+    """
     member = f"look:{upstream_name}"
     upstream = world.upstreams.get(upstream_name)
     if upstream is None:
@@ -51,7 +54,7 @@ async def look(world: World, upstream_name: str) -> None:
     try:
         async with world.store.lease(member) as lease:
             try:
-                await _look(world, upstream, lease)
+                await _look(world, upstream, lease, seconds)
             finally:
                 await world.store.plan(member, world.poll_seconds)
     except (LeaseTaken, LeaseLost):
@@ -62,14 +65,14 @@ async def look(world: World, upstream_name: str) -> None:
         log.warning("looking at %s: %s", upstream_name, error.message)
 
 
-async def _look(world: World, upstream: Upstream, lease: Lease) -> None:
+async def _look(world: World, upstream: Upstream, lease: Lease, seconds: float) -> None:
     live = await world.store.upstreams.live(upstream.name)
     doubtful = await world.store.upstreams.doubtful(upstream.name)
     if not live and not doubtful:
         return
     changed: list[Job] = []
     # What a page says is written before the next is read: a look that is cut short has done what it saw.
-    async for seen in see(world, upstream, live, whole_page=bool(doubtful), lease=lease):
+    async for seen in see(world, upstream, live, whole_page=bool(doubtful), lease=lease, seconds=seconds):
         for upstream_job in seen:
             if upstream_job.id not in live:
                 await _stranger(world, upstream, upstream_job, doubtful, lease)
@@ -84,20 +87,21 @@ async def _look(world: World, upstream: Upstream, lease: Lease) -> None:
 
 
 async def see(
-    world: World, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease
+    world: World, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease, seconds: float
 ) -> AsyncIterator[list[UpstreamJob]]:
     """Every live job as the upstream has it now, and whatever stood on the same pages, page by page.
 
     Singly where that is fewer requests: after k pages, when k or fewer are missing, they are old ones that
-    could lie any number of pages further down. When the time of a look is over, the next goes on from there.
+    could lie any number of pages further down. When the time of a look is over, the next goes on from there,
+    with what this one has not seen.
     """
-    until = time.monotonic() + SEE_SECONDS
-    missing = set(live)
-    after = await world.store.upstreams.look_from(upstream.name)
-    pages, more = 0, True
+    until = time.monotonic() + seconds
+    after, unseen = await world.store.upstreams.look_from(upstream.name)
+    missing = set(live) if unseen is None else set(live) & unseen
+    pages, more = 0, unseen is None or after is not None
     while more and (len(missing) > pages + (0 if pages or whole_page else 1) or (whole_page and pages == 0)):
         if time.monotonic() > until:
-            await world.store.upstreams.look_on(upstream.name, after)
+            await world.store.upstreams.look_on(upstream.name, after, missing)
             return
         lease.check()
         page, more = await upstream.page(after)
@@ -108,8 +112,10 @@ async def see(
         more = more and bool(page)
     for upstream_id in sorted(missing):
         if time.monotonic() > until:
+            await world.store.upstreams.look_on(upstream.name, None, missing)
             return
         lease.check()
+        missing.discard(upstream_id)
         try:
             yield [await upstream.retrieve(upstream_id)]
         except (UpstreamUnauthorized, UpstreamUnreachable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,16 +80,20 @@ class Upstreams:
         """Likewise, those whose extras were not looked for."""
         return await self._in_turn(keys.extras_sought(upstream), job_ids, older_than=older_than, limit=limit)
 
-    async def look_from(self, upstream: str) -> str | None:
-        """Where the last look had to stop, once; None: at the top."""
+    async def look_from(self, upstream: str) -> tuple[str | None, set[str] | None]:
+        """Where the last look had to stop, told once: the job behind which the list goes on (None: it was read to
+        its end, or is read from the top) and the upstream's jobs that were not seen yet (None: it did not stop)."""
         with unavailable():
-            after = await self._store.redis.getdel(keys.look_cursor(upstream))
-        return str(after) if after else None
+            value = await self._store.redis.getdel(keys.look_cursor(upstream))
+        if not value:
+            return None, None
+        stopped = json.loads(value)
+        return stopped["after"], set(stopped["unseen"])
 
-    async def look_on(self, upstream: str, after: str | None) -> None:
-        if after:
-            with unavailable():
-                await self._store.redis.set(keys.look_cursor(upstream), after, ex=3600)
+    async def look_on(self, upstream: str, after: str | None, unseen: Iterable[str]) -> None:
+        with unavailable():
+            stopped = json.dumps({"after": after, "unseen": sorted(unseen)})
+            await self._store.redis.set(keys.look_cursor(upstream), stopped, ex=3600)
 
     async def _in_turn(self, key: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         now = await self._store.now_ms()
