@@ -8,6 +8,7 @@ import secrets
 import time
 
 from aiohttp import web
+from aiohttp.log import server_logger
 
 from service import (
     chat,
@@ -25,6 +26,7 @@ from service import (
     webhook_endpoints,
 )
 from service.auth import authenticated
+from service.malformed import ONE_LINE
 from service.models import LISTS
 from service.news import NEWS, News, listening, stop_waiting
 from service.problems import Handler, broken_off, note_begun, problems
@@ -94,6 +96,7 @@ def build_app(world: World) -> web.Application:
         middlewares=[observed, problems, broken_off, authenticated],
         logger=logging.getLogger("aiohttp"),
     )
+    server_logger.addFilter(ONE_LINE)
     app.on_response_prepare.append(note_begun)
     app[WORLD] = world
     app[NEWS] = News()
