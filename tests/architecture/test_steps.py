@@ -8,7 +8,9 @@ import pytest
 from rq.utils import import_attribute
 
 import worker.clock
+from tunehook.openai_upstream import CALL_SECONDS, FILE_SECONDS, PART_SECONDS
 from tunehook.store.keys import KINDS, QUEUES, queue_of
+from tunehook.upload import STEP_SECONDS
 from worker.steps import TIMEOUTS, step_for
 
 #: The ids that a member of each kind may have, where one word would not do.
@@ -43,3 +45,8 @@ def test_what_nobody_knows_is_no_step() -> None:
 def test_every_queue_has_a_timeout_and_every_kind_a_queue() -> None:
     assert set(TIMEOUTS) == set(QUEUES)
     assert {queue_of(f"{kind}:x") for kind in KINDS} <= set(QUEUES)
+
+
+def test_an_upload_step_outlives_the_calls_in_it() -> None:
+    """The last part may begin when its time is nearly over; then the parts are joined, and an answer is looked for."""
+    assert TIMEOUTS["bulk"] > STEP_SECONDS + PART_SECONDS + FILE_SECONDS + CALL_SECONDS
