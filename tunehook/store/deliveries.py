@@ -165,7 +165,10 @@ class Deliveries:
         return found[:limit], len(found) > limit
 
     async def _walk(self, index: str, after: str | None, low: str, high: str) -> AsyncIterator[Delivery]:
-        """Newest first, behind `after`; what has expired is passed over."""
+        """Newest first, behind `after`; what has expired is passed over.
+
+        Not bounded, whoever filters: see indexes.py. An endpoint's index holds what retention keeps of it.
+        """
         redis = self._store.redis
         start = 0
         if after is not None:

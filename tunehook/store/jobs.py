@@ -16,6 +16,7 @@ from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import Lease, unavailable
 from tunehook.store.files import copy_id
+from tunehook.store.indexes import common
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
@@ -150,24 +151,17 @@ class Jobs:
         self, project: str, *, after: str | None, limit: int, metadata: Mapping[str, str]
     ) -> tuple[list[JobRecord], bool]:
         """Newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
-        names = [keys.jobs_with(project, name, value) for name, value in metadata.items()]
-        index = names[0] if names else keys.jobs(project)
-        start = 0
+        names = [keys.jobs_with(project, name, value) for name, value in metadata.items()] or [keys.jobs(project)]
         if after is not None:
             await self.read(after, project)
-            with unavailable():
-                rank = await self._store.redis.zrevrank(index, after)
-            start = 0 if rank is None else int(rank) + 1
         found: list[JobRecord] = []
-        while True:
-            with unavailable():
-                ids = await self._store.redis.zrevrange(index, start, start + limit)
+        async for ids in common(self._store, names, after=after, at_once=limit + 1):
             for record in await self.read_many(ids):
                 if metadata.items() <= (record.job.spec.metadata or NO_METADATA).items():
                     found.append(record)
-            start += len(ids)
-            if len(found) > limit or len(ids) <= limit:
-                return found[:limit], len(found) > limit
+            if len(found) > limit:
+                break
+        return found[:limit], len(found) > limit
 
     # ---- the log
 

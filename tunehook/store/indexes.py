@@ -1,0 +1,55 @@
+"""Ids that stand in several indexes (zsets) at once, newest first, without a record being read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from tunehook.store.connection import unavailable
+
+if TYPE_CHECKING:
+    from tunehook.store.store import Store
+
+#: So many ids are compared in a round trip.
+SCAN = 500
+
+
+async def common(store: Store, names: list[str], *, after: str | None, at_once: int) -> AsyncIterator[list[str]]:
+    """Up to `at_once` at a time of those behind `after` (or from the first, where that stands in none).
+
+    The shortest index is walked to its end if need be: a page that broke off before it could be empty though more
+    follow, and clients take an empty page for the last.
+    """
+    redis = store.redis
+    if len(names) > 1:
+        with unavailable():
+            async with redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.zcard(name)
+                names = [name for _, name in sorted(zip(await pipe.execute(), names, strict=True))]
+    shortest, *others = names
+    size, start = (SCAN if others else at_once), 0
+    if after is not None:
+        with unavailable():
+            rank = await redis.zrevrank(shortest, after)
+        start = 0 if rank is None else int(rank) + 1
+    while True:
+        with unavailable():
+            ids = await redis.zrevrange(shortest, start, start + size - 1)
+        fitting = await _in_all(store, others, ids)
+        for first in range(0, len(fitting), at_once):
+            yield fitting[first : first + at_once]
+        if len(ids) < size:
+            return
+        start += len(ids)
+
+
+async def _in_all(store: Store, names: list[str], ids: list[str]) -> list[str]:
+    if not names or not ids:
+        return ids
+    with unavailable():
+        async with store.redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zmscore(name, ids)
+            rows = await pipe.execute()
+    return [member for member, *scores in zip(ids, *rows, strict=True) if None not in scores]
