@@ -23,6 +23,7 @@ from tunehook.errors import (
     LeaseTaken,
     RecordTooNew,
     RecordUnreadable,
+    TunehookError,
     UpstreamError,
     UpstreamRefused,
 )
@@ -47,7 +48,10 @@ async def sweep(world: World) -> None:
             removed: dict[str, int] = {}
             for name, step in _STEPS.items():
                 lease.check()
-                removed[name] = await step(world)
+                try:
+                    removed[name] = await step(world)
+                except OSError as error:  # a disk that refuses holds up nothing that is elsewhere
+                    log.error("%s are not removed now: %s", name, error)
             more = any(count >= AT_ONCE for count in removed.values())
             await world.store.plan(MEMBER, 0.0 if more else EVERY_SECONDS)
     except (LeaseTaken, LeaseLost):
@@ -74,7 +78,11 @@ async def _datasets(world: World) -> int:
 async def _files(world: World, index: str, seconds: float) -> int:
     forgetting, removed = world.store.forgetting, 0
     for file_id in await forgetting.older(index, seconds, AT_ONCE):
-        file = await forgetting.file(file_id)
+        try:
+            file = await forgetting.file(file_id)
+        except RecordUnreadable as error:
+            await _left(world, index, file_id, seconds, error)
+            continue
         promised = index == keys.DATASETS and file is not None and file.expires_at is not None
         if file is None or promised:  # one that has a time of its own is kept until then
             await forgetting.drop(index, file_id)
@@ -88,25 +96,36 @@ async def _files(world: World, index: str, seconds: float) -> int:
 async def _jobs(world: World) -> int:
     if world.keep.jobs is None:
         return 0
-    forgetting, removed = world.store.forgetting, 0
-    for job_id in await forgetting.older(keys.SETTLED, world.keep.jobs, AT_ONCE):
+    removed = 0
+    for job_id in await world.store.forgetting.older(keys.SETTLED, world.keep.jobs, AT_ONCE):
         try:
-            record = await world.store.jobs.read(job_id)
-        except JobNotFound:
-            await forgetting.drop(keys.SETTLED, job_id)
-            continue
-        except (RecordTooNew, RecordUnreadable):  # a newer version's, which may keep it for longer; or a doctor's
-            await forgetting.postpone(keys.SETTLED, job_id, LATER_SECONDS - world.keep.jobs)
-            continue
-        if record.job.stage is not Stage.SETTLED or await forgetting.is_busy(record):
-            await forgetting.postpone(keys.SETTLED, job_id, LATER_SECONDS - world.keep.jobs)
-            continue
-        for file_id in record.job.result_files.values():
-            file = await forgetting.file(file_id)
-            if file is not None:
-                await forgetting.forget_file(file)
-        removed += await forgetting.forget_job(record)
+            removed += await _job(world, job_id, world.keep.jobs)
+        except (RecordTooNew, RecordUnreadable) as error:  # a newer version's, which may keep it longer; or a doctor's
+            await _left(world, keys.SETTLED, job_id, world.keep.jobs, error)
     return removed
+
+
+async def _job(world: World, job_id: str, seconds: float) -> bool:
+    forgetting = world.store.forgetting
+    try:
+        record = await world.store.jobs.read(job_id)
+    except JobNotFound:
+        await forgetting.drop(keys.SETTLED, job_id)
+        return False
+    if record.job.stage is not Stage.SETTLED or await forgetting.is_busy(record):
+        await forgetting.postpone(keys.SETTLED, job_id, LATER_SECONDS - seconds)
+        return False
+    for file_id in record.job.result_files.values():
+        file = await forgetting.file(file_id)
+        if file is not None:
+            await forgetting.forget_file(file)
+    return await forgetting.forget_job(record)
+
+
+async def _left(world: World, index: str, member: str, seconds: float, error: TunehookError) -> None:
+    """One that cannot be read disturbs no other: it is asked about again later."""
+    log.warning("%s is left: %s", member, error.message)
+    await world.store.forgetting.postpone(index, member, LATER_SECONDS - seconds)
 
 
 async def _copies(world: World) -> int:
@@ -115,7 +134,12 @@ async def _copies(world: World) -> int:
     forgetting, removed = world.store.forgetting, 0
     for name in await forgetting.older(keys.COPIES, world.keep.copies, AT_ONCE):
         upstream, _, sha256 = name.rpartition(":")
-        if await forgetting.forget_copy(upstream, sha256):
+        try:
+            gone = await forgetting.forget_copy(upstream, sha256)
+        except RecordUnreadable as error:
+            await _left(world, keys.COPIES, name, world.keep.copies, error)
+            continue
+        if gone:
             removed += 1
         else:
             await forgetting.postpone(keys.COPIES, name, LATER_SECONDS - world.keep.copies)

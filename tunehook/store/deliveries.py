@@ -5,9 +5,12 @@ How deliveries leave is in lanes.py.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from tunehook.errors import DeliveryNotFound
 from tunehook.model import Attempt, Delivery, Event
@@ -17,6 +20,8 @@ from tunehook.store.connection import Lease, unavailable
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+log = logging.getLogger(__name__)
 
 #: Events, deliveries and their attempts are kept for so long, unless the settings say otherwise.
 KEPT_SECONDS = 30 * 24 * 3600
@@ -185,9 +190,12 @@ class Deliveries:
                     for delivery_id in ids:
                         pipe.hget(keys.delivery(delivery_id), "doc")
                     documents: list[Any] = await pipe.execute()
-            for document in documents:
-                if document:
-                    yield Delivery.model_validate_json(document)
+            for delivery_id, document in zip(ids, documents, strict=True):
+                try:
+                    if document:
+                        yield Delivery.model_validate_json(document)
+                except ValidationError as error:  # one that cannot be read hides no other
+                    log.warning("left out: delivery %s cannot be read: %s", delivery_id, error)
             if len(ids) < SCAN:
                 return
             start += len(ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tunehook.errors import Conflict, FileInUse, FileNotFound
+from tunehook.errors import Conflict, FileInUse, FileNotFound, RecordUnreadable
 from tunehook.model import File
 from tunehook.store import keys
 from tunehook.store.commit import Change
@@ -40,9 +40,13 @@ class Forgetting:
     # ---- files
 
     async def file(self, file_id: str) -> File | None:
+        """Raises RecordUnreadable."""
         with unavailable():
             document = await self._store.redis.hget(keys.file(file_id), "doc")
-        return File.model_validate_json(document) if document else None
+        try:
+            return File.model_validate_json(document) if document else None
+        except ValueError as error:
+            raise RecordUnreadable(record=file_id, why=type(error).__name__) from error
 
     async def forget_file(self, file: File) -> bool:
         """False while a live job needs it. Its bytes are then `leaving`."""

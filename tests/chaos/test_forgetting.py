@@ -1,0 +1,114 @@
+"""Retention among records that cannot be read, and what stays known of a job that it has removed."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.conftest import Bench
+from tunehook import adoption, lifecycle, retention
+from tunehook.errors import JobNotFound, JobTaken
+from tunehook.model import ApiKey, Job, Stage
+from tunehook.store import keys
+from tunehook.store.jobs import JobRecord
+from tunehook.world import Keep, World
+
+EVERYTHING = Keep(jobs=0.0, datasets=0.0, copies=0.0)
+GARBAGE = '{"id": 7}'
+
+
+async def finished(bench: Bench, **changes: str) -> Job:
+    """A job that has ended and of which nothing more is to be done."""
+    job_id = await bench.accept()
+    if changes:
+        record = await bench.read(job_id)
+        await bench.world.store.commit(record.change(record.job.model_copy(update=changes)))
+    await bench.until_tracked(job_id)
+    record = await bench.ended(job_id)
+    await lifecycle.advance(bench.world, job_id)
+    await bench.world.store.unplan(record.member)
+    return record.job
+
+
+async def swept(bench: Bench) -> World:
+    """What is due a month from now is removed today."""
+    world = replace(bench.world, keep=EVERYTHING)
+    await retention.sweep(world)
+    return world
+
+
+async def is_gone(bench: Bench, job: Job) -> bool:
+    try:
+        await bench.read(job.id)
+    except JobNotFound:
+        return True
+    return False
+
+
+async def broken(bench: Bench, job: Job, what: str) -> tuple[str, str, str]:
+    """Makes a record of the job unreadable; its key, the index in which retention finds it, and as what."""
+    name, index, member = {
+        "job": (keys.job(job.id), keys.SETTLED, job.id),
+        "result file": (keys.file(next(iter(job.result_files.values()))), keys.SETTLED, job.id),
+        "dataset": (keys.file(job.training.id), keys.DATASETS, job.training.id),
+        "copy": (keys.copy("openai", job.training.sha256), keys.COPIES, f"openai:{job.training.sha256}"),
+    }[what]
+    await bench.world.store.redis.hset(name, "doc", GARBAGE)
+    return name, index, member
+
+
+@pytest.mark.parametrize("what", ["job", "result file", "dataset", "copy"])
+async def test_a_record_that_cannot_be_read_keeps_no_other_from_going(bench: Bench, what: str) -> None:
+    first, second = await finished(bench), await finished(bench)
+    redis, now = bench.world.store.redis, await bench.world.store.now_ms()
+    name, index, member = await broken(bench, first, what)
+    await swept(bench)
+    assert await is_gone(bench, second)
+    assert not await bench.world.shelf.exists(second.training.id)
+    assert await redis.exists(keys.copy("openai", second.training.sha256)) == 0
+    assert await redis.hget(name, "doc") == GARBAGE, "it is left to a doctor"
+    assert await redis.zscore(index, member) > now + 3_000_000, "it is asked about again within the hour"
+    assert await bench.due_in(retention.MEMBER) is not None
+
+
+async def test_a_delivery_that_cannot_be_read_keeps_no_job_from_going(bench: Bench) -> None:
+    job = await finished(bench, callback_url="https://you.example/hooks")
+    (delivery,) = await bench.world.store.deliveries.of_job(job.id)
+    await bench.world.store.redis.hset(keys.delivery(delivery.id), "doc", GARBAGE)
+    assert await bench.world.store.deliveries.of_job(job.id) == []
+    await swept(bench)
+    assert await is_gone(bench, job)
+
+
+async def test_a_disk_that_refuses_keeps_nothing_at_the_upstream(bench: Bench) -> None:
+    job = await finished(bench)
+    path = bench.world.shelf.path(job.training.id)
+    path.unlink()
+    path.mkdir()  # what is no file cannot be removed as one
+    await swept(bench)
+    deleted = [seen["path"] for seen in await bench.simulator.requests() if seen["method"] == "DELETE"]
+    assert len(deleted) == 1
+    assert await bench.due_in(retention.MEMBER) is not None
+    path.rmdir()
+    await swept(bench)
+    assert await bench.world.store.forgetting.leaving(10) == []
+
+
+async def imported(world: World, job: Job, project: str) -> JobRecord:
+    caller = ApiKey(id="k", project=project, name="n", secret_sha256="", callback_secret="", created_at=1)
+    there = str(job.upstream_job_id)
+    return await adoption.adopt(world, caller, upstream="openai", upstream_job_id=there, callback_url=None)
+
+
+async def test_a_job_that_was_forgotten_here_is_still_nobody_elses(bench: Bench) -> None:
+    """By its id at the upstream, another project would come to its results and to the model that it made."""
+    job = await finished(bench)
+    await swept(bench)
+    assert await is_gone(bench, job)
+    with pytest.raises(JobTaken, match="another project"):
+        await imported(bench.world, job, "q")
+    assert job.seen
+    model = str((await bench.world.store.models.of_project("p"))[0].name)
+    assert await bench.world.store.models.find(model, "q") is None
+    again = (await imported(bench.world, job, "p")).job
+    assert (again.stage, again.status) == (Stage.SETTLED, "succeeded")
+    assert again.id != job.id
