@@ -112,6 +112,45 @@ def test_events_speak_of_our_ids(contract: Contract) -> None:
     FineTuningJobEvent.model_validate(shown)
 
 
+VALIDATION = FileRef(id="file-val", sha256="1" * 64, bytes=10)
+THEIRS = "Example 3 of file-theirs, not of file-v-theirs (job ftjob-theirs) nor file-theirs2; results in file-t."
+OURS = "Example 3 of file-ours, not of file-val (job ftjob-ours) nor file-theirs2; results in file-result."
+
+
+def test_whatever_an_upstream_says_of_a_job_names_our_ids() -> None:
+    last = seen("failed", validation_file="file-v-theirs", result_files=["file-t"])
+    members: dict[str, Any] = {"validation": VALIDATION, "upstream_job_id": "ftjob-theirs", "seen": last}
+    error = JobError(code="c", message=THEIRS, param="training_file")
+    ended = job(
+        stage=Stage.SETTLED,
+        status="failed",
+        settled_at=200,
+        error=error,
+        result_files={"file-t": "file-result"},
+        **members,
+    )
+    assert wire.job_object(ended, revision=1)["error"] == {"code": "c", "message": OURS, "param": "training_file"}
+    assert wire.event_object(ended, "e", Message(created_at=5, message=THEIRS))["message"] == OURS
+    waiting = WAITING.model_copy(update={"reason": "ftjob-theirs waits for 'file-v-theirs'."})
+    shown = wire.job_object(job(stage=Stage.WAITING, waiting=waiting, **members), revision=1)
+    assert shown["tunehook"]["waiting"]["reason"] == "ftjob-ours waits for 'file-val'."
+
+
+def test_before_an_upstream_has_a_job_its_files_are_known_by_what_was_sent() -> None:
+    before = job(validation=VALIDATION)
+    assert (
+        wire.own_ids("No file-a here, nor file-b.", before, ("file-a", "file-b")) == "No file-ours here, nor file-val."
+    )
+    assert wire.own_ids("No file-a here.", before) == "No file-a here."
+
+
+def test_a_file_that_lies_at_the_upstream_keeps_its_name() -> None:
+    """Said as often as you like: what is ours already stays."""
+    there = job(training=FileRef(id="upstream:file-theirs", sha256="", bytes=0), seen=seen(validation_file="file-v"))
+    said = wire.own_ids("Read file-theirs and file-v", there)
+    assert said == wire.own_ids(said, there) == "Read upstream:file-theirs and upstream:file-v"
+
+
 def test_one_projects_receiver_is_one_lane() -> None:
     lane = wire.lane_of("p", "https://a.example/")
     assert lane == wire.lane_of("p", "https://a.example/")

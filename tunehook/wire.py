@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
-from tunehook.model import Copy, Cost, Event, File, Job, Message, Stage, Upload, new_id
+from tunehook.model import AT_UPSTREAM, Copy, Cost, Event, File, Job, Message, Stage, Upload, new_id
 
 #: What OpenAI's clients see for a stage that is ours; `tracked` shows the upstream's status, `settled` the end.
 _STATUS = {
@@ -93,7 +94,7 @@ def job_object(
         "estimated_finish": seen.estimated_finish if seen else None,
         "integrations": job.spec.integrations,
         "metadata": job.spec.metadata,
-        "error": _error(error.model_dump()) if error else None,
+        "error": {"code": error.code, "message": own_ids(error.message, job), "param": error.param} if error else None,
         "tunehook": tunehook_member(job, revision=revision, cancel_requested_at=cancel_requested_at, copy=copy),
     }
 
@@ -102,7 +103,7 @@ def tunehook_member(
     job: Job, *, revision: int, cancel_requested_at: int | None = None, copy: Copy | None = None
 ) -> dict[str, Any]:
     """Where the job really is."""
-    waiting = job.waiting
+    waiting = job.waiting and job.waiting.model_copy(update={"reason": own_ids(job.waiting.reason, job)})
     return {
         "stage": job.stage.value,
         "upstream": job.upstream,
@@ -154,13 +155,21 @@ def method(job: Job) -> dict[str, Any]:
     return {"type": "supervised", "supervised": {"hyperparameters": dict(job.spec.hyperparameters or {})}}
 
 
-def own_ids(text: str, job: Job) -> str:
-    """What an upstream says of its job and its training file, said of ours."""
-    if job.upstream_job_id:
-        text = text.replace(job.upstream_job_id, job.id)
-    if job.seen and job.seen.training_file:
-        text = text.replace(job.seen.training_file, job.training.id)
-    return text
+def own_ids(text: str, job: Job, files: tuple[str, str | None] | None = None) -> str:
+    """What an upstream says of its job and its files, said of ours.
+
+    `files`: its ids of training and validation file, where it has no job yet that would tell them.
+    """
+    theirs: dict[str | None, str] = {job.upstream_job_id: job.id, **job.result_files}
+    seen = job.seen
+    training, validation = files or (seen.training_file if seen else None, seen.validation_file if seen else None)
+    theirs[training] = job.training.id
+    theirs[validation] = job.validation.id if job.validation else f"{AT_UPSTREAM}{validation}"
+    names = sorted((re.escape(name) for name in theirs if name), key=len, reverse=True)
+    if not names:
+        return text
+    # One that is ours (`upstream:file-…`) already stays, and so does a longer id that begins like one of these.
+    return re.sub(rf"(?<![\w-])(?<!{AT_UPSTREAM})({'|'.join(names)})(?![\w-])", lambda found: theirs[found[1]], text)
 
 
 def event_object(job: Job, event_id: str, message: Message) -> dict[str, Any]:
@@ -214,7 +223,3 @@ def event(kind: str, content: dict[str, Any], *, project: str, job_id: str | Non
     envelope = {"id": event_id, "object": "event", "created_at": now, "type": kind, "data": content}
     body = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
     return Event(id=event_id, type=kind, project=project, job_id=job_id, created_at=now, body=body)
-
-
-def _error(error: dict[str, Any]) -> dict[str, Any]:
-    return {name: error.get(name) for name in ("code", "message", "param")}

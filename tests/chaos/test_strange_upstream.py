@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.conftest import Bench
 from tests.neighbours.strange_upstream import StrangeUpstream, refusal, strange_upstream
-from tunehook import lifecycle, look, upload
+from tunehook import lifecycle, look, upload, wire
 from tunehook.errors import UpstreamUnknown
 from tunehook.model import Copy, JobSpec, Stage
 from tunehook.store.files import CopyRecord, copy_member
@@ -119,3 +119,33 @@ async def test_what_the_upstream_says_of_our_key_reaches_no_tenant(bench: Bench,
     shown = [job.model_dump_json(), *(entry.message.message for entry in entries), str(held)]
     assert "invalid_api_key" in shown[0]
     assert "sk-simul" not in " ".join(shown)
+
+
+@pytest.mark.parametrize("status", [400, 429])
+async def test_what_the_upstream_says_of_a_create_names_our_file(
+    bench: Bench, strange: StrangeUpstream, status: int
+) -> None:
+    """It has no job yet that would tell whose file that is."""
+    job_id = await bench.accept()
+    await lifecycle.advance(bench.world, job_id)
+    training = (await bench.read(job_id)).job.training
+    await upload.upload(bench.world, "openai", training.sha256)
+    record = await bench.world.store.files.copy("openai", training.sha256)
+    assert record is not None
+    theirs = record.copy.upstream_file_id
+    assert theirs
+
+    async def _refuse(_: object) -> Any:
+        return refusal(status, f"Too many jobs are running on {theirs}.")
+
+    strange.answers |= {"POST /fine_tuning/jobs": _refuse, "GET /fine_tuning/jobs": page(), f"GET /files/{theirs}": {}}
+    there = {"id": theirs, "filename": record.copy.filename, "bytes": record.copy.bytes, "status": "processed"}
+    strange.answers["GET /files"] = page(there)
+    await lifecycle.advance(at(strange, bench), job_id)
+    read = await bench.read(job_id)
+    assert read.job.stage is (Stage.WAITING if status == 429 else Stage.SETTLED)
+    shown = wire.job_object(read.job, revision=1)
+    said = shown["tunehook"]["waiting"]["reason"] if status == 429 else shown["error"]["message"]
+    assert said == f"Too many jobs are running on {training.id}."
+    entries, _ = await bench.world.store.jobs.log_page(job_id, after=None, limit=100)
+    assert theirs not in " ".join(entry.message.message for entry in entries)
