@@ -160,11 +160,11 @@ def own_ids(text: str, job: Job, files: tuple[str, str | None] | None = None) ->
 
     `files`: its ids of training and validation file, where it has no job yet that would tell them.
     """
-    theirs: dict[str | None, str] = {job.upstream_job_id: job.id, **job.result_files}
-    seen = job.seen
+    seen, theirs = job.seen, dict(job.result_files)
     training, validation = files or (seen.training_file if seen else None, seen.validation_file if seen else None)
-    theirs[training] = job.training.id
-    theirs[validation] = job.validation.id if job.validation else f"{AT_UPSTREAM}{validation}"
+    theirs[job.upstream_job_id or ""] = job.id
+    theirs[training or ""] = job.training.id
+    theirs[validation or ""] = job.validation.id if job.validation else f"{AT_UPSTREAM}{validation}"
     names = sorted((re.escape(name) for name in theirs if name), key=len, reverse=True)
     if not names:
         return text
