@@ -163,8 +163,8 @@ async def _from_the_upstreams(world: World) -> int:
     removed = 0
     for upstream_name, file_id in await world.store.forgetting.leaving_copies(AT_ONCE):
         upstream = world.upstreams.get(upstream_name)
-        if upstream is None:
-            continue
+        if upstream is None or file_id not in await world.store.forgetting.leaving_at(upstream_name):
+            continue  # the others took a while: it may be needed again
         try:
             await upstream.delete_file(file_id)
         except UpstreamRefused as refused:

@@ -160,7 +160,7 @@ class _Sending:
     async def whole(self, path: Path) -> bool:
         copy = self.record.copy
         if copy.attempts:  # an answer may have been lost: is it there already?
-            known = await self._upstream.find_file(copy.filename, copy.bytes)
+            known = await self._known()
             if known:
                 return await self._ready(known)
         await self._commit(copy.model_copy(update={"attempts": copy.attempts + 1}), due=STEP_DUE)
@@ -198,7 +198,7 @@ class _Sending:
             return await self._ready(await self._upstream.end_parts(copy.upload_id, copy.parts))
         except UpstreamRefused:
             copy = self.record.copy
-            known = await self._upstream.find_file(copy.filename, copy.bytes)
+            known = await self._known()
             if known:  # it was joined, and only the answer was lost
                 return await self._ready(known)
             if copy.attempts >= 3:
@@ -227,6 +227,16 @@ class _Sending:
                     await self._commit(copy.model_copy(update=again), due=0.0)
                     return True
         return False
+
+    async def _known(self) -> str | None:
+        """The upstream's file that an earlier try made though its answer was lost.
+
+        None that retention is about to delete there: it bears the same name, and would go under a live job. The note
+        is read first, since a file is on it until it is gone there.
+        """
+        leaving = await self.world.store.forgetting.leaving_at(self.record.copy.upstream)
+        known = await self._upstream.find_file(self.record.copy.filename, self.record.copy.bytes)
+        return None if known in leaving else known
 
     async def refused(self, error: JobError) -> None:
         await self._end(self.record.copy.model_copy(update={"state": "refused", "error": error}))
@@ -258,6 +268,8 @@ class _Sending:
             change = self.record.change(copy, self.lease)
             self.waiters = await self.world.store.files.waiters(copy.upstream, copy.sha256)
             self.world.store.files.release_waiters(change, copy)
+            if copy.upstream_file_id:  # an upstream may give the same bytes the same id again
+                self.world.store.forgetting.stays(change, copy.upstream, copy.upstream_file_id)
             if tell:
                 await self._tell(change, copy)
             await self.world.store.commit(change)

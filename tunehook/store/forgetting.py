@@ -109,6 +109,16 @@ class Forgetting:
             rows = await self._store.redis.srandmember(keys.LEAVING_COPIES, limit)
         return [(upstream, file_id) for upstream, _, file_id in (row.partition(" ") for row in rows)]
 
+    async def leaving_at(self, upstream: str) -> set[str]:
+        """The file ids there of what still has to be deleted at one upstream."""
+        with unavailable():
+            rows = await self._store.redis.smembers(keys.LEAVING_COPIES)
+        return {row.removeprefix(f"{upstream} ") for row in rows if row.startswith(f"{upstream} ")}
+
+    def stays(self, change: Change, upstream: str, file_id: str) -> Change:
+        """It is needed again, whatever was noted of it."""
+        return change.do("SREM", keys.LEAVING_COPIES, f"{upstream} {file_id}")
+
     async def left_copy(self, upstream: str, file_id: str) -> None:
         with unavailable():
             await self._store.redis.srem(keys.LEAVING_COPIES, f"{upstream} {file_id}")
