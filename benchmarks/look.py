@@ -28,6 +28,7 @@ from tunehook import look
 from tunehook.model import FileRef, Job, JobSpec, Stage, UpstreamJob, new_id
 from tunehook.settings import Settings
 from tunehook.store.commit import Change
+from tunehook.upstream import mark_of
 from tunehook.world import World, open_world
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -115,13 +116,13 @@ def tracked(world: World, seen: UpstreamJob, job_id: str) -> Change:
 async def settle_in(world: World, simulated: Simulated, count: int) -> list[str]:
     """Makes the jobs there and here; returns their ids there."""
     ids = [new_id("ftjob-") for _ in range(count)]
-    await simulated.train([world.tag(job_id) for job_id in ids])
+    await simulated.train([f"{world.instance}/{job_id}" for job_id in ids])
     found: list[UpstreamJob] = []
     more = True
     while more:
         page, more = await world.upstreams["openai"].page(found[-1].id if found else None)
         found += page
-    pairs = [(seen, world.job_id_of((seen.metadata or {})["tunehook"])) for seen in found]
+    pairs = [(seen, mark_of(seen)[1]) for seen in found]
     changes = [tracked(world, seen, job_id) for seen, job_id in pairs if job_id]
     for at in range(0, len(changes), 100):
         await world.store.commit_many(changes[at : at + 100])

@@ -161,11 +161,12 @@ def test_any_event_is_a_message_or_none(rows: list[dict[str, Any]]) -> None:
 
 
 def test_whose_job_it_is() -> None:
-    spec = JobSpec(model="m", training_file="ours", seed=7)
+    spec = JobSpec(model="m", training_file="ours", seed=7, hyperparameters={"n_epochs": 3, "batch_size": "auto"})
     tag = "tunehook/ftjob-ours"
 
     def ours(**members: Any) -> bool:
-        return dialect.is_ours(read(**members), tag, spec, "file-there")
+        shown = {"model": "m-2025", "created_at": 100, **members}
+        return dialect.is_ours(read(**shown), tag, spec, "file-there", since=100)
 
     assert ours(metadata={"tunehook": tag, "other": "x"})
     assert not ours(metadata={"tunehook": "tunehook/ftjob-other"}, seed=7, training_file="file-there")
@@ -174,6 +175,10 @@ def test_whose_job_it_is() -> None:
     assert ours(metadata=None, seed=7, training_file="file-there")
     assert not ours(metadata=None, seed=8, training_file="file-there")
     assert not ours(metadata=None, seed=7, training_file="file-other")
+    assert ours(metadata=None, seed=7, training_file="file-there", hyperparameters={"n_epochs": 3, "batch_size": 8})
+    assert not ours(metadata=None, seed=7, training_file="file-there", hyperparameters={"n_epochs": 4})
+    assert not ours(metadata=None, seed=7, training_file="file-there", model="other")
+    assert not ours(metadata=None, seed=7, training_file="file-there", created_at=99)
     # Somebody else's metadata: not ours, whatever the seed.
     assert not ours(metadata={"team": "them"}, seed=7, training_file="file-there")
 

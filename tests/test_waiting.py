@@ -31,7 +31,8 @@ def test_a_429_is_told_by_its_code_and_words(message: str, code: str | None, mea
 
 
 def test_retry_after_is_kept_to_but_shortens_no_day() -> None:
-    assert pause_for(busy("Slow down.", "slow_down", 7.0))[2] == 7.0
+    assert pause_for(busy("Slow down.", "slow_down", 70.0))[2] == 70.0
+    assert pause_for(busy("Slow down.", "slow_down", 1.0))[2] == 10.0
     assert pause_for(busy("quota", retry_after=5.0))[2] == 600.0
     assert pause_for(busy("quota", retry_after=5000.0))[2] == 5000.0
 

@@ -10,7 +10,7 @@ from tunehook.address import AddressRefused, check_url
 from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
 from tunehook.model import AT_UPSTREAM, ApiKey, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, new_id
 from tunehook.store.jobs import JobRecord
-from tunehook.upstream import TAG
+from tunehook.upstream import TAG, mark_of
 from tunehook.world import World
 
 
@@ -66,16 +66,16 @@ async def _refuse_marked(world: World, upstream: str, seen: UpstreamJob) -> None
 
     One that bears another deployment's mark is watched there.
     """
-    tag = (seen.metadata or {}).get(TAG)
-    if tag is None:
+    deployment, job_id = mark_of(seen)
+    if not deployment:
         return
-    job_id = world.job_id_of(tag)
-    if job_id is None:
-        raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of another deployment")
     try:
         await world.store.jobs.read(job_id)
     except JobNotFound:
-        return  # its record was lost or forgotten: this is how one gets it back
+        if deployment == world.instance:
+            return  # its record was lost or forgotten: this is how one gets it back
+        why = f"it bears the mark of another deployment, {deployment!r}"
+        raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why=why) from None
     raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of a job that was made here")
 
 

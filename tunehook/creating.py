@@ -29,6 +29,7 @@ from tunehook.model import Job, JobError, Message, Stage, UpstreamJob
 from tunehook.outcomes import settle, wait
 from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
+from tunehook.upstream import TAG
 from tunehook.waiting import creates_again, next_look, pause_for
 from tunehook.wire import own_ids
 from tunehook.world import World
@@ -42,6 +43,8 @@ INTENT_SECONDS = 20.0
 FRESH_SECONDS = 1.0
 #: A tracked job is seen by the look; this is for the case that its entry there was lost.
 REASSURE_SECONDS = 6 * 3600.0
+#: Few creates are so late; these are looked for before the first one too.
+LONG_SECONDS = 600
 #: Clocks differ: an upstream may date a job this much before we wrote the intent.
 SKEW_SECONDS = 600
 
@@ -62,7 +65,9 @@ async def create(world: World, record: JobRecord, lease: Lease) -> bool:
     if await world.store.upstreams.waits_behind(job):
         why = "Other jobs wait for a slot before this one."
         return await wait(world, record, lease, "no_slot", why, 60.0, queue=True)
-    if job.doubtful_since:  # what an earlier create made may have come to light since
+    # What an earlier create made may have come to light since; and a job as old as this may have been created by a
+    # Redis that was since restored from an older copy.
+    if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:
         try:
             found = await _look_for(world, record)
         except UpstreamError as error:
@@ -87,7 +92,7 @@ async def _ask(world: World, record: JobRecord, lease: Lease, files: tuple[str, 
     training, validation = files
     lease.check()
     try:
-        made = await upstream.create(job.spec, training=training, validation=validation, tag=world.tag(job.id))
+        made = await upstream.create(job.spec, training=training, validation=validation, tag=world.tag(job))
     except UpstreamRefused as refused:
         if await _lost_our_copy(world, record, lease, refused, training):
             return True
@@ -185,11 +190,17 @@ async def _find_out(world: World, record: JobRecord, lease: Lease) -> bool:
 
 
 async def _look_for(world: World, record: JobRecord) -> list[UpstreamJob]:
+    """The upstream's jobs that are this one, oldest first. What is another's of ours is not, however alike."""
     job = record.job
     training, _ = await upload.upstream_files(world, job)
-    since = min((record.intent_ms or record.now_ms) // 1000, job.doubtful_since or record.now) - SKEW_SECONDS
+    asked_at = (record.intent_ms or record.now_ms) // 1000
+    # Without an intent or a doubt, what is looked for is what a restored Redis has forgotten.
+    doubtful_since = job.doubtful_since or (record.now if record.intent_ms else job.created_at)
+    since = min(asked_at, doubtful_since) - SKEW_SECONDS
     upstream = world.upstreams[job.upstream]
-    return await upstream.find(job.spec, training=training, tag=world.tag(job.id), since=since)
+    found = await upstream.find(job.spec, training=training, tag=world.tag(job), since=since)
+    others = await world.store.upstreams.of_others(job.upstream, [one.id for one in found], job.id)
+    return [one for one in found if one.id not in others]
 
 
 async def _lost_our_copy(
@@ -210,9 +221,13 @@ async def _lost_our_copy(
 
 
 async def track(world: World, record: JobRecord, found: list[UpstreamJob], lease: Lease) -> bool:
-    """The upstream has it. The oldest is the job; any more are extras, and extras are cancelled."""
+    """The upstream has it. The oldest is the job; any more are extras, and extras are cancelled.
+
+    Only what bears our mark is cancelled: where an upstream shows none, another job with the same seed and file
+    is as like as an extra. Raises AlreadyTracked if another job of ours was faster.
+    """
     made = next((one for one in found if one.status != "cancelled"), found[0])
-    extras = [one for one in found if one.id != made.id]
+    extras = [one for one in found if one.id != made.id and (one.metadata or {}).get(TAG)]
     job = record.job.moved(Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0, news_at=record.now)
     change = record.change(job, lease).due(record.member, 0.0 if record.cancel_requested_at else REASSURE_SECONDS)
     change.clear.append("intent")

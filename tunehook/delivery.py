@@ -144,8 +144,7 @@ class _Lane:
         try:
             self._endpoint = first.endpoint
             self._waiting.extend(first.parcels)
-            await self._world.store.lanes.forget(self._lane, first.gone)
-            await self._empty(more=len(first.parcels) + len(first.gone) >= BATCH)
+            await self._empty(more=first.due >= BATCH)
         finally:
             self._step.slow -= first.slow
             for task in self._running:
@@ -182,9 +181,8 @@ class _Lane:
         if taken is None:
             return False
         self._endpoint = taken.endpoint
-        await self._world.store.lanes.forget(self._lane, taken.gone)
         self._waiting.extend(p for p in taken.parcels if p.record.delivery.id not in under_way)
-        return len(taken.parcels) + len(taken.gone) >= limit
+        return taken.due >= limit
 
     async def _one(self, parcel: Parcel) -> None:
         """One attempt, its record, and what it means for the endpoint."""

@@ -46,6 +46,7 @@ TunehookError
     ├── RevisionChanged
     ├── LeaseLost, LeaseTaken
     ├── IllegalMove             not an arrow of the table
+    ├── AlreadyTracked          the upstream's job is another job's
     └── RecordTooNew            written by a newer version of this program
 """
 
@@ -292,6 +293,10 @@ class LeaseTaken(Conflict):
 
 class IllegalMove(Conflict):
     """A job does not go from {source} to {target}."""
+
+
+class AlreadyTracked(Conflict):
+    """{record} cannot be the upstream's job {upstream_job_id}: {owner} is."""
 
 
 class RecordTooNew(Conflict):

@@ -20,6 +20,7 @@ import logging
 from tunehook import creating, epilogue, event_types, notices, telling, upload
 from tunehook.creating import REASSURE_SECONDS
 from tunehook.errors import (
+    AlreadyTracked,
     Conflict,
     IllegalMove,
     JobAlreadyEnded,
@@ -41,12 +42,17 @@ from tunehook.world import World
 
 log = logging.getLogger(__name__)
 
+#: What an older worker gets hold of by chance is soon a newer one's turn.
+NEWER_SECONDS = 5.0
 
-async def submit(world: World, job: Job, *, remember: list[tuple[str, int]], recall: list[str]) -> JobRecord:
+
+async def submit(
+    world: World, job: Job, *, remember: list[tuple[str, int]], recall: list[tuple[str, str]]
+) -> JobRecord:
     """Accepts a job; returns it, or the job which an earlier, identical call made.
 
-    `remember`: (key, seconds) under which repeats of this call will find the job; `recall`: those of them
-    that decide whether this one is such a repeat. Both happen inside the one commit.
+    `remember`: (key, seconds) under which repeats of this call will find the job; `recall`: (key, job) by which
+    this one is a repeat itself, if another job than that stands there. Both happen inside the one commit.
     """
     change = world.store.jobs.submission(job)
     change.guards += recall
@@ -70,13 +76,14 @@ async def advance(world: World, job_id: str) -> None:
                 pass
     except (LeaseTaken, LeaseLost):
         return  # somebody is at it; if not, the job is due again soon
-    except (RevisionChanged, IllegalMove):
+    except (RevisionChanged, IllegalMove, AlreadyTracked):
         await world.store.wake(member)
     except JobNotFound:
         await world.store.unplan(member)
     except RecordTooNew as error:
         log.info("left to a newer worker: %s", error.message)
         await world.store.forgive(member)
+        await world.store.plan(member, NEWER_SECONDS)
     except RecordUnreadable as error:
         log.error("%s is parked: %s", member, error.message)
         await world.store.park(member)

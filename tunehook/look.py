@@ -23,7 +23,7 @@ from tunehook.errors import (
 )
 from tunehook.model import Job, Stage, UpstreamJob
 from tunehook.store.connection import Lease
-from tunehook.upstream import TAG, Upstream
+from tunehook.upstream import Upstream, mark_of
 from tunehook.world import World
 
 log = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ async def _look(world: World, upstream: Upstream, lease: Lease, seconds: float) 
                 job = await _news(world, job_id, upstream_job)
                 if job is not None:
                     changed.append(job)
-    await _find_extras(world, upstream, doubtful, lease)
     await _read_logs(world, upstream.name, live, changed)
+    await _find_extras(world, upstream, doubtful, lease, seconds)
 
 
 async def see(
@@ -140,17 +140,27 @@ async def _news(world: World, job_id: str, news: UpstreamJob) -> Job | None:
     return record.job
 
 
-async def _find_extras(world: World, upstream: Upstream, doubtful: list[str], lease: Lease) -> None:
+async def _find_extras(world: World, upstream: Upstream, doubtful: list[str], lease: Lease, seconds: float) -> None:
     """Looks by mark for what a create of unknown outcome may have made, wherever in the list it stands: each
-    doubtful job every few minutes, for a day."""
+    doubtful job every few minutes, for a day. One that cannot be looked for holds up no other."""
+    until = time.monotonic() + seconds
     due = await world.store.upstreams.extras_to_find(
         upstream.name, doubtful, older_than=EXTRAS_SECONDS, limit=EXTRAS_A_LOOK
     )
     for record in await world.store.jobs.read_many(due):
         job = record.job
+        if time.monotonic() > until:
+            return  # the others' turn comes again in some minutes
         lease.check()
         since = (job.doubtful_since or job.created_at) - creating.SKEW_SECONDS
-        for upstream_job in await upstream.find(job.spec, training="", tag=world.tag(job.id), since=since):
+        try:
+            found = await upstream.find(job.spec, training="", tag=world.tag(job), since=since)
+        except (UpstreamUnauthorized, UpstreamUnreachable):
+            raise
+        except UpstreamError as error:
+            log.warning("looking for extras of job %s at %s: %s", job.id, upstream.name, error.message)
+            continue
+        for upstream_job in found:
             await _stranger(world, upstream, upstream_job, doubtful, lease)
 
 
@@ -158,15 +168,19 @@ async def _stranger(
     world: World, upstream: Upstream, upstream_job: UpstreamJob, doubtful: list[str], lease: Lease
 ) -> None:
     """A job there that is not among the live: somebody else's, a settled one of ours, or an extra."""
-    job_id = world.job_id_of((upstream_job.metadata or {}).get(TAG))
-    if job_id is None or (upstream_job.ended and job_id not in doubtful):
+    deployment, job_id = mark_of(upstream_job)
+    if not job_id or (upstream_job.ended and job_id not in doubtful):
         return
     try:
         record = await world.store.jobs.read(job_id)
     except (JobNotFound, Conflict, RecordUnreadable):
         return
     job = record.job
-    if job.upstream != upstream.name or upstream_job.id == job.upstream_job_id:
+    if (
+        job.upstream != upstream.name
+        or upstream_job.id == job.upstream_job_id
+        or world.tag(job) != f"{deployment}/{job_id}"
+    ):
         return
     if job.upstream_job_id or job.stage is Stage.SETTLED:
         lease.check()

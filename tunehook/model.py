@@ -178,6 +178,7 @@ class Job(Record):
     status: str | None = None  #: the end, once settled
     settled_at: int | None = None
     result_files: dict[str, str] = {}  #: upstream file id → ours
+    mark: str = ""  #: the deployment's name when the job was accepted: what its upstream job bears before its id
     request_sha256: str = ""  #: of the canonical body that asked for it
     news_at: int | None = None  #: when the upstream last said something new of it
     stalled_at: int | None = None  #: when it was told that there was none for long

@@ -134,7 +134,7 @@ class OpenAIUpstream:
                 by_metadata = {}
                 continue
             jobs, more = dialect.jobs(self.name, answer, tag=tag)
-            found += [job for job in jobs if dialect.is_ours(job, tag, spec, training)]
+            found += [job for job in jobs if dialect.is_ours(job, tag, spec, training, since=since)]
             if not more or not jobs or jobs[-1].created_at < since:
                 break
             after = jobs[-1].id

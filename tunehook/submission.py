@@ -47,11 +47,16 @@ async def submit(
     """
     digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     by_body = keys.repeat(caller.id, digest)
-    remember, recall = [(by_body, REPEAT_SECONDS)], [by_body] if sdk_retry else []
+    # A retry may overtake its first call, which a client that has hung up does not end: what retries of this body
+    # had made when this call came is no repeat of it, and what they make from now on is.
+    by_retry = keys.retried(caller.id, digest)
+    remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, await world.store.jobs.by_key(by_retry) or "")]
+    if sdk_retry:
+        remember, recall = [*remember, (by_retry, REPEAT_SECONDS)], [(by_body, "")]
     by_key = keys.idempotency(caller.project, idempotency_key) if idempotency_key else None
     if by_key:
-        remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [by_key]
-        earlier = await world.store.jobs.by_idempotency(by_key)
+        remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [(by_key, "")]
+        earlier = await world.store.jobs.by_key(by_key)
         if earlier:
             return _replayed(await world.store.jobs.read(earlier, caller.project), digest)
     request = job_request.parse(body)
@@ -144,6 +149,7 @@ async def _job(world: World, caller: ApiKey, request: JobRequest, plan: _Plan, d
         callback_url=request.callback_url,
         training=plan.training,
         validation=plan.validation,
+        mark=world.instance,
         request_sha256=digest,
         price=costing.price_of((await world.costing.prices()).find(request.model, request.kind)),
         estimate=costing.cost_of(told) if told else None,

@@ -20,6 +20,12 @@ Progress = Callable[[int], Awaitable[None]]
 TAG = "tunehook"
 
 
+def mark_of(job: UpstreamJob) -> tuple[str, str]:
+    """(deployment, our job's id) as its mark says; empty where it bears none."""
+    deployment, _, job_id = (job.metadata or {}).get(TAG, "").partition("/")
+    return deployment, job_id
+
+
 @dataclass(frozen=True)
 class Passed:
     """An upstream's answer, handed on as it is: status, headers that matter, and its bytes as they come."""

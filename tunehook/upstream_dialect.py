@@ -101,11 +101,24 @@ def identifier(name: str, answer: object) -> str:
     return str(answer["id"])
 
 
-def is_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str) -> bool:
-    """By our metadata; where an upstream shows none at all, by seed and file, which are ours alone."""
+def is_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str, *, since: int) -> bool:
+    """By our metadata; where an upstream shows none at all, by all else that it shows.
+
+    That is not a mark: a client's seed and file may be those of another of its jobs. Who asks sees to it that no two
+    of ours become one, and cancels nothing on it.
+    """
     if job.metadata is not None and TAG in job.metadata:
         return job.metadata[TAG] == tag
-    return not job.metadata and job.seed == spec.seed and training in ("", job.training_file)
+    alike = job.seed == spec.seed and training in ("", job.training_file) and job.model.startswith(spec.model)
+    return not job.metadata and alike and job.created_at >= since and _as_wished(job, spec)
+
+
+def _as_wished(job: UpstreamJob, spec: JobSpec) -> bool:
+    """Whether it has the hyperparameters that were asked for, as far as it shows them."""
+    kind = (spec.method or {}).get("type") or "supervised"
+    wished = ((spec.method or {}).get(kind) or {}).get("hyperparameters") or spec.hyperparameters or {}
+    shown = ((job.method or {}).get(kind) or {}).get("hyperparameters") or job.hyperparameters or {}
+    return all(shown.get(name, "auto") in ("auto", value) for name, value in wished.items() if value != "auto")
 
 
 def job_error(raw: object) -> JobError | None:

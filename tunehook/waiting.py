@@ -6,6 +6,8 @@ from tunehook.errors import UpstreamBusy
 
 #: A create of unknown outcome is believed not to have happened after the settle time and so many empty looks.
 EMPTY_LOOKS = 3
+#: No create follows another sooner, whatever the first one's answer said.
+LATE_SECONDS = 10.0
 
 
 def next_look(age: float, settle: float) -> float:
@@ -25,7 +27,8 @@ def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:
     """(code, reason, seconds) of a 429: what it is about is told by code and words.
 
     No slot: a job that ends wakes the next, a minute is for the case that somebody else's job ends. The daily
-    limit: an hour, since nobody says when the day is over. No money: a person has to do something.
+    limit: an hour, since nobody says when the day is over. No money: a person has to do something. Any other: ten
+    seconds at least, since one that had created a job after all may show it some seconds later.
     """
     code, words = busy.code or "", busy.message.lower()
     if code == "insufficient_quota" or "quota" in words:
@@ -34,4 +37,4 @@ def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:
         return "daily_rate_limit_exceeded", busy.message, max(3600.0, busy.retry_after or 0.0)
     if "concurrent" in words or "running" in words or "slot" in words or "queued" in words:
         return "no_slot", busy.message, busy.retry_after or 60.0
-    return code or "rate_limit_exceeded", busy.message, busy.retry_after or 30.0
+    return code or "rate_limit_exceeded", busy.message, max(LATE_SECONDS, busy.retry_after or 30.0)

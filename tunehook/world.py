@@ -12,6 +12,7 @@ from typing import Literal
 from tunehook.allow_list import AllowList
 from tunehook.child import Child
 from tunehook.costing import Costing
+from tunehook.model import Job
 from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import Settings
 from tunehook.shelf import Shelf
@@ -48,14 +49,9 @@ class World:
     reader: Child = field(default_factory=Child)  #: reads large datasets while they arrive
     jitter: Callable[[], float] = random.random  #: 0 to 1, for the pauses between attempts
 
-    def tag(self, job_id: str) -> str:
-        """What says whose an upstream's job is."""
-        return f"{self.instance}/{job_id}"
-
-    def job_id_of(self, tag: str | None) -> str | None:
-        """Our job's id, if the tag is of this deployment."""
-        instance, _, job_id = (tag or "").partition("/")
-        return job_id if instance == self.instance and job_id else None
+    def tag(self, job: Job) -> str:
+        """What says whose an upstream's job is: by the name that this deployment had when the job was accepted."""
+        return f"{job.mark or self.instance}/{job.id}"
 
 
 def _seconds(days: float) -> float | None:

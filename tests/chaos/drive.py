@@ -109,7 +109,7 @@ async def _check_paid(town: Town, run: Run, client: AsyncOpenAI) -> None:
         loose = [one["id"] for one in made if one["id"] != ours and one["status"] != "cancelled"]
         log = [line.message async for line in client.fine_tuning.jobs.list_events(job.id, limit=100)]
         told = sum("extra job" in line for line in log)
-        if (not loose and told == run.extras) or time.monotonic() > until:
+        if (made and not loose and told == run.extras) or time.monotonic() > until:
             break
         await asyncio.sleep(1.0)
     if not made:

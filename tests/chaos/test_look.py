@@ -46,7 +46,7 @@ async def test_an_extra_is_found_however_many_jobs_were_made_after_it(bench: Ben
     for _ in range(2):
         await lifecycle.advance(bench.world, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
-    [extra] = await elsewhere(bench, job_id, tag=bench.world.tag(job_id))
+    [extra] = await elsewhere(bench, job_id, tag=bench.world.tag((await bench.read(job_id)).job))
     await elsewhere(bench, job_id, 101)
     await look.look(bench.world, "openai")
     assert await status_there(bench, extra) == "cancelled"

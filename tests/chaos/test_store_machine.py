@@ -76,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
         change.needs.clear()  # its files are another story
         guard = keys.idempotency("p", key)
         if key:
-            change.guards.append(guard)
+            change.guards.append((guard, ""))
             change.do("SET", guard, job.id, "EX", 60)
         try:
             self.run(self.store.commit(change))

@@ -47,9 +47,12 @@ class Caller:
 
 
 class Program:
-    """One `python -m …` in a process group of its own; its output goes to a file."""
+    """One `python -m …` in a process group of its own; its output goes to a file. `root`: whose program it is."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], output: Path) -> None:
+    def __init__(
+        self, arguments: list[str], environment: Mapping[str, str], output: Path, *, root: Path = ROOT
+    ) -> None:
+        self._root = root
         self.output = output
         self._command = [sys.executable, "-m", *arguments]
         self._environment = {name: text for name, text in os.environ.items() if not name.startswith(_FOREIGN)}
@@ -61,7 +64,7 @@ class Program:
         with self.output.open("ab") as sink:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=ROOT,
+                cwd=self._root,
                 env=self._environment,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -121,6 +124,7 @@ class Deployment:
     service: Program
     worker: Program
     simulators: Mapping[str, str]  #: name → root (without /v1)
+    settings: Mapping[str, str]  #: of service and worker
 
     async def key(self, project: str) -> Caller:
         """A new key, as `tunehook keys create` makes it."""
@@ -195,7 +199,7 @@ def deployment(
             stack.callback(program.stop)
         url = service.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")[1]
         worker.wait_for(r"processes: the clock and")
-        yield Deployment(f"{url}/v1", valkey, directory / "data", service, worker, roots)
+        yield Deployment(f"{url}/v1", valkey, directory / "data", service, worker, roots, settings)
 
 
 def free_port() -> int:

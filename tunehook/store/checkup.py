@@ -85,7 +85,9 @@ class _Checkup:
             yield str(name)
 
     async def _due(self, member: str) -> bool:
-        return await self._redis.zscore(keys.due(queue_of(member)), member) is not None
+        # A lane that gave no answer last time waits among its like.
+        queues = [keys.due(queue_of(member)), *([keys.SLOW_DUE] if member.startswith("lane:") else [])]
+        return any([await self._redis.zscore(queue, member) is not None for queue in queues])
 
     def _wake(self, member: str) -> Callable[[], Awaitable[object]]:
         async def _mend() -> None:

@@ -1,20 +1,25 @@
 -- One change of one record, refused unless the record is what its writer read, the lease is its
 -- writer's and the move is an arrow of the table; with it, in the same breath, all that follows from it.
 -- KEYS: record, lease   ARGV: change (JSON), document, arrows (JSON)
--- Returns {"ok", now_ms}, {"revision"|"lease"|"move"|"newer", what was found}, {"exists", key, value} or
--- {"missing", key}. Nothing is written before the last of these checks.
+-- Returns {"ok", now_ms}, {"revision"|"lease"|"move"|"newer", what was found}, {"exists", key, value},
+-- {"missing", key} or {"claimed", name, whose}. Nothing is written before the last of these checks.
 local change = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- guards: keys that must not exist yet (a repeated call finds the answer of the first)
-for _, key in ipairs(change.guards) do
-  local value = redis.call('GET', key)
-  if value then return {'exists', key, value} end
+-- guards: {key, what it may hold}: else it must not exist (a repeated call finds the answer of the first)
+for _, guard in ipairs(change.guards) do
+  local value = redis.call('GET', guard[1])
+  if value and value ~= guard[2] then return {'exists', guard[1], value} end
 end
 -- needs: keys that must exist (a job is not accepted on a file that is being deleted)
 for _, key in ipairs(change.needs) do
   if redis.call('EXISTS', key) == 0 then return {'missing', key} end
+end
+-- claims: {hash, name, job}: a name there that no other job may have (an upstream's job is one of ours only)
+for _, claim in ipairs(change.claims) do
+  local whose = redis.call('HGET', claim[1], claim[2])
+  if whose and whose ~= claim[3] and string.sub(whose, 1, 6) == 'ftjob-' then return {'claimed', claim[2], whose} end
 end
 local revision = tonumber(redis.call('HGET', KEYS[1], 'rev') or '0')
 if revision ~= change.revision then return {'revision', tostring(revision)} end
@@ -46,6 +51,7 @@ else
 end
 for _, field in ipairs(change.stamp) do redis.call('HSET', KEYS[1], field, now) end
 for _, field in ipairs(change.clear) do redis.call('HDEL', KEYS[1], field) end
+for _, claim in ipairs(change.claims) do redis.call('HSET', claim[1], claim[2], claim[3]) end
 for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
 for _, entry in ipairs(change.listed) do
   redis.call('ZADD', entry[1], 'NX', redis.call('INCR', 'th:sequence'), entry[2])

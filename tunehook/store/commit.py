@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunehook.errors import IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
+from tunehook.errors import AlreadyTracked, IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
 from tunehook.model import ARROWS, RECORD_VERSION, Message, Stage
 from tunehook.store import keys
 
@@ -44,8 +44,9 @@ class Change:
     token: str | None = None
     stage: Stage | None = None
     delete: bool = False
-    guards: list[str] = field(default_factory=list)
+    guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold all the same)
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
+    claims: list[list[str]] = field(default_factory=list)
     stamp: list[str] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
@@ -59,6 +60,11 @@ class Change:
     def do(self, *command: str | int) -> Change:
         """A Redis command that belongs to the change."""
         self.commands.append([str(part) for part in command])
+        return self
+
+    def claim(self, names: str, name: str, job_id: str) -> Change:
+        """Enter in the hash `names` that `name` is this job's; AlreadyTracked if it is another's."""
+        self.claims.append([names, name, job_id])
         return self
 
     def due(self, member: str, delay: float | None) -> Change:
@@ -102,6 +108,7 @@ class Change:
             "delete": self.delete,
             "guards": self.guards,
             "needs": self.needs,
+            "claims": self.claims,
             "stamp": self.stamp,
             "clear": self.clear,
             "commands": self.commands,
@@ -134,6 +141,8 @@ class Change:
                 raise Missing(key)
             case ["exists", key, value]:
                 raise AlreadyThere(key, value)
+            case ["claimed", name, owner]:
+                raise AlreadyTracked(record=self.record, upstream_job_id=name, owner=owner)
             case ["move", source]:
                 raise IllegalMove(source=source, target=self.stage)
         raise AssertionError(f"commit.lua answered {answer!r}")

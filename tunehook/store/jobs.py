@@ -121,8 +121,8 @@ class Jobs:
                 records.append(record)
         return records
 
-    async def by_idempotency(self, key: str) -> str | None:
-        """The id of the job that a call with this Idempotency-Key made (`keys.idempotency`)."""
+    async def by_key(self, key: str) -> str | None:
+        """The id of the job that an earlier call has left there (`keys.idempotency`, `keys.retried`)."""
         with unavailable():
             job_id = await self._store.redis.get(key)
         return str(job_id) if job_id else None

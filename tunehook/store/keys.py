@@ -95,6 +95,11 @@ def repeat(key_id: str, digest: str) -> str:
     return f"th:repeat:{key_id}:{digest}"
 
 
+def retried(key_id: str, digest: str) -> str:
+    """The job that an SDK's own repeat of this very body made last: its first call may still be under way."""
+    return f"th:retried:{key_id}:{digest}"
+
+
 def idempotency(project: str, key: str) -> str:
     return f"th:idempotency:{project}:{hashlib.sha256(key.encode()).hexdigest()}"
 

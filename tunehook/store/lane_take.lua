@@ -1,7 +1,7 @@
 -- Takes a lane and what is due in it, with all that sending needs, in one round trip.
 -- A lane belongs to an endpoint (its id is the endpoint's) or to a callback URL.
 -- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member,
---   whether slow ones are taken now ('1'); one that is not waits among its like
+--   whether slow ones are taken now ('1'), one that is not waits among its like; record version
 -- Returns {"taken"}, {"slow"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,13 +35,17 @@ local open = not is_endpoint or (#endpoint > 0 and not cjson.decode(redis.call('
 local until_when = open and now or '+inf'
 local answer = {'ok', redis.call('SISMEMBER', 'th:slow-lanes', ARGV[1]), endpoint}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', until_when, 'LIMIT', 0, ARGV[4])) do
-  local fields = redis.call('HMGET', 'th:delivery:' .. id, 'rev', 'doc')
-  local row = {id, fields[1] or '', fields[2] or '', '', ''}
-  if fields[2] then
-    local delivery = cjson.decode(fields[2])
-    row[4] = redis.call('GET', 'th:event:' .. delivery.event_id) or ''
-    if delivery.key_id then row[5] = redis.call('GET', 'th:key:' .. delivery.key_id) or '' end
+  local fields = redis.call('HMGET', 'th:delivery:' .. id, 'rev', 'doc', 'v')
+  if fields[3] and tonumber(fields[3]) > tonumber(ARGV[8]) then
+    redis.call('ZADD', KEYS[1], 'XX', now + 5000, id) -- a newer program's to send, which may have it in a moment
+  else
+    local row = {id, fields[1] or '', fields[2] or '', '', ''}
+    if fields[2] then
+      local delivery = cjson.decode(fields[2])
+      row[4] = redis.call('GET', 'th:event:' .. delivery.event_id) or ''
+      if delivery.key_id then row[5] = redis.call('GET', 'th:key:' .. delivery.key_id) or '' end
+    end
+    answer[#answer + 1] = row
   end
-  answer[#answer + 1] = row
 end
 return answer

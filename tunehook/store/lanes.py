@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tunehook.errors import LeaseTaken
-from tunehook.model import ApiKey, Delivery, Event
+from tunehook.model import RECORD_VERSION, ApiKey, Delivery, Event
 from tunehook.store import endpoints, keys
 from tunehook.store.connection import LEASE_SECONDS, NEVER_PARKED, Lease, Runs, unavailable
 from tunehook.store.deliveries import DeliveryRecord
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tunehook.store.store import Store
 
 log = logging.getLogger(__name__)
+
+UNREADABLE_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Taken:
     endpoint: EndpointRecord | None
     parcels: list[Parcel]
     gone: list[str] = field(default_factory=list)  #: due, and expired meanwhile
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def due(self) -> int:
+        return len(self.parcels) + len(self.gone) + len(self.unreadable)
 
 
 class Lanes:
@@ -58,7 +65,16 @@ class Lanes:
         answer = await runs.run(
             "lane_take",
             [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.endpoint(lane)],
-            [lane, lease.token, int(LEASE_SECONDS * 1000), limit, keys.due("deliver"), lease.member, int(slow)],
+            [
+                lane,
+                lease.token,
+                int(LEASE_SECONDS * 1000),
+                limit,
+                keys.due("deliver"),
+                lease.member,
+                int(slow),
+                RECORD_VERSION,
+            ],
         )
         match answer:
             case ["taken"]:
@@ -70,6 +86,7 @@ class Lanes:
                 pairs = iter(fields)
                 found = Taken(bool(was_slow), endpoints.parse(dict(zip(pairs, pairs, strict=True))), [])
                 _fill(found, rows)
+                await self._leave_out(lane, found)
                 return found
         raise AssertionError(f"lane_take.lua answered {answer!r}")
 
@@ -95,6 +112,14 @@ class Lanes:
             [lane, lease.token, lease.member, int(rest * 1000), int(slow)],
         )
 
+    async def _leave_out(self, lane: str, found: Taken) -> None:
+        """What cannot be read waits, and holds up none behind it: another version of the program may read it."""
+        await self.forget(lane, found.gone)
+        if found.unreadable:
+            later = await self._store.now_ms() + UNREADABLE_MS
+            with unavailable():
+                await self._store.redis.zadd(keys.lane(lane), dict.fromkeys(found.unreadable, later), xx=True)
+
     async def forget(self, lane: str, delivery_ids: Iterable[str]) -> None:
         """Deliveries whose records are gone (kept for their time) are not due any more."""
         ids = list(delivery_ids)
@@ -117,8 +142,8 @@ def _fill(found: Taken, rows: list[list[str]]) -> None:
             if key and key not in known_keys:
                 known_keys[key] = ApiKey.model_validate_json(key)
             delivery, told = Delivery.model_validate_json(document), Event.model_validate_json(event)
-        except ValidationError as error:  # one that cannot be read must not hold up all behind it
-            log.error("delivery %s cannot be read and is given up: %s", delivery_id, error)
-            found.gone.append(delivery_id)
+        except ValidationError as error:
+            log.error("delivery %s cannot be read and is tried again in an hour: %s", delivery_id, error)
+            found.unreadable.append(delivery_id)
             continue
         found.parcels.append(Parcel(DeliveryRecord(delivery, int(revision), told), known_keys.get(key)))

@@ -38,7 +38,7 @@ class Upstreams:
         """From now on the look finds it; one that has ended already is news to the first look."""
         fingerprint = "" if seen.ended else seen.fingerprint
         change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
-        change.do("HSET", keys.known(job.upstream), seen.id, job.id)
+        change.claim(keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
         look = f"look:{job.upstream}"
         change.do("ZADD", keys.due(keys.queue_of(look)), "NX", 0, look)  # it comes by itself, if it is planned at all
@@ -64,6 +64,15 @@ class Upstreams:
             return None, None
         text = str(value)
         return (None, text.removeprefix(keys.FORGOTTEN)) if text.startswith(keys.FORGOTTEN) else (text, None)
+
+    async def of_others(self, upstream: str, upstream_job_ids: list[str], job_id: str) -> set[str]:
+        """Those of these that are known as another job's than this one."""
+        if not upstream_job_ids:
+            return set()
+        with unavailable():
+            owners = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
+        pairs = zip(upstream_job_ids, owners, strict=True)
+        return {upstream_id for upstream_id, owner in pairs if owner and owner != job_id}
 
     async def doubtful(self, upstream: str) -> list[str]:
         """Jobs of ours whose extras are still looked for."""
