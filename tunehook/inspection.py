@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunehook.child import Child
 from tunehook.dataset import Checker, Digests, Report
-from tunehook.errors import DatasetUnread
+from tunehook.errors import Conflict, DatasetUnread
 from tunehook.model import Dataset, File, new_id
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def keep(
 ) -> tuple[File, Report]:
     """Puts on the shelf what an Inspector has read on its way; its record is the caller's to write.
 
-    `seconds`: after which it expires. Whoever cannot write the record removes the file from the shelf again.
+    `seconds`: after which it expires. Whoever is refused the record removes the file from the shelf again.
     """
     report = await incoming.report()
     now, file_id = int(time.time()), new_id("file-")
@@ -114,10 +114,14 @@ async def keep(
 
 
 async def enter(world: World, file: File) -> None:
-    """Writes the record of what is on the shelf; what cannot be written leaves nothing there."""
+    """Writes the record of what is on the shelf; one that is refused leaves nothing there.
+
+    When no answer comes (Redis is away, or its disk takes longer than our patience), the record may have been
+    written all the same. So the bytes stay: without a record they go after a day (orphans.py).
+    """
     try:
         await world.store.files.add(file)
-    except BaseException:
+    except Conflict:
         await world.shelf.remove(file.id)
         raise
 

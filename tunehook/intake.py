@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from tunehook import inspection
-from tunehook.errors import InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
+from tunehook.errors import Conflict, InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
 from tunehook.model import File, Upload, new_id
 from tunehook.shelf import CHUNK, Incoming
 from tunehook.store.uploads import UploadRecord
@@ -129,7 +129,7 @@ async def _join(
     done = upload.model_copy(update={"status": "completed", "file_id": file.id, "part_ids": list(part_ids)})
     try:
         await world.store.commit(world.store.files.entry(record.change(done), file))
-    except BaseException:
+    except Conflict:  # refused for certain; at anything else the record may be there, see inspection.enter
         await world.shelf.remove(file.id)
         raise
     await clear(world, upload.id)
