@@ -1,11 +1,20 @@
--- Adds an upstream's events to a job's log, each once.
+-- Adds an upstream's events to a job's log, each once. Of a long log the oldest go.
 -- KEYS: log, seen, and where a count is kept beside it: counts
--- ARGV: job id, then pairs of upstream event id and document, then (with counts) the field that is counted
-local added = 0
-for i = 2, #ARGV - 1, 2 do
+-- ARGV: job id, how many lines are kept, then pairs of upstream event id and document, then (with counts) the field
+-- that is counted
+local kept, added = tonumber(ARGV[2]), 0
+for i = 3, #ARGV - 1, 2 do
   if ARGV[i] == '' or redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
-    redis.call('XADD', KEYS[1], '*', 'doc', ARGV[i + 1])
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', kept, '*', 'doc', ARGV[i + 1])
     added = added + 1
+  end
+end
+-- An upstream is read back to an event that is known, so those that left the log need not be.
+if redis.call('SCARD', KEYS[2]) > 2 * kept then
+  redis.call('DEL', KEYS[2])
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+    local id = cjson.decode(entry[2][2]).upstream_event_id
+    if id then redis.call('SADD', KEYS[2], id) end
   end
 end
 if KEYS[3] then redis.call('HINCRBY', KEYS[3], ARGV[#ARGV], added) end

@@ -56,7 +56,9 @@ for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
 for _, entry in ipairs(change.listed) do
   redis.call('ZADD', entry[1], 'NX', redis.call('INCR', 'th:sequence'), entry[2])
 end
-for _, line in ipairs(change.log) do redis.call('XADD', line[1], '*', 'doc', line[2]) end
+for _, line in ipairs(change.log) do
+  redis.call('XADD', line[1], 'MAXLEN', '~', line[4], '*', 'doc', line[2])
+end
 for _, entry in ipairs(change.timed) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
   if entry[4] then redis.call('EXPIRE', entry[1], entry[4]) end

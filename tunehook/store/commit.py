@@ -13,6 +13,9 @@ from tunehook.errors import AlreadyTracked, IllegalMove, LeaseLost, RecordTooNew
 from tunehook.model import ARROWS, RECORD_VERSION, Message, Stage
 from tunehook.store import keys
 
+#: The newest lines of a job's log that are kept: at 600 bytes each, 6 MB of a job that says very much.
+LOG_KEPT = 10_000
+
 _ARROWS = json.dumps({source: {target: True for target in targets} for source, targets in ARROWS.items()})
 
 
@@ -97,7 +100,7 @@ class Change:
 
     def say(self, job_id: str, message: Message) -> Change:
         """A line for the job's own event log."""
-        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), job_id])
+        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), job_id, str(LOG_KEPT)])
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
 from tunehook.model import RECORD_VERSION, Cost, Job, Message
 from tunehook.store import keys
-from tunehook.store.commit import Change
+from tunehook.store.commit import LOG_KEPT, Change
 from tunehook.store.connection import Lease, unavailable
 from tunehook.store.files import copy_id
 from tunehook.store.indexes import common
@@ -167,10 +167,10 @@ class Jobs:
 
     async def append(self, job_id: str, messages: Iterable[Message]) -> int:
         """Adds events in order; those of the upstream each once. Returns how many were new."""
-        arguments: list[str] = [job_id]
+        arguments: list[str] = [job_id, str(LOG_KEPT)]
         for message in messages:
             arguments += [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
-        if len(arguments) == 1:
+        if len(arguments) == 2:
             return 0
         log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
         return int(await self._store.run("append", log, arguments))
@@ -179,7 +179,7 @@ class Jobs:
         """An extra job at the upstream (`upstream_event_id` names it): said and counted once, however often found."""
         at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
         row = [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
-        await self._store.run("append", at, [job.id, *row, job.upstream])
+        await self._store.run("append", at, [job.id, str(LOG_KEPT), *row, job.upstream])
 
     async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
         """Whether one of an upstream's events is in the log already."""

@@ -1,0 +1,47 @@
+"""A job's log stays small, however much its upstream has to say."""
+
+from tests.chaos.conftest import Bench
+from tunehook.model import Message
+from tunehook.store import keys
+from tunehook.store.commit import LOG_KEPT
+
+#: Redis drops whole blocks of a stream, which have a hundred lines.
+A_BLOCK = 100
+
+
+def said(numbers: range) -> list[Message]:
+    return [Message(created_at=n, message=f"Step {n}", upstream_event_id=f"ftevent-{n}") for n in numbers]
+
+
+async def test_of_a_long_log_the_newest_lines_stay(bench: Bench) -> None:
+    jobs, redis = bench.world.store.jobs, bench.world.store.redis
+    for start in range(0, LOG_KEPT + 500, 500):
+        assert await jobs.append("ftjob-1", said(range(start, start + 500))) == 500
+    assert LOG_KEPT <= await redis.xlen(keys.job_log("ftjob-1")) <= LOG_KEPT + A_BLOCK
+    newest, _ = await jobs.log_page("ftjob-1", after=None, limit=1)
+    assert newest[0].message.message == f"Step {LOG_KEPT + 499}"
+    oldest = (await jobs.log_behind("ftjob-1", "0-0", 1))[0]
+    assert 500 - A_BLOCK <= oldest.message.created_at <= 500
+
+
+async def test_what_left_the_log_is_not_remembered_for_ever_and_what_is_in_it_is(bench: Bench) -> None:
+    jobs, redis = bench.world.store.jobs, bench.world.store.redis
+    last = 2 * LOG_KEPT + 1000
+    for start in range(0, last, 500):
+        await jobs.append("ftjob-1", said(range(start, start + 500)))
+        assert await redis.scard(keys.job_log_seen("ftjob-1")) <= 2 * LOG_KEPT
+    assert await jobs.append("ftjob-1", said(range(last - LOG_KEPT, last))) == 0, "each once"
+    assert not await jobs.any_known("ftjob-1", said(range(0, 100)))
+
+
+async def test_our_own_lines_count_too(bench: Bench) -> None:
+    job_id, store = await bench.accept(), bench.world.store
+    async with store.redis.pipeline() as pipe:
+        for message in said(range(LOG_KEPT + 1000)):
+            pipe.xadd(keys.job_log(job_id), {"doc": message.model_dump_json()})
+        await pipe.execute()
+    record = await bench.read(job_id)
+    await store.commit(record.change(record.job).say(job_id, Message(created_at=1, message="Ours")))
+    assert await store.redis.xlen(keys.job_log(job_id)) <= LOG_KEPT + A_BLOCK
+    entries, _ = await store.jobs.log_page(job_id, after=None, limit=1)
+    assert entries[0].message.message == "Ours"
