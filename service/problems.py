@@ -38,6 +38,8 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.JobAlreadyEnded: (400, INVALID, "job_already_ended"),
     errors.JobNotSteered: (400, INVALID, "job_not_steered"),
     errors.UploadNotOpen: (400, INVALID, "upload_not_open"),
+    errors.TooManyUploads: (400, INVALID, "too_many_uploads"),
+    errors.TooManyParts: (400, INVALID, "too_many_parts"),
     errors.UploadIncomplete: (400, INVALID, "upload_incomplete"),
     errors.MissingKey: (401, INVALID, "invalid_api_key"),
     errors.WrongKey: (401, INVALID, "invalid_api_key"),

@@ -40,7 +40,7 @@ async def add_part(request: web.Request) -> web.Response:
     world = world_of(request)
     record = await intake.open_upload(world, request.match_info["upload_id"], caller_of(request).project, "added to")
     upload = record.upload
-    limit = await intake.room(world, upload)
+    limit = await intake.room(world, record)
     incoming = world.shelf.parts(upload.id).receive()
     await incoming.open()
     try:

@@ -24,6 +24,8 @@ TunehookError
 │   ├── JobNotSteered           pause or resume of what cannot be
 │   ├── JobTaken                an import of a job that is another's
 │   ├── UploadNotOpen           a part for, or the end of, an upload that is over
+│   ├── TooManyUploads          of one project that are open
+│   ├── TooManyParts            of one upload
 │   ├── UploadIncomplete        the parts are not the file that was announced
 │   ├── TooManyEndpoints        of one project
 │   ├── EndpointDisabled        it has to be enabled before anything is sent there again
@@ -202,6 +204,14 @@ class JobNotSteered(RequestError):
 
 class UploadNotOpen(RequestError):
     """Upload {id} is {status}; only a pending one can be {what}."""
+
+
+class TooManyUploads(RequestError):
+    """This project has {most} open uploads, the most there may be. Complete or cancel one: each has an hour."""
+
+
+class TooManyParts(RequestError):
+    """Upload {id} has {most} parts, which is the most there may be. Send larger ones: up to 64 MB each."""
 
 
 class UploadIncomplete(RequestError):

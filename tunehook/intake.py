@@ -50,17 +50,23 @@ async def open_upload(world: World, upload_id: str, project: str, what: str) -> 
     return record
 
 
-async def room(world: World, upload: Upload) -> int:
-    """How large the next part may be. Parts may be sent twice (a lost answer), so twice the file, and a part."""
-    stored = sum((await world.store.uploads.parts(upload.id)).values())
-    left = 2 * upload.bytes + PART_BYTES - stored
+def most_bytes(upload: Upload) -> int:
+    """Of all parts together: they may be sent twice (a lost answer), so twice the file, and a part."""
+    return 2 * upload.bytes + PART_BYTES
+
+
+async def room(world: World, record: UploadRecord) -> int:
+    """How large the next part may be, before it is read; `keep_part` asks again. Raises TooLarge, TooManyParts."""
+    left = most_bytes(record.upload) - record.stored
     if left <= 0:
-        raise TooLarge(limit=upload.bytes)
+        raise TooLarge(limit=record.upload.bytes)
+    await world.store.uploads.check_count(record.upload)
     return min(PART_BYTES, left)
 
 
 async def keep_part(world: World, upload: Upload, incoming: Incoming) -> str:
-    """Raises UploadNotOpen when it was completed, cancelled or has expired while the part came."""
+    """Raises UploadNotOpen when it was completed, cancelled or has expired while the part came; TooManyParts or
+    TooLarge when others came meanwhile."""
     part_id = new_id("part_")
     try:
         await incoming.keep(part_id)
@@ -69,7 +75,7 @@ async def keep_part(world: World, upload: Upload, incoming: Incoming) -> str:
         raise
     try:
         await open_upload(world, upload.id, upload.project, "added to")
-        await world.store.uploads.add_part(upload, part_id, incoming.bytes)
+        await world.store.uploads.add_part(upload, part_id, incoming.bytes, most_bytes(upload))
     except BaseException:
         await world.shelf.parts(upload.id).remove(part_id)
         raise

@@ -16,6 +16,7 @@ from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.model import File
 from tunehook.shelf import Shelf
 from tunehook.store import Store
+from tunehook.store.connection import SCRIPTS
 from tunehook.vault import Vault
 from tunehook.world import World
 
@@ -48,7 +49,7 @@ async def world(line: Line, valkey: Valkey, tmp_path: Path) -> AsyncIterator[Wor
     async with redis_between(valkey.url, tmp_path, after=line.after) as url:
         store = Store.connect(url)
         world = World(store=store, shelf=Shelf(tmp_path), vault=Vault(None), upstreams={}, allow=AllowList.parse(""))
-        await begun(world)  # from now on Redis knows the script: an answer that is lost was no "what script?"
+        await store.redis.script_load(SCRIPTS["commit"])  # so that no answer that is lost is a "what script?"
         yield world
         await asyncio.gather(world.reader.close(), world.costing.close(), store.close())
 

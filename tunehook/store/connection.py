@@ -51,6 +51,8 @@ _NAMES = (
     "plan",
     "forget_file",
     "forget_copy",
+    "upload_begin",
+    "upload_part",
 )
 SCRIPTS = {name: _lua(name) for name in _NAMES}
 

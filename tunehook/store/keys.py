@@ -153,6 +153,11 @@ def upload_parts(upload_id: str) -> str:
 UPLOADS = "th:uploads"  # zset: uploads whose parts are on the shelf → when they expire, ms
 
 
+def open_uploads(project: str) -> str:
+    """zset: the project's uploads that are neither completed nor cancelled → when they expire, ms."""
+    return f"th:open-uploads:{project}"
+
+
 def hook_seen(upstream: str, message_id: str) -> str:
     """A webhook of an upstream that came before."""
     return f"th:hook-seen:{upstream}:{hashlib.sha256(message_id.encode(errors='surrogatepass')).hexdigest()[:32]}"

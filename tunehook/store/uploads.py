@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunehook.errors import UploadNotFound
-from tunehook.model import Upload
+from tunehook.errors import TooLarge, TooManyParts, TooManyUploads, UploadNotFound
+from tunehook.model import RECORD_VERSION, Upload
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import unavailable
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 
 #: Records of uploads are kept so long, whatever became of them: a repeated call finds the answer of the first.
 RECORD_SECONDS = 7 * 24 * 3600
+#: OpenAI's SDKs send 64 MB a part: 8 GB are 128. Each costs Redis 100 bytes, and the disk a file.
+MOST_PARTS = 10_000
+MOST_OPEN = 20  #: uploads of a project
 
 
 @dataclass(frozen=True)
 class UploadRecord:
     upload: Upload
     revision: int
+    stored: int = 0  #: bytes of all its parts
 
     def change(self, upload: Upload) -> Change:
-        """A change of the record; whatever it becomes but pending, its parts are not counted any more."""
+        """A change of the record; whatever it becomes but pending, it and its parts are not counted any more."""
         change = Change(
             record=keys.upload(upload.id), revision=self.revision, document=upload.model_dump_json(exclude_none=True)
         )
         if upload.status != "pending":
             change.do("DEL", keys.upload_parts(upload.id))
+            change.do("ZREM", keys.open_uploads(upload.project), upload.id)
         return change
 
 
@@ -38,10 +43,12 @@ class Uploads:
         self._store = store
 
     async def add(self, upload: Upload) -> None:
-        change = Change(record=keys.upload(upload.id), revision=0, document=upload.model_dump_json(exclude_none=True))
-        change.do("EXPIRE", keys.upload(upload.id), RECORD_SECONDS)
-        change.do("ZADD", keys.UPLOADS, upload.expires_at * 1000, upload.id)
-        await self._store.commit(change)
+        """Raises TooManyUploads: counted in the same script that adds it. See upload_begin.lua."""
+        names = [keys.upload(upload.id), keys.UPLOADS, keys.open_uploads(upload.project)]
+        document, expires = upload.model_dump_json(exclude_none=True), upload.expires_at * 1000
+        arguments = [document, RECORD_VERSION, upload.id, expires, MOST_OPEN, RECORD_SECONDS]
+        if not await self._store.run("upload_begin", names, arguments):
+            raise TooManyUploads(most=MOST_OPEN)
 
     async def read(self, upload_id: str, project: str) -> UploadRecord:
         """Raises UploadNotFound, also for another project's."""
@@ -50,14 +57,24 @@ class Uploads:
         upload = Upload.model_validate_json(fields["doc"]) if fields.get("doc") else None
         if upload is None or upload.project != project:
             raise UploadNotFound(id=upload_id[:100], param="id")
-        return UploadRecord(upload, int(fields["rev"]))
+        return UploadRecord(upload, int(fields["rev"]), int(fields.get("stored", 0)))
 
-    async def add_part(self, upload: Upload, part_id: str, size: int) -> None:
+    async def add_part(self, upload: Upload, part_id: str, size: int, most_bytes: int) -> None:
+        """Raises TooManyParts, and TooLarge when all parts together would have more than `most_bytes`."""
+        names = [keys.upload(upload.id), keys.upload_parts(upload.id)]
+        arguments = [part_id, size, MOST_PARTS, most_bytes, RECORD_SECONDS]
+        match await self._store.run("upload_part", names, arguments):
+            case "parts":
+                raise TooManyParts(id=upload.id, most=MOST_PARTS)
+            case "bytes":
+                raise TooLarge(limit=upload.bytes)
+
+    async def check_count(self, upload: Upload) -> None:
+        """Raises TooManyParts if no other may come."""
         with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.hset(keys.upload_parts(upload.id), part_id, size)
-                pipe.expire(keys.upload_parts(upload.id), RECORD_SECONDS)
-                await pipe.execute()
+            count = await self._store.redis.hlen(keys.upload_parts(upload.id))
+        if int(count) >= MOST_PARTS:
+            raise TooManyParts(id=upload.id, most=MOST_PARTS)
 
     async def parts(self, upload_id: str) -> dict[str, int]:
         """Part id → bytes."""
