@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunehook.endpoint import Endpoint
-from tunehook.errors import EndpointNotFound
+from tunehook.errors import EndpointNotFound, RecordUnreadable
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import unavailable
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Endpoints:
         """Raises EndpointNotFound, also for another project's."""
         with unavailable():
             fields = await self._store.redis.hgetall(keys.endpoint(endpoint_id))
-        record = parse(fields)
+        record = parse(fields, endpoint_id)
         if record is None or (project is not None and record.endpoint.project != project):
             raise EndpointNotFound(id=endpoint_id)
         return record
@@ -86,8 +90,9 @@ class Endpoints:
             async with self._store.redis.pipeline(transaction=False) as pipe:
                 for endpoint_id in ids:
                     pipe.hgetall(keys.endpoint(endpoint_id))
-                found = [parse(fields) for fields in await pipe.execute()]
-        return [record.endpoint for record in found if record is not None][:limit], len(ids) > limit
+                rows = await pipe.execute()
+        found = [_readable(fields, endpoint_id) for endpoint_id, fields in zip(ids, rows, strict=True)]
+        return [endpoint for endpoint in found if endpoint is not None][:limit], len(ids) > limit
 
     async def count(self, project: str) -> int:
         with unavailable():
@@ -99,10 +104,23 @@ class Endpoints:
         return list(_subscribers(project, rows, event_type))
 
 
-def parse(fields: dict[str, str]) -> EndpointRecord | None:
-    if not fields.get("doc"):
+def parse(fields: dict[str, str], endpoint_id: str) -> EndpointRecord | None:
+    """None for what does not exist. Raises RecordUnreadable."""
+    if not fields:
         return None
-    return EndpointRecord(Endpoint.model_validate_json(fields["doc"]), int(fields["rev"]))
+    try:
+        return EndpointRecord(Endpoint.model_validate_json(fields["doc"]), int(fields["rev"]))
+    except (KeyError, ValueError) as error:
+        raise RecordUnreadable(record=endpoint_id, why=type(error).__name__) from error
+
+
+def _readable(fields: dict[str, str], endpoint_id: str) -> Endpoint | None:
+    try:
+        record = parse(fields, endpoint_id)
+    except RecordUnreadable as error:  # one bad record hides no others
+        log.warning("left out: %s", error.message)
+        return None
+    return record.endpoint if record else None
 
 
 def _index(change: Change, endpoint: Endpoint) -> Change:

@@ -3,6 +3,10 @@
 -- KEYS: lane, lease, rest, endpoint   ARGV: lane id, token, lease (ms), limit, due set, member,
 --   whether slow ones are taken now ('1'), one that is not waits among its like; record version
 -- Returns {"taken"}, {"slow"}, {"rest", ms} or {"ok", slow, endpoint fields, {id, rev, doc, event, key}…}.
+local function read(document) -- {} for what cannot be read: who reads the answer finds that out, and says so
+  local good, value = pcall(cjson.decode, document or '')
+  return good and type(value) == 'table' and value or {}
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local holder = redis.call('GET', KEYS[2])
@@ -31,7 +35,7 @@ end
 local is_endpoint = string.sub(ARGV[1], 1, 3) == 'we_'
 local endpoint = is_endpoint and redis.call('HGETALL', KEYS[4]) or {}
 -- Nothing more is sent to an endpoint that is gone or disabled, so nothing waits for its time either.
-local open = not is_endpoint or (#endpoint > 0 and not cjson.decode(redis.call('HGET', KEYS[4], 'doc')).disabled_at)
+local open = not is_endpoint or (#endpoint > 0 and not read(redis.call('HGET', KEYS[4], 'doc')).disabled_at)
 local until_when = open and now or '+inf'
 local answer = {'ok', redis.call('SISMEMBER', 'th:slow-lanes', ARGV[1]), endpoint}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', until_when, 'LIMIT', 0, ARGV[4])) do
@@ -41,9 +45,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', until_when, 'LI
   else
     local row = {id, fields[1] or '', fields[2] or '', '', ''}
     if fields[2] then
-      local delivery = cjson.decode(fields[2])
-      row[4] = redis.call('GET', 'th:event:' .. delivery.event_id) or ''
-      if delivery.key_id then row[5] = redis.call('GET', 'th:key:' .. delivery.key_id) or '' end
+      local delivery = read(fields[2])
+      if type(delivery.event_id) == 'string' then row[4] = redis.call('GET', 'th:event:' .. delivery.event_id) or '' end
+      if type(delivery.key_id) == 'string' then row[5] = redis.call('GET', 'th:key:' .. delivery.key_id) or '' end
     end
     answer[#answer + 1] = row
   end

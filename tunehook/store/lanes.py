@@ -84,7 +84,7 @@ class Lanes:
             case ["ok", was_slow, fields, *rows]:
                 lease.held_from(begun)
                 pairs = iter(fields)
-                found = Taken(bool(was_slow), endpoints.parse(dict(zip(pairs, pairs, strict=True))), [])
+                found = Taken(bool(was_slow), endpoints.parse(dict(zip(pairs, pairs, strict=True)), lane), [])
                 _fill(found, rows)
                 await self._leave_out(lane, found)
                 return found
@@ -135,13 +135,17 @@ def lane_of(member: str) -> str:
 def _fill(found: Taken, rows: list[list[str]]) -> None:
     known_keys: dict[str, ApiKey] = {}
     for delivery_id, revision, document, event, key in rows:
-        if not document or not event:
+        if not document:
             found.gone.append(delivery_id)
             continue
         try:
+            delivery = Delivery.model_validate_json(document)
+            if not event:
+                found.gone.append(delivery_id)
+                continue
+            told = Event.model_validate_json(event)
             if key and key not in known_keys:
                 known_keys[key] = ApiKey.model_validate_json(key)
-            delivery, told = Delivery.model_validate_json(document), Event.model_validate_json(event)
         except ValidationError as error:
             log.error("delivery %s cannot be read and is tried again in an hour: %s", delivery_id, error)
             found.unreadable.append(delivery_id)
