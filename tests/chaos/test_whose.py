@@ -1,16 +1,19 @@
 """Whose an upstream's job is: no two of ours are one, likeness cancels nothing, and a mark outlives a renaming."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from tests.chaos.conftest import Bench
+from tests.chaos.conftest import MODEL, Bench
+from tests.chaos.test_look import elsewhere, status_there
 from tunehook import lifecycle, look, upload
-from tunehook.errors import AlreadyTracked
-from tunehook.model import Stage, UpstreamJob
+from tunehook.errors import AlreadyTracked, UpstreamUnknown
+from tunehook.model import File, JobSpec, Stage, UpstreamJob
 from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import UpstreamSettings
 from tunehook.store import keys
@@ -27,24 +30,34 @@ class Plain(OpenAIUpstream):
         return answer
 
 
+def upstream_settings(bench: Bench) -> UpstreamSettings:
+    return UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-simulated"))
+
+
 @pytest.fixture
 async def plain(bench: Bench) -> AsyncIterator[Bench]:
-    settings = UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-simulated"))
-    upstream = Plain("openai", settings)
+    upstream = Plain("openai", upstream_settings(bench))
     yield Bench(replace(bench.world, upstreams={"openai": upstream}), bench.simulator)
     await upstream.close()
 
 
-async def at_its_create(bench: Bench) -> str:
-    """A job like any other of these tests: same dataset, same seed, as in a sweep."""
-    job_id = await bench.accept()
+class Sulking(OpenAIUpstream):
+    """An upstream that fails at a filtered list, for some jobs."""
+
+    fails_for: frozenset[str] = frozenset()
+
+    async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        if tag.rpartition("/")[2] in self.fails_for:
+            raise UpstreamUnknown(upstream=self.name, why="it answered 500")
+        return await super().find(spec, training=training, tag=tag, since=since)
+
+
+async def at_its_create(bench: Bench, file: File | None = None) -> str:
+    """A job, with the same seed as any other of these tests; on the same file it is its twin, as in a sweep."""
+    job_id = await bench.accept(file)
     await lifecycle.advance(bench.world, job_id)
     await upload.upload(bench.world, "openai", (await bench.read(job_id)).job.training.sha256)
     return job_id
-
-
-async def statuses(bench: Bench) -> list[str]:
-    return sorted(str(job["status"]) for job in await bench.simulator.jobs())
 
 
 async def upstream_id(bench: Bench, job_id: str) -> str | None:
@@ -52,26 +65,37 @@ async def upstream_id(bench: Bench, job_id: str) -> str | None:
 
 
 async def test_without_metadata_a_job_whose_create_made_nothing_does_not_take_over_its_twin(plain: Bench) -> None:
-    first = await at_its_create(plain)
+    file = await plain.file()
+    first = await at_its_create(plain, file)
     await plain.until_tracked(first)
-    second = await at_its_create(plain)
     await plain.simulator.fault("http_500", path="/fine_tuning/jobs$", method="POST")
+    second = await at_its_create(plain, file)  # the dataset is there: it was asked for already
     for _ in range(3):
         await lifecycle.advance(plain.world, second)
     assert await upstream_id(plain, second) is None
+    async with asyncio.timeout(30):
+        while await plain.stage(second) is not Stage.TRACKED:  # created again after the settle time of 2 s
+            await asyncio.sleep(0.3)
+            await lifecycle.advance(plain.world, second)
+    assert await upstream_id(plain, second) != await upstream_id(plain, first)
     await plain.ended(first)
 
 
 async def test_without_metadata_no_twin_is_cancelled_as_an_extra(plain: Bench) -> None:
-    first = await at_its_create(plain)
+    """Whose it is nobody can tell: it may be of another deployment, or one of ours whose answer is on its way."""
+    job_id = await at_its_create(plain)
     await plain.simulator.fault("after_http_500", path="/fine_tuning/jobs$", method="POST")
-    await lifecycle.advance(plain.world, first)
-    second = await at_its_create(plain)
-    await lifecycle.advance(plain.world, second)
-    await lifecycle.advance(plain.world, first)
-    found = {await upstream_id(plain, job_id) for job_id in (first, second)}
-    assert len(found - {None}) == 2
-    assert "cancelled" not in await statuses(plain)
+    await lifecycle.advance(plain.world, job_id)
+    [ours] = [str(job["id"]) for job in await plain.simulator.jobs()]
+    await plain.simulator.advance(1)
+    training, _ = await upload.upstream_files(plain.world, (await plain.read(job_id)).job)
+    twin = {"model": MODEL, "training_file": training, "seed": 1}
+    async with aiohttp.ClientSession(headers={"authorization": "Bearer sk-elsewhere"}) as session:
+        async with session.post(f"{plain.simulator.base_url}/fine_tuning/jobs", json=twin) as answer:
+            answer.raise_for_status()
+    await lifecycle.advance(plain.world, job_id)
+    assert await upstream_id(plain, job_id) == ours
+    assert "cancelled" not in [str(job["status"]) for job in await plain.simulator.jobs()]
 
 
 async def test_the_store_lets_no_two_jobs_be_one(bench: Bench) -> None:
@@ -120,15 +144,23 @@ async def test_a_job_that_a_restored_redis_has_forgotten_to_have_created_is_foun
     assert len(await bench.simulator.jobs()) == 1
 
 
-async def test_one_job_whose_extras_cannot_be_looked_for_keeps_no_others_events_from_being_read(bench: Bench) -> None:
-    healthy = await at_its_create(bench)
+async def test_one_job_whose_extras_cannot_be_looked_for_holds_up_no_other(bench: Bench) -> None:
+    healthy, *doubtful = [await at_its_create(bench) for _ in range(3)]
     await bench.until_tracked(healthy)
-    doubtful = await at_its_create(bench)
-    await bench.simulator.fault("http_429", path="/fine_tuning/jobs$", method="POST")
-    await lifecycle.advance(bench.world, doubtful)
-    assert await bench.world.store.upstreams.doubtful("openai") == [doubtful]
+    for job_id in doubtful:
+        await bench.simulator.fault("http_429", path="/fine_tuning/jobs$", method="POST")
+        await lifecycle.advance(bench.world, job_id)
+        await lifecycle.advance(bench.world, job_id)
+        assert await bench.stage(job_id) is Stage.TRACKED
+    first, second = sorted(await bench.world.store.upstreams.doubtful("openai"))
+    record = await bench.read(second)
+    [extra] = await elsewhere(bench, second, tag=bench.world.tag(record.job))
+    await elsewhere(bench, second, 101)  # it is not on the first page any more
     before = len(await bench.world.store.jobs.log_behind(healthy, "0-0", 100))
     await bench.simulator.advance(60)
-    await bench.simulator.fault("http_500", path=r"/fine_tuning/jobs\?.*metadata", method="GET", times=None)
-    await look.look(bench.world, "openai")
+    sulking = Sulking("openai", upstream_settings(bench))
+    sulking.fails_for = frozenset({first})
+    await look.look(replace(bench.world, upstreams={"openai": sulking}), "openai")
+    await sulking.close()
     assert len(await bench.world.store.jobs.log_behind(healthy, "0-0", 100)) > before
+    assert await status_there(bench, extra) == "cancelled"
