@@ -90,9 +90,11 @@ async def test_without_metadata_no_twin_is_cancelled_as_an_extra(plain: Bench) -
     await plain.simulator.advance(1)
     training, _ = await upload.upstream_files(plain.world, (await plain.read(job_id)).job)
     twin = {"model": MODEL, "training_file": training, "seed": 1}
-    async with aiohttp.ClientSession(headers={"authorization": "Bearer sk-elsewhere"}) as session:
-        async with session.post(f"{plain.simulator.base_url}/fine_tuning/jobs", json=twin) as answer:
-            answer.raise_for_status()
+    async with (
+        aiohttp.ClientSession(headers={"authorization": "Bearer sk-elsewhere"}) as session,
+        session.post(f"{plain.simulator.base_url}/fine_tuning/jobs", json=twin) as answer,
+    ):
+        answer.raise_for_status()
     await lifecycle.advance(plain.world, job_id)
     assert await upstream_id(plain, job_id) == ours
     assert "cancelled" not in [str(job["status"]) for job in await plain.simulator.jobs()]
