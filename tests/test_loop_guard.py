@@ -7,8 +7,8 @@ import pytest
 from blockbuster import BlockingError
 
 from tests.loop_guard import nothing_blocks
+from tunehook.sending import read_part
 from tunehook.shelf import Shelf
-from tunehook.upload import _read_part
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def part(tmp_path: Path) -> Path:
 async def test_a_blocking_call_of_ours_on_the_loop_is_an_error(part: Path) -> None:
     with nothing_blocks():
         with pytest.raises(BlockingError):
-            _read_part(part, 0)
-        assert await asyncio.to_thread(_read_part, part, 0) == b"abc"
+            read_part(part, 0)
+        assert await asyncio.to_thread(read_part, part, 0) == b"abc"
 
 
 async def test_what_goes_to_threads_is_none(tmp_path: Path) -> None:

@@ -157,6 +157,10 @@ async def _when_uploaded(world: World, record: JobRecord, lease: Lease) -> bool:
     if held:
         pause = max(1.0, held.until - record.now)
         return await wait(world, record, lease, held.code, held.reason, pause, resume=Stage.UPLOADING)
+    stuck = upload.stuck(copies)
+    if stuck:  # the next try wakes us with what came of it
+        pause = max(20.0, (stuck.retry_at or 0) - record.now)
+        return await wait(world, record, lease, stuck.code, stuck.reason, pause, resume=Stage.UPLOADING)
     stays = job.moved(Stage.UPLOADING)
     await world.store.commit(record.change(stays, lease).due(record.member, 60.0))
     return False

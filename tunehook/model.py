@@ -284,7 +284,9 @@ class Copy(Record):
     upload_id: str | None = None  #: of the upstream's Uploads API
     parts: list[str] = []  #: its part ids so far, in order
     bytes_sent: int = 0
-    attempts: int = 0
+    attempts: int = 0  #: sent whole, or begun anew in parts
+    failures: int = 0  #: in a row, since something arrived
+    waiting: Waiting | None = None  #: why nothing is sent now, if that goes on
     error: JobError | None = None
 
 

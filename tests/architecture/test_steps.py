@@ -9,8 +9,8 @@ from rq.utils import import_attribute
 
 import worker.clock
 from tunehook.openai_upstream import CALL_SECONDS, FILE_SECONDS, PART_SECONDS
+from tunehook.sending import STEP_SECONDS
 from tunehook.store.keys import KINDS, QUEUES, queue_of
-from tunehook.upload import STEP_SECONDS
 from worker.steps import TIMEOUTS, step_for
 
 #: The ids that a member of each kind may have, where one word would not do.

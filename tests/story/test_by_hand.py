@@ -21,6 +21,7 @@ from tests.neighbours.valkey import Valkey
 from tests.story.conftest import MODEL, stage
 from tests.story.datasets import dataset
 from tunehook import access, delivery, lifecycle, look, notices, upload
+from tunehook.sending import PART_BYTES
 from tunehook.settings import Settings
 from tunehook.world import World, open_world
 
@@ -145,7 +146,7 @@ async def test_above_100_mb_a_dataset_goes_in_parts_and_nothing_is_sent_twice(be
         await bench.world.store.plan(f"copy:openai:{sha256}", 0)  # the pause after the lost answer is over
     requests = [(seen["path"], seen["status"]) for seen in await bench.simulator.requests() if seen["method"] == "POST"]
     parts = [status for path, status in requests if str(path).endswith("/parts")]
-    assert parts.count(200) == -(-size // upload.PART_BYTES)
+    assert parts.count(200) == -(-size // PART_BYTES)
     assert parts.count(500) == 1
     assert sum(str(path) == "/v1/uploads" for path, _ in requests) == 1
     assert not any(str(path) == "/v1/files" for path, _ in requests)
