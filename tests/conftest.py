@@ -16,6 +16,7 @@ LONGEST = (
     "chaos/test_redis_away.py",
     "chaos/test_doctor.py",
     "chaos/test_starts_and_stops.py",
+    "chaos/test_two_versions.py",
     "surface/test_following.py",
     "cli/test_commands.py",
 )

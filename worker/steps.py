@@ -67,10 +67,14 @@ async def sweep(what: str) -> None:
 
 async def deliver() -> None:
     """Ends within one attempt's 15 s when its worker is told to stop (supervisor.py sends STOP)."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(STOP, stop.set)
-    async with _world() as world:
-        await delivery.deliver(world, stop)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(STOP, stop.set)
+    try:
+        async with _world() as world:
+            await delivery.deliver(world, stop)
+    finally:  # a closed loop leaves the default behind, which ends a work-horse that has only to say that it is done
+        loop.remove_signal_handler(STOP)
+        signal.signal(STOP, signal.SIG_IGN)
 
 
 def step_for(member: str) -> tuple[str, tuple[str, ...]]:
