@@ -1,7 +1,9 @@
 """Bytes on the shelf that no record names: a process was killed after it had written the one and before the other.
 
-What is not known is removed only where "not known" can be believed: the data directory bears the mark of the store that
-it belongs to, so a REDIS_URL that names another Redis, or one that came back empty, costs nobody a dataset.
+What is not known is removed only where "not known" can be believed. The data directory bears the mark of the store that
+it belongs to, so a REDIS_URL that names another Redis, or one that came back empty, costs nobody a dataset. And that
+store has to miss them for a day: one that was restored from an older copy bears the right mark, and knows nothing of
+what came after that copy.
 """
 
 from __future__ import annotations
@@ -14,15 +16,13 @@ log = logging.getLogger(__name__)
 
 
 async def sweep(world: World, older_than: float) -> int:
-    """Removes what has lain there for `older_than` seconds; returns how many files and uploads that were.
+    """Removes what has lain there for `older_than` seconds and was unknown to this very store for as long since.
 
-    A record is written seconds after the last of its bytes, or before them.
+    Returns how many files and uploads that were. A record is written seconds after the last of its bytes, or before.
     """
-    ours = await world.store.forgetting.shelf_mark()
-    mark, marked = await world.shelf.mark(ours)
-    if mark == ours and marked <= older_than:
-        return 0  # whoever has just joined the two by mistake has a day to see it
     forgetting = world.store.forgetting
+    ours = await forgetting.shelf_mark()
+    mark = await world.shelf.mark(ours)
     old_files, old_uploads = await world.shelf.old(older_than)
     files, uploads = await forgetting.unknown_files(old_files), await forgetting.unknown_uploads(old_uploads)
     if (files or uploads) and mark != ours:
@@ -33,8 +33,16 @@ async def sweep(world: World, older_than: float) -> int:
             world.shelf.mark_path,
         )
         return 0
-    for file_id in files:
+    new, missed = await forgetting.note_unknown(files | uploads, older_than)
+    if new:
+        log.warning(
+            "%d files and uploads in the data directory are unknown to this Redis, and go in %.0f hours. If it was "
+            "restored from an older copy than the data directory, stop the workers and restore the right one",
+            len(new),
+            older_than / 3600,
+        )
+    for file_id in files & missed:
         await world.shelf.remove(file_id)
-    for upload_id in uploads:
+    for upload_id in uploads & missed:
         await world.shelf.parts(upload_id).clear()
-    return len(files) + len(uploads)
+    return len(missed)

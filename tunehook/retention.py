@@ -6,7 +6,7 @@ upstreams that nobody trains on any more.
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
     datasets here        `keep_datasets` after the last job that needed them ended (or after they came)
     copies at upstreams  `keep_copies` after the last job that needed them ended
-    orphans              bytes that no record names, a day after they came (orphans.py)
+    orphans              bytes that no record names, a day after they were first missed (orphans.py)
 
 Whether something is needed is asked in the same script that removes it, so nothing live is ever touched. What has to
 go from a disk or from an upstream is noted in that script too, and taken off the note when it is gone there.

@@ -40,8 +40,8 @@ class Shelf:
         """Removes what a killed process left half received `older_than` seconds ago; returns how many there were."""
         return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
 
-    async def mark(self, new: str) -> tuple[str, float]:
-        """The mark of the store that this directory belongs to, and its age in seconds; `new` if it had none."""
+    async def mark(self, new: str) -> str:
+        """The mark of the store that this directory belongs to; `new` if it had none."""
         return await asyncio.to_thread(_mark, self.mark_path, new)
 
     async def old(self, older_than: float) -> tuple[list[str], list[str]]:
@@ -103,11 +103,11 @@ def _remove_old(data_dir: Path, before: float) -> int:
     return removed
 
 
-def _mark(path: Path, new: str) -> tuple[str, float]:
+def _mark(path: Path, new: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError), path.open("x") as file:
         file.write(new)
-    return path.read_text(), time.time() - path.stat().st_mtime
+    return path.read_text()
 
 
 def _old(data_dir: Path, pattern: str, before: float) -> set[str]:

@@ -15,7 +15,7 @@ from tunehook import inspection, intake, retention
 from tunehook.allow_list import AllowList
 from tunehook.model import File, Upload, new_id
 from tunehook.shelf import Shelf
-from tunehook.store import Store
+from tunehook.store import Store, keys
 from tunehook.vault import Vault
 from tunehook.world import Keep, World
 
@@ -113,12 +113,65 @@ async def test_another_redis_removes_nothing(world: World, valkey: Valkey, caplo
     assert not await world.shelf.exists(file.id)
 
 
+async def lain(path: Path) -> Keep:
+    """When it has lain there for so long that it may go. The kernel keeps that time, and lets nobody set it back."""
+    keep = Keep(orphans=0.3)
+    since = (await asyncio.to_thread(path.stat)).st_ctime
+    await asyncio.sleep(max(0.0, since + keep.orphans - time.time()) + 0.02)
+    return keep
+
+
 async def test_a_directory_that_was_just_joined_to_a_store_is_left_alone_for_a_day(world: World) -> None:
     """However old what lies in it is."""
     file_id = new_id("file-")
     await world.shelf.save(file_id, b"from long ago")
-    old = 1.0
-    while time.time() - (await asyncio.to_thread(world.shelf.path(file_id).stat)).st_ctime <= old:
-        await asyncio.sleep(0.05)
-    await retention.sweep(replace(world, keep=Keep(orphans=old)))
+    keep = await lain(world.shelf.path(file_id))
+    await retention.sweep(replace(world, keep=keep))
     assert await world.shelf.exists(file_id)
+
+
+async def missed_for_a_day(world: World, file_id: str) -> None:
+    """As if this store had seen it unknown for a day; it is an error if it has not seen it so at all."""
+    assert await world.store.redis.zadd(keys.UNKNOWN, {file_id: 1}, xx=True, ch=True) == 1
+
+
+async def test_a_redis_that_was_restored_from_an_older_copy_has_to_miss_a_file_for_a_day(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It bears the same mark as the directory, and knows nothing of what came after that copy."""
+    file = await written(world)
+    await inspection.enter(world, file)
+    await retention.sweep(world)  # the mark is as old as the file
+    keep = await lain(world.shelf.path(file.id))
+    late = replace(world, keep=keep)
+    record = await world.store.redis.dump(keys.file(file.id))
+    await world.store.redis.delete(keys.file(file.id))
+    for _ in range(3):
+        await retention.sweep(late)
+        assert await world.shelf.exists(file.id)
+    assert caplog.text.count("restored from an older copy") == 1, "it is said once"
+
+    await world.store.redis.restore(keys.file(file.id), 0, record)  # in time, the right copy is restored
+    await missed_for_a_day(world, file.id)
+    await retention.sweep(late)
+    assert await world.shelf.exists(file.id)
+    assert await world.store.redis.zcard(keys.UNKNOWN) == 0, "what is known is not missed"
+
+    await world.store.redis.delete(keys.file(file.id))
+    await retention.sweep(late)
+    assert await world.shelf.exists(file.id), "a day begins with each time that it is missed"
+    await missed_for_a_day(world, file.id)
+    await retention.sweep(late)
+    assert not await world.shelf.exists(file.id)
+
+
+async def test_the_parts_of_an_upload_are_missed_for_a_day_too(world: World) -> None:
+    upload, part = await begun(world)
+    await world.store.uploads.cleared(upload.id)
+    parts = world.shelf.parts(upload.id)
+    late = replace(world, keep=await lain(parts.directory))
+    await retention.sweep(late)
+    assert await parts.exists(part)
+    await missed_for_a_day(world, upload.id)
+    await retention.sweep(late)
+    assert not await parts.exists(part)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tunehook.errors import Conflict, FileInUse, FileNotFound, RecordUnreadable
@@ -15,6 +17,12 @@ from tunehook.store.keys import FORGOTTEN
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+
+def _in_thousands(names: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(names)
+    while some := list(islice(left, 1000)):
+        yield some
 
 
 class Forgetting:
@@ -72,8 +80,7 @@ class Forgetting:
     async def unknown_files(self, file_ids: list[str]) -> set[str]:
         """Those that have no record."""
         found: set[str] = set()
-        for start in range(0, len(file_ids), 1000):
-            some = file_ids[start : start + 1000]
+        for some in _in_thousands(file_ids):
             with unavailable():
                 async with self._store.redis.pipeline(transaction=False) as pipe:
                     for file_id in some:
@@ -88,6 +95,22 @@ class Forgetting:
         with unavailable():
             scores = await self._store.redis.zmscore(keys.UPLOADS, upload_ids)
         return {name for name, score in zip(upload_ids, scores, strict=True) if score is None}
+
+    async def note_unknown(self, names: set[str], seconds: float) -> tuple[set[str], set[str]]:
+        """Notes what is unknown, and since when; what is not among `names` is noted no more.
+
+        Returns those that were not noted before, and those that have been for so many seconds.
+        """
+        now = await self._store.now_ms()
+        flat = await self._store.whole("ZRANGE", keys.UNKNOWN, "0", "-1", "WITHSCORES")
+        since = {name: float(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
+        new, over = names - set(since), set(since) - names
+        with unavailable():
+            for some in _in_thousands(new):
+                await self._store.redis.zadd(keys.UNKNOWN, dict.fromkeys(some, now), nx=True)
+            for some in _in_thousands(over):
+                await self._store.redis.zrem(keys.UNKNOWN, *some)
+        return new, {name for name in names if since.get(name, now) <= now - seconds * 1000}
 
     # ---- copies at upstreams
 

@@ -136,6 +136,7 @@ EXPIRING = "th:expiring"  # files with an `expires_after`
 DATASETS = "th:datasets"  # the other datasets
 COPIES = "th:copies"  # `<upstream>:<sha256>`
 SHELF = "th:shelf"  # the mark that the data directory of this store bears
+UNKNOWN = "th:unknown"  # zset: what lies in it and has no record here → since when that is so, ms
 #: What is known no more, and still has to be removed where its bytes are: sets.
 LEAVING = "th:leaving"  # file ids, from the shelf
 LEAVING_COPIES = "th:leaving-copies"  # `<upstream> <file id there>`
