@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 8 * 1024 * 1024
 STEP_SECONDS = 40.0
+#: A job's log says so often, of a whole file, how far it is; the copy's record says it each time.
+TOLD_TIMES = 20
 #: A step that is killed is taken up again when its lease has run out, or after this, whichever is later.
 STEP_DUE = 16.0
 #: What an upstream without an Uploads API answers to the beginning of one.
@@ -184,6 +186,9 @@ class Sending:
             self.record = CopyRecord(copy, self.record.revision + 1)
 
     async def _tell(self, change: Change, copy: Copy) -> None:
+        before, sent = [each.bytes_sent * TOLD_TIMES // max(1, copy.bytes) for each in (self.record.copy, copy)]
+        if sent <= before:
+            return
         now = await self._now()
         progress = {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes}
         text = f"Uploaded {copy.bytes_sent} of {copy.bytes} bytes"

@@ -1,7 +1,16 @@
-"""A job's log stays small, however much its upstream has to say."""
+"""A job's log stays small, however large its dataset is and however much its upstream has to say."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
 
 from tests.chaos.conftest import Bench
+from tests.neighbours.strange_upstream import strange_upstream
+from tunehook import lifecycle, upload
 from tunehook.model import Message
+from tunehook.sending import PART_BYTES, TOLD_TIMES
 from tunehook.store import keys
 from tunehook.store.commit import LOG_KEPT
 
@@ -11,6 +20,36 @@ A_BLOCK = 100
 
 def said(numbers: range) -> list[Message]:
     return [Message(created_at=n, message=f"Step {n}", upstream_event_id=f"ftevent-{n}") for n in numbers]
+
+
+@pytest.mark.parametrize("parts", [TOLD_TIMES + 9, 13])
+async def test_an_upload_says_at_most_twenty_times_how_far_it_is(bench: Bench, parts: int) -> None:
+    """A part has 8 MiB, so a file of 8 GB has a thousand."""
+    size = parts * PART_BYTES - 1
+    file = (await bench.file()).model_copy(update={"bytes": size})
+    os.truncate(bench.world.shelf.path(file.id), size)
+    job_id = await bench.accept(file)
+    await lifecycle.advance(bench.world, job_id)
+    taken = 0
+
+    async def take(request: web.Request) -> web.Response:
+        nonlocal taken
+        taken += 1
+        return web.json_response({"id": f"part_{taken}"})
+
+    async with strange_upstream() as strange:
+        strange.answers = {
+            "POST /uploads": {"id": "upload_1"},
+            "POST /uploads/upload_1/parts": take,
+            "POST /uploads/upload_1/complete": {"id": "upload_1", "file": {"id": "file-there"}},
+        }
+        world = replace(bench.world, upstreams={"openai": strange.upstream})
+        await upload.upload(world, "openai", file.sha256)
+    assert taken == parts
+    entries, _ = await bench.world.store.jobs.log_page(job_id, after=None, limit=100)
+    lines = [entry.message for entry in reversed(entries) if entry.message.message.startswith("Uploaded")]
+    assert len(lines) == min(parts, TOLD_TIMES)
+    assert lines[-1].data == {"bytes_sent": size, "bytes_total": size}
 
 
 async def test_of_a_long_log_the_newest_lines_stay(bench: Bench) -> None:
