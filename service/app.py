@@ -31,6 +31,7 @@ from service.models import LISTS
 from service.news import NEWS, News, listening, stop_waiting
 from service.problems import Handler, broken_off, note_begun, problems
 from service.reading import BODY_BYTES, WORLD
+from service.room import room_for_records
 from tunehook.world import World
 
 log = logging.getLogger("tunehook.api")
@@ -93,7 +94,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
 def build_app(world: World) -> web.Application:
     app = web.Application(
         client_max_size=BODY_BYTES,
-        middlewares=[observed, problems, broken_off, authenticated],
+        middlewares=[observed, problems, broken_off, authenticated, room_for_records],
         logger=logging.getLogger("aiohttp"),
     )
     server_logger.addFilter(ONE_LINE)

@@ -67,6 +67,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
     errors.DatasetUnread: (503, SERVER, "dataset_unread"),
+    errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
     errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),

@@ -42,6 +42,7 @@ TunehookError
 │   └── UpstreamUnknown         no usable answer: it may have happened, it may not
 ├── DatasetUnread               the process that reads datasets did not answer
 ├── StoreUnavailable            Redis does not answer
+├── StoreNearlyFull             Redis has room left for what was accepted, not for more
 ├── StoreMisconfigured          Redis would lose or evict what we write
 ├── RecordUnreadable            a record that this program cannot make sense of
 └── Conflict                    the record is not what we read: somebody was faster
@@ -275,6 +276,10 @@ class DatasetUnread(TunehookError):
 
 class StoreUnavailable(TunehookError):
     """The store (Redis) does not answer. Try again: an SDK's repeat, or one Idempotency-Key, makes no second job."""
+
+
+class StoreNearlyFull(TunehookError):
+    """The store (Redis) is over {percent} % full: nothing new is taken, what was accepted goes on. Try again later."""
 
 
 class StoreMisconfigured(TunehookError):

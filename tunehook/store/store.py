@@ -14,6 +14,7 @@ from tunehook.store.files import Files
 from tunehook.store.forgetting import Forgetting
 from tunehook.store.jobs import Jobs
 from tunehook.store.lanes import Lanes
+from tunehook.store.memory import Memory
 from tunehook.store.models import Models
 from tunehook.store.tellings import Tellings
 from tunehook.store.uploads import Uploads
@@ -28,6 +29,7 @@ class Store(Connection):
         self.jobs = Jobs(self)
         self.files = Files(self)
         self.uploads = Uploads(self)
+        self.memory = Memory(self)
         self.models = Models(self)
         self.figures = FigureStore(self)
         self.forgetting = Forgetting(self)
