@@ -23,6 +23,7 @@ from tunehook.errors import (
     LeaseTaken,
     RecordTooNew,
     RecordUnreadable,
+    StoreUnavailable,
     TunehookError,
     UpstreamError,
     UpstreamRefused,
@@ -39,6 +40,8 @@ EVERY_SECONDS = 300.0
 AT_ONCE = 200
 #: What is needed when its time comes is asked about again after this.
 LATER_SECONDS = 3600.0
+#: What cannot be read is left, and this long nothing more is said of it.
+SAID_SECONDS = 30 * 24 * 3600
 
 
 async def sweep(world: World) -> None:
@@ -52,6 +55,10 @@ async def sweep(world: World) -> None:
                     removed[name] = await step(world)
                 except OSError as error:  # a disk that refuses holds up nothing that is elsewhere
                     log.error("%s are not removed now: %s", name, error)
+                except StoreUnavailable:
+                    raise
+                except Exception:  # nor does a mistake of ours, or something strange in the store
+                    log.exception("%s are not removed now", name)
             more = any(count >= AT_ONCE for count in removed.values())
             await world.store.plan(MEMBER, 0.0 if more else EVERY_SECONDS)
     except (LeaseTaken, LeaseLost):
@@ -123,8 +130,11 @@ async def _job(world: World, job_id: str, seconds: float) -> bool:
 
 
 async def _left(world: World, index: str, member: str, seconds: float, error: TunehookError) -> None:
-    """One that cannot be read disturbs no other: it is asked about again later."""
-    log.warning("%s is left: %s", member, error.message)
+    """One that cannot be read disturbs no other: it is asked about again later. It is said once."""
+    saying = await world.store.tellings.once(f"left:{member}", error.message, keep=SAID_SECONDS)
+    if saying is not None:
+        await world.store.commit(saying)
+        log.warning("%s is left: %s", member, error.message)
     await world.store.forgetting.postpone(index, member, LATER_SECONDS - seconds)
 
 

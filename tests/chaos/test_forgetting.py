@@ -1,12 +1,16 @@
 """Retention among records that cannot be read, and what stays known of a job that it has removed."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from tests.chaos.conftest import Bench
+from tests.neighbours.strange_upstream import strange_upstream
+from tests.neighbours.valkey import Valkey
 from tunehook import adoption, lifecycle, retention
-from tunehook.errors import JobNotFound, JobTaken
+from tunehook.errors import JobNotFound, JobTaken, StoreUnavailable
 from tunehook.model import ApiKey, Job, Stage
 from tunehook.store import keys
 from tunehook.store.jobs import JobRecord
@@ -57,7 +61,9 @@ async def broken(bench: Bench, job: Job, what: str) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("what", ["job", "result file", "dataset", "copy"])
-async def test_a_record_that_cannot_be_read_keeps_no_other_from_going(bench: Bench, what: str) -> None:
+async def test_a_record_that_cannot_be_read_keeps_no_other_from_going(
+    bench: Bench, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = await finished(bench), await finished(bench)
     redis, now = bench.world.store.redis, await bench.world.store.now_ms()
     name, index, member = await broken(bench, first, what)
@@ -68,6 +74,47 @@ async def test_a_record_that_cannot_be_read_keeps_no_other_from_going(bench: Ben
     assert await redis.hget(name, "doc") == GARBAGE, "it is left to a doctor"
     assert await redis.zscore(index, member) > now + 3_000_000, "it is asked about again within the hour"
     assert await bench.due_in(retention.MEMBER) is not None
+    await redis.zadd(index, {member: 0})  # the hour is over
+    await swept(bench)
+    assert await redis.zscore(index, member) > now + 3_000_000
+    assert caplog.text.count(f"{member} is left") == 1, "it is said once"
+
+
+@pytest.mark.parametrize("index", [keys.UPLOADS, keys.SETTLED, keys.COPIES])
+async def test_what_goes_wrong_with_one_kind_keeps_no_other_from_going(
+    bench: Bench, index: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is; here, an index that is none."""
+    await finished(bench)
+    file = await bench.file()
+    await bench.world.store.redis.delete(index)
+    await bench.world.store.redis.set(index, "garbage")
+    await swept(bench)
+    assert not await bench.world.shelf.exists(file.id)
+    assert "WRONGTYPE" in caplog.text
+    due_in = await bench.due_in(retention.MEMBER)
+    assert due_in is not None
+    assert due_in > retention.EVERY_SECONDS - 10, "and not again at once"
+
+
+async def test_a_redis_that_goes_away_meanwhile_is_no_mistake_of_ours(
+    bench: Bench, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The step says so in one line, and is taken up again."""
+    await bench.world.store.redis.sadd(keys.LEAVING_COPIES, "openai file-1")
+
+    async def _kill(_: web.Request) -> web.StreamResponse:
+        await asyncio.to_thread(valkey.kill)
+        return web.json_response({"object": "file", "id": "file-1", "deleted": True})
+
+    async with strange_upstream() as strange:
+        strange.answers["DELETE /files/file-1"] = _kill
+        try:
+            with pytest.raises(StoreUnavailable):
+                await retention.sweep(replace(bench.world, upstreams={"openai": strange.upstream}))
+        finally:
+            await asyncio.to_thread(valkey.restart)
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_delivery_that_cannot_be_read_keeps_no_job_from_going(bench: Bench) -> None:
