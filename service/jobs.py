@@ -15,6 +15,7 @@ from service.reading import (
     caller_of,
     cursor,
     integer,
+    is_sdk_retry,
     json_object,
     known_members,
     known_only,
@@ -43,7 +44,7 @@ async def create(request: web.Request) -> web.Response:
         caller_of(request),
         await json_object(request),
         idempotency_key=key,
-        sdk_retry=request.headers.get("x-stainless-retry-count", "0") not in ("", "0"),
+        sdk_retry=is_sdk_retry(request),
     )
     return web.json_response(await _object(world_of(request), record))
 

@@ -89,6 +89,11 @@ async def body(request: web.Request, limit: int = BODY_BYTES) -> bytes:
     return content
 
 
+def is_sdk_retry(request: web.Request) -> bool:
+    """Whether an OpenAI SDK repeats, by itself, a call whose answer it did not get."""
+    return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
+
+
 def refuse_encoding(request: web.Request) -> None:
     """A compressed body would be counted before it is unpacked: a small one could fill the disk."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):

@@ -6,7 +6,16 @@ import time
 
 from aiohttp import web
 
-from service.reading import caller_of, cursor, integer, json_object, known_only, optional_json_object, world_of
+from service.reading import (
+    caller_of,
+    cursor,
+    integer,
+    is_sdk_retry,
+    json_object,
+    known_only,
+    optional_json_object,
+    world_of,
+)
 from tunehook import access, event_types, subscriptions
 from tunehook.endpoint import hint_of
 from tunehook.job_request import parse_as
@@ -19,7 +28,9 @@ def _id(request: web.Request) -> str:
 
 
 async def create(request: web.Request) -> web.Response:
-    endpoint, secret = await subscriptions.create(world_of(request), caller_of(request), await json_object(request))
+    body = await json_object(request)
+    retry = is_sdk_retry(request)
+    endpoint, secret = await subscriptions.create(world_of(request), caller_of(request), body, sdk_retry=retry)
     return web.json_response(endpoint_object(endpoint, now=time.time(), secret=secret))
 
 
@@ -52,7 +63,8 @@ async def delete(request: web.Request) -> web.Response:
 
 async def rotate_secret(request: web.Request) -> web.Response:
     body = await optional_json_object(request)
-    endpoint, secret = await subscriptions.rotate(world_of(request), caller_of(request), _id(request), body)
+    world, caller, retry = world_of(request), caller_of(request), is_sdk_retry(request)
+    endpoint, secret = await subscriptions.rotate(world, caller, _id(request), body, sdk_retry=retry)
     return web.json_response(endpoint_object(endpoint, now=time.time(), secret=secret))
 
 
@@ -96,6 +108,7 @@ async def rotate_callback_secret(request: web.Request) -> web.Response:
         caller_of(request),
         keep_old=asked.keep_old_secret_active_for_24_hours,
         now=int(time.time()),
+        sdk_retry=is_sdk_retry(request),
     )
     return web.json_response(
         {

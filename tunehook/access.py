@@ -12,7 +12,7 @@ import secrets
 import time
 
 from tunehook import signature
-from tunehook.endpoint import OVERLAP_SECONDS
+from tunehook.endpoint import OVERLAP_SECONDS, is_repeat
 from tunehook.errors import RevisionChanged, TunehookError, WrongKey
 from tunehook.model import ApiKey
 from tunehook.store import Store
@@ -85,15 +85,18 @@ async def revoke(store: Store, key_id: str) -> ApiKey:
 
 
 async def rotate_callback_secret(
-    store: Store, vault: Vault, key: ApiKey, *, keep_old: bool, now: int
+    store: Store, vault: Vault, key: ApiKey, *, keep_old: bool, now: int, sdk_retry: bool = False
 ) -> tuple[str, ApiKey]:
     """The new secret, which cannot be read again. With `keep_old` both sign for a day. Raises Conflict."""
+    if is_repeat(key.callback_rotated_at, sdk_retry=sdk_retry, now=now):
+        return vault.unseal(key.callback_secret), key
     secret = signature.new_secret()
     rotated = key.model_copy(
         update={
             "callback_secret": vault.seal(secret),
             "old_callback_secret": key.callback_secret if keep_old else None,
             "old_callback_secret_until": now + OVERLAP_SECONDS if keep_old else None,
+            "callback_rotated_at": now,
         }
     )
     if not await store.access.replace(key, rotated):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunehook.model import Record
+from tunehook.model import REPEAT_SECONDS, Record
 
 #: How long both secrets sign after a rotation that keeps the old one, in seconds.
 OVERLAP_SECONDS = 24 * 3600
@@ -24,6 +24,7 @@ class Endpoint(Record):
     secret_hint: str
     old_secret: str | None = None
     old_secret_until: int | None = None
+    rotated_at: int | None = None
     disabled_at: int | None = None
     disabled_reason: str | None = None  #: in words
     failing_since: float | None = None  #: since when there was nothing but failures
@@ -43,6 +44,7 @@ class Endpoint(Record):
                 "secret_hint": hint,
                 "old_secret": self.secret if keep_old else None,
                 "old_secret_until": now + OVERLAP_SECONDS if keep_old else None,
+                "rotated_at": now,
                 "updated_at": now,
             }
         )
@@ -54,6 +56,12 @@ class Endpoint(Record):
         """Its failures are forgotten: it has the whole time again before it is disabled anew."""
         forgotten = {"disabled_at": None, "disabled_reason": None, "failing_since": None, "updated_at": now}
         return self.model_copy(update=forgotten)
+
+
+def is_repeat(rotated_at: int | None, *, sdk_retry: bool, now: float) -> bool:
+    """Whether a rotation that an SDK asks for again was made: only its answer was lost. Made once more, the secret
+    that nobody got would be the old one, and the receiver's own would sign no more."""
+    return sdk_retry and rotated_at is not None and now - rotated_at < REPEAT_SECONDS
 
 
 def both(secret: str, old: str | None, old_until: int | None, now: float) -> list[str]:

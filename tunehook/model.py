@@ -27,6 +27,9 @@ AT_UPSTREAM = "upstream:"
 #: Version of the record format. An older program leaves newer records alone (a rolling upgrade has both).
 RECORD_VERSION = 1
 
+#: For so long an SDK's own retry is taken for a repeat of what was done.
+REPEAT_SECONDS = 900
+
 
 class Stage(StrEnum):
     ACCEPTED = "accepted"
@@ -311,6 +314,7 @@ class ApiKey(Record):
     callback_secret: str  #: encrypted
     old_callback_secret: str | None = None  #: encrypted; signs too until `old_callback_secret_until`
     old_callback_secret_until: int | None = None
+    callback_rotated_at: int | None = None
     created_at: int
     revoked_at: int | None = None
 

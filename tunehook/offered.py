@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from tunehook.dataset.prices import Prices
@@ -54,7 +55,10 @@ def shutdown_dates(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _day(value: object) -> str | None:
-    return value if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) else None
+    try:
+        return date.fromisoformat(value).isoformat() if isinstance(value, str) else None
+    except ValueError:  # such as the 45th of a month
+        return None
 
 
 def _whole(value: object) -> int:

@@ -135,7 +135,8 @@ class OpenAIUpstream:
                 continue
             jobs, more = dialect.jobs(self.name, answer, tag=tag)
             found += [job for job in jobs if dialect.is_ours(job, tag, spec, training, since=since)]
-            if not more or not jobs or jobs[-1].created_at < since:
+            # A row without a date is no end: it says nothing of how old the rest of the list is.
+            if not more or not jobs or 0 < jobs[-1].created_at < since:
                 break
             after = jobs[-1].id
         else:

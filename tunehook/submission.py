@@ -22,14 +22,15 @@ from tunehook.errors import (
     FileUnusable,
     IdempotencyMismatch,
     InvalidParameter,
+    ModelNotFound,
     UnknownUpstream,
 )
 from tunehook.job_request import JobRequest
-from tunehook.model import AT_UPSTREAM, ApiKey, File, FileRef, Job, JobSpec, new_id
+from tunehook.model import AT_UPSTREAM, REPEAT_SECONDS, ApiKey, File, FileRef, Job, JobSpec, new_id
 from tunehook.offered import shutdown_dates
 from tunehook.store import keys
 from tunehook.store.commit import Missing
-from tunehook.store.jobs import IDEMPOTENCY_SECONDS, REPEAT_SECONDS, JobRecord
+from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.world import World
 
 Rows = list[dict[str, Any]]
@@ -185,7 +186,12 @@ def _too_much(told: Estimate, limit: float) -> str:
 
 
 async def _upstream(world: World, caller: ApiKey, request: JobRequest) -> str:
-    """The one asked for; for a model that was tuned here, the one that has it; else the first."""
+    """The one asked for; for a model that was tuned here, the one that has it; else the first.
+
+    Raises ModelNotFound for one that another project tuned here: its name is not a key to it.
+    """
+    if request.model.startswith("ft:") and await world.store.models.owner(request.model) not in (None, caller.project):
+        raise ModelNotFound(id=request.model[:200], param="model")
     known = ", ".join(world.upstreams) or "none: set OPENAI_API_KEY"
     named = request.tunehook.upstream if request.tunehook else None
     if named is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pydantic import Field, field_validator
 
 from tunehook import event_types, samples, signature
 from tunehook.address import AddressRefused, check_url
-from tunehook.endpoint import MOST_ENDPOINTS, Endpoint, hint_of
+from tunehook.endpoint import MOST_ENDPOINTS, Endpoint, hint_of, is_repeat
 from tunehook.errors import (
     DeliveryNotFound,
     DeliveryWithoutReceiver,
@@ -25,6 +27,8 @@ from tunehook.errors import (
 from tunehook.job_request import Strict, parse_as
 from tunehook.model import ApiKey, Delivery, new_id
 from tunehook.posting import Post
+from tunehook.store import keys
+from tunehook.store.commit import AlreadyThere
 from tunehook.store.deliveries import DeliveryRecord
 from tunehook.store.endpoints import EndpointRecord
 from tunehook.world import World
@@ -77,8 +81,11 @@ class RecoverRequest(Strict):
     since: Annotated[int, Field(ge=0, le=10**11)]
 
 
-async def create(world: World, caller: ApiKey, body: dict[str, Any]) -> tuple[Endpoint, str]:
-    """The subscription and its secret, which cannot be read again."""
+async def create(
+    world: World, caller: ApiKey, body: dict[str, Any], *, sdk_retry: bool = False
+) -> tuple[Endpoint, str]:
+    """The subscription and its secret, which cannot be read again, unless an SDK repeats a call whose answer was lost:
+    it gets what the first one made."""
     asked = parse_as(CreateRequest, body)
     _check_url(world, asked.url)
     if await world.store.endpoints.count(caller.project) >= MOST_ENDPOINTS:
@@ -95,7 +102,12 @@ async def create(world: World, caller: ApiKey, body: dict[str, Any]) -> tuple[En
         secret=world.vault.seal(secret),
         secret_hint=hint_of(secret),
     )
-    await world.store.endpoints.add(endpoint)
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    try:
+        await world.store.endpoints.add(endpoint, repeat=keys.repeat(caller.id, f"endpoint:{digest}"), recall=sdk_retry)
+    except AlreadyThere as made:
+        endpoint = (await world.store.endpoints.read(made.value, caller.project)).endpoint
+        secret = world.vault.unseal(endpoint.secret)
     return endpoint, secret
 
 
@@ -116,13 +128,21 @@ async def update(world: World, caller: ApiKey, endpoint_id: str, body: dict[str,
     return await _change(world, caller, endpoint_id, _changed)
 
 
-async def rotate(world: World, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> tuple[Endpoint, str]:
+async def rotate(
+    world: World, caller: ApiKey, endpoint_id: str, body: dict[str, Any], *, sdk_retry: bool = False
+) -> tuple[Endpoint, str]:
     """The subscription and its new secret; with the overlap, both sign for 24 hours, in one header."""
     asked = parse_as(RotateRequest, body)
     secret, now = signature.new_secret(), int(time.time())
     sealed, hint, keep = world.vault.seal(secret), hint_of(secret), asked.keep_old_secret_active_for_24_hours
-    changed = await _change(world, caller, endpoint_id, lambda e: e.rotated(sealed, hint, keep_old=keep, now=now))
-    return changed, secret
+
+    def _rotated(endpoint: Endpoint) -> Endpoint:
+        if is_repeat(endpoint.rotated_at, sdk_retry=sdk_retry, now=now):
+            return endpoint
+        return endpoint.rotated(sealed, hint, keep_old=keep, now=now)
+
+    changed = await _change(world, caller, endpoint_id, _rotated)
+    return changed, world.vault.unseal(changed.secret)
 
 
 async def enable(world: World, caller: ApiKey, endpoint_id: str) -> Endpoint:

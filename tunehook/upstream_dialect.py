@@ -110,7 +110,7 @@ def is_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str, *, since: 
     if job.metadata is not None and TAG in job.metadata:
         return job.metadata[TAG] == tag
     alike = job.seed == spec.seed and training in ("", job.training_file) and job.model.startswith(spec.model)
-    return not job.metadata and alike and job.created_at >= since and _as_wished(job, spec)
+    return not job.metadata and alike and (job.created_at >= since or not job.created_at) and _as_wished(job, spec)
 
 
 def _as_wished(job: UpstreamJob, spec: JobSpec) -> bool:

@@ -14,10 +14,10 @@ from tests.surface.conftest import Visitor
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
-async def submitted(visitor: Visitor, simulate: str | None = None) -> str:
+async def submitted(visitor: Visitor, simulate: str | None = None, model: str = MODEL) -> str:
     file = await visitor.client.files.create(file=("train.jsonl", dataset()), purpose="fine-tune")
     metadata = {"simulate": simulate} if simulate else None
-    return (await visitor.client.fine_tuning.jobs.create(training_file=file.id, model=MODEL, metadata=metadata)).id
+    return (await visitor.client.fine_tuning.jobs.create(training_file=file.id, model=model, metadata=metadata)).id
 
 
 async def got(visitor: Visitor, path: str, **headers: str) -> tuple[int, Any]:

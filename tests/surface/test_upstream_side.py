@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import aiohttp
 import openai
 import pytest
+from openai import AsyncOpenAI
 
 from cli.valkey_process import connect
 from tests.neighbours.receiver import running_receiver
@@ -74,6 +75,20 @@ async def test_other_models_are_not_here(visitor: Visitor, name: str) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         await visitor.client.models.retrieve(name)
     assert caught.value.code == "model_not_found"
+
+
+async def test_a_tuned_model_is_its_projects_own_to_train_on(visitor: Visitor) -> None:
+    job_id = await submitted(visitor)
+    _, job = await got(visitor, f"/v1/fine_tuning/jobs/{job_id}?wait=30")
+    name = job["fine_tuned_model"]
+    assert (await visitor.client.fine_tuning.jobs.retrieve(await submitted(visitor, model=name))).model == name
+    stranger = await visitor.place.town.key(f"stranger-{job_id[-6:]}")
+    async with AsyncOpenAI(base_url=visitor.place.town.url, api_key=stranger.key) as client:
+        file = await client.files.create(file=("x.jsonl", dataset()), purpose="fine-tune")
+        for theirs in (name, f"{name}:ckpt-step-10"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await client.fine_tuning.jobs.create(training_file=file.id, model=theirs)
+            assert caught.value.code == "model_not_found"
 
 
 # ---- graders

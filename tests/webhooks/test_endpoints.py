@@ -1,6 +1,7 @@
 """Subscriptions as the official SDK drives them."""
 
 import base64
+import time
 from typing import Any
 
 import openai
@@ -158,6 +159,29 @@ async def test_the_callback_secret_rotates_the_same_way(office: Office, receiver
     await office.deliver()
     assert not _verifies(answer["signing_secret"], receiver.hooks[1])
     assert _verifies(last["signing_secret"], receiver.hooks[1])
+
+
+async def test_what_an_sdk_repeats_is_done_once_and_answered_again(office: Office) -> None:
+    """The answer of the first call was lost: with a second secret, the receiver's own would sign no more."""
+    retry = {"x-stainless-retry-count": "1"}
+    hooks, body = office.client.webhooks, {"name": "n", "url": "https://example.com/h", "event_types": ENDS}
+    made = await hooks.create(**body)
+    again = await hooks.create(**body, extra_headers=retry)
+    assert (again.id, again.signing_secret) == (made.id, made.signing_secret)
+    assert (await hooks.create(**body)).id != made.id
+
+    first = await hooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=True)
+    second = await hooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=True, extra_headers=retry)
+    assert second.signing_secret == first.signing_secret != made.signing_secret
+    record = await office.world.store.endpoints.read(made.id)
+    signing = [office.world.vault.unseal(sealed) for sealed in record.endpoint.secrets(time.time())]
+    assert signing == [first.signing_secret, made.signing_secret]
+
+    keep = {"keep_old_secret_active_for_24_hours": True}
+    lost = await office.post("/v1/callback_secret/rotate", keep)
+    answer = await office.http.post("/v1/callback_secret/rotate", json=keep, headers=retry)
+    assert answer.json()["signing_secret"] == lost["signing_secret"]
+    assert (await office.post("/v1/callback_secret/rotate", keep))["signing_secret"] != lost["signing_secret"]
 
 
 @pytest.mark.parametrize("kind", event_types.ALL)

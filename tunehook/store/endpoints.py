@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunehook.endpoint import Endpoint
 from tunehook.errors import EndpointNotFound, RecordUnreadable
+from tunehook.model import REPEAT_SECONDS
 from tunehook.store import keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import unavailable
@@ -48,8 +49,13 @@ class Endpoints:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def add(self, endpoint: Endpoint) -> EndpointRecord:
+    async def add(self, endpoint: Endpoint, *, repeat: str | None = None, recall: bool = False) -> EndpointRecord:
+        """`repeat`: a key under which a repeat of this call finds it. With `recall` this may be such a repeat:
+        raises AlreadyThere, with the id of the one that was made."""
         change = EndpointRecord(endpoint, 0).change(endpoint)
+        if repeat:
+            change.do("SET", repeat, endpoint.id, "EX", REPEAT_SECONDS)
+            change.guards += [(repeat, "")] if recall else []
         change.list_in(keys.endpoints(endpoint.project), endpoint.id)
         change.do("SADD", keys.PROJECTS, endpoint.project)
         await self._store.commit(change)

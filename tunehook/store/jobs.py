@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How long an SDK's own retry of `POST …/jobs` finds the job that its first call made.
-REPEAT_SECONDS = 15 * 60
 IDEMPOTENCY_SECONDS = 24 * 3600
 #: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
 NO_METADATA = {"": ""}

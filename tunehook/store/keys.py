@@ -90,6 +90,9 @@ def models(project: str) -> str:
     return f"th:models:{project}"
 
 
+MODEL_OWNERS = "th:model-owners"  # hash: name of a model that was tuned here → the project that may use it
+
+
 def repeat(key_id: str, digest: str) -> str:
     """The job that this very body made last, for SDKs that repeat a call without an idempotency key."""
     return f"th:repeat:{key_id}:{digest}"

@@ -26,7 +26,14 @@ class Models:
             job_id=job.id,
             created_at=(job.seen and job.seen.finished_at) or job.settled_at or job.created_at,
         )
+        change.do("HSET", keys.MODEL_OWNERS, model, job.project)
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
+
+    async def owner(self, model: str) -> str | None:
+        """The project that tuned it, or that took over the job which did; None for one that was not tuned here."""
+        with unavailable():
+            found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
+        return next((str(project) for project in found if project), None)
 
     async def find(self, model: str, project: str) -> TunedModel | None:
         """A model, or the one that a checkpoint (`…:ckpt-step-90`) is of."""
