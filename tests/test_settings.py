@@ -89,6 +89,17 @@ def test_what_is_not_ours_is_left_alone_and_every_known_name_passes() -> None:
             check_names({wrong: "x"})
 
 
+OWN_KEY = "th_0123456789ab_" + "s" * 43
+
+
+def test_our_own_key_in_the_place_of_openais_makes_us_no_upstream_of_ourselves() -> None:
+    """`tunehook up` prints lines that export it, and may be started again in the shell in which they were run."""
+    own = Settings.model_validate({"openai_api_key": OWN_KEY, "openai_base_url": "http://127.0.0.1:8080/v1"})
+    assert own.all_upstreams() == {}
+    azure = {"azure_openai_api_key": "a", "azure_openai_endpoint": "https://r.openai.azure.com/"}
+    assert list(Settings.model_validate({"openai_api_key": OWN_KEY, **azure}).all_upstreams()) == ["azure"]
+
+
 GOOD = {"REDIS_URL": "redis://127.0.0.1:1/0", "TUNEHOOK_SECRET_KEY": KEY}
 WRONG: list[tuple[dict[str, str], str]] = [
     ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: must start with redis://"),
@@ -104,6 +115,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "ftp://x", "TUNEHOOK_UPSTREAMS__X__API_KEY": "k"}, "TUNEHOOK_UPSTREAMS__X__"),
     ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "http://x"}, "TUNEHOOK_UPSTREAMS__X__API_KEY"),
     ({"TUNEHOOK_UPSTREAMS": "{"}, "TUNEHOOK_UPSTREAMS"),
+    ({"AZURE_OPENAI_API_KEY": "k"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT go together"),
+    ({"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT"),
 ]
 REFUSE = """
 import json, os, sys
@@ -139,6 +152,8 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_quotes_no_secret
         ("service", {"TUNEHOOK_SECRET_KEY": KEY}, "REDIS_URL is not set"),
         ("worker", {"REDIS_URL": "redis://127.0.0.1:1/0"}, "TUNEHOOK_SECRET_KEY is not set"),
         ("service", {**GOOD, "TUNEHOOK_WEBHOOK_ALLOW": "10.0.0.0/99"}, "10.0.0.0/99"),
+        ("service", {**GOOD, "OPENAI_API_KEY": OWN_KEY}, "OPENAI_API_KEY is a key of Tunehook's own"),
+        ("worker", {**GOOD, "OPENAI_API_KEY": OWN_KEY}, "OPENAI_API_KEY is a key of Tunehook's own"),
     ],
 )
 def test_a_program_does_not_start_on_settings_that_are_wrong(
@@ -149,6 +164,7 @@ def test_a_program_does_not_start_on_settings_that_are_wrong(
     )
     assert ended.returncode == 2
     assert said in ended.stderr
+    assert OWN_KEY not in ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
 
 
