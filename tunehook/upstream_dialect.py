@@ -75,7 +75,8 @@ def job(name: str, raw: object) -> UpstreamJob:
 
 def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tuple[list[UpstreamJob], bool]:
     """A page of jobs. What cannot be read is left out, since it is somebody else's for all we know: one strange job
-    in the organisation must not hide all others. With `tag`, one that bears it must be readable."""
+    in the organisation must not hide all others. With `tag`, one that bears it must be readable, and
+    so must something of a page that is not the last."""
     found: list[UpstreamJob] = []
     for row in rows(name, answer):
         try:
@@ -85,7 +86,10 @@ def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tup
             if tag is not None and isinstance(metadata, dict) and metadata.get(TAG) == tag:
                 raise
             log.warning("job %s at %s is left out: %s", str(row.get("id"))[:80], name, error.message)
-    return found, bool(answer.get("has_more"))
+    more = bool(answer.get("has_more"))
+    if tag is not None and more and answer.get("data") and not found:  # nobody can say what stands behind it
+        raise UpstreamUnknown(upstream=name, why="a page of its list cannot be read")
+    return found, more
 
 
 def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -69,6 +69,17 @@ async def test_a_strange_job_leaves_no_create_undecided_unless_it_bears_our_mark
         await strange.upstream.find(SPEC, training="file-there", tag=TAG, since=0)
 
 
+async def test_a_list_whose_first_page_cannot_be_read_does_not_say_that_nothing_was_created(
+    strange: StrangeUpstream,
+) -> None:
+    """What is behind it may be ours: created again, it would be paid twice."""
+    strange.answers["GET /fine_tuning/jobs"] = page(*STRANGE) | {"has_more": True}
+    with pytest.raises(UpstreamUnknown):
+        await strange.upstream.find(SPEC, training="file-there", tag=TAG, since=0)
+    strange.answers["GET /fine_tuning/jobs"] = page(*STRANGE)
+    assert await strange.upstream.find(SPEC, training="file-there", tag=TAG, since=0) == []
+
+
 async def all_parts_sent(bench: Bench) -> Copy:
     """A large file's copy whose last part was taken when its worker died."""
     file = (await bench.file()).model_copy(update={"bytes": WHOLE_BYTES + 1})
