@@ -1,17 +1,23 @@
-"""All of Tunehook on this machine, as processes: Valkey, simulator, API, workers; started in order, ended together."""
+"""All of Tunehook on this machine, as processes: Valkey, simulator, API, workers; started in order, ended together.
+
+However we end: on Linux our children are told when we were killed (PR_SET_PDEATHSIG), as Valkey's guard is everywhere.
+"""
 
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +28,7 @@ from tunehook import settings
 from tunehook.errors import TunehookError
 
 READY_SECONDS = 30.0
+PR_SET_PDEATHSIG = 1
 END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 
@@ -106,6 +113,7 @@ class Processes:
                 stdout=sink,
                 stderr=sink,
                 start_new_session=True,  # Ctrl-C is ours to hand on, in order
+                preexec_fn=_ending_with(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
             )
 
     def _wait_until_ready(self) -> None:
@@ -144,6 +152,20 @@ class Processes:
                 process.kill()
                 process.wait()
         self._stack.close()
+
+
+def _ending_with(parent: int) -> Callable[[], None] | None:
+    """What a child does first: SIGTERM shall come when we end. It is the thread that starts it which must live on."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def _first() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # already
+            os._exit(0)
+
+    return _first
 
 
 def _access(data_dir: Path) -> Access:

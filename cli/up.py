@@ -73,12 +73,13 @@ def up() -> int:
 
 
 class _Stop:
-    """Ctrl-C or SIGTERM has come. Listened for before anybody is told to press it."""
+    """Ctrl-C or SIGTERM has come, or the terminal has gone. Listened for before anybody is told to press it."""
 
     def __init__(self) -> None:
         self.asked = False
         signal.signal(signal.SIGINT, self._ask)
         signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGHUP, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

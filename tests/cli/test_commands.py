@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,51 @@ def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     assert left.stdout == ""
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{base_url}/files", timeout=2)
+
+
+def _descendants(pid: int) -> dict[int, str]:
+    """Processes that it has started, and those that these have: pid → command."""
+    rows = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    parents = {int(row.split()[0]): (int(row.split()[1]), " ".join(row.split()[2:])) for row in rows.splitlines()}
+    found: dict[int, str] = {}
+    above = {pid}
+    while above:
+        below = {child: command for child, (parent, command) in parents.items() if parent in above}
+        found |= below
+        above = set(below)
+    return found
+
+
+def _alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return bool(state) and not state.startswith("Z")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_kill_9_of_up_leaves_nothing_running(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    port = running.value("OPENAI_BASE_URL").rpartition(":")[2].partition("/")[0]
+    started = _descendants(running.process.pid)
+    with running.process:
+        running.process.kill()
+    for name in ("-m service", "-m worker", "-m simulator", "valkey"):
+        assert any(name in command for command in started.values()), started
+    until = time.monotonic() + 60
+    while left := {pid: command for pid, command in started.items() if _alive(pid)}:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", int(port)))
+
+
+def test_up_ends_in_order_when_its_terminal_goes(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    with running.process:
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.wait(40) == 0
+        assert running.process.stdout is not None
+        assert "stopping" in running.process.stdout.read()
 
 
 def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
