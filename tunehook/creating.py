@@ -99,7 +99,9 @@ async def _ask(world: World, record: JobRecord, lease: Lease, files: tuple[str, 
         code, message = refused.code or f"http_{refused.status}", own_ids(refused.message, job, files)
         error = JobError(code=code, message=message, param=refused.param)
         await settle(world, record, "failed", lease=lease, error=error)
-    except UpstreamNotReady:
+    except UpstreamNotReady as error:
+        if record.now - job.created_at > LONG_SECONDS:  # its owner is told why nothing happens
+            return await wait(world, record, lease, "file_not_ready", own_ids(error.message, job, files), 60.0)
         await _withdraw(world, record, lease, again_in=3.0)
         return False
     except (UpstreamUnauthorized, UpstreamUnreachable) as away:

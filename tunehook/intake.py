@@ -143,14 +143,15 @@ async def _join(
 
 
 async def cancel(world: World, upload_id: str, project: str) -> Upload:
-    """Cancelling what is cancelled changes nothing."""
+    """Cancelling what is cancelled changes nothing. Raises LeaseTaken while a request completes it."""
     record = await world.store.uploads.read(upload_id, project)
     if record.upload.status == "cancelled":
         return record.upload
-    record = await open_upload(world, upload_id, project, "cancelled")
-    gone = record.upload.model_copy(update={"status": "cancelled"})
-    await world.store.commit(record.change(gone))
-    await clear(world, upload_id)
+    async with world.store.lease(f"upload:{upload_id}"):
+        record = await open_upload(world, upload_id, project, "cancelled")
+        gone = record.upload.model_copy(update={"status": "cancelled"})
+        await world.store.commit(record.change(gone))
+        await clear(world, upload_id)
     return gone
 
 

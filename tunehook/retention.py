@@ -15,6 +15,7 @@ go from a disk or from an upstream is noted in that script too, and taken off th
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from tunehook import intake, orphans
 from tunehook.errors import (
@@ -68,10 +69,13 @@ async def sweep(world: World) -> None:
 
 
 async def _uploads(world: World) -> int:
-    over = await world.store.uploads.expired(AT_ONCE)
-    for upload_id in over:
-        await intake.clear(world, upload_id)
-    return len(over)
+    cleared = 0
+    for upload_id in await world.store.uploads.expired(AT_ONCE):
+        with suppress(LeaseTaken):  # being completed: 8 GB are joined for minutes
+            async with world.store.lease(f"upload:{upload_id}"):
+                await intake.clear(world, upload_id)
+                cleared += 1
+    return cleared
 
 
 async def _expired(world: World) -> int:

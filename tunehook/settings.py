@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_copies_days: Annotated[float, Field(ge=0, le=36500)] = 7
-    keep_deliveries_days: Annotated[float, Field(ge=4, le=36500)] = 30  #: attempts go on for 75 hours
+    keep_deliveries_days: Annotated[float, Field(ge=8, le=36500)] = 30  #: attempts take 75 hours, 181 at most
     prices: Path | None = None
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunehook"
     secret_key: SecretStr | None = None

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +17,7 @@ QUESTIONS = ("question", "prompt", "user", "input", "q", "instruction")
 ANSWERS = ("answer", "completion", "assistant", "output", "a", "response")
 MAX_FIELD = 16 << 20
 _LABELLED = re.compile(
-    r"^(?P<who>q|question|user|prompt|a|answer|assistant|completion)\s*[:：][ \t]*", re.IGNORECASE | re.MULTILINE
+    r"^(?P<who>q|question|user|prompt|a|answer|assistant|completion)[ \t]*[:：][ \t]*", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -159,11 +160,12 @@ def _txt(text: str) -> Iterator[Pair | Dropped]:
 def _labelled(text: str) -> Iterator[Pair | Dropped]:
     marks = list(_LABELLED.finditer(text))
     question: tuple[str, int] | None = None
+    line, counted = 1, 0
     if text[: marks[0].start()].strip():
         yield Dropped("line 1", "a text before the first label")
     for mark, following in zip(marks, [*marks[1:], None], strict=True):
         body = text[mark.end() : following.start() if following else len(text)].strip()
-        line = text.count("\n", 0, mark.start()) + 1
+        line, counted = line + text.count("\n", counted, mark.start()), mark.start()
         asks = mark["who"].lower() in QUESTIONS
         if asks and question:
             yield Pair(question[0], "", f"line {question[1]}")
@@ -187,9 +189,10 @@ def _blocks(text: str) -> Iterator[Pair | Dropped]:
                 question, _, answer = line.partition("\t")
                 yield Pair(question, answer, f"line {n}")
         return
-    for match in re.finditer(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*", text):
-        question, _, answer = match.group().partition("\n")
-        yield Pair(question, answer, f"line {text.count(chr(10), 0, match.start()) + 1}")
+    for filled, block in groupby(enumerate(lines, 1), key=lambda numbered: bool(numbered[1].strip())):
+        if filled:
+            (n, question), *others = block
+            yield Pair(question, "\n".join(line for _, line in others), f"line {n}")
 
 
 _READERS: dict[str, Callable[[str], Iterator[Pair | Dropped]]] = {
