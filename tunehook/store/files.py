@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from tunehook.store.connection import Lease, unavailable
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Files:
         key = keys.file(file_id)
         with unavailable():
             revision, document = await self._store.redis.hmget(key, "rev", "doc")
-        file = File.model_validate_json(document) if document else None
+        file = parse(document, file_id)
         if file is not None and file.dataset is not None:
             dataset = file.dataset.model_copy(update={"counted": {**file.dataset.counted, kind: counted}})
             file = file.model_copy(update={"dataset": dataset})
@@ -88,8 +91,9 @@ class Files:
             await self._store.commit(Change(record=key, revision=int(revision), document=document))
 
     async def read(self, file_id: str, project: str) -> File:
+        """Raises FileNotFound, also for another project's, and RecordUnreadable."""
         [document] = await self._store.ask(("HGET", keys.file(file_id), "doc"))
-        file = File.model_validate_json(document) if document else None
+        file = parse(document, file_id)
         if file is None or file.project != project:
             raise FileNotFound(id=file_id, param="id")
         return file
@@ -114,8 +118,8 @@ class Files:
                     for file_id in ids:
                         pipe.hget(keys.file(file_id), "doc")
                     documents = await pipe.execute() if ids else []
-            files = (File.model_validate_json(document) for document in documents if document)
-            found += [file for file in files if purpose is None or file.purpose == purpose]
+            files = [_readable(document, file_id) for file_id, document in zip(ids, documents, strict=True)]
+            found += [file for file in files if file is not None and purpose in (None, file.purpose)]
             start += len(ids)
             if len(found) > limit or len(ids) <= 500:
                 return found[:limit], len(found) > limit
@@ -189,3 +193,19 @@ class Files:
         """The upload has ended, well or not: all that wait at this moment go on."""
         change.free(keys.copy_waiters(copy.upstream, copy.sha256), "job")
         return change.due(copy_member(copy.upstream, copy.sha256), None)
+
+
+def parse(document: str | None, file_id: str) -> File | None:
+    """None for what does not exist. Raises RecordUnreadable."""
+    try:
+        return File.model_validate_json(document) if document else None
+    except ValueError as error:
+        raise RecordUnreadable(record=file_id, why=type(error).__name__) from error
+
+
+def _readable(document: str | None, file_id: str) -> File | None:
+    try:
+        return parse(document, file_id)
+    except RecordUnreadable as error:  # one bad record hides no others
+        log.warning("left out: %s", error.message)
+        return None

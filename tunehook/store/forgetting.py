@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tunehook.errors import Conflict, FileInUse, FileNotFound, RecordUnreadable
+from tunehook.errors import Conflict, FileInUse, FileNotFound
 from tunehook.model import File
-from tunehook.store import keys
+from tunehook.store import files, keys
 from tunehook.store.commit import Change
 from tunehook.store.connection import unavailable
 from tunehook.store.jobs import NO_METADATA, JobRecord
@@ -51,10 +51,7 @@ class Forgetting:
         """Raises RecordUnreadable."""
         with unavailable():
             document = await self._store.redis.hget(keys.file(file_id), "doc")
-        try:
-            return File.model_validate_json(document) if document else None
-        except ValueError as error:
-            raise RecordUnreadable(record=file_id, why=type(error).__name__) from error
+        return files.parse(document, file_id)
 
     async def forget_file(self, file: File) -> bool:
         """False while a live job needs it. Its bytes are then `leaving`."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from tunehook.model import Job, TunedModel
 from tunehook.store import keys
@@ -11,6 +14,8 @@ from tunehook.store.connection import unavailable
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class Models:
@@ -45,6 +50,11 @@ class Models:
     async def of_project(self, project: str) -> list[TunedModel]:
         """The newest first."""
         with unavailable():
-            documents = await self._store.redis.hvals(keys.models(project))
-        found = [TunedModel.model_validate_json(document) for document in documents]
+            documents = await self._store.redis.hgetall(keys.models(project))
+        found = []
+        for name, document in documents.items():
+            try:
+                found.append(TunedModel.model_validate_json(document))
+            except ValidationError as error:  # one bad record hides no others
+                log.warning("left out: model %s cannot be read: %s", name, error)
         return sorted(found, key=lambda made: (-made.created_at, made.name))
