@@ -41,11 +41,11 @@ def _free_port() -> str:
 class Up:
     """A `tunehook up` that runs, and what it printed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **exported: str) -> None:
         self.directory = directory
         self.process = subprocess.Popen(
             [*COMMAND, "up"],
-            env=_environment(directory, TUNEHOOK_PORT=_free_port()),
+            env=_environment(directory, **({"TUNEHOOK_PORT": _free_port()} | exported)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -133,7 +133,10 @@ def test_a_misspelt_setting_stops_the_start_and_names_the_nearest(tmp_path: Path
 
 
 def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
-    running = Up(tmp_path)
+    """Started in a shell in which the lines that an earlier one had printed were run: it is no upstream of its own."""
+    port, key = _free_port(), "th_0123456789ab_" + "s" * 43
+    earlier = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": key}
+    running = Up(tmp_path, TUNEHOOK_PORT=port, **earlier)
     base_url = running.value("OPENAI_BASE_URL")
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(40) == 0
@@ -143,6 +146,8 @@ def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     assert left.stdout == ""
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{base_url}/files", timeout=2)
+    assert "Upstream: the simulator at" in running.printed
+    assert running.value("OPENAI_API_KEY") != key
 
 
 def _descendants(pid: int) -> dict[int, str]:
