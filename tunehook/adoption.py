@@ -36,6 +36,9 @@ async def adopt(
             seen = await world.upstreams[upstream].retrieve(upstream_job_id)
         except UpstreamRefused as refused:
             raise InvalidParameter(param="upstream_job_id", why=refused.message) from refused
+        if seen.id != upstream_job_id:  # what was asked, known and leased above is another spelling of it
+            why = f"the upstream calls that job {seen.id[:128]!r}; ask for it by that id"
+            raise InvalidParameter(param="upstream_job_id", why=why)
         await _refuse_marked(world, upstream, seen)
         job = _job(caller, upstream, seen, callback_url)
         row = (await world.costing.prices()).find(job.spec.model, wire.method(job)["type"])
