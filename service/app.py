@@ -32,6 +32,7 @@ from service.news import NEWS, News, listening, stop_waiting
 from service.problems import Handler, broken_off, note_begun, problems
 from service.reading import BODY_BYTES, WORLD
 from service.room import room_for_records
+from service.testing import TURNS, Turns
 from tunehook.world import World
 
 log = logging.getLogger("tunehook.api")
@@ -102,6 +103,7 @@ def build_app(world: World) -> web.Application:
     app[WORLD] = world
     app[NEWS] = News()
     app[LISTS] = models.Lists()
+    app[TURNS] = Turns()
     app[datasets.BUILDING] = asyncio.Lock()
     app.cleanup_ctx.append(listening)
     app.on_shutdown.append(stop_waiting)

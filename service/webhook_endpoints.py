@@ -16,6 +16,7 @@ from service.reading import (
     optional_json_object,
     world_of,
 )
+from service.testing import TURNS
 from tunehook import access, event_types, subscriptions
 from tunehook.endpoint import hint_of
 from tunehook.job_request import parse_as
@@ -70,7 +71,8 @@ async def rotate_secret(request: web.Request) -> web.Response:
 
 async def test(request: web.Request) -> web.Response:
     body = await json_object(request)
-    kind, status = await subscriptions.test(world_of(request), caller_of(request), _id(request), body)
+    async with request.app[TURNS].turn(caller_of(request).project):
+        kind, status = await subscriptions.test(world_of(request), caller_of(request), _id(request), body)
     return web.json_response(
         {
             "object": "webhook_endpoint.test",

@@ -30,6 +30,7 @@ TunehookError
 │   ├── TooManyEndpoints        of one project
 │   ├── EndpointDisabled        it has to be enabled before anything is sent there again
 │   ├── DeliveryWithoutReceiver its subscription, or the key that signed it, is gone
+│   ├── TooManyTests            of one project at a time
 │   ├── TestUnanswered          a test webhook got no answer
 │   ├── IdempotencyMismatch     a known Idempotency-Key with another body
 │   └── FileNotFetchedYet       a result file that is still on its way from the upstream
@@ -191,6 +192,10 @@ class EndpointDisabled(RequestError):
 
 class DeliveryWithoutReceiver(RequestError):
     """Delivery {id} cannot be sent again: {why}."""
+
+
+class TooManyTests(RequestError):
+    """This project has {most} test webhooks under way, which is the most at a time. Wait for one of them to end."""
 
 
 class TestUnanswered(RequestError):
