@@ -42,6 +42,16 @@ def test_check_of_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Add --model to see tokens and the price." in told
 
 
+def test_check_of_a_file_that_is_bad_all_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(b"x\n" * 150_000)
+    assert run("check", path) == 1
+    told = capsys.readouterr().out
+    assert "✗ 100,002 errors in 100,000 examples" in told
+    assert "Checking stopped after line 100,000: 100,000 lines have errors" in told
+    assert "200,000 of 300,000 bytes were read; more may follow." in told
+
+
 def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, apart = tmp_path / "t.jsonl", tmp_path / "v.jsonl"
     path.write_bytes(jsonl(*map(good, range(20))))

@@ -62,6 +62,10 @@ CODES: dict[str, Code] = {
         "The file begins with a byte order mark, which OpenAI reads as broken JSON",
         'Save it as "UTF-8", not "UTF-8 with BOM".',
     ),
+    "checking_stopped": _error(
+        "100,000 lines have errors, or there are 1,000,000 findings in such lines: the rest was not read",
+        "Check how the file was made; correct what was found, and check it again.",
+    ),
     "too_many_image_examples": _error("More than 50,000 examples with images", "Leave some of them out."),
     # The line as JSON
     "invalid_json": _error("The line is not JSON", "Write each example with a JSON library, one a line."),
@@ -207,6 +211,10 @@ class Findings:
         self.counts[code] = seen + 1
         if seen < self.per_code:
             self._kept.append(finding(code, line, path, message))
+
+    def is_full(self, code: str) -> bool:
+        """No more of that code will be listed, only counted."""
+        return self.counts.get(code, 0) >= self.per_code
 
     def more(self, code: str, n: int) -> None:
         """Counts `n` further findings that need not be listed."""

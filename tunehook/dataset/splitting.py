@@ -14,6 +14,12 @@ class LineSplitter:
         self._max = max_line
         self._parts: list[bytes] = []
         self._size = 0
+        self._fed = 0
+
+    @property
+    def cut(self) -> int:
+        """The bytes up to the last line end."""
+        return self._fed - self._size
 
     def feed(self, chunk: bytes) -> Iterator[list[bytes | int]]:
         if len(chunk) <= SLICE:
@@ -28,6 +34,7 @@ class LineSplitter:
         if len(piece) > self._max:
             lines = [part if len(part) <= self._max else len(part) for part in piece.split(b"\n")]
             lines[0], lines[-1] = piece.partition(b"\n")[0], piece.rpartition(b"\n")[2]
+        self._fed += len(piece)
         last = lines.pop()
         assert isinstance(last, bytes)  # what split gives; only for the type checker
         if lines:
@@ -40,7 +47,10 @@ class LineSplitter:
 
     def finish(self) -> list[bytes | int]:
         """The last line, if the file does not end in a line end."""
-        return [self._take()] if self._size else []
+        if not self._size:
+            return []
+        self._fed += 1  # as if it did
+        return [self._take()]
 
     def _keep(self, part: bytes) -> None:
         self._size += len(part)
