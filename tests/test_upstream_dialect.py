@@ -166,7 +166,7 @@ def test_whose_job_it_is() -> None:
 
     def ours(**members: Any) -> bool:
         shown = {"model": "m-2025", "created_at": 100, **members}
-        return dialect.is_ours(read(**shown), tag, spec, "file-there", since=100)
+        return bool(dialect.ours([read(**shown)], tag, spec, "file-there", since=100))
 
     assert ours(metadata={"tunehook": tag, "other": "x"})
     assert not ours(metadata={"tunehook": "tunehook/ftjob-other"}, seed=7, training_file="file-there")
@@ -176,11 +176,28 @@ def test_whose_job_it_is() -> None:
     assert not ours(metadata=None, seed=8, training_file="file-there")
     assert not ours(metadata=None, seed=7, training_file="file-other")
     assert ours(metadata=None, seed=7, training_file="file-there", hyperparameters={"n_epochs": 3, "batch_size": 8})
-    assert not ours(metadata=None, seed=7, training_file="file-there", hyperparameters={"n_epochs": 4})
-    assert not ours(metadata=None, seed=7, training_file="file-there", model="other")
     assert not ours(metadata=None, seed=7, training_file="file-there", created_at=99)
+    assert ours(metadata=None, seed=7, training_file="file-there", created_at=None)
+    # Neither is shown everywhere as it was asked for.
+    assert ours(metadata=None, seed=7, training_file="file-there", hyperparameters={"n_epochs": 4}, model="other/m")
     # Somebody else's metadata: not ours, whatever the seed.
     assert not ours(metadata={"team": "them"}, seed=7, training_file="file-there")
+
+
+def test_the_likeliest_comes_first_and_where_marks_are_shown_likeness_counts_nothing() -> None:
+    spec = JobSpec(model="m", training_file="ours", seed=7, hyperparameters={"n_epochs": 3})
+    tag, alike = "tunehook/ftjob-ours", {"seed": 7, "training_file": "file-there", "model": "m"}
+    older = read(**alike, id="older", created_at=100, hyperparameters={"n_epochs": 4})
+    twin = read(**alike, id="twin", created_at=101, hyperparameters={"n_epochs": 3})
+    ours = read(**alike, id="ours", created_at=102, metadata={"tunehook": tag})
+    theirs = read(**alike, id="theirs", created_at=102, metadata={"tunehook": "other/ftjob-x"})
+
+    def found(*jobs: UpstreamJob) -> list[str]:
+        return [job.id for job in dialect.ours(jobs, tag, spec, "file-there", since=100)]
+
+    assert found(older, twin) == ["twin", "older"]
+    assert found(older, twin, ours) == ["ours"]
+    assert found(older, twin, theirs) == []
 
 
 @pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": {}}, {"data": [1]}, {"data": "x"}])

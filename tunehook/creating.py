@@ -30,7 +30,7 @@ from tunehook.outcomes import settle, wait
 from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.upstream import TAG
-from tunehook.waiting import creates_again, next_look, pause_for
+from tunehook.waiting import MOST_REPEATS, creates_again, next_look, pause_for, settle_time
 from tunehook.wire import own_ids
 from tunehook.world import World
 
@@ -172,19 +172,21 @@ async def _find_out(world: World, record: JobRecord, lease: Lease) -> bool:
         return False
     if found:
         return await track(world, record, found, lease)
-    if creates_again(age, job.looks + 1, world.settle_seconds):
+    settle_seconds = settle_time(world.settle_seconds, job.repeats)
+    if creates_again(age, job.looks + 1, settle_seconds):
         if record.cancel_requested_at:
             await settle(world, record, "cancelled", lease=lease)
             return True
-        if world.on_unknown == "hold":
+        if world.on_unknown == "hold" or job.repeats >= MOST_REPEATS:
             why = "The upstream did not say whether it created this job, and it cannot be found there."
             return await wait(world, record, lease, "unknown_outcome", why, 600.0, keep_intent=True)
-        change = record.change(job.model_copy(update={"looks": 0}), lease).due(record.member, 20.0)
+        again = job.model_copy(update={"looks": 0, "repeats": job.repeats + 1})
+        change = record.change(again, lease).due(record.member, 20.0)
         change.clear.append("intent")
         await world.store.commit(change)
         return True
     looked = job.model_copy(update={"looks": job.looks + 1, "doubtful_since": job.doubtful_since or record.now})
-    change = record.change(looked, lease).due(record.member, next_look(age, world.settle_seconds))
+    change = record.change(looked, lease).due(record.member, next_look(age, settle_seconds))
     world.store.upstreams.doubt(change, looked)
     world.store.upstreams.leave_queue(change, looked)
     await world.store.commit(change)

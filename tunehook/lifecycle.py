@@ -76,8 +76,11 @@ async def advance(world: World, job_id: str) -> None:
                 pass
     except (LeaseTaken, LeaseLost):
         return  # somebody is at it; if not, the job is due again soon
-    except (RevisionChanged, IllegalMove, AlreadyTracked):
+    except (RevisionChanged, IllegalMove):
         await world.store.wake(member)
+    except AlreadyTracked as error:  # its own is looked for again
+        log.warning("%s", error.message)
+        await world.store.plan(member, 10.0)
     except JobNotFound:
         await world.store.unplan(member)
     except RecordTooNew as error:

@@ -71,8 +71,9 @@ async def _look(world: World, upstream: Upstream, lease: Lease, seconds: float) 
     if not live and not doubtful:
         return
     changed: list[Job] = []
+    until = time.monotonic() + seconds
     # What a page says is written before the next is read: a look that is cut short has done what it saw.
-    async for seen in see(world, upstream, live, whole_page=bool(doubtful), lease=lease, seconds=seconds):
+    async for seen in see(world, upstream, live, whole_page=bool(doubtful), lease=lease, until=until):
         for upstream_job in seen:
             if upstream_job.id not in live:
                 await _stranger(world, upstream, upstream_job, doubtful, lease)
@@ -83,11 +84,11 @@ async def _look(world: World, upstream: Upstream, lease: Lease, seconds: float) 
                 if job is not None:
                     changed.append(job)
     await _read_logs(world, upstream.name, live, changed)
-    await _find_extras(world, upstream, doubtful, lease, seconds)
+    await _find_extras(world, upstream, doubtful, lease, until)
 
 
 async def see(
-    world: World, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease, seconds: float
+    world: World, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease, until: float
 ) -> AsyncIterator[list[UpstreamJob]]:
     """Every live job as the upstream has it now, and whatever stood on the same pages, page by page.
 
@@ -95,7 +96,6 @@ async def see(
     could lie any number of pages further down. When the time of a look is over, the next goes on from there,
     with what this one has not seen.
     """
-    until = time.monotonic() + seconds
     after, unseen = await world.store.upstreams.look_from(upstream.name)
     missing = set(live) if unseen is None else set(live) & unseen
     pages, more = 0, unseen is None or after is not None
@@ -140,10 +140,9 @@ async def _news(world: World, job_id: str, news: UpstreamJob) -> Job | None:
     return record.job
 
 
-async def _find_extras(world: World, upstream: Upstream, doubtful: list[str], lease: Lease, seconds: float) -> None:
+async def _find_extras(world: World, upstream: Upstream, doubtful: list[str], lease: Lease, until: float) -> None:
     """Looks by mark for what a create of unknown outcome may have made, wherever in the list it stands: each
     doubtful job every few minutes, for a day. One that cannot be looked for holds up no other."""
-    until = time.monotonic() + seconds
     due = await world.store.upstreams.extras_to_find(
         upstream.name, doubtful, older_than=EXTRAS_SECONDS, limit=EXTRAS_A_LOOK
     )

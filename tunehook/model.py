@@ -172,6 +172,7 @@ class Job(Record):
     training: FileRef
     validation: FileRef | None = None
     looks: int = 0  #: looks for a create of unknown outcome that found nothing
+    repeats: int = 0  #: creates that were made again since the one before had never been found
     doubtful_since: int | None = None  #: a create once had an unknown outcome: extras are watched for from then
     upload_again: int = 0  #: how often the upstream had lost our copy of the dataset
     upstream_job_id: str | None = None

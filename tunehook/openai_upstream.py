@@ -134,14 +134,14 @@ class OpenAIUpstream:
                 by_metadata = {}
                 continue
             jobs, more = dialect.jobs(self.name, answer, tag=tag)
-            found += [job for job in jobs if dialect.is_ours(job, tag, spec, training, since=since)]
+            found += jobs
             # A row without a date is no end: it says nothing of how old the rest of the list is.
             if not more or not jobs or 0 < jobs[-1].created_at < since:
                 break
             after = jobs[-1].id
         else:
             raise UpstreamUnknown(upstream=self.name, why=f"its list goes on after {FIND_PAGES} pages")
-        return sorted(found, key=lambda job: (job.created_at, job.id))
+        return dialect.ours(found, tag, spec, training, since=since)
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})

@@ -67,6 +67,8 @@ async def submit(
         record = await lifecycle.submit(world, job, remember=remember, recall=recall)
     except Missing as gone:  # deleted a moment ago
         raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
+    if sdk_retry and record.job is not job:  # its first call may still be under way, and is to find the same
+        await world.store.jobs.remember(by_retry, record.job.id, REPEAT_SECONDS)
     if record.job is job and (job.estimate is None or plan.validation_file):
         world.costing.later(costing.after_acceptance(world, job, request, plan.training_file, plan.validation_file))
     return _replayed(record, digest)
@@ -190,7 +192,7 @@ async def _upstream(world: World, caller: ApiKey, request: JobRequest) -> str:
 
     Raises ModelNotFound for one that another project tuned here: its name is not a key to it.
     """
-    if request.model.startswith("ft:") and await world.store.models.owner(request.model) not in (None, caller.project):
+    if await world.store.models.owner(request.model) not in (None, caller.project):
         raise ModelNotFound(id=request.model[:200], param="model")
     known = ", ".join(world.upstreams) or "none: set OPENAI_API_KEY"
     named = request.tunehook.upstream if request.tunehook else None

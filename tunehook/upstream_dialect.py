@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -105,24 +105,39 @@ def identifier(name: str, answer: object) -> str:
     return str(answer["id"])
 
 
-def is_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str, *, since: int) -> bool:
-    """By our metadata; where an upstream shows none at all, by all else that it shows.
+def is_marked(job: UpstreamJob, tag: str) -> bool:
+    return (job.metadata or {}).get(TAG) == tag
 
-    That is not a mark: a client's seed and file may be those of another of its jobs. Who asks sees to it that no two
-    of ours become one, and cancels nothing on it.
+
+def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
+    """Those that are this job, the likeliest and then the oldest first: by our mark; where the upstream shows none, by
+    seed and file, created at `since` (unix seconds) or later.
+
+    The latter is likeness, not a mark: a client's seed and file may be those of another of its jobs. Who asks sees to
+    it that no two of ours become one, and cancels nothing on it. Models and hyperparameters are not shown everywhere
+    as they were asked for, so they only order what is found.
     """
-    if job.metadata is not None and TAG in job.metadata:
-        return job.metadata[TAG] == tag
-    alike = job.seed == spec.seed and training in ("", job.training_file) and job.model.startswith(spec.model)
-    return not job.metadata and alike and (job.created_at >= since or not job.created_at) and _as_wished(job, spec)
+    shows_marks = any(TAG in (job.metadata or {}) for job in jobs)
+    if shows_marks:
+        return sorted((job for job in jobs if is_marked(job, tag)), key=lambda job: (job.created_at, job.id))
+    alike = [
+        job
+        for job in jobs
+        if not job.metadata
+        and job.seed == spec.seed
+        and training in ("", job.training_file)
+        and (job.created_at >= since or not job.created_at)
+    ]
+    return sorted(alike, key=lambda job: (not _as_wished(job, spec), job.created_at, job.id))
 
 
 def _as_wished(job: UpstreamJob, spec: JobSpec) -> bool:
-    """Whether it has the hyperparameters that were asked for, as far as it shows them."""
+    """Whether it has the model and the hyperparameters that were asked for, as far as it shows them."""
     kind = (spec.method or {}).get("type") or "supervised"
     wished = ((spec.method or {}).get(kind) or {}).get("hyperparameters") or spec.hyperparameters or {}
     shown = ((job.method or {}).get(kind) or {}).get("hyperparameters") or job.hyperparameters or {}
-    return all(shown.get(name, "auto") in ("auto", value) for name, value in wished.items() if value != "auto")
+    as_asked = all(shown.get(name, "auto") in ("auto", value) for name, value in wished.items() if value != "auto")
+    return as_asked and job.model.startswith(spec.model)
 
 
 def job_error(raw: object) -> JobError | None:

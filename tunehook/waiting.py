@@ -6,6 +6,9 @@ from tunehook.errors import UpstreamBusy
 
 #: A create of unknown outcome is believed not to have happened after the settle time and so many empty looks.
 EMPTY_LOOKS = 3
+#: So often a create of unknown outcome is made again, each time but the first after twice as long; then a person has
+#: to see what kind of upstream this is: one that creates jobs and shows none would be paid for each.
+MOST_REPEATS = 4
 #: No create follows another sooner, whatever the first one's answer said.
 LATE_SECONDS = 10.0
 
@@ -21,6 +24,11 @@ def next_look(age: float, settle: float) -> float:
 def creates_again(age: float, looks: int, settle: float) -> bool:
     """Whether a create that was never found may be tried again: after the settle time and three empty looks."""
     return age >= settle and looks >= EMPTY_LOOKS
+
+
+def settle_time(settle: float, repeats: int) -> float:
+    """Seconds for which a create is looked for that has been repeated so often already."""
+    return settle * 2.0 ** max(0, repeats - 1)
 
 
 def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:

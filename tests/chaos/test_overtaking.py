@@ -8,21 +8,22 @@ from tests.chaos.conftest import MODEL, Bench
 from tests.story.datasets import dataset
 from tunehook import access, inspection, submission
 from tunehook.costing import Costing
-from tunehook.model import ApiKey, Counted, File
+from tunehook.dataset import Prices
+from tunehook.model import ApiKey
 from tunehook.world import World
 
 
 class Busy(Costing):
-    """Counts only when it is let: as behind another tenant's file of 512 MB."""
+    """Reckons only when it is let: as behind another tenant's file of 512 MB."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked, self.free = asyncio.Event(), asyncio.Event()
 
-    async def counted(self, world: World, file: File, model: str) -> Counted:
+    async def prices(self) -> Prices:
         self.asked.set()
         await self.free.wait()
-        return await super().counted(world, file, model)
+        return await super().prices()
 
 
 async def prepared(bench: Bench) -> tuple[ApiKey, dict[str, Any]]:
@@ -59,3 +60,16 @@ async def test_a_call_after_that_is_meant_and_makes_a_job_of_its_own(bench: Benc
     second = await ask(bench.world, caller, body)
     assert second != first
     assert await ask(bench.world, caller, body, sdk_retry=True) == second
+
+
+async def test_a_second_call_whose_retry_was_told_the_first_job_is_that_job_too(bench: Bench) -> None:
+    """Nobody can tell this from a first call's retry; but no job may be paid for that nobody knows of."""
+    caller, body = await prepared(bench)
+    earlier = await ask(bench.world, caller, body)
+    busy = Busy()
+    second = asyncio.create_task(ask(replace(bench.world, costing=busy), caller, body))
+    await busy.asked.wait()
+    assert await ask(bench.world, caller, body, sdk_retry=True) == earlier
+    busy.free.set()
+    assert await second == earlier
+    await busy.close()

@@ -125,6 +125,11 @@ class Jobs:
             job_id = await self._store.redis.get(key)
         return str(job_id) if job_id else None
 
+    async def remember(self, key: str, job_id: str, seconds: int) -> None:
+        """For `by_key`."""
+        with unavailable():
+            await self._store.redis.set(key, job_id, ex=seconds)
+
     async def mark_cancelled(self, job_id: str) -> str | None:
         """Asks the job's step to cancel it. Returns the stage it was in; None when there is no such job."""
         member = f"job:{job_id}"

@@ -31,7 +31,8 @@ class Models:
             job_id=job.id,
             created_at=(job.seen and job.seen.finished_at) or job.settled_at or job.created_at,
         )
-        change.do("HSET", keys.MODEL_OWNERS, model, job.project)
+        if model != made.base:
+            change.do("HSET", keys.MODEL_OWNERS, model, job.project)
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
 
     async def owner(self, model: str) -> str | None:

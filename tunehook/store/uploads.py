@@ -60,7 +60,7 @@ class Uploads:
         return UploadRecord(upload, int(fields["rev"]), int(fields.get("stored", 0)))
 
     async def add_part(self, upload: Upload, part_id: str, size: int, most_bytes: int) -> None:
-        """Raises TooManyParts, and TooLarge when all parts together would have more than `most_bytes`."""
+        """Raises TooManyParts, UploadNotFound; TooLarge when all parts together would have more than `most_bytes`."""
         names = [keys.upload(upload.id), keys.upload_parts(upload.id)]
         arguments = [part_id, size, MOST_PARTS, most_bytes, RECORD_SECONDS]
         match await self._store.run("upload_part", names, arguments):
@@ -68,6 +68,8 @@ class Uploads:
                 raise TooManyParts(id=upload.id, most=MOST_PARTS)
             case "bytes":
                 raise TooLarge(limit=upload.bytes)
+            case "gone":
+                raise UploadNotFound(id=upload.id)
 
     async def check_count(self, upload: Upload) -> None:
         """Raises TooManyParts if no other may come."""
