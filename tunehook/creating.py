@@ -27,8 +27,8 @@ from tunehook.errors import (
 )
 from tunehook.model import Job, JobError, Message, Stage, UpstreamJob
 from tunehook.outcomes import settle, wait
-from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
+from tunehook.store.lease import Lease
 from tunehook.upstream import TAG
 from tunehook.waiting import MOST_REPEATS, creates_again, next_look, pause_for, settle_time
 from tunehook.wire import own_ids

@@ -22,10 +22,10 @@ from tunehook.model import Attempt, Delivery
 from tunehook.posting import ATTEMPT_SECONDS, Post
 from tunehook.schedule import Outcome, Verdict
 from tunehook.store.commit import Change
-from tunehook.store.connection import Lease, ended
 from tunehook.store.endpoints import EndpointRecord
 from tunehook.store.gathering import Gathering
 from tunehook.store.lanes import Parcel, lane_of
+from tunehook.store.lease import Lease, ended
 from tunehook.world import World
 
 log = logging.getLogger(__name__)

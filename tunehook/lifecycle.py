@@ -36,8 +36,8 @@ from tunehook.errors import (
 from tunehook.model import Job, Message, Stage, UpstreamJob
 from tunehook.outcomes import settle, wait
 from tunehook.store.commit import AlreadyThere
-from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
+from tunehook.store.lease import Lease
 from tunehook.world import World
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from tunehook.errors import (
     UpstreamUnreachable,
 )
 from tunehook.model import Job, Stage, UpstreamJob
-from tunehook.store.connection import Lease
+from tunehook.store.lease import Lease
 from tunehook.upstream import Upstream, mark_of
 from tunehook.world import World
 

@@ -6,8 +6,8 @@ import logging
 
 from tunehook import epilogue, event_types, telling
 from tunehook.model import JobError, Message, Stage, UpstreamJob, Waiting, new_id
-from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
+from tunehook.store.lease import Lease
 from tunehook.world import World
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any
 from tunehook.errors import UpstreamBusy, UpstreamError, UpstreamRefused
 from tunehook.model import Copy, FileRef, JobError, Message, Stage, Waiting
 from tunehook.store.commit import Change
-from tunehook.store.connection import Lease
 from tunehook.store.files import CopyRecord
+from tunehook.store.lease import Lease
 from tunehook.world import World
 
 log = logging.getLogger(__name__)

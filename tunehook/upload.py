@@ -24,8 +24,8 @@ from tunehook.errors import (
 )
 from tunehook.model import Copy, FileRef, Job, JobError, Waiting
 from tunehook.sending import Sending
-from tunehook.store.connection import Lease
 from tunehook.store.files import CopyRecord, copy_member
+from tunehook.store.lease import Lease
 from tunehook.world import World
 
 log = logging.getLogger(__name__)

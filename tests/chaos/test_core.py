@@ -11,8 +11,8 @@ from tunehook import creating, lifecycle, look, upload
 from tunehook.errors import Conflict, LeaseTaken, RecordTooNew, RecordUnreadable, StoreUnavailable
 from tunehook.model import Stage
 from tunehook.store import keys
-from tunehook.store.connection import ended
 from tunehook.store.files import copy_member
+from tunehook.store.lease import ended
 
 FAR = 600.0
 

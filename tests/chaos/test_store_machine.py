@@ -23,8 +23,8 @@ from tunehook.errors import Conflict, IllegalMove, LeaseLost, LeaseTaken, Record
 from tunehook.model import Event, FileRef, Job, JobSpec, Stage, may_move, new_id
 from tunehook.store import Store, keys
 from tunehook.store.commit import AlreadyThere
-from tunehook.store.connection import Lease
 from tunehook.store.jobs import JobRecord
+from tunehook.store.lease import Lease
 
 T = TypeVar("T")
 FAR = 600.0

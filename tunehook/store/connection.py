@@ -1,35 +1,24 @@
-"""The connection, Redis' own time, leases, and what is due."""
+"""The connection: scripts, changes, and Redis' own time."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
-from tunehook.errors import Conflict, LeaseLost, LeaseTaken, StoreUnavailable
-from tunehook.store import keys
+from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.store.commit import Change
-from tunehook.store.keys import Queue
+from tunehook.store.lease import Lease, ended
 from tunehook.store.reads import Reads
-
-LEASE_SECONDS = 15.0
-RENEW_SECONDS = 5.0
-#: A clock looks once a second; after this it is late.
-LATE_MS = 10_000
-
-#: These go on for ever, every 20 s, since all others depend on them.
-NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
 
 
 def _lua(name: str) -> str:
@@ -58,81 +47,10 @@ SCRIPTS = {name: _lua(name) for name in _NAMES}
 
 
 @dataclass(frozen=True)
-class Claimed:
-    members: list[str]
-    parked: list[str]
-    wait: float | None  #: seconds until the next is due; None: nothing is
-
-
-@dataclass(frozen=True)
 class ScriptCall:
     script: str
     keys: list[str]
     arguments: list[Any]
-
-
-class Runs(Protocol):
-    """Who runs scripts: a Connection, or a Gathering of many calls."""
-
-    async def run(self, script: str, keys: list[str], arguments: list[Any], /) -> Any: ...
-
-
-class Lease:
-    """The right to work on one record: 15 s, renewed every 5 s while its holder lives.
-
-    Time is also kept here, by the monotonic clock: a process that was stopped for longer than the lease
-    finds it lost even before Redis says so.
-    """
-
-    def __init__(self, store: Runs, member: str) -> None:
-        self._store = store
-        self.member = member
-        self.token = secrets.token_hex(8)
-        self._until = 0.0
-
-    async def take(self) -> None:
-        before = time.monotonic()
-        if not await self._store.run("take", self._keys(), [self.token, int(LEASE_SECONDS * 1000), self.member]):
-            raise LeaseTaken(record=self.member)
-        self._until = before + LEASE_SECONDS
-
-    def held_from(self, moment: float) -> None:
-        """A script has taken it, not before this moment of the monotonic clock."""
-        self._until = moment + LEASE_SECONDS
-
-    async def renew(self) -> None:
-        before = time.monotonic()
-        if not await self._run(int(LEASE_SECONDS * 1000)):
-            self._until = 0.0
-            raise LeaseLost(record=self.member)
-        self._until = before + LEASE_SECONDS
-
-    def check(self) -> None:
-        """To be asked before every call outside: raises LeaseLost when it may no longer be ours."""
-        if time.monotonic() >= self._until - 1:
-            raise LeaseLost(record=self.member)
-
-    async def give_back(self) -> None:
-        with suppress(StoreUnavailable):
-            await self._run(0)
-
-    def _keys(self) -> list[str]:
-        return [keys.lease(self.member), keys.due(keys.queue_of(self.member))]
-
-    async def _run(self, lifetime: int) -> bool:
-        arguments = [self.token, lifetime, self.member, keys.queue_of(self.member)]
-        return bool(await self._store.run("lease", self._keys(), arguments))
-
-    async def keep(self) -> None:
-        """Renews for ever. A renewal that fails is tried again: until `check` refuses, the lease is ours."""
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            try:
-                await self.renew()
-            except LeaseLost:
-                return
-            except StoreUnavailable:
-                continue
 
 
 class Connection:
@@ -234,127 +152,11 @@ class Connection:
             await ended(keeper)
             await lease.give_back()
 
-    # ---- what is due
-
-    async def claim(self, queue: Queue, limit: int) -> Claimed:
-        """Takes up to `limit` members that are due. See claim.lua."""
-        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED], [limit, NEVER_PARKED])
-        members, parked, wait = answer
-        return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
-
-    async def wake(self, member: str) -> None:
-        """Makes something due now. Whoever works on it at this moment does not plan it for later: see wake.lua."""
-        queue = keys.queue_of(member)
-        await self.run("wake", [keys.due(queue)], [member, queue])
-
-    async def plan(self, member: str, delay: float) -> None:
-        """Enters something as due in `delay` seconds, without a record; now, if it was woken meanwhile."""
-        queue = keys.queue_of(member)
-        await self.run("plan", [keys.due(queue)], [member, queue, int(delay * 1000), ""])
-
-    async def plan_if_absent(self, member: str, delay: float) -> None:
-        queue = keys.queue_of(member)
-        due_at = await self.now_ms() + int(delay * 1000)
-        with unavailable():
-            if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
-                await self.redis.publish(keys.WAKE, queue)
-
-    async def is_planned(self, member: str) -> bool:
-        """Whether anything still has to happen."""
-        with unavailable():
-            return await self.redis.zscore(keys.due(keys.queue_of(member)), member) is not None
-
-    async def parked(self) -> list[tuple[str, int]]:
-        """What was given up, and when (ms)."""
-        with unavailable():
-            rows = await self.redis.zrange(keys.PARKED, 0, -1, withscores=True)
-        return [(str(member), int(at)) for member, at in rows]
-
-    async def unsettled(self, limit: int) -> list[str]:
-        """Ids of jobs that something is still planned for, the next that are due."""
-        with unavailable():
-            members = await self.redis.zrange(keys.due("steps"), 0, limit - 1)
-        return [member.removeprefix("job:") for member in members if member.startswith("job:")]
-
-    async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
-        """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""
-        queue = keys.queue_of(member)
-        await self.run("plan", [keys.due(queue)], [member, queue, -1, unless_any_in])
-
-    async def forgive(self, member: str) -> None:
-        """A claim that came to nothing, and is not to be counted: it is due again after the shortest pause."""
-        with unavailable():
-            await self.redis.hdel(keys.CLAIMS, member)
-
-    async def park(self, member: str) -> None:
-        """What no step can handle: not due any more, until a person (`tunehook doctor`) or a change wakes it."""
-        now = await self.now_ms()
-        with unavailable():
-            async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(keys.PARKED, {member: now})
-                pipe.zrem(keys.due(keys.queue_of(member)), member)
-                pipe.hdel(keys.CLAIMS, member)
-                await pipe.execute()
-
-    async def wakes(self, patience: Callable[[], float]) -> AsyncIterator[set[Queue]]:
-        """Yields the queues that something became due in; an empty set when nothing did for `patience()` seconds.
-
-        A burst of wake-ups is one: they are gathered for 3 ms.
-        """
-        async with self.redis.pubsub() as pubsub:
-            with unavailable():
-                await pubsub.subscribe(keys.WAKE)
-            while True:
-                woken: set[Queue] = set()
-                with unavailable():
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=patience())
-                    while message:
-                        woken.add(message["data"])
-                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.003)
-                yield woken
-
-    async def news(self, ready: Callable[[], None]) -> AsyncGenerator[str, None]:
-        """Yields the id of every job that has changed, or whose log has; an empty one a second when none has.
-
-        `ready` is called once nothing can be missed any more. StoreUnavailable ends it, and news were missed then.
-        """
-        async with self.redis.pubsub() as pubsub:
-            with unavailable():
-                await pubsub.subscribe(keys.NEWS)
-                while await pubsub.get_message(timeout=1.0) is None:
-                    pass
-            ready()
-            while True:
-                with unavailable():
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                yield str(message["data"]) if message else ""
-
-    async def tick(self, host: str) -> None:
-        """The clock on `host` has been through all that is due."""
-        with unavailable():
-            await self.redis.set(keys.clock_on(host), "ticks", px=LATE_MS)
-
-    async def ticks(self, host: str) -> bool:
-        """Has the clock on `host` ticked within 10 s? It does so once a second."""
-        with unavailable():
-            return bool(await self.redis.exists(keys.clock_on(host)))
-
 
 #: What a Redis answers that cannot take a write or a command now: the code that its answer begins with, which
 #: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
 _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
 _REFUSAL_CLASSES = (OutOfMemoryError, ReadOnlyError)
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancels a task that goes round for ever, until it has ended: a cancel that comes while redis-py gives up a
-    connection has been seen swallowed, and its step went on for ever."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=1.0)
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        raise error
 
 
 class unavailable:  # lower case: it reads as a statement

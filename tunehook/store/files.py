@@ -10,7 +10,8 @@ from tunehook.errors import FileInUse, FileNotFound, RecordUnreadable
 from tunehook.model import Copy, Counted, File, FileRef
 from tunehook.store import keys
 from tunehook.store.commit import Change
-from tunehook.store.connection import Lease, unavailable
+from tunehook.store.connection import unavailable
+from tunehook.store.lease import Lease
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store

@@ -14,9 +14,10 @@ from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
 from tunehook.model import RECORD_VERSION, Cost, Job, Message
 from tunehook.store import keys
 from tunehook.store.commit import LOG_KEPT, Change
-from tunehook.store.connection import Lease, unavailable
+from tunehook.store.connection import unavailable
 from tunehook.store.files import copy_id
 from tunehook.store.indexes import common
+from tunehook.store.lease import Lease
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store

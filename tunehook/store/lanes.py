@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from tunehook.errors import LeaseTaken
 from tunehook.model import RECORD_VERSION, ApiKey, Delivery, Event
 from tunehook.store import endpoints, keys
-from tunehook.store.connection import LEASE_SECONDS, NEVER_PARKED, Lease, Runs, unavailable
+from tunehook.store.connection import unavailable
 from tunehook.store.deliveries import DeliveryRecord
+from tunehook.store.due import NEVER_PARKED
 from tunehook.store.endpoints import EndpointRecord
+from tunehook.store.lease import LEASE_SECONDS, Lease, Runs
 
 if TYPE_CHECKING:
     from tunehook.store.store import Store

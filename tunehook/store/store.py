@@ -5,8 +5,8 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from tunehook.store.access import Access
-from tunehook.store.connection import Connection
 from tunehook.store.deliveries import Deliveries
+from tunehook.store.due import Due
 from tunehook.store.durability import shortcomings
 from tunehook.store.endpoints import Endpoints
 from tunehook.store.figures import FigureStore
@@ -21,7 +21,7 @@ from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
 
 
-class Store(Connection):
+class Store(Due):
     """Redis as the program sees it: records and what is due. Nothing is sent before the first call."""
 
     def __init__(self, redis: Redis) -> None:
