@@ -24,7 +24,7 @@ EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 async def create(request: web.Request) -> web.Response:
     """Streamed to disk as it arrives, and checked on the way; never whole in memory."""
     world, caller = world_of(request), caller_of(request)
-    incoming = world.shelf.receive(inspection.Inspector(world.reader))
+    incoming = world.shelf.receive(inspection.Inspector(world, caller.project))
     await incoming.open()
     try:
         form = await receive(

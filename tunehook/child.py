@@ -15,6 +15,7 @@ from typing import Any
 
 from tunehook.dataset_child import STILL_AT_IT
 from tunehook.errors import DatasetUnread
+from tunehook.turns import Turns
 
 IDLE_SECONDS = 60.0
 #: All others wait for one that hangs. It says each half second that it goes on; on a busy machine, more seldom.
@@ -22,7 +23,7 @@ PATIENCE_SECONDS = 120.0
 
 
 class Child:
-    """One question at a time; the others wait for their turn.
+    """One question at a time; the others wait, and the projects have turns.
 
     `nice`: how much it stands back for others. `patience`: it is killed when it has said nothing for so many seconds,
     and the next question starts another. A large dataset takes longer than that, but the child says that it goes on.
@@ -32,15 +33,15 @@ class Child:
         self._nice = nice
         self.patience = patience
         self._process: subprocess.Popen[bytes] | None = None
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._idle: asyncio.TimerHandle | None = None
         self._asking: set[asyncio.Task[dict[str, Any]]] = set()
         self._closed = False
 
-    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
         """The answer (see dataset_child). Raises DatasetUnread. If the caller is cancelled, it is heard all the same:
         it would be the next one's answer."""
-        task = asyncio.create_task(self._in_turn(question))
+        task = asyncio.create_task(self._in_turn(question, project))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
         answer = await asyncio.shield(task)
@@ -48,8 +49,8 @@ class Child:
             raise DatasetUnread(why=answer["error"])
         return answer
 
-    async def _in_turn(self, question: dict[str, Any]) -> dict[str, Any]:
-        async with self._turn:
+    async def _in_turn(self, question: dict[str, Any], project: str) -> dict[str, Any]:
+        async with self._turns.of(project):
             if self._idle is not None:
                 self._idle.cancel()
             answer = await asyncio.to_thread(self._ask, json.dumps(question).encode() + b"\n")

@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunehook.child import Child
-from tunehook.dataset import Checker, Digests, Report
+from tunehook.dataset import Digests, Report
 from tunehook.errors import Conflict, DatasetUnread
 from tunehook.model import Dataset, File, new_id
 
@@ -21,48 +20,46 @@ if TYPE_CHECKING:
 NAMED = 3
 
 
-#: So much is checked by the API itself, in 15 ms; what grows beyond it, by a process of its own.
+#: So much is checked by the API itself, in 20 ms if it is good; what grows beyond it, by a process of its own.
 HERE = 4 * 1024 * 1024
+#: That process reads so much at a time, half a second's work, before another project has its turn.
+STEP = 8 * 1024 * 1024
 
 
 class Inspector:
-    """Reads one file while it is written. Ten examples are asked for where a job trains on it, not here: a file to
-    validate with may have fewer."""
+    """Reads one file: a small one when it is there, a large one while it is written. Ten examples are asked for where
+    a job trains on it, not here: a file to validate with may have fewer. `project`: whose it is."""
 
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self._checker: Checker | None = Checker(minimum=1)
-        self._written = 0
+    def __init__(self, world: World, project: str) -> None:
+        self._child, self._small, self._project = world.reader, world.small_files, project
+        self._written = self._read = 0
         self._following: asyncio.Task[None] | None = None
 
-    def wrote(self, block: bytearray) -> None:
-        """In the thread that writes, after it has."""
-        self._written += len(block)
-        if self._checker is not None and self._written <= HERE:
-            self._checker.feed(bytes(block))
-        else:
-            self._checker = None
-
-    def follow(self, path: Path) -> None:
-        """On the loop, after a block was written. The sender does not wait for the check, unless at the end."""
-        if self._checker is None and (self._following is None or self._following.done()):
+    def wrote(self, path: Path, size: int) -> None:
+        """After a block of `size` bytes was written. The sender does not wait for the check, unless at the end."""
+        self._written += size
+        if self._written > HERE and (self._following is None or self._following.done()):
             self._following = asyncio.create_task(self._follow(path))
 
     async def _follow(self, path: Path) -> None:
         with suppress(DatasetUnread):  # the report will be asked for, and starts from the beginning
-            await self._child.ask({"do": "follow", "path": str(path), "upto": self._written})
+            while self._read < self._written:
+                upto = min(self._written, self._read + STEP)
+                await self._child.ask({"do": "follow", "path": str(path), "upto": upto}, self._project)
+                self._read = upto
 
     async def report(self, path: Path) -> Report:
         """What was found, once all is written. Raises DatasetUnread."""
-        if self._checker is not None:
-            return await asyncio.to_thread(self._checker.finish)
+        if self._written <= HERE:
+            return await self._small.report(path, self._project)
         if self._following is not None:
             await self._following
             self._following = None
+        await self._follow(path)
         digests = path.with_name(f"{path.name}.digests")
         question = {"do": "report", "path": str(path), "upto": self._written, "digests": str(digests)}
         try:
-            report = Report.from_dict(await self._child.ask(question))
+            report = Report.from_dict(await self._child.ask(question, self._project))
             report.digests = Digests.from_bytes(await asyncio.to_thread(digests.read_bytes))
         finally:
             await asyncio.to_thread(digests.unlink, missing_ok=True)
@@ -70,10 +67,11 @@ class Inspector:
 
     async def give_up(self, path: Path) -> None:
         """The file did not come to its end."""
+        self._written = 0  # nothing more is to be read
         if self._following is not None:
             await self._following
             with suppress(DatasetUnread):
-                await self._child.ask({"do": "forget", "path": str(path)})
+                await self._child.ask({"do": "forget", "path": str(path)}, self._project)
 
 
 async def keep(

@@ -95,7 +95,7 @@ async def complete(
             return earlier, await world.store.files.read(earlier.file_id, project)
         record = await open_upload(world, upload_id, project, "completed")
         await _check(world, record.upload, part_ids)
-        incoming = world.shelf.receive(inspection.Inspector(world.reader))
+        incoming = world.shelf.receive(inspection.Inspector(world, project))
         await incoming.open()
         try:
             return await _join(world, record, part_ids, md5, incoming)

@@ -36,7 +36,7 @@ async def keep(world: World, built: Built, *, project: str, filename: str) -> Ma
 
 
 async def _keep(world: World, content: bytes, project: str, filename: str) -> tuple[File, dict[str, Any]]:
-    incoming = world.shelf.receive(inspection.Inspector(world.reader))
+    incoming = world.shelf.receive(inspection.Inspector(world, project))
     await incoming.open()
     try:
         await incoming.write(content)

@@ -153,7 +153,7 @@ class Incoming:
         block, self._pending = self._pending, bytearray()
         await asyncio.to_thread(self._put, block)
         if self._inspector is not None:
-            self._inspector.follow(self._path)
+            self._inspector.wrote(self._path, len(block))
 
     def _put(self, block: bytearray) -> None:
         assert self._handle is not None
@@ -161,8 +161,6 @@ class Incoming:
         view = memoryview(block)
         while view:
             view = view[os.write(self._handle, view) :]
-        if self._inspector is not None:
-            self._inspector.wrote(block)
 
     async def report(self) -> Report:
         """What the inspector found, once all is written. Raises DatasetUnread."""

@@ -16,6 +16,7 @@ from tunehook.model import Job
 from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import Settings
 from tunehook.shelf import Shelf
+from tunehook.small_files import SmallFiles
 from tunehook.store import Store
 from tunehook.upstream import Upstream
 from tunehook.vault import Vault
@@ -47,6 +48,7 @@ class World:
     keep: Keep = Keep()
     costing: Costing = field(default_factory=Costing)
     reader: Child = field(default_factory=Child)  #: reads large datasets while they arrive
+    small_files: SmallFiles = field(default_factory=SmallFiles)
     jitter: Callable[[], float] = random.random  #: 0 to 1, for the pauses between attempts
 
     def tag(self, job: Job) -> str:
@@ -68,7 +70,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
-    costing, reader = Costing(settings.prices), Child()
+    costing, reader, small_files = Costing(settings.prices), Child(), SmallFiles()
     try:
         yield World(
             store=store,
@@ -78,6 +80,7 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             allow=AllowList.parse(settings.webhook_allow),
             costing=costing,
             reader=reader,
+            small_files=small_files,
             webhook_secrets={
                 name: upstream.webhook_secret.get_secret_value()
                 for name, upstream in configured.items()
@@ -95,5 +98,6 @@ async def open_world(settings: Settings, *, store_timeout: float = 5.0) -> Async
             ),
         )
     finally:
+        small_files.close()
         await asyncio.gather(costing.close(), reader.close())
         await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

@@ -29,7 +29,7 @@ class Busy(Costing):
 async def prepared(bench: Bench) -> tuple[ApiKey, dict[str, Any]]:
     """A caller, and the body of a job that needs its tokens counted before it is accepted."""
     key, _ = await access.create(bench.world.store, bench.world.vault, project="p", name="x")
-    incoming = bench.world.shelf.receive(inspection.Inspector(bench.world.reader))
+    incoming = bench.world.shelf.receive(inspection.Inspector(bench.world, "tests"))
     await incoming.open()
     await incoming.write(dataset())
     file, _ = await inspection.keep(bench.world, incoming, project="p", filename="x.jsonl", seconds=None)

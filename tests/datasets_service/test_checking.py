@@ -17,6 +17,7 @@ import pytest
 
 from tests.dataset.lines import good, jsonl
 from tests.datasets_service.conftest import MODEL, Owner
+from tests.neighbours.deployment import Deployment
 from tunehook.inspection import HERE
 
 GRADER = {
@@ -181,6 +182,37 @@ async def test_a_large_file_is_checked_to_its_last_line(owner: Owner) -> None:
     assert report["size"] == (await owner.client.files.retrieve(file_id)).bytes
     incoming = await asyncio.to_thread(lambda: list((owner.town.data_dir / "files").glob(".incoming*")))
     assert incoming == [], "the digests were left lying"
+
+
+async def test_many_bad_files_of_one_project_hold_up_nobody_else(place: Deployment, owner: Owner) -> None:
+    """Each takes a second of the API's time."""
+    bad = b"x\n" * (HERE // 2 - 100)
+    other = await place.key(f"other-{secrets.token_hex(4)}")
+    headers = {"authorization": f"Bearer {other.key}"}
+    many = [asyncio.create_task(owner.client.files.create(file=("bad", bad), purpose="fine-tune")) for _ in range(10)]
+    incoming = place.data_dir / "files"
+
+    def arrived() -> int:
+        return sum(path.stat().st_size == len(bad) for path in incoming.glob(".incoming*"))
+
+    while await asyncio.to_thread(arrived) < 8:  # noqa: ASYNC110  (what is waited for is on the disk)
+        await asyncio.sleep(0.05)
+    async with aiohttp.ClientSession(headers=headers) as http:
+        for _ in range(3):
+            began = time.monotonic()
+            async with http.get(place.url.removesuffix("/v1") + "/readyz") as answer:
+                assert answer.status == 200
+            form = aiohttp.FormData({"purpose": "fine-tune"})
+            form.add_field("file", fresh(12), filename="train.jsonl")
+            async with http.post(f"{place.url}/files", data=form) as answer:
+                assert (await answer.json())["status"] == "processed"
+            assert time.monotonic() - began < 2
+    assert not all(task.done() for task in many), "nothing was going on meanwhile"
+    for file in await asyncio.gather(*many):
+        assert (file.status, file.bytes) == ("error", len(bad))
+        assert (file.status_details or "").startswith("Checking stopped after line 100,000")
+    assert (await owner.report(file.id))["counts"]["checking_stopped"] == 1
+    assert await (await owner.client.files.content(file.id)).aread() == bad
 
 
 async def test_a_reader_that_was_killed_is_started_again(owner: Owner) -> None:

@@ -104,3 +104,19 @@ async def test_a_file_is_followed_while_it_grows(dataset: Path) -> None:
         assert len(await asyncio.to_thread(digests.read_bytes)) == 8 * 20
     finally:
         await child.close()
+
+
+async def test_one_project_with_many_questions_does_not_hold_up_another(dataset: Path) -> None:
+    child, answered = Child(), list[str]()
+
+    async def ask(project: str) -> None:
+        await child.ask(counting(dataset), project)
+        answered.append(project)
+
+    try:
+        many = [asyncio.create_task(ask("many")) for _ in range(10)]
+        await asyncio.sleep(0)
+        await asyncio.gather(ask("one"), *many)
+    finally:
+        await child.close()
+    assert answered.index("one") <= 2

@@ -84,7 +84,7 @@ async def test_an_upload_that_was_completed_without_an_answer_is_whole_at_the_re
 async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(world: World) -> None:
     upload_id, part_id = await begun(world)
     record = await world.store.uploads.read(upload_id, PROJECT)
-    incoming = world.shelf.receive(inspection.Inspector(world.reader))
+    incoming = world.shelf.receive(inspection.Inspector(world, "tests"))
     await incoming.open()
     await world.store.commit(record.change(record.upload.model_copy(update={"expires_after": 3600})))
     with pytest.raises(Conflict):  # what was read is old
@@ -95,7 +95,7 @@ async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(world: 
 
 async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: Line, world: World) -> None:
     line.key, line.lost = b"th:file:", 1
-    incoming = world.shelf.receive(inspection.Inspector(world.reader))
+    incoming = world.shelf.receive(inspection.Inspector(world, "tests"))
     await incoming.open()
     await incoming.write(CONTENT)
     file, _ = await inspection.keep(world, incoming, project=PROJECT, filename="a", seconds=None)

@@ -34,7 +34,7 @@ async def world(valkey: Valkey, tmp_path: Path) -> AsyncIterator[World]:
 
 async def written(world: World) -> File:
     """What is on the shelf when a process is killed before it has written the record."""
-    incoming = world.shelf.receive(inspection.Inspector(world.reader))
+    incoming = world.shelf.receive(inspection.Inspector(world, "tests"))
     await incoming.open()
     await incoming.write(jsonl(*(good(n) for n in range(10))))
     file, _ = await inspection.keep(world, incoming, project=PROJECT, filename="a.jsonl", seconds=None)

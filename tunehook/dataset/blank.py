@@ -20,7 +20,7 @@ def without_blanks(lines: Sequence[bytes | int], first: int, findings: Findings)
     if not findings.is_full("blank_line"):
         return enumerate(lines, first)
     numbers = compress(count(first), lines)
-    kept = list(filter(None, lines))
+    kept: list[bytes | int] = [*filter(None, lines)]  # type: ignore[list-item]
     findings.more("blank_line", len(lines) - len(kept))
     if not kept:
         return ()
