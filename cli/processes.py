@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import errno
 import json
 import os
 import secrets
@@ -86,7 +87,7 @@ class Processes:
             changes["OPENAI_BASE_URL"] = self.simulator_url
             changes["OPENAI_API_KEY"] = "sk-simulated"
         port = self._found.port or _free_port()
-        self.url = f"http://{self._found.host}:{port}"
+        self.url = _url(self._found.host, port)
         _refuse_taken(self._found.host, port)
         changes |= {
             "TUNEHOOK_PORT": str(port),
@@ -171,16 +172,19 @@ def _ending_with(parent: int) -> Callable[[], None] | None:
 def _access(data_dir: Path) -> Access:
     """Made once a data directory, readable by its owner alone."""
     path = data_dir / "local.json"
-    if path.exists():
-        return Access(**json.loads(path.read_text()))
+    if path.exists() and (kept := path.read_text()):  # one that was killed while it wrote left an empty file
+        return Access(**json.loads(kept))
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     access = Access(
         api_key=f"th_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}",
         callback_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         secret_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     )
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(json.dumps(access.__dict__))
+    aside = path.with_name("local.json.new")  # whatever becomes of us, the file is whole or not there
+    aside.unlink(missing_ok=True)
+    aside.touch(mode=0o600, exist_ok=False)
+    aside.write_text(json.dumps(access.__dict__))
+    aside.rename(path)
     return access
 
 
@@ -195,9 +199,22 @@ class PortTaken(TunehookError):
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            raise PortTaken(host=host, port=port) from None
+    """Raises PortTaken. Whatever else is wrong with the address, the service says when it starts."""
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return
+    for family, kind, protocol, _, address in addresses:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as the service's own
+            try:
+                probe.bind(address)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise PortTaken(host=host, port=port) from None
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
