@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
+from contextlib import suppress
 
 from tunehook import settings
 from tunehook.errors import StoreUnavailable, TunehookError
+
+#: How soon a Redis that is away is asked again.
+AGAIN_SECONDS = 0.5
 
 
 def main() -> int:
@@ -23,7 +28,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
-        asyncio.run(_first_contact(found))
+        if not asyncio.run(_first_contact(found)):
+            return 0
     except TunehookError as error:
         print(f"tunehook worker: {error.message}", file=sys.stderr)  # noqa: T201
         return 2
@@ -32,23 +38,33 @@ def main() -> int:
     return Supervisor(found).run()
 
 
-async def _first_contact(found: settings.Settings) -> None:
-    """Raises StoreMisconfigured for a Redis that may lose what it took, SecretUnreadable for one with another's key.
+async def _first_contact(found: settings.Settings) -> bool:
+    """False if we were told to end before Redis answered: one that is away is waited for, and asked then.
 
-    One that is away is waited for later.
+    Raises StoreMisconfigured for a Redis that may lose what it took, SecretUnreadable for one with another's key.
     """
     from tunehook import access  # noqa: PLC0415
     from tunehook.store import Store, durability  # noqa: PLC0415
     from tunehook.vault import Vault  # noqa: PLC0415
 
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = Store.connect(found.redis_url)
     try:
-        await durability.check(store, strict=found.durability == "strict")
-        await access.check_secret_key(store, Vault(found.secret_key))
-    except StoreUnavailable:
-        return
+        while not stop.is_set():
+            try:
+                await durability.check(store, strict=found.durability == "strict")
+                await access.check_secret_key(store, Vault(found.secret_key))
+            except StoreUnavailable:
+                logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL yet")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), AGAIN_SECONDS)
+            else:
+                return True
     finally:
         await store.close()
+    return False
 
 
 async def _healthcheck(found: settings.Settings) -> int:

@@ -46,6 +46,35 @@ def test_a_redis_that_may_lose_jobs_stops_the_start_with_one_line(program: str, 
     assert "Traceback" not in started.said()
 
 
+def test_a_redis_that_comes_later_is_asked_by_the_worker_as_well(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        valkey = stack.enter_context(valkey_server(tmp_path / "valkey", *WEAK))
+        valkey.stop()
+        worker = Program(["worker"], settings(valkey, tmp_path), tmp_path / "out")
+        worker.start()
+        stack.callback(worker.stop)
+        worker.wait_for("Redis does not answer at REDIS_URL yet")
+        valkey.start()
+        assert "set appendonly yes" in worker.wait_for(r"tunehook worker: .*\n")[0]
+        assert "processes: the clock and" not in worker.said()
+
+
+def test_a_worker_that_waits_for_redis_ends_when_it_is_told(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        valkey = stack.enter_context(valkey_server(tmp_path / "valkey"))
+        valkey.stop()
+        worker = Program(["worker"], settings(valkey, tmp_path), tmp_path / "out")
+        worker.start()
+        stack.callback(worker.stop)
+        worker.wait_for("Redis does not answer at REDIS_URL yet")
+        os.kill(worker.pid, signal.SIGTERM)
+        until, ended = time.monotonic() + 10, (0, 0)
+        while ended[0] == 0 and time.monotonic() < until:
+            time.sleep(0.02)
+            ended = os.waitpid(worker.pid, os.WNOHANG)
+        assert ended == (worker.pid, 0)
+
+
 def test_relaxed_starts_and_readyz_says_what_may_be_lost(tmp_path: Path) -> None:
     with valkey_server(tmp_path / "valkey", "--appendfsync", "everysec") as valkey:
         service = Program(["service"], settings(valkey, tmp_path, TUNEHOOK_DURABILITY="relaxed"), tmp_path / "out")
