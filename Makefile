@@ -12,8 +12,8 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upg
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
 
-test: $(READY)  ## all tests; most of them wait for processes, so three files run at a time
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## all tests; most of them wait for processes, so three of their groups run at a time
+	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, Prism, aimock
 	$(BIN)/pytest tests/foreign -o python_files='check_*.py'

@@ -1,7 +1,10 @@
 """Fixtures that every test may take."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 pytest_plugins = ["tests.contract", "tests.neighbours.valkey"]
 
@@ -13,17 +16,30 @@ settings.load_profile("tunehook")
 #: Left to the end, they took two of five minutes with the machine idle.
 LONGEST = (
     "chaos/test_short.py",
+    "story/",
+    "surface/",
     "chaos/test_redis_away.py",
-    "chaos/test_doctor.py",
-    "chaos/test_starts_and_stops.py",
     "chaos/test_two_versions.py",
-    "surface/test_following.py",
+    "chaos/test_starts_and_stops.py",
     "cli/test_commands.py",
 )
+#: One deployment serves all of a package: apart, its files would each start one, for 6 s of CPU.
+TOGETHER = ("story/", "surface/", "datasets_service/")
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """What runs in one process: a file, or a whole package."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((name for name in TOGETHER if nodeid.startswith(f"tests/{name}")), nodeid.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
+    def _place(item: pytest.Item) -> int:
         return next((n for n, name in enumerate(LONGEST) if item.nodeid.startswith(f"tests/{name}")), len(LONGEST))
 
-    items.sort(key=place)
+    items.sort(key=_place)
