@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from tests.dataset.lines import good, jsonl
+from tunehook.allow_list import AllowList
 from tunehook.child import Child
 from tunehook.dataset_child import CHUNK
 from tunehook.errors import DatasetUnread
+from tunehook.inspection import HERE, STEP, Inspector
+from tunehook.shelf import Shelf
+from tunehook.store import Store
+from tunehook.vault import Vault
+from tunehook.world import World
 
 
 @pytest.fixture
@@ -120,3 +126,48 @@ async def test_one_project_with_many_questions_does_not_hold_up_another(dataset:
     finally:
         await child.close()
     assert answered.index("one") <= 2
+
+
+class Listening(Child):
+    """Remembers whose questions were answered, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered: list[str] = []
+
+    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
+        answer = await super().ask(question, project)
+        self.answered.append(project)
+        return answer
+
+
+async def test_between_the_pieces_of_a_large_file_others_have_their_turn(dataset: Path) -> None:
+    """And what is given up is read no further."""
+    child, block = Listening(), await asyncio.to_thread(dataset.read_bytes) * 400
+    world = World(
+        store=Store.connect("redis://127.0.0.1:9/0"),
+        shelf=Shelf(dataset.parent),
+        vault=Vault(None),
+        upstreams={},
+        allow=AllowList.parse(""),
+        reader=child,
+    )
+    large, other, left = (dataset.with_name(name) for name in ("large", "other", "left"))
+    files = {large: block * (10 * STEP // len(block)), other: block * (HERE // len(block) + 1)}
+    files[left] = files[large]
+    inspectors = {path: Inspector(world, path.name) for path in files}
+    try:
+        for path, content in files.items():
+            await asyncio.to_thread(path.write_bytes, content)
+            inspectors[path].wrote(path, len(content))
+        await asyncio.sleep(0)
+        await inspectors[left].give_up(left)
+        reports = await asyncio.gather(*(inspectors[path].report(path) for path in (large, other)))
+    finally:
+        await child.close()
+        await world.store.close()
+    assert [report.size for report in reports] == [len(files[large]), len(files[other])]
+    assert (reports[0].examples, reports[0].errors) == (files[large].count(b"\n"), 0)
+    assert child.answered.count("large") > 9
+    assert child.answered.index("other") < 5
+    assert child.answered.count("left") <= 2, "one piece, and that it is given up"
