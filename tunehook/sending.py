@@ -82,6 +82,8 @@ class Sending:
         while (copy := self.record.copy).bytes_sent < copy.bytes:
             if time.monotonic() > until:
                 return False
+            if not part:
+                raise FileNotFoundError(f"{path} ends after {copy.bytes_sent} of {copy.bytes} bytes")
             self.lease.check()
             assert copy.upload_id
             sent = copy.bytes_sent + len(part)

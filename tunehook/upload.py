@@ -152,8 +152,10 @@ async def _other_source(world: World, sending: Sending) -> bool:
             job = (await world.store.jobs.read(job_id)).job
         except (JobNotFound, RecordTooNew, RecordUnreadable):
             continue
+        copy = sending.record.copy
         for file in job.files:
-            if file.sha256 == sending.record.copy.sha256 and await world.shelf.exists(file.id):
+            same = file.sha256 == copy.sha256 and file.id != copy.file_id
+            if same and await world.shelf.exists(file.id):
                 await sending.from_another(file, upstream_name(file))
                 return True
     return False

@@ -199,3 +199,19 @@ async def test_a_count_that_has_grown_for_days_is_no_overflow(large: Large, size
     large.strange.answers |= {"POST /uploads": says(500), "GET /files": says(500)}
     await large.step()
     assert 290 < await large.due_in() <= 300
+
+
+async def test_a_file_that_is_shorter_than_its_record_says_ends_its_job_instead_of_sending_empty_parts(
+    large: Large,
+) -> None:
+    await large.accept()
+    os.truncate(large.world.shelf.path(large.file.id), PART_BYTES)
+    large.strange.answers |= {
+        "POST /uploads": {"object": "upload", "id": "upload-there"},
+        "POST /uploads/upload-there/parts": {"object": "upload.part", "id": "part-there"},
+    }
+    await large.step()
+    assert large.asked() == ["POST /uploads", "POST /uploads/upload-there/parts"]
+    error = (await large.copy()).error
+    assert error is not None
+    assert error.code == "file_missing"
