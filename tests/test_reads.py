@@ -1,6 +1,7 @@
 """Reads in company: each gets its own answers, and what happens to one happens to no other."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,32 @@ async def test_redis_away_is_told_to_all_and_over_when_it_is_back(tmp_path: Path
         server.restart()
         assert await asyncio.gather(*(store.ask(("GET", "key")) for _ in range(20))) == [["value"]] * 20
         await store.close()
+
+
+async def test_nobody_waits_twice_for_a_redis_that_is_silent(tmp_path: Path) -> None:
+    """Two round trips travel at a time; who waits for the next one has waited for Redis as well."""
+    silent: set[asyncio.Task[None] | None] = set()
+
+    async def _say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.add(asyncio.current_task())
+        try:
+            await asyncio.sleep(60)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_unix_server(_say_nothing, tmp_path / "silent.sock")
+    store = Store.connect(f"unix://{tmp_path / 'silent.sock'}", timeout=0.5)
+    begun = time.monotonic()
+    asked = []
+    for _ in range(10):
+        asked.append(asyncio.create_task(store.ask(("GET", "x"))))
+        await asyncio.sleep(0.01)
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert time.monotonic() - begun < 0.9
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+    await store.close()
+    server.close()
+    for task in silent:
+        if task is not None:
+            task.cancel()
+    await asyncio.gather(*(task for task in silent if task), return_exceptions=True)

@@ -13,6 +13,9 @@ from tests.chaos import processes
 from tests.chaos.faults import STOP_SECONDS, Fault, Phase, Run
 from tests.chaos.names import Whose
 
+#: What is done for all jobs at once: faults of several jobs strike it one after the other.
+SHARED = (" look", ": whole", ": claim")
+
 
 class Struck(Exception):
     """The fault has been carried out: nothing more passes on this connection."""
@@ -84,6 +87,10 @@ class Board:
 
     async def _strike(self, fault: Fault, pid: int) -> None:
         fault.struck_at, fault.struck_pid = time.monotonic(), pid
+        if fault.point.endswith(SHARED):
+            for run in self.runs.values():
+                if run.fault and run.fault.point.endswith(SHARED) and run.fault.struck_at and run.retaken_at is None:
+                    run.fault.last_struck_at = fault.struck_at
         if fault.action == "stop":
             processes.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(STOP_SECONDS)

@@ -26,6 +26,7 @@ class Fault:
     action: Action
     struck_at: float | None = None
     struck_pid: int = 0
+    last_struck_at: float = 0.0  #: at a point that all share: the last of them that was struck, until it was taken up
 
     @property
     def kills(self) -> bool:
@@ -63,10 +64,13 @@ class Run:
 
     @property
     def taken_up_after(self) -> float | None:
-        """Seconds from a kill (or a lost answer) until somebody else took hold of it; None where nobody had to."""
+        """Seconds from a kill (or a lost answer) until somebody else took hold of it; None where nobody had to.
+
+        From the last one, where several in a row strike what there is only one of, such as an upstream's look.
+        """
         if self.fault is None or self.fault.struck_at is None or self.retaken_at is None or self.fault.action == "stop":
             return None
-        return self.retaken_at - self.fault.struck_at
+        return self.retaken_at - max(self.fault.struck_at, self.fault.last_struck_at)
 
     @property
     def decided_after(self) -> float | None:

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 ROUND_TRIPS_AT_ONCE = 2
 ASKED_AT_ONCE = 100
@@ -43,6 +43,10 @@ class Reads:
                 asked, self._waiting = self._waiting[:ASKED_AT_ONCE], self._waiting[ASKED_AT_ONCE:]
                 try:
                     answers = await self._round_trip([command for commands, _ in asked for command in commands])
+                except (ConnectionError, TimeoutError, OSError) as away:
+                    # Who waits for the next one has waited for Redis as well: none waits twice for its silence.
+                    asked, self._waiting = [*asked, *self._waiting], []
+                    answers = [away] * sum(len(commands) for commands, _ in asked)
                 except Exception as error:  # whatever it is, it is for those who wait
                     answers = [error] * sum(len(commands) for commands, _ in asked)
                 except asyncio.CancelledError:
