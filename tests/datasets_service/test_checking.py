@@ -189,13 +189,13 @@ async def test_many_bad_files_of_one_project_hold_up_nobody_else(place: Deployme
     bad = b"x\n" * (HERE // 2 - 100)
     other = await place.key(f"other-{secrets.token_hex(4)}")
     headers = {"authorization": f"Bearer {other.key}"}
-    many = [asyncio.create_task(owner.client.files.create(file=("bad", bad), purpose="fine-tune")) for _ in range(10)]
+    many = [asyncio.create_task(owner.client.files.create(file=("bad", bad), purpose="fine-tune")) for _ in range(8)]
     incoming = place.data_dir / "files"
 
     def arrived() -> int:
         return sum(path.stat().st_size == len(bad) for path in incoming.glob(".incoming*"))
 
-    while await asyncio.to_thread(arrived) < 8:  # noqa: ASYNC110  (what is waited for is on the disk)
+    while await asyncio.to_thread(arrived) < 6:  # noqa: ASYNC110  (what is waited for is on the disk)
         await asyncio.sleep(0.05)
     async with aiohttp.ClientSession(headers=headers) as http:
         for _ in range(3):
@@ -206,7 +206,7 @@ async def test_many_bad_files_of_one_project_hold_up_nobody_else(place: Deployme
             form.add_field("file", fresh(12), filename="train.jsonl")
             async with http.post(f"{place.url}/files", data=form) as answer:
                 assert (await answer.json())["status"] == "processed"
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5  # it was 26
     assert not all(task.done() for task in many), "nothing was going on meanwhile"
     for file in await asyncio.gather(*many):
         assert (file.status, file.bytes) == ("error", len(bad))
