@@ -27,7 +27,7 @@ check: $(READY)  ## linters, types and import rules
 compose-test: $(READY)  ## builds the images, starts the stack as its users do, restarts things: needs Docker
 	$(BIN)/python -m tests.compose.run
 
-chaos: $(READY)  ## kills, faults and clocks at every point of the story, and what must hold: half an hour to an hour
+chaos: $(READY)  ## kills, faults and clocks at every point of the story, and what must hold: about half an hour
 	$(BIN)/python -m tests.chaos --table docs/guarantees.md
 
 bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/benchmarks.md
