@@ -9,7 +9,7 @@ EMPTY_LOOKS = 3
 #: So often a create of unknown outcome is made again, each time but the first after twice as long; then a person has
 #: to see what kind of upstream this is: one that creates jobs and shows none would be paid for each.
 MOST_REPEATS = 4
-#: No create follows another sooner, whatever the first one's answer said.
+#: After a 429 no create follows sooner, whatever its Retry-After says; unless a slot was wanting, and one opens.
 LATE_SECONDS = 10.0
 
 
