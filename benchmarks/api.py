@@ -32,6 +32,7 @@ from tests.neighbours.deployment import Program
 from tests.neighbours.valkey import Valkey
 
 WANTED = {"GET": 0.7, "POST": 0.5}
+
 CONNECTIONS = 16
 
 

@@ -13,13 +13,15 @@ import json
 import sys
 import time
 
-from aiohttp import web  # noqa: TID251  (a server of its own)
+from aiohttp import web
 from redis.asyncio import Redis
 
 from tunehook import settings
-from tunehook.model import FileRef, Job, JobSpec, Message, new_id
-from tunehook.store import Store, keys
-from tunehook.store.connection import SCRIPTS
+from tunehook.model.job import FileRef, Job, JobSpec, Message
+from tunehook.model.record import new_id
+from tunehook.store.engine import keys
+from tunehook.store.engine.connection import SCRIPTS
+from tunehook.store.store import Store
 
 #: Stands in the prepared script arguments where each job's own id goes.
 PLACE = "ftjob-000000000000000000000000"

@@ -25,20 +25,22 @@ from pydantic import SecretStr
 
 from benchmarks.table import machine, table
 from tests.neighbours.valkey import valkey_server
-from tunehook import event_types, samples, signature, telling
-from tunehook.allow_list import AllowList
-from tunehook.endpoint import Endpoint
-from tunehook.model import new_id
+from tunehook.model.record import new_id
+from tunehook.model.webhook import Endpoint
+from tunehook.security import signature
+from tunehook.security.allow_list import AllowList
+from tunehook.security.encryption import Encryption
 from tunehook.settings import environment
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.store.commit import Change
-from tunehook.vault import Vault
-from tunehook.world import World
+from tunehook.store.engine.commit import Change
+from tunehook.store.store import Store
+from tunehook.webhooks import Webhooks, event_types, publishing, sample_events
 
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+
 ENDPOINTS = 200
+
 PROJECT = "benchmark"
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -71,17 +73,12 @@ def _workers(redis_url: str, directory: Path) -> Iterator[None]:
             process.wait()
 
 
-def _world(redis_url: str, directory: Path) -> World:
-    return World(
-        store=Store.connect(redis_url),
-        shelf=Shelf(directory),
-        vault=Vault(SecretStr(SECRET_KEY)),
-        upstreams={},
-        allow=AllowList.parse("127.0.0.1"),
-    )
+def _webhooks(redis_url: str) -> Webhooks:
+    store = Store.connect(redis_url)
+    return Webhooks(store, Encryption(SecretStr(SECRET_KEY)), AllowList.parse("127.0.0.1"))
 
 
-async def _subscribe(world: World, url: str, kind: str) -> Endpoint:
+async def _subscribe(webhooks: Webhooks, url: str, kind: str) -> Endpoint:
     now = int(time.time())
     endpoint = Endpoint(
         id=new_id("we_"),
@@ -91,19 +88,19 @@ async def _subscribe(world: World, url: str, kind: str) -> Endpoint:
         event_types=[kind],
         created_at=now,
         updated_at=now,
-        secret=world.vault.seal(signature.new_secret()),
+        secret=webhooks.encryption.encrypt(signature.new_secret()),
         secret_hint="",
     )
-    await world.store.endpoints.add(endpoint)
+    await webhooks.store.endpoints.add(endpoint, key_id="benchmark", digest=endpoint.id)
     return endpoint
 
 
-async def _happen(world: World, kind: str) -> tuple[str, float]:
+async def _happen(webhooks: Webhooks, kind: str) -> tuple[str, float]:
     """An event, told to every endpoint that subscribed to it; returns its id and when it was committed."""
-    data = json.loads(samples.event(kind, PROJECT, now=int(time.time())).body)["data"]
+    data = json.loads(sample_events.sample_event(kind, PROJECT, now=int(time.time())).body)["data"]
     change = Change(record=f"th:benchmark:{new_id('')}", revision=0, document="{}")
-    await telling.tell_project(world, change, PROJECT, kind, data, now=int(time.time()))
-    await world.store.commit(change)
+    await publishing.publish_to_project(webhooks, change, PROJECT, kind, data, now=int(time.time()))
+    await webhooks.store.commit(change)
     event_id = next(command[1] for command in change.commands if command[0] == "SET").removeprefix("th:event:")
     return event_id, time.time()
 
@@ -135,7 +132,7 @@ def _rate(arrived: dict[tuple[str, str], float]) -> float:
 
 
 async def _bare(url: str, count: int) -> None:
-    body = samples.event(event_types.SUCCEEDED, PROJECT, now=int(time.time())).body.encode()
+    body = sample_events.sample_event(event_types.SUCCEEDED, PROJECT, now=int(time.time())).body.encode()
     secret = signature.new_secret()
     left = iter(range(count))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -158,11 +155,11 @@ async def _bare_rate(root: str, count: int) -> float:
     return _rate(arrived)
 
 
-async def _our_rate(world: World, redis_url: str, root: str, count: int, directory: Path) -> float:
+async def _our_rate(webhooks: Webhooks, redis_url: str, root: str, count: int, directory: Path) -> float:
     for number in range(ENDPOINTS):
-        await _subscribe(world, f"{root}/hook/{number}", event_types.CREATED)
+        await _subscribe(webhooks, f"{root}/hook/{number}", event_types.CREATED)
     for _ in range(count // ENDPOINTS):
-        await _happen(world, event_types.CREATED)
+        await _happen(webhooks, event_types.CREATED)
     with _workers(redis_url, directory):
         return _rate(await _all_arrived(root, count // ENDPOINTS * ENDPOINTS))
 
@@ -170,34 +167,34 @@ async def _our_rate(world: World, redis_url: str, root: str, count: int, directo
 # ---- dead endpoints
 
 
-async def _latencies(world: World, root: str, kind: str, seconds: float) -> list[float]:
+async def _latencies(webhooks: Webhooks, root: str, kind: str, seconds: float) -> list[float]:
     """Ten live endpoints get an event every quarter of a second: how long is each on its way?"""
     began: dict[str, float] = {}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        event_id, at = await _happen(world, kind)
+        event_id, at = await _happen(webhooks, kind)
         began[event_id] = at
         await asyncio.sleep(0.25)
     arrived = await _all_arrived(root, 10 * len(began))
     return [max(0.0, at - began[event_id]) for (event_id, _), at in arrived.items()]
 
 
-async def _dead(world: World, redis_url: str, root: str, dead: int, directory: Path) -> list[tuple[str, ...]]:
+async def _dead(webhooks: Webhooks, redis_url: str, root: str, dead: int, directory: Path) -> list[tuple[str, ...]]:
     for number in range(10):
-        await _subscribe(world, f"{root}/live/{number}", event_types.RUNNING)
+        await _subscribe(webhooks, f"{root}/live/{number}", event_types.RUNNING)
     rows = [("events to live endpoints", "p50", "p99", "longest")]
     with _workers(redis_url, directory):
-        await _happen(world, event_types.RUNNING)
+        await _happen(webhooks, event_types.RUNNING)
         await _all_arrived(root, 10)  # the workers have started
-        alone = await _latencies(world, root, event_types.RUNNING, 10)
+        alone = await _latencies(webhooks, root, event_types.RUNNING, 10)
         rows.append(("without dead ones", *_figures(alone)))
         for number in range(dead):
-            await _subscribe(world, f"{root}/hang/{number}", event_types.WAITING)
+            await _subscribe(webhooks, f"{root}/hang/{number}", event_types.WAITING)
         for _ in range(5):  # five deliveries wait for each dead one
-            await _happen(world, event_types.WAITING)
-        met = await _latencies(world, root, event_types.RUNNING, 20)
+            await _happen(webhooks, event_types.WAITING)
+        met = await _latencies(webhooks, root, event_types.RUNNING, 20)
         rows.append((f"while {dead} that hang are met for the first time", *_figures(met)))
-        beside = await _latencies(world, root, event_types.RUNNING, 30)
+        beside = await _latencies(webhooks, root, event_types.RUNNING, 30)
         rows.append((f"beside {dead} that are known to hang", *_figures(beside)))
     return rows
 
@@ -211,10 +208,10 @@ async def main(count: int, dead: int) -> None:
     with tempfile.TemporaryDirectory() as temporary, _receiver() as root:
         directory = Path(temporary)
         with valkey_server(directory / "valkey") as valkey:
-            world = _world(valkey.url, directory)
+            webhooks = _webhooks(valkey.url)
             if count:
                 bare = await _bare_rate(root, count)
-                ours = await _our_rate(world, valkey.url, root, count, directory)
+                ours = await _our_rate(webhooks, valkey.url, root, count, directory)
                 table(
                     f"{count} deliveries to {ENDPOINTS} endpoints",
                     [
@@ -225,8 +222,8 @@ async def main(count: int, dead: int) -> None:
                 )
             valkey.flush()
             if dead:
-                table("Dead endpoints", await _dead(world, valkey.url, root, dead, directory))
-            await world.store.close()
+                table("Dead endpoints", await _dead(webhooks, valkey.url, root, dead, directory))
+            await webhooks.store.close()
     machine()
 
 

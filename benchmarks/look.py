@@ -24,15 +24,17 @@ import aiohttp
 from benchmarks.table import machine, table
 from tests.neighbours.deployment import SECRET_KEY, simulator_process
 from tests.neighbours.valkey import valkey_server
-from tunehook import look
-from tunehook.model import FileRef, Job, JobSpec, Stage, UpstreamJob, new_id
+from tunehook.context import Context, open_context
+from tunehook.jobs import poller
+from tunehook.model.job import FileRef, Job, JobSpec, Stage, UpstreamJob, mark_of
+from tunehook.model.record import new_id
 from tunehook.settings import Settings
-from tunehook.store.commit import Change
-from tunehook.upstream import mark_of
-from tunehook.world import World, open_world
+from tunehook.store.engine.commit import Change
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 SIDE_BY_SIDE = 32
+
 Row = tuple[str, str, str, str]
 
 
@@ -93,7 +95,7 @@ class Simulated:
             after = f"&after={page['data'][-1]['id']}"
 
 
-def tracked(world: World, seen: UpstreamJob, job_id: str) -> Change:
+def tracked(ctx: Context, seen: UpstreamJob, job_id: str) -> Change:
     """A job of ours as it is while the upstream trains it."""
     job = Job(
         id=job_id,
@@ -107,32 +109,32 @@ def tracked(world: World, seen: UpstreamJob, job_id: str) -> Change:
         upstream_job_id=seen.id,
         seen=seen,
     )
-    change: Change = world.store.jobs.submission(job)
+    change: Change = ctx.store.jobs.submission(job)
     change.needs.clear()  # the file is of no interest here
     change.due(f"job:{job_id}", 6 * 3600)
-    return world.store.upstreams.track(change, job, seen)
+    return ctx.store.upstreams.track(change, job, seen)
 
 
-async def settle_in(world: World, simulated: Simulated, count: int) -> list[str]:
+async def settle_in(ctx: Context, simulated: Simulated, count: int) -> list[str]:
     """Makes the jobs there and here; returns their ids there."""
     ids = [new_id("ftjob-") for _ in range(count)]
-    await simulated.train([f"{world.instance}/{job_id}" for job_id in ids])
+    await simulated.train([f"{ctx.instance}/{job_id}" for job_id in ids])
     found: list[UpstreamJob] = []
     more = True
     while more:
-        page, more = await world.upstreams["openai"].page(found[-1].id if found else None)
+        page, more = await ctx.upstreams["openai"].page(found[-1].id if found else None)
         found += page
     pairs = [(seen, mark_of(seen)[1]) for seen in found]
-    changes = [tracked(world, seen, job_id) for seen, job_id in pairs if job_id]
+    changes = [tracked(ctx, seen, job_id) for seen, job_id in pairs if job_id]
     for at in range(0, len(changes), 100):
-        await world.store.commit_many(changes[at : at + 100])
+        await ctx.store.commit_many(changes[at : at + 100])
     return [seen.id for seen in found]
 
 
-async def measure(name: str, world: World, simulated: Simulated) -> Row:
+async def measure(name: str, ctx: Context, simulated: Simulated) -> Row:
     before = await simulated.requests()
     begun, cpu = time.perf_counter(), time.process_time()
-    await look.look(world, "openai")
+    await poller.poll(ctx, "openai")
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - begun
     asked = await simulated.requests() - before
     return (
@@ -154,13 +156,13 @@ async def run(directory: Path, root: str, redis_url: str, count: int, news: int)
         }
     )
     headers = {"Authorization": "Bearer sk-simulated"}
-    async with open_world(settings) as world, aiohttp.ClientSession(headers=headers) as session:
+    async with open_context(settings) as ctx, aiohttp.ClientSession(headers=headers) as session:
         simulated = Simulated(root, session)
-        upstream_ids = await settle_in(world, simulated, count)
-        rows = [await measure(f"look {number} of {count:,}, nothing new", world, simulated) for number in (1, 2)]
+        upstream_ids = await settle_in(ctx, simulated, count)
+        rows = [await measure(f"look {number} of {count:,}, nothing new", ctx, simulated) for number in (1, 2)]
         await simulated.end(upstream_ids[:: max(1, count // news)][:news])
-        rows.append(await measure(f"look 3, {news} have ended", world, simulated))
-        left = len(await world.store.upstreams.live("openai"))
+        rows.append(await measure(f"look 3, {news} have ended", ctx, simulated))
+        left = len(await ctx.store.upstreams.live("openai"))
         assert left == count - news, f"{count - left} jobs were settled, not {news}"
         cpu = time.process_time()
         await simulated.read_plainly(count)

@@ -13,35 +13,18 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
-
 from cli.valkey_process import connect
 from simulator.clock import Clock
+from tests.fakes.context import opened_context
 from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import valkey_server
 from tests.surface.test_retention import finished, stored
-from tunehook.allow_list import AllowList
-from tunehook.openai_upstream import OpenAIUpstream
-from tunehook.settings import UpstreamSettings
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.vault import Vault
-from tunehook.world import World
 
 
 async def jobs(url: str, simulator: Simulator, directory: Path, count: int) -> None:
-    store = Store.connect(url)
-    settings = UpstreamSettings(base_url=simulator.base_url, api_key=SecretStr("sk-simulated"))
-    upstream = OpenAIUpstream("openai", settings)
-    vault = Vault(SecretStr(Fernet.generate_key().decode()))
-    world = World(
-        store=store, shelf=Shelf(directory), vault=vault, upstreams={"openai": upstream}, allow=AllowList.parse("")
-    )
-    for _ in range(count):
-        await finished(world, simulator, await stored(world))
-    await upstream.close()
-    await store.close()
+    async with opened_context(url, directory, upstreams={"openai": simulator.base_url}) as ctx:
+        for _ in range(count):
+            await finished(ctx, simulator, await stored(ctx))
 
 
 async def _run(url: str, directory: Path, count: int) -> None:

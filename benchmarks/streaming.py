@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aiohttp import BodyPartReader, web  # noqa: TID251  (a server of its own)
+from aiohttp import BodyPartReader, web
 
-from tunehook.dataset import Checker
+from tunehook.dataset.checker import Checker
 
 CHUNK = 256 * 1024
 

@@ -28,6 +28,7 @@ from tests.neighbours.deployment import free_port, simulator_process
 from tests.neighbours.receiver import Receiver, running_receiver
 
 SECRET = "whsec_" + base64.b64encode(b"u" * 32).decode()
+
 TRACKED_SECONDS = 120.0
 
 

@@ -25,12 +25,13 @@ from benchmarks.table import machine, table
 from tests.neighbours.deployment import ROOT
 
 UP = "import sys; from cli.main import main; sys.argv = ['tunehook', 'up']; sys.exit(main())"
+
 FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
 
 
 def environment(directory: Path) -> dict[str, str]:
     """Ours, without what a developer's shell may say about Tunehook."""
-    ours = os.environ  # noqa: TID251  (it is handed on, not read)
+    ours = os.environ
     clean = {name: text for name, text in ours.items() if not name.startswith(FOREIGN)}
     return {**clean, "TUNEHOOK_DATA_DIR": str(directory), "TUNEHOOK_PORT": "0"}
 

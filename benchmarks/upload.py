@@ -34,6 +34,7 @@ from benchmarks.town import HEADERS, KEY, Town, town
 from tests.neighbours.deployment import Program
 
 MIB = 1024 * 1024
+
 BOUNDARY = b"a-line-that-no-dataset-has"
 
 

@@ -11,24 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from cli.dataset_text import built_text, estimate_text, report_text
-from tunehook.dataset import (
-    FORMATS,
-    KINDS,
-    METHODS,
-    BadPriceFile,
-    CannotBuild,
-    Checker,
-    Estimate,
-    Finding,
-    Method,
-    Report,
-    build,
-    check_grader,
-    estimate,
-    kind_of,
-    load_prices,
-    overlap,
-)
+from tunehook.dataset.build import build
+from tunehook.dataset.checker import Checker
+from tunehook.dataset.estimate import Estimate, estimate
+from tunehook.dataset.findings import Finding
+from tunehook.dataset.formats import FORMATS
+from tunehook.dataset.items import check_grader
+from tunehook.dataset.prices import METHODS, BadPriceFile, Method, load_prices
+from tunehook.dataset.report import Report, overlap
+from tunehook.dataset.sources import KINDS, CannotBuild, kind_of
 
 CHUNK = 1 << 20
 

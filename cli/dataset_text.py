@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tunehook.dataset import CODES, Built, Estimate, Finding, Report
+from tunehook.dataset.build import Built
+from tunehook.dataset.estimate import Estimate
+from tunehook.dataset.findings import CODES, Finding
+from tunehook.dataset.report import Report
 
 LISTED = 5  # of each code; --json has more
 

@@ -8,8 +8,9 @@ import json
 from typing import Any
 
 from cli import local_store
-from tunehook.store import Store, checkup
-from tunehook.store.checkup import Finding
+from tunehook.store import doctor
+from tunehook.store.doctor import Finding
+from tunehook.store.store import Store
 
 
 def add_command(subparsers: Any) -> None:
@@ -27,7 +28,7 @@ async def _doctor(args: argparse.Namespace) -> int:
     url, _ = local_store.find()
     store = Store.connect(url)
     try:
-        found = await checkup.findings(store)
+        found = await doctor.findings(store)
         mended = [finding for finding in found if args.fix and finding.mend is not None]
         for finding in mended:
             assert finding.mend is not None

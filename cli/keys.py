@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli import local_store
-from tunehook import access
-from tunehook.store import Store
-from tunehook.vault import Vault
+from tunehook import api_keys
+from tunehook.security.encryption import Encryption
+from tunehook.store.store import Store
 
 
 def add_command(subparsers: Any) -> None:
@@ -21,29 +21,29 @@ def add_command(subparsers: Any) -> None:
     create = what.add_parser("create", help="print a new key and its callback secret, once")
     create.add_argument("--project", default="default", help="what it may see: files and jobs belong to a project")
     create.add_argument("--name", default="", help="to know it by in the list")
-    create.set_defaults(run=lambda args: _with_store(lambda store, vault: _create(store, vault, args)))
+    create.set_defaults(run=lambda args: _with_store(lambda store, encryption: _create(store, encryption, args)))
     list_ = what.add_parser("list", help="list keys; secrets are not kept and cannot be shown")
     list_.add_argument("--json", action="store_true")
-    list_.set_defaults(run=lambda args: _with_store(lambda store, vault: _list(store, args)))
+    list_.set_defaults(run=lambda args: _with_store(lambda store, encryption: _list(store, args)))
     revoke = what.add_parser("revoke", help="refuse a key from its next request on")
     revoke.add_argument("id", help="as the list shows it, or the whole key")
-    revoke.set_defaults(run=lambda args: _with_store(lambda store, vault: _revoke(store, args)))
+    revoke.set_defaults(run=lambda args: _with_store(lambda store, encryption: _revoke(store, args)))
 
 
-def _with_store(work: Callable[[Store, Vault], Awaitable[int]]) -> int:
+def _with_store(work: Callable[[Store, Encryption], Awaitable[int]]) -> int:
     async def _run() -> int:
-        url, vault = local_store.find()
+        url, encryption = local_store.find()
         store = Store.connect(url)
         try:
-            return await work(store, vault)
+            return await work(store, encryption)
         finally:
             await store.close()
 
     return asyncio.run(_run())
 
 
-async def _create(store: Store, vault: Vault, args: argparse.Namespace) -> int:
-    key, callback_secret = await access.create(store, vault, project=args.project, name=args.name)
+async def _create(store: Store, encryption: Encryption, args: argparse.Namespace) -> int:
+    key, callback_secret = await api_keys.create(store, encryption, project=args.project, name=args.name)
     print(f"API key:          {key}")
     print(f"callback secret:  {callback_secret}")
     print("Keep both now: only a hash of the key is stored, and the secret is not shown again.")
@@ -51,7 +51,7 @@ async def _create(store: Store, vault: Vault, args: argparse.Namespace) -> int:
 
 
 async def _list(store: Store, args: argparse.Namespace) -> int:
-    found = await store.access.all()
+    found = await store.api_keys.all()
     if args.json:
         members = {"id", "project", "name", "created_at", "revoked_at"}
         print(json.dumps([key.model_dump(include=members) for key in found], indent=2))
@@ -65,6 +65,6 @@ async def _list(store: Store, args: argparse.Namespace) -> int:
 
 
 async def _revoke(store: Store, args: argparse.Namespace) -> int:
-    key = await access.revoke(store, args.id)
+    key = await api_keys.revoke(store, args.id)
     print(f"{key.id} is refused from now on. Webhooks of the jobs it submitted are still signed with its secret.")
     return 0

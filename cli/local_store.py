@@ -9,18 +9,18 @@ from pydantic import SecretStr
 
 from tunehook import settings
 from tunehook.errors import TunehookError
-from tunehook.vault import Vault
+from tunehook.security.encryption import Encryption
 
 
 class NoStore(TunehookError):
     """There is nothing to speak to: set REDIS_URL, or run `tunehook up` on the data directory {directory}."""
 
 
-def find() -> tuple[str, Vault]:
+def find() -> tuple[str, Encryption]:
     """Its URL, and the vault for its secrets."""
     found = settings.load()
     url = found.redis_url or _embedded(found.data_dir.absolute())
-    return url, Vault(found.secret_key or _kept_key(found.data_dir))
+    return url, Encryption(found.secret_key or _kept_key(found.data_dir))
 
 
 def _embedded(data_dir: Path) -> str:

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -29,7 +28,9 @@ from tunehook import settings
 from tunehook.errors import TunehookError
 
 READY_SECONDS = 30.0
+
 PR_SET_PDEATHSIG = 1
+
 END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 

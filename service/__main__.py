@@ -11,16 +11,16 @@ import sys
 from aiohttp import web
 
 from service.app import build_app
-from tunehook import access, settings
-from tunehook.dataset import BadPriceFile
+from tunehook import api_keys, settings
+from tunehook.context import Context, open_context
 from tunehook.errors import StoreUnavailable, TunehookError
-from tunehook.store import durability
-from tunehook.world import World, open_world
 
 log = logging.getLogger("tunehook.api")
 
 SHUTDOWN_SECONDS = 20.0
+
 REDIS_SECONDS = 30.0
+
 #: A client hears within a second that Redis is away.
 STORE_SECONDS = 0.9
 
@@ -39,10 +39,9 @@ def main() -> int:
 
 
 async def serve(found: settings.Settings) -> None:
-    async with open_world(found, store_timeout=STORE_SECONDS) as world:
-        await _prices(world)
-        await _first_contact(found, world)
-        runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=2)
+    async with open_context(found, store_timeout=STORE_SECONDS) as ctx:
+        await _first_contact(found, ctx)
+        runner = web.AppRunner(build_app(ctx), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=2)
         await runner.setup()
         try:
             site = web.TCPSite(runner, found.host, found.port)
@@ -61,33 +60,25 @@ async def serve(found: settings.Settings) -> None:
             await runner.cleanup()
 
 
-async def _prices(world: World) -> None:
-    """A price file that cannot be read stops the start, not the first job."""
-    try:
-        await world.costing.prices()
-    except (BadPriceFile, OSError) as error:
-        raise settings.SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
-
-
-async def _first_contact(found: settings.Settings, world: World) -> None:
+async def _first_contact(found: settings.Settings, ctx: Context) -> None:
     """Waits for Redis, checks that it keeps what it takes and that our key opens it, lets the bootstrap key exist."""
     until = asyncio.get_running_loop().time() + REDIS_SECONDS
     while True:
         try:
-            await world.store.ping()
+            await ctx.store.ping()
             break
         except StoreUnavailable:
             if asyncio.get_running_loop().time() > until:
                 raise
             log.warning("Redis does not answer at REDIS_URL yet")
             await asyncio.sleep(0.5)
-    await durability.check(world.store, strict=found.durability == "strict")
-    await access.check_secret_key(world.store, world.vault)
+    await ctx.store.redis_health.check_durability(strict=found.durability == "strict")
+    await api_keys.check_secret_key(ctx.store, ctx.webhooks.encryption)
     if found.bootstrap_key:
         secret = found.bootstrap_callback_secret
-        await access.bootstrap(
-            world.store,
-            world.vault,
+        await api_keys.bootstrap(
+            ctx.store,
+            ctx.webhooks.encryption,
             found.bootstrap_key.get_secret_value(),
             secret.get_secret_value() if secret else None,
         )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.log import server_logger
@@ -22,93 +23,103 @@ from service import (
     metrics,
     models,
     uploads,
-    upstream_events,
+    upstream_webhooks,
     webhook_endpoints,
 )
 from service.auth import authenticated
-from service.malformed import ONE_LINE
-from service.models import LISTS
-from service.news import NEWS, News, listening, stop_waiting
-from service.problems import Handler, broken_off, note_begun, problems
-from service.reading import BODY_BYTES, WORLD
-from service.room import room_for_records
-from service.testing import TURNS, Turns
-from tunehook.world import World
+from service.error_responses import Handler, broken_off, note_begun, problems
+from service.event_stream import NEWS, News, listening, stop_waiting
+from service.limits import TEST_LIMIT, ProjectLimit, room_for
+from service.log_filter import ONE_LINE
+from service.models import CATALOG
+from service.requests import BODY_BYTES, CONTEXT
+from tunehook.context import Context
+from tunehook.upstreams import catalog
 
 log = logging.getLogger("tunehook.api")
 
 JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
+
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 
+
+class Route(NamedTuple):
+    method: str
+    path: str
+    handler: Handler
+    makes_records: bool = False  #: refused while Redis is nearly full
+
+
 #: Equal to the paths of api_spec/openapi.yaml; a test compares the two.
-ROUTES: list[tuple[str, str, Handler]] = [
-    ("POST", "/v1/files", files.create),
-    ("GET", "/v1/files", files.list_),
-    ("GET", "/v1/files/{file_id}", files.retrieve),
-    ("DELETE", "/v1/files/{file_id}", files.delete),
-    ("GET", "/v1/files/{file_id}/content", files.content),
-    ("GET", "/v1/files/{file_id}/report", files.report),
-    ("POST", "/v1/datasets", datasets.create),
-    ("POST", "/v1/uploads", uploads.create),
-    ("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part),
-    ("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),
-    ("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel),
-    ("POST", "/v1/fine_tuning/jobs", jobs.create),
-    ("GET", "/v1/fine_tuning/jobs", jobs.list_),
-    ("POST", "/v1/fine_tuning/jobs/estimate", jobs.estimate),
-    ("POST", "/v1/fine_tuning/jobs/import", jobs.import_),
-    ("GET", JOB, jobs.retrieve),
-    ("POST", JOB + "/cancel", jobs.cancel),
-    ("POST", JOB + "/pause", jobs.pause),
-    ("POST", JOB + "/resume", jobs.resume),
-    ("GET", JOB + "/events", jobs.events),
-    ("GET", JOB + "/checkpoints", jobs.checkpoints),
-    ("POST", "/v1/webhook_endpoints", webhook_endpoints.create),
-    ("GET", "/v1/webhook_endpoints", webhook_endpoints.list_),
-    ("GET", ENDPOINT, webhook_endpoints.retrieve),
-    ("POST", ENDPOINT, webhook_endpoints.update),
-    ("DELETE", ENDPOINT, webhook_endpoints.delete),
-    ("POST", ENDPOINT + "/rotate_secret", webhook_endpoints.rotate_secret),
-    ("POST", ENDPOINT + "/test", webhook_endpoints.test),
-    ("POST", ENDPOINT + "/enable", webhook_endpoints.enable),
-    ("POST", ENDPOINT + "/recover", webhook_endpoints.recover),
-    ("GET", ENDPOINT + "/deliveries", deliveries.of_endpoint),
-    ("GET", "/v1/webhook_event_types", webhook_endpoints.types),
-    ("POST", "/v1/callback_secret/rotate", webhook_endpoints.rotate_callback_secret),
-    ("GET", JOB + "/deliveries", deliveries.of_job),
-    ("GET", "/v1/deliveries/{delivery_id}", deliveries.retrieve),
-    ("POST", "/v1/deliveries/{delivery_id}/redeliver", deliveries.redeliver),
-    ("POST", "/v1/fine_tuning/alpha/graders/validate", graders.validate),
-    ("POST", "/v1/fine_tuning/alpha/graders/run", graders.run),
-    ("GET", "/v1/models", models.list_),
-    ("GET", "/v1/models/{model}", models.retrieve),
-    ("POST", "/v1/chat/completions", chat.create),
-    ("POST", "/v1/upstreams/{name}/events", upstream_events.receive),
-    ("GET", "/livez", health.live),
-    ("GET", "/readyz", health.ready),
-    ("GET", "/metrics", metrics.read),
-    ("GET", "/openapi.json", docs.contract),
-    ("GET", "/docs", docs.page),
+ROUTES: list[Route] = [
+    Route("POST", "/v1/files", files.create, makes_records=True),
+    Route("GET", "/v1/files", files.list_),
+    Route("GET", "/v1/files/{file_id}", files.retrieve),
+    Route("DELETE", "/v1/files/{file_id}", files.delete),
+    Route("GET", "/v1/files/{file_id}/content", files.content),
+    Route("GET", "/v1/files/{file_id}/report", files.report),
+    Route("POST", "/v1/datasets", datasets.create, makes_records=True),
+    Route("POST", "/v1/uploads", uploads.create, makes_records=True),
+    Route("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part, makes_records=True),
+    Route("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),
+    Route("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel),
+    Route("POST", "/v1/fine_tuning/jobs", jobs.create, makes_records=True),
+    Route("GET", "/v1/fine_tuning/jobs", jobs.list_),
+    Route("POST", "/v1/fine_tuning/jobs/estimate", jobs.estimate),
+    Route("POST", "/v1/fine_tuning/jobs/import", jobs.import_, makes_records=True),
+    Route("GET", JOB, jobs.retrieve),
+    Route("POST", JOB + "/cancel", jobs.cancel),
+    Route("POST", JOB + "/pause", jobs.pause),
+    Route("POST", JOB + "/resume", jobs.resume),
+    Route("GET", JOB + "/events", jobs.events),
+    Route("GET", JOB + "/checkpoints", jobs.checkpoints),
+    Route("POST", "/v1/webhook_endpoints", webhook_endpoints.create, makes_records=True),
+    Route("GET", "/v1/webhook_endpoints", webhook_endpoints.list_),
+    Route("GET", ENDPOINT, webhook_endpoints.retrieve),
+    Route("POST", ENDPOINT, webhook_endpoints.update),
+    Route("DELETE", ENDPOINT, webhook_endpoints.delete),
+    Route("POST", ENDPOINT + "/rotate_secret", webhook_endpoints.rotate_secret),
+    Route("POST", ENDPOINT + "/test", webhook_endpoints.test),
+    Route("POST", ENDPOINT + "/enable", webhook_endpoints.enable),
+    Route("POST", ENDPOINT + "/recover", webhook_endpoints.recover),
+    Route("GET", ENDPOINT + "/deliveries", deliveries.of_endpoint),
+    Route("GET", "/v1/webhook_event_types", webhook_endpoints.types),
+    Route("POST", "/v1/callback_secret/rotate", webhook_endpoints.rotate_callback_secret),
+    Route("GET", JOB + "/deliveries", deliveries.of_job),
+    Route("GET", "/v1/deliveries/{delivery_id}", deliveries.retrieve),
+    Route("POST", "/v1/deliveries/{delivery_id}/redeliver", deliveries.redeliver),
+    Route("POST", "/v1/fine_tuning/alpha/graders/validate", graders.validate),
+    Route("POST", "/v1/fine_tuning/alpha/graders/run", graders.run),
+    Route("GET", "/v1/models", models.list_),
+    Route("GET", "/v1/models/{model}", models.retrieve),
+    Route("POST", "/v1/chat/completions", chat.create),
+    Route("POST", "/v1/upstreams/{name}/events", upstream_webhooks.receive),
+    Route("GET", "/livez", health.live),
+    Route("GET", "/readyz", health.ready),
+    Route("GET", "/metrics", metrics.read),
+    Route("GET", "/openapi.json", docs.contract),
+    Route("GET", "/docs", docs.page),
 ]
 
 
-def build_app(world: World) -> web.Application:
+def build_app(ctx: Context) -> web.Application:
+    makes_records = frozenset(route.handler for route in ROUTES if route.makes_records)
     app = web.Application(
         client_max_size=BODY_BYTES,
-        middlewares=[observed, problems, broken_off, authenticated, room_for_records],
+        middlewares=[observed, problems, broken_off, authenticated, room_for(makes_records)],
         logger=logging.getLogger("aiohttp"),
     )
     server_logger.addFilter(ONE_LINE)
     app.on_response_prepare.append(note_begun)
-    app[WORLD] = world
+    app[CONTEXT] = ctx
     app[NEWS] = News()
-    app[LISTS] = models.Lists()
-    app[TURNS] = Turns()
+    app[CATALOG] = catalog.Catalog()
+    app[TEST_LIMIT] = ProjectLimit()
     app[datasets.BUILDING] = asyncio.Lock()
     app.cleanup_ctx.append(listening)
     app.on_shutdown.append(stop_waiting)
-    for method, path, handler in ROUTES:
-        app.router.add_route(method, path, handler)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, route.handler)
     return app
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from service import upstream_events
-from service.problems import Handler
-from service.reading import CALLER, world_of
-from tunehook import access
+from service import upstream_webhooks
+from service.error_responses import Handler
+from service.requests import CALLER, context_of
+from tunehook import api_keys
 from tunehook.errors import MissingKey
 
 
@@ -18,10 +18,10 @@ async def authenticated(request: web.Request, handler: Handler) -> web.StreamRes
         kind, _, text = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not text.strip():
             raise MissingKey
-        request[CALLER] = await access.authenticate(world_of(request).store, text.strip())
+        request[CALLER] = await api_keys.authenticate(context_of(request).store, text.strip())
     return await handler(request)
 
 
 def _is_signed(request: web.Request) -> bool:
     """What an upstream posts bears its signature instead of a key."""
-    return request.match_info.handler is upstream_events.receive
+    return request.match_info.handler is upstream_webhooks.receive

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from service.reading import caller_of, json_object, world_of
+from service.requests import caller_of, context_of, json_object
 from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    world, caller = world_of(request), caller_of(request)
+    ctx, caller = context_of(request), caller_of(request)
     body = await json_object(request)
     model = body.get("model")
     if model is None:
@@ -18,10 +18,10 @@ async def create(request: web.Request) -> web.StreamResponse:
         raise InvalidParameter(param="model", why="it must be a string")
     if not isinstance(body.get("messages"), list):
         raise MissingParameter(param="messages")
-    made = await world.store.models.find(model, caller.project)
-    if made is None or made.upstream not in world.upstreams:
+    made = await ctx.store.models.find(model, caller.project)
+    if made is None or made.upstream not in ctx.upstreams:
         raise ModelNotFound(id=model[:200], param="model")
-    async with world.upstreams[made.upstream].chat(body) as passed:
+    async with ctx.upstreams[made.upstream].chat(body) as passed:
         headers = {**passed.headers, "content-type": passed.content_type}
         response = web.StreamResponse(status=passed.status, headers=headers)
         await response.prepare(request)

@@ -9,16 +9,19 @@ from typing import Any
 
 from aiohttp import web
 
-from service.form import Chunk, clean_name, receive
-from service.reading import caller_of, json_object, known_members, required, world_of
-from tunehook import making
-from tunehook.dataset import Built, CannotBuild, build, kind_of
-from tunehook.dataset_wire import dataset_object
+from service.multipart import Chunk, clean_name, receive
+from service.requests import caller_of, context_of, json_object, known_members, required
+from tunehook.dataset.build import Built, build
+from tunehook.dataset.sources import CannotBuild, kind_of
 from tunehook.errors import InvalidParameter
+from tunehook.files import ingest
+from tunehook.openai_format.files import dataset_object
 
 #: Read into memory as a whole, and taken apart there: 100 MiB and three seconds at worst, so one at a time.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
+
 BUILDING: web.AppKey[asyncio.Lock] = web.AppKey("building", asyncio.Lock)
+
 OPTIONS = ("system", "filename", "validation_split", "seed")
 
 
@@ -53,7 +56,7 @@ async def create(request: web.Request) -> web.Response:
     project = caller_of(request).project
     async with request.app[BUILDING]:
         built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
-        made = await making.keep(world_of(request), built, project=project, filename=asked.filename)
+        made = await ingest.keep_built(context_of(request).files, built, project=project, filename=asked.filename)
     return web.json_response(dataset_object(made, built))
 
 

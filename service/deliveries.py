@@ -6,21 +6,21 @@ import re
 
 from aiohttp import web
 
-from service.reading import caller_of, choice, cursor, integer, known_only, world_of
-from tunehook import subscriptions
+from service.requests import caller_of, choice, context_of, cursor, integer, known_only
+from tunehook.context import Context
 from tunehook.errors import InvalidParameter
-from tunehook.model import Delivery
-from tunehook.webhook_wire import delivery_object, delivery_with_attempts, page
-from tunehook.world import World
+from tunehook.model.webhook import Delivery
+from tunehook.openai_format.webhooks import delivery_object, delivery_with_attempts, list_object
+from tunehook.webhooks import endpoints
 
 STATES = ("pending", "delivered", "failed")
 
 
 async def of_endpoint(request: web.Request) -> web.Response:
     known_only(request, "after", "limit", "event_type", "job", "state", "created_after", "created_before")
-    world, query = world_of(request), request.query
+    ctx, query = context_of(request), request.query
     endpoint_id = request.match_info["webhook_endpoint_id"]
-    await world.store.endpoints.read(endpoint_id, caller_of(request).project)
+    await ctx.store.endpoints.read(endpoint_id, caller_of(request).project)
     state = choice(request, "state", "pending", STATES) if "state" in query else None
     kind, job = query.get("event_type"), query.get("job")
 
@@ -29,7 +29,7 @@ async def of_endpoint(request: web.Request) -> web.Response:
         return all(fits)
 
     with cursor():
-        found, more = await world.store.deliveries.page_of_endpoint(
+        found, more = await ctx.store.deliveries.page_of_endpoint(
             endpoint_id,
             after=query.get("after"),
             limit=integer(request, "limit", 20, 1, 100),
@@ -38,33 +38,33 @@ async def of_endpoint(request: web.Request) -> web.Response:
             since=_moment(request, "created_after"),
             before=_moment(request, "created_before"),
         )
-    return web.json_response(page([delivery_object(delivery) for delivery in found], more))
+    return web.json_response(list_object([delivery_object(delivery) for delivery in found], more))
 
 
 async def of_job(request: web.Request) -> web.Response:
     known_only(request, "after", "limit")
-    world, job_id = world_of(request), request.match_info["fine_tuning_job_id"]
-    await world.store.jobs.read(job_id, caller_of(request).project)
+    ctx, job_id = context_of(request), request.match_info["fine_tuning_job_id"]
+    await ctx.store.jobs.read(job_id, caller_of(request).project)
     with cursor():
-        found, more = await world.store.deliveries.page_of_job(
+        found, more = await ctx.store.deliveries.page_of_job(
             job_id, after=request.query.get("after"), limit=integer(request, "limit", 20, 1, 100)
         )
-    return web.json_response(page([delivery_object(delivery) for delivery in found], more))
+    return web.json_response(list_object([delivery_object(delivery) for delivery in found], more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    return await _whole(world_of(request), request.match_info["delivery_id"], caller_of(request).project)
+    return await _whole(context_of(request), request.match_info["delivery_id"], caller_of(request).project)
 
 
 async def redeliver(request: web.Request) -> web.Response:
-    world, caller = world_of(request), caller_of(request)
-    delivery = await subscriptions.redeliver(world, caller, request.match_info["delivery_id"])
-    return await _whole(world, delivery.id, caller.project)
+    ctx, caller = context_of(request), caller_of(request)
+    delivery = await endpoints.redeliver(ctx.webhooks, caller, request.match_info["delivery_id"])
+    return await _whole(ctx, delivery.id, caller.project)
 
 
-async def _whole(world: World, delivery_id: str, project: str) -> web.Response:
-    record = await world.store.deliveries.read(delivery_id, project)
-    attempts = await world.store.deliveries.attempts(delivery_id)
+async def _whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
+    record = await ctx.store.deliveries.read(delivery_id, project)
+    attempts = await ctx.store.deliveries.attempts(delivery_id)
     return web.json_response(delivery_with_attempts(record.delivery, record.event, attempts))
 
 

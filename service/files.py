@@ -8,25 +8,24 @@ from typing import Any
 
 from aiohttp import web
 
-from service.form import receive
-from service.reading import caller_of, choice, cursor, integer, known_only, world_of
-from tunehook import inspection
-from tunehook.dataset_wire import report_object
-from tunehook.errors import FileContentGone, FileNotFetchedYet, InvalidParameter, NoReport
-from tunehook.model import File
-from tunehook.wire import file_object
+from service.multipart import receive
+from service.requests import caller_of, choice, context_of, cursor, integer, known_only
+from tunehook.errors import FileContentGone, FileNotChecked, FileNotFetchedYet, InvalidParameter, NoReport
+from tunehook.files import ingest
+from tunehook.model.file import File
+from tunehook.openai_format.files import file_object, report_object
 
 FILE_BYTES = 512 * 1024 * 1024
+
 PURPOSE = "fine-tune"
+
 EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 
 
 async def create(request: web.Request) -> web.Response:
-    """Streamed to disk as it arrives, and checked on the way; never whole in memory."""
-    world, caller = world_of(request), caller_of(request)
-    incoming = world.shelf.receive(inspection.Inspector(world, caller.project))
-    await incoming.open()
-    try:
+    """Streams a file to disk as it arrives; up to 16 MB it is checked before the answer, above by a worker."""
+    ctx, caller = context_of(request), caller_of(request)
+    async with ingest.receiving(ctx.files) as incoming:
         form = await receive(
             request, incoming, file="file", required=("purpose",), optional=EXPIRY_FIELDS, limit=FILE_BYTES
         )
@@ -34,19 +33,17 @@ async def create(request: web.Request) -> web.Response:
         seconds = _expires_after(form.fields)
         if incoming.bytes == 0:
             raise InvalidParameter(param="file", why="it is empty; send at least ten examples, one JSON object a line")
-        file, _ = await inspection.keep(
-            world, incoming, project=caller.project, filename=form.filename, seconds=seconds
-        )
-        await inspection.enter(world, file)
-    finally:
-        await incoming.close()
+        file = await ingest.keep(ctx.files, incoming, project=caller.project, filename=form.filename, seconds=seconds)
+        await ingest.record(ctx.files, file)
     return web.json_response(file_object(file))
 
 
 async def report(request: web.Request) -> web.Response:
     """What the check found, all of it that is listed."""
     file = await _file(request)
-    found = await world_of(request).shelf.reports.read(file.id)
+    if file.purpose == PURPOSE and file.status == "uploaded":
+        raise FileNotChecked(id=file.id)
+    found = await context_of(request).files.storage.reports.read(file.id)
     if found is None:
         raise NoReport(id=file.id)
     return web.json_response(report_object(file.id, found))
@@ -80,7 +77,7 @@ def _expires_after(fields: Mapping[str, str]) -> int | None:
 async def list_(request: web.Request) -> web.Response:
     known_only(request, "purpose", "limit", "order", "after")
     with cursor():
-        files, more = await world_of(request).store.files.page(
+        files, more = await context_of(request).store.files.page(
             caller_of(request).project,
             after=request.query.get("after"),
             limit=integer(request, "limit", 10_000, 1, 10_000),
@@ -106,20 +103,20 @@ async def content(request: web.Request) -> web.StreamResponse:
     file = await _file(request)
     if file.purpose != PURPOSE and file.status == "uploaded":
         raise FileNotFetchedYet(id=file.id)
-    shelf = world_of(request).shelf
-    if not await shelf.exists(file.id):
+    storage = context_of(request).files.storage
+    if not await storage.exists(file.id):
         raise FileContentGone(id=file.id)
-    return web.FileResponse(shelf.path(file.id), headers={"content-type": "application/octet-stream"})
+    return web.FileResponse(storage.path(file.id), headers={"content-type": "application/octet-stream"})
 
 
 async def delete(request: web.Request) -> web.Response:
-    world, file_id = world_of(request), request.match_info["file_id"]
-    await world.store.files.delete(file_id, caller_of(request).project)
-    await world.shelf.remove(file_id)
-    await world.store.files.left(file_id)
+    ctx, file_id = context_of(request), request.match_info["file_id"]
+    await ctx.store.files.delete(file_id, caller_of(request).project)
+    await ctx.files.storage.remove(file_id)
+    await ctx.store.files.left(file_id)
     answer: dict[str, Any] = {"id": file_id, "object": "file", "deleted": True}
     return web.json_response(answer)
 
 
 async def _file(request: web.Request) -> File:
-    return await world_of(request).store.files.read(request.match_info["file_id"], caller_of(request).project)
+    return await context_of(request).store.files.read(request.match_info["file_id"], caller_of(request).project)

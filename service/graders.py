@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from service.reading import json_object, known_members, required, world_of
+from service.requests import context_of, json_object, known_members, required
+from tunehook.context import Context
 from tunehook.errors import InvalidParameter, UnknownUpstream
-from tunehook.upstream import Upstream
-from tunehook.world import World
+from tunehook.upstreams.protocol import Upstream
 
 
 async def validate(request: web.Request) -> web.Response:
     body = await json_object(request)
     known_members(body, "grader", "tunehook")
-    return await _pass_on(world_of(request), "validate", body)
+    return await _pass_on(context_of(request), "validate", body)
 
 
 async def run(request: web.Request) -> web.Response:
@@ -24,25 +24,25 @@ async def run(request: web.Request) -> web.Response:
     required(body, "model_sample", str)
     if body.get("item") is not None:
         required(body, "item", dict)
-    return await _pass_on(world_of(request), "run", body)
+    return await _pass_on(context_of(request), "run", body)
 
 
-async def _pass_on(world: World, verb: Literal["run", "validate"], body: dict[str, Any]) -> web.Response:
+async def _pass_on(ctx: Context, verb: Literal["run", "validate"], body: dict[str, Any]) -> web.Response:
     required(body, "grader", dict)
-    upstream = _upstream(world, body.pop("tunehook", None))
+    upstream = _upstream(ctx, body.pop("tunehook", None))
     passed = await upstream.grade(verb, body)
     content = b"".join([chunk async for chunk in passed.chunks])
     headers = {**passed.headers, "content-type": passed.content_type}
     return web.Response(status=passed.status, body=content, headers=headers)
 
 
-def _upstream(world: World, ours: Any) -> Upstream:
+def _upstream(ctx: Context, ours: Any) -> Upstream:
     if ours is not None and not isinstance(ours, dict):
         raise InvalidParameter(param="tunehook", why="it must be an object")
     known_members(ours or {}, "upstream", where="tunehook.")
-    name = (ours or {}).get("upstream") or next(iter(world.upstreams), "")
-    upstream = world.upstreams.get(name) if isinstance(name, str) else None
+    name = (ours or {}).get("upstream") or next(iter(ctx.upstreams), "")
+    upstream = ctx.upstreams.get(name) if isinstance(name, str) else None
     if upstream is None:
-        known = ", ".join(world.upstreams) or "none: set OPENAI_API_KEY"
+        known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"
         raise UnknownUpstream(param="tunehook.upstream", name=str(name)[:80], known=known)
     return upstream

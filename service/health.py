@@ -10,9 +10,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from service.reading import world_of
+from service.requests import context_of
+from tunehook.context import Context
 from tunehook.errors import TunehookError
-from tunehook.world import World
 
 
 async def live(request: web.Request) -> web.Response:
@@ -21,23 +21,23 @@ async def live(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """One check per dependency."""
-    world = world_of(request)
-    checks = {"redis": await _redis(world), "data_dir": await asyncio.to_thread(_data_dir, world.shelf.directory)}
-    checks["upstreams"] = _upstreams(world)
+    ctx = context_of(request)
+    checks = {"redis": await _redis(ctx), "data_dir": await asyncio.to_thread(_data_dir, ctx.files.storage.directory)}
+    checks["upstreams"] = _upstreams(ctx)
     good = all(check["ok"] for check in checks.values())
     return web.json_response({"status": "ok" if good else "failing", "checks": checks}, status=200 if good else 503)
 
 
-async def _redis(world: World) -> dict[str, object]:
+async def _redis(ctx: Context) -> dict[str, object]:
     begun = time.perf_counter()
     try:
         async with asyncio.timeout(1.0):
-            await world.store.ping()
-            durability = await world.store.durability()
+            await ctx.store.ping()
+            durability = await ctx.store.redis_health.shortcomings()
     except (TunehookError, TimeoutError):
         return {"ok": False, "message": "does not answer. Is it running, and is REDIS_URL right?"}
     ms = (time.perf_counter() - begun) * 1000
-    words = durability or "every write is on disk before it is acknowledged"
+    words = "; ".join(durability) or "every write is on disk before it is acknowledged"
     return {"ok": True, "message": f"answers in {ms:.1f} ms; {words}"}
 
 
@@ -55,8 +55,8 @@ def _data_dir(directory: Path) -> dict[str, object]:
     return {"ok": True, "message": f"{directory} can be written to, {free // 1_000_000_000} GB free"}
 
 
-def _upstreams(world: World) -> dict[str, object]:
-    names = ", ".join(world.upstreams)
+def _upstreams(ctx: Context) -> dict[str, object]:
+    names = ", ".join(ctx.upstreams)
     if not names:
         return {"ok": False, "message": "none is configured: set OPENAI_API_KEY"}
     return {"ok": True, "message": f"configured: {names}"}

@@ -9,10 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-from service.models import LISTS
-from service.news import heard, news_of
-from service.reading import (
+from service.event_stream import EVENT_ID, FOLLOW_SECONDS, HEARTBEAT_SECONDS, heard, news_of, stream, wants_stream
+from service.models import CATALOG
+from service.requests import (
     caller_of,
+    context_of,
     cursor,
     integer,
     is_sdk_retry,
@@ -21,15 +22,14 @@ from service.reading import (
     known_only,
     metadata_filter,
     required,
-    world_of,
 )
-from service.sse import EVENT_ID, FOLLOW_SECONDS, HEARTBEAT_SECONDS, stream, wants_stream
-from tunehook import adoption, lifecycle, steering, submission, upload, wire
-from tunehook.dataset_wire import estimate_object
+from tunehook.context import Context
 from tunehook.errors import InvalidParameter, StoreUnavailable
-from tunehook.model import Stage
+from tunehook.jobs import commands, imports, submission, uploading
+from tunehook.model.job import Stage
+from tunehook.openai_format import jobs
+from tunehook.openai_format.files import estimate_object
 from tunehook.store.jobs import JobRecord
-from tunehook.world import World
 
 #: A cancel waits for the upstream to confirm, so that SDKs see what OpenAI would answer; then it goes on without.
 CANCEL_SECONDS = 3
@@ -40,35 +40,35 @@ async def create(request: web.Request) -> web.Response:
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidParameter(param="Idempotency-Key", why="it must have 1 to 255 characters")
     record = await submission.submit(
-        world_of(request),
+        context_of(request),
         caller_of(request),
         await json_object(request),
         idempotency_key=key,
         sdk_retry=is_sdk_retry(request),
     )
-    return web.json_response(await _object(world_of(request), record))
+    return web.json_response(await _object(context_of(request), record))
 
 
 async def estimate(request: web.Request) -> web.Response:
     """Takes what `create` takes, and makes nothing."""
-    world = world_of(request)
+    ctx = context_of(request)
     body = await json_object(request)
-    offered = await request.app[LISTS].all(world)
-    return web.json_response(estimate_object(await submission.estimate(world, caller_of(request), body, offered)))
+    offered = await request.app[CATALOG].all(ctx.upstreams)
+    return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 
 
 async def import_(request: web.Request) -> web.Response:
     body = await json_object(request)
     known_members(body, "upstream", "upstream_job_id", "callback_url")
-    world = world_of(request)
-    record = await adoption.adopt(
-        world,
+    ctx = context_of(request)
+    record = await imports.import_job(
+        ctx,
         caller_of(request),
         upstream=required(body, "upstream", str),
         upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
     )
-    return web.json_response(await _object(world, record))
+    return web.json_response(await _object(ctx, record))
 
 
 def _upstream_job_id(text: str) -> str:
@@ -80,15 +80,15 @@ def _upstream_job_id(text: str) -> str:
 
 async def list_(request: web.Request) -> web.Response:
     known_only(request, "after", "limit", metadata=True)
-    world = world_of(request)
+    ctx = context_of(request)
     with cursor():
-        records, more = await world.store.jobs.page(
+        records, more = await ctx.store.jobs.page(
             caller_of(request).project,
             after=request.query.get("after"),
             limit=integer(request, "limit", 20, 1, 100),
             metadata=metadata_filter(request),
         )
-    data = [await _object(world, record) for record in records]
+    data = [await _object(ctx, record) for record in records]
     return web.json_response({"object": "list", "data": data, "has_more": more})
 
 
@@ -99,17 +99,17 @@ async def retrieve(request: web.Request) -> web.Response:
     record = await _record(request)
     if seconds and record.job.stage is not Stage.SETTLED:
         record = await _wait(request, record, seconds)
-    return web.json_response(await _object(world_of(request), record))
+    return web.json_response(await _object(context_of(request), record))
 
 
 async def _wait(request: web.Request, record: JobRecord, seconds: int) -> JobRecord:
     """Reads again at each news of the job, and now and then without, for the case that one was lost."""
-    world, news = world_of(request), news_of(request)
+    ctx, news = context_of(request), news_of(request)
     until = asyncio.get_running_loop().time() + seconds
     with news.bell(record.job.id) as bell:
         while True:
             with suppress(StoreUnavailable):  # Redis may come and go while somebody waits
-                record = await world.store.jobs.read(record.job.id)
+                record = await ctx.store.jobs.read(record.job.id)
             left = until - asyncio.get_running_loop().time()
             if record.job.stage is Stage.SETTLED or left <= 0 or news.closing.is_set():
                 return record
@@ -117,11 +117,11 @@ async def _wait(request: web.Request, record: JobRecord, seconds: int) -> JobRec
 
 
 async def cancel(request: web.Request) -> web.Response:
-    world, caller = world_of(request), caller_of(request)
-    record = await lifecycle.cancel(world, request.match_info["fine_tuning_job_id"], caller.project)
+    ctx, caller = context_of(request), caller_of(request)
+    record = await commands.cancel(ctx, request.match_info["fine_tuning_job_id"], caller.project)
     if record.job.stage is not Stage.SETTLED:
         record = await _wait(request, record, CANCEL_SECONDS)
-    return web.json_response(await _object(world, record))
+    return web.json_response(await _object(ctx, record))
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -132,15 +132,17 @@ async def resume(request: web.Request) -> web.Response:
     return await _steer(request, "resume")
 
 
-async def _steer(request: web.Request, verb: steering.Verb) -> web.Response:
-    world = world_of(request)
-    record = await steering.steer(world, request.match_info["fine_tuning_job_id"], caller_of(request).project, verb)
-    return web.json_response(await _object(world, record))
+async def _steer(request: web.Request, verb: commands.Verb) -> web.Response:
+    ctx = context_of(request)
+    record = await commands.pause_or_resume(
+        ctx, request.match_info["fine_tuning_job_id"], caller_of(request).project, verb
+    )
+    return web.json_response(await _object(ctx, record))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     known_only(request, "after", "limit")
-    world, record = world_of(request), await _record(request)
+    ctx, record = context_of(request), await _record(request)
     job = record.job
     after = request.query.get("after")
     position = _position(after, "after") if after is not None else None
@@ -148,22 +150,22 @@ async def events(request: web.Request) -> web.StreamResponse:
         last = request.headers.get("last-event-id")
         return await stream(request, record, _position(last, "Last-Event-ID") if last else position)
     if job.stage is Stage.TRACKED:
-        await world.store.jobs.follow(job.id, FOLLOW_SECONDS)
+        await ctx.store.job_log.follow(job.id, FOLLOW_SECONDS)
     limit = integer(request, "limit", 20, 1, 100)
-    entries, more = await world.store.jobs.log_page(job.id, after=position, limit=limit)
-    data = [wire.event_object(job, event_id(entry.position), entry.message) for entry in entries]
+    entries, more = await ctx.store.job_log.page(job.id, after=position, limit=limit)
+    data = [jobs.event_object(job, event_id(entry.position), entry.message) for entry in entries]
     return web.json_response({"object": "list", "data": data, "has_more": more})
 
 
 async def checkpoints(request: web.Request) -> web.Response:
     known_only(request, "after", "limit")
-    world, job = world_of(request), (await _record(request)).job
+    ctx, job = context_of(request), (await _record(request)).job
     limit = integer(request, "limit", 10, 1, 100)
-    upstream = world.upstreams.get(job.upstream)
+    upstream = ctx.upstreams.get(job.upstream)
     if not job.upstream_job_id or upstream is None:
         return web.json_response({"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
-    data = [wire.checkpoint_object(job, row) for row in raw.get("data") or [] if isinstance(row, dict)]
+    data = [jobs.checkpoint_object(job, row) for row in raw.get("data") or [] if isinstance(row, dict)]
     return web.json_response(
         {
             "object": "list",
@@ -190,12 +192,12 @@ def _position(text: str, param: str) -> str:
 
 async def _record(request: web.Request) -> JobRecord:
     job_id = request.match_info["fine_tuning_job_id"]
-    return await world_of(request).store.jobs.read(job_id, caller_of(request).project)
+    return await context_of(request).store.jobs.read(job_id, caller_of(request).project)
 
 
-async def _object(world: World, record: JobRecord) -> dict[str, Any]:
+async def _object(ctx: Context, record: JobRecord) -> dict[str, Any]:
     job = record.job
     copy = None
     if job.stage is Stage.UPLOADING:
-        copy = next((copy for copy in await upload.copies_of(world, job) if copy), None)
-    return wire.job_object(job, revision=record.revision, cancel_requested_at=record.cancel_requested_at, copy=copy)
+        copy = next((copy for copy in await uploading.copies_of(ctx, job) if copy), None)
+    return jobs.job_object(job, revision=record.revision, cancel_requested_at=record.cancel_requested_at, copy=copy)

@@ -10,21 +10,21 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.reading import world_of
-from tunehook.model import Stage
-from tunehook.store.figures import Figures
+from service.requests import context_of
+from tunehook.model.job import Stage
+from tunehook.store.metrics import Metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def read(request: web.Request) -> web.Response:
-    world = world_of(request)
-    figures = await world.store.figures.read(world.upstreams)
+    ctx = context_of(request)
+    figures = await ctx.store.metrics.read(ctx.upstreams)
     text = await asyncio.to_thread(_text, figures)  # the process' own figures are read from /proc
     return web.Response(body=text, headers={"content-type": CONTENT_TYPE})
 
 
-def _text(figures: Figures) -> bytes:
+def _text(figures: Metrics) -> bytes:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_Told(figures))
@@ -32,7 +32,7 @@ def _text(figures: Figures) -> bytes:
 
 
 class _Told(Collector):
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Metrics) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:

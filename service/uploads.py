@@ -8,12 +8,12 @@ from typing import Any
 from aiohttp import web
 
 from service.files import check_purpose, expiry
-from service.form import clean_name, receive
-from service.reading import caller_of, json_object, known_members, required, world_of
-from tunehook import intake
+from service.multipart import clean_name, receive
+from service.requests import caller_of, context_of, json_object, known_members, required
 from tunehook.errors import InvalidParameter
-from tunehook.model import File, Upload
-from tunehook.wire import upload_object
+from tunehook.files import uploads
+from tunehook.model.file import File, Upload
+from tunehook.openai_format.files import upload_object
 
 
 async def create(request: web.Request) -> web.Response:
@@ -22,10 +22,10 @@ async def create(request: web.Request) -> web.Response:
     filename, size = required(body, "filename", str), required(body, "bytes", int)
     check_purpose(required(body, "purpose", str))
     required(body, "mime_type", str)
-    if not 1 <= size <= intake.LARGEST:
-        raise InvalidParameter(param="bytes", why=f"it must be from 1 to {intake.LARGEST} (8 GB), not {size}")
-    upload = await intake.begin(
-        world_of(request),
+    if not 1 <= size <= uploads.LARGEST:
+        raise InvalidParameter(param="bytes", why=f"it must be from 1 to {uploads.LARGEST} (8 GB), not {size}")
+    upload = await uploads.begin(
+        context_of(request).files,
         caller_of(request).project,
         filename=clean_name(filename),
         purpose="fine-tune",
@@ -37,17 +37,19 @@ async def create(request: web.Request) -> web.Response:
 
 async def add_part(request: web.Request) -> web.Response:
     """Streamed to disk as it arrives. Any number may come side by side."""
-    world = world_of(request)
-    record = await intake.open_upload(world, request.match_info["upload_id"], caller_of(request).project, "added to")
+    ctx = context_of(request)
+    record = await uploads.open_upload(
+        ctx.files, request.match_info["upload_id"], caller_of(request).project, "added to"
+    )
     upload = record.upload
-    limit = await intake.room(world, record)
-    incoming = world.shelf.parts(upload.id).receive()
+    limit = await uploads.room(ctx.files, record)
+    incoming = ctx.files.storage.parts(upload.id).receive()
     await incoming.open()
     try:
         await receive(request, incoming, file="data", limit=limit)
         if incoming.bytes == 0:
             raise InvalidParameter(param="data", why="the part is empty")
-        part_id = await intake.keep_part(world, upload, incoming)
+        part_id = await uploads.keep_part(ctx.files, upload, incoming)
     finally:
         await incoming.close()
     now = int(time.time())
@@ -61,14 +63,16 @@ async def complete(request: web.Request) -> web.Response:
     if not part_ids or not all(isinstance(part_id, str) for part_id in part_ids):
         raise InvalidParameter(param="part_ids", why="it must be a list of part ids, in the order of the file")
     md5 = required(body, "md5", str) if body.get("md5") is not None else None
-    upload, file = await intake.complete(
-        world_of(request), request.match_info["upload_id"], caller_of(request).project, part_ids, md5
+    upload, file = await uploads.complete(
+        context_of(request).files, request.match_info["upload_id"], caller_of(request).project, part_ids, md5
     )
     return _answer(upload, file)
 
 
 async def cancel(request: web.Request) -> web.Response:
-    return _answer(await intake.cancel(world_of(request), request.match_info["upload_id"], caller_of(request).project))
+    return _answer(
+        await uploads.cancel(context_of(request).files, request.match_info["upload_id"], caller_of(request).project)
+    )
 
 
 def _answer(upload: Upload, file: File | None = None) -> web.Response:

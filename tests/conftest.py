@@ -10,6 +10,7 @@ pytest_plugins = ["tests.contract", "tests.neighbours.valkey"]
 
 # No test here is about time: a machine that is busy with something else must not fail one.
 settings.register_profile("tunehook", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 settings.load_profile("tunehook")
 
 #: They wait for leases, deadlines and processes: begun first, they end while the others use the CPU.
@@ -23,6 +24,7 @@ LONGEST = (
     "chaos/test_starts_and_stops.py",
     "cli/test_commands.py",
 )
+
 #: One deployment serves all of a package: apart, its files would each start one, for 6 s of CPU.
 TOGETHER = ("story/", "surface/", "datasets_service/")
 

@@ -28,8 +28,11 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 SPEC = Path(__file__).parents[1] / "api_spec" / "openapi.yaml"
+
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+
 URI = "urn:tunehook:contract"
+
 MOST_FAULTS_SHOWN = 20
 
 

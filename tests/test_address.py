@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tests.hostile_addresses import ADDRESSES, HOSTS
-from tunehook.address import AddressRefused, check_address, check_url
-from tunehook.allow_list import Address, AllowList, AllowListMalformed
+from tunehook.security.allow_list import Address, AllowList, AllowListMalformed
+from tunehook.security.ssrf import AddressRefused, check_address, check_url
 
 HOSTILE_URLS = [
     "",
@@ -246,7 +246,9 @@ def test_no_list_permits_nothing() -> None:
 
 # Parts of URLs, to be strung together at random.
 WORDS = ["https://", "http", "you.example", "127.0.0.1", "0x7f", "443", "xn--", "::ffff:"]
+
 SIGNS = list(":/[].。@#?%\\\t-_1")
+
 url_like = st.one_of(
     st.text(st.characters(exclude_categories=())),
     st.lists(

@@ -15,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.contract import CheckedTransport, Contract, strict_json
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
+
 ERROR = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
 
 

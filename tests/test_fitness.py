@@ -2,9 +2,9 @@
 
 import pytest
 
-from tunehook.dataset import Method
-from tunehook.fitness import misfit
-from tunehook.model import Dataset
+from tunehook.dataset.prices import Method
+from tunehook.jobs.dataset_fit import misfit
+from tunehook.model.file import Dataset
 
 FITTING: list[tuple[str, Method, str]] = [
     ("chat", "supervised", "gpt-4.1-mini-2025-04-14"),
@@ -16,6 +16,7 @@ FITTING: list[tuple[str, Method, str]] = [
     ("preference", "dpo", "gpt-4.1-mini-2025-04-14"),
     ("reinforcement", "reinforcement", "o4-mini-2025-04-16"),
 ]
+
 MISFITS: list[tuple[str, Method, str]] = [
     ("chat", "dpo", "gpt-4o"),
     ("chat", "reinforcement", "o4-mini"),

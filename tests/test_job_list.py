@@ -7,10 +7,11 @@ import pytest
 
 from cli.valkey_process import connect
 from tests.neighbours.valkey import Valkey
-from tunehook.model import FileRef, Job, JobSpec
-from tunehook.store import Store
+from tunehook.model.job import FileRef, Job, JobSpec
+from tunehook.store.store import Store
 
 PROJECT = "acme"
+
 BOTH = {"team": "search", "kind": "nightly"}
 
 

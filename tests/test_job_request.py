@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from openai.types.fine_tuning import job_create_params
 
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
-from tunehook.job_request import JobRequest, parse
+from tunehook.openai_format.job_request import JobRequest, parse
 
 LEAST: dict[str, Any] = {"model": "gpt-4.1-mini", "training_file": "file-1"}
+
 GRADER = {"type": "string_check", "name": "g", "input": "a", "operation": "eq", "reference": "a"}
 
 GOOD: list[dict[str, Any]] = [
@@ -134,7 +135,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+
 NAMES = st.sampled_from([*JobRequest.model_fields, "type", "supervised", "dpo", "reinforcement", "n_epochs", "other"])
+
 NESTED = st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3), max_size=5)
 
 

@@ -7,8 +7,8 @@ import pytest
 from blockbuster import BlockingError
 
 from tests.loop_guard import nothing_blocks
-from tunehook.sending import read_part
-from tunehook.shelf import Shelf
+from tunehook.files.storage import Storage
+from tunehook.jobs.copy_transfer import read_part
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def test_a_blocking_call_of_ours_on_the_loop_is_an_error(part: Path) -> No
 
 async def test_what_goes_to_threads_is_none(tmp_path: Path) -> None:
     with nothing_blocks():
-        shelf = Shelf(tmp_path)
-        await shelf.save("file-1", b"content")
-        assert await shelf.exists("file-1")
-        await shelf.remove("file-1")
+        storage = Storage(tmp_path)
+        await storage.save("file-1", b"content")
+        assert await storage.exists("file-1")
+        await storage.remove("file-1")

@@ -12,8 +12,8 @@ from redis.exceptions import ResponseError
 from cli.valkey_process import connect
 from tests.neighbours.valkey import Valkey, valkey_server
 from tunehook.errors import StoreUnavailable
-from tunehook.store import Store
-from tunehook.store.reads import ASKED_AT_ONCE, ROUND_TRIPS_AT_ONCE
+from tunehook.store.engine.batching import ASKED_AT_ONCE, ROUND_TRIPS_AT_ONCE
+from tunehook.store.store import Store
 
 
 @pytest.fixture

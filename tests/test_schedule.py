@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunehook.schedule import (
+from tunehook.webhooks.retry_policy import (
     DISABLE_AFTER,
     MAX_ATTEMPTS,
     PAUSES,
@@ -25,7 +25,9 @@ from tunehook.schedule import (
 )
 
 NOW = 1_790_000_000.0
+
 HOUR = 3600.0
+
 FAILED = Outcome(Verdict.FAILED, "your server answered 500")
 
 

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tunehook import signature
-from tunehook.signature import SecretMalformed, SignatureRejected, decode_secret, new_secret, sign, verify
+from tunehook.security import signature
+from tunehook.security.signature import SecretMalformed, SignatureRejected, decode_secret, new_secret, sign, verify
 
 VECTOR_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 NOW = 1_790_000_000
 
 Verifier = Callable[[bytes, dict[str, str]], object]
+
 _client = openai.OpenAI(api_key="not used", base_url="http://127.0.0.1:9")
 
 # What each of the three may raise at hostile input; standardwebhooks lets bare errors through (1.1.0).

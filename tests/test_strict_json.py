@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunehook.errors import InvalidBody
-from tunehook.strict_json import MAX_DEPTH, parse, parse_object
+from tunehook.openai_format.strict_json import MAX_DEPTH, parse, parse_object
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -3,14 +3,14 @@
 import asyncio
 import gc
 
-from tunehook.turns import Turns
+from tunehook.dataset.process import FairLock
 
 
 async def test_projects_have_turns_however_much_one_of_them_brings() -> None:
-    turns, order = Turns(), list[str]()
+    turns, order = FairLock(), list[str]()
 
     async def work(project: str) -> None:
-        async with turns.of(project):
+        async with turns.turn(project):
             order.append(project)
             await asyncio.sleep(0)
 
@@ -21,8 +21,8 @@ async def test_projects_have_turns_however_much_one_of_them_brings() -> None:
 
 
 async def test_one_that_gives_up_holds_up_nobody() -> None:
-    turns = Turns()
-    async with turns.of("a"):
+    turns = FairLock()
+    async with turns.turn("a"):
         waiting = [asyncio.create_task(_turn(turns, project)) for project in ("a", "b", "b")]
         await asyncio.sleep(0)
         waiting[0].cancel()
@@ -33,13 +33,13 @@ async def test_one_that_gives_up_holds_up_nobody() -> None:
 
 
 async def test_who_was_here_is_not_remembered() -> None:
-    turns = Turns()
+    turns = FairLock()
     for number in range(100):
         await _turn(turns, str(number))
     gc.collect()
     assert len(turns._own) == 0
 
 
-async def _turn(turns: Turns, project: str) -> str:
-    async with turns.of(project):
+async def _turn(turns: FairLock, project: str) -> str:
+    async with turns.turn(project):
         return project

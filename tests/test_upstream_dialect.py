@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunehook import upstream_dialect as dialect
 from tunehook.errors import (
     UpstreamBusy,
     UpstreamError,
@@ -15,7 +14,8 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnknown,
 )
-from tunehook.model import JobError, JobSpec, UpstreamJob
+from tunehook.model.job import JobError, JobSpec, UpstreamJob
+from tunehook.upstreams import dialect
 
 LEAST: dict[str, Any] = {"id": "ftjob-1", "status": "running"}
 
@@ -86,6 +86,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
+
 MEMBERS = st.dictionaries(st.sampled_from([*UpstreamJob.model_fields]), JSON, max_size=6)
 
 

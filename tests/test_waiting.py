@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunehook.errors import UpstreamBusy
-from tunehook.waiting import EMPTY_LOOKS, creates_again, next_look, pause_for
+from tunehook.jobs.unknown_outcome import EMPTY_SEARCHES, may_create_again, next_search
+from tunehook.jobs.waiting import pause_for
 
 
 def busy(message: str, code: str | None = None, retry_after: float | None = None) -> UpstreamBusy:
@@ -41,19 +42,19 @@ def test_retry_after_is_kept_to_but_shortens_no_day() -> None:
 def test_three_looks_fall_into_any_settle_time_and_the_decision_soon_after(settle: float) -> None:
     age, looks = 0.0, 0
     while True:
-        pause = next_look(age, settle)
+        pause = next_search(age, settle)
         assert pause > 0
         age += pause
         looks += 1
-        if creates_again(age, looks, settle):
+        if may_create_again(age, looks, settle):
             break
-    assert looks >= EMPTY_LOOKS
+    assert looks >= EMPTY_SEARCHES
     assert age >= settle
     assert age <= settle + 60
     assert looks <= 20
 
 
 def test_never_before_the_settle_time_nor_before_three_looks() -> None:
-    assert not creates_again(179.9, 10, 180)
-    assert not creates_again(1000, EMPTY_LOOKS - 1, 180)
-    assert creates_again(180, EMPTY_LOOKS, 180)
+    assert not may_create_again(179.9, 10, 180)
+    assert not may_create_again(1000, EMPTY_SEARCHES - 1, 180)
+    assert may_create_again(180, EMPTY_SEARCHES, 180)

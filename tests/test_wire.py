@@ -7,10 +7,12 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 from tests.contract import Contract
-from tunehook import wire
-from tunehook.model import ENDS, FileRef, Job, JobError, JobSpec, Message, Stage, UpstreamJob, Waiting
+from tunehook.model.job import ENDS, FileRef, Job, JobError, JobSpec, Message, Stage, UpstreamJob, Waiting
+from tunehook.openai_format import jobs
+from tunehook.webhooks import publishing
 
 SPEC = JobSpec(model="gpt-4.1-mini", training_file="file-ours", seed=3, metadata={"team": "birds"})
+
 SCHEMA = ("components", "schemas", "FineTuningJob")
 
 
@@ -25,6 +27,7 @@ def seen(status: str = "running", **members: Any) -> UpstreamJob:
 
 
 WAITING = Waiting(code="no_slot", reason="Others wait.", since=100, retry_at=160)
+
 STAGES: dict[str, tuple[Job, str]] = {
     "accepted": (job(), "validating_files"),
     "uploading": (job(stage=Stage.UPLOADING), "validating_files"),
@@ -50,7 +53,7 @@ STAGES: dict[str, tuple[Job, str]] = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_job_is_what_the_contract_and_the_sdk_say(contract: Contract, stage: str) -> None:
     record, status = STAGES[stage]
-    shown = wire.job_object(record, revision=1)
+    shown = jobs.job_object(record, revision=1)
     assert contract.faults_of(SCHEMA, json.loads(json.dumps(shown))) == []
     assert shown["status"] == status
     parsed = FineTuningJob.model_validate(shown, strict=False) if status != "paused" else None
@@ -59,19 +62,19 @@ def test_a_job_is_what_the_contract_and_the_sdk_say(contract: Contract, stage: s
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_upstreams_ids_stand_in_our_member_alone(stage: str) -> None:
-    shown = wire.job_object(STAGES[stage][0], revision=1)
+    shown = jobs.job_object(STAGES[stage][0], revision=1)
     theirs = json.dumps({name: value for name, value in shown.items() if name != "tunehook"})
     assert "theirs" not in theirs
     assert "file-t" not in theirs.replace("file-result", "")
 
 
 def test_an_end_has_a_time_an_error_or_a_model() -> None:
-    ended = wire.job_object(STAGES["succeeded"][0], revision=1)
+    ended = jobs.job_object(STAGES["succeeded"][0], revision=1)
     assert (ended["finished_at"], ended["fine_tuned_model"], ended["result_files"]) == (190, "ft:m", ["file-result"])
-    refused = wire.job_object(STAGES["refused"][0], revision=1)
+    refused = jobs.job_object(STAGES["refused"][0], revision=1)
     assert (refused["finished_at"], refused["fine_tuned_model"]) == (200, None)
     assert refused["error"] == {"code": "c", "message": "m", "param": None}
-    assert wire.job_object(STAGES["tracked"][0], revision=1)["finished_at"] is None
+    assert jobs.job_object(STAGES["tracked"][0], revision=1)["finished_at"] is None
 
 
 @pytest.mark.parametrize("status", sorted(ENDS))
@@ -80,8 +83,8 @@ def test_an_end_is_told_with_all_that_will_be_asked_next(contract: Contract, sta
     model = "ft:m" if status == "succeeded" else None
     last = seen(status, fine_tuned_model=model)
     ended = job(stage=Stage.SETTLED, status=status, settled_at=200, error=error, seen=last)
-    data = wire.job_event_data(ended, revision=4)
-    event = wire.event(f"fine_tuning.job.{status}", data, project="p", job_id=ended.id, now=201)
+    data = jobs.job_event_data(ended, revision=4)
+    event = publishing.make_event(f"fine_tuning.job.{status}", data, project="p", job_id=ended.id, now=201)
     contract.check_webhook(event.body.encode())
     told = json.loads(event.body)
     assert (told["type"], told["id"], told["created_at"]) == (f"fine_tuning.job.{status}", event.id, 201)
@@ -94,18 +97,18 @@ def test_hyperparameters_are_what_was_chosen_then_asked_then_auto() -> None:
         update={"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}}
     )
     auto = {"batch_size": "auto", "learning_rate_multiplier": "auto", "n_epochs": "auto"}
-    assert wire.hyperparameters(job()) == auto
-    assert wire.hyperparameters(job(spec=asked)) == auto | {"n_epochs": 2}
+    assert jobs.hyperparameters(job()) == auto
+    assert jobs.hyperparameters(job(spec=asked)) == auto | {"n_epochs": 2}
     chosen = seen(hyperparameters={"n_epochs": 4, "batch_size": None})
-    assert wire.hyperparameters(job(spec=asked, seen=chosen)) == auto | {"n_epochs": 4}
+    assert jobs.hyperparameters(job(spec=asked, seen=chosen)) == auto | {"n_epochs": 4}
     dpo = SPEC.model_copy(update={"method": {"type": "dpo"}})
-    assert wire.hyperparameters(job(spec=dpo)) == {}  # the SDK's type has no null
+    assert jobs.hyperparameters(job(spec=dpo)) == {}  # the SDK's type has no null
 
 
 def test_events_speak_of_our_ids(contract: Contract) -> None:
     tracked = STAGES["tracked"][0]
     said = Message(created_at=5, level="debug", message="Validating training file: file-theirs of ftjob-theirs")
-    shown = wire.event_object(tracked, "ftevent-1-0", said)
+    shown = jobs.event_object(tracked, "ftevent-1-0", said)
     assert shown["message"] == "Validating training file: file-ours of ftjob-ours"
     assert shown["level"] == "info"
     assert contract.faults_of(("components", "schemas", "FineTuningJobEvent"), shown) == []
@@ -113,7 +116,9 @@ def test_events_speak_of_our_ids(contract: Contract) -> None:
 
 
 VALIDATION = FileRef(id="file-val", sha256="1" * 64, bytes=10)
+
 THEIRS = "Example 3 of file-theirs, not of file-v-theirs (job ftjob-theirs) nor file-theirs2; results in file-t."
+
 OURS = "Example 3 of file-ours, not of file-val (job ftjob-ours) nor file-theirs2; results in file-result."
 
 
@@ -129,29 +134,34 @@ def test_whatever_an_upstream_says_of_a_job_names_our_ids() -> None:
         result_files={"file-t": "file-result"},
         **members,
     )
-    assert wire.job_object(ended, revision=1)["error"] == {"code": "c", "message": OURS, "param": "training_file"}
-    assert wire.event_object(ended, "e", Message(created_at=5, message=THEIRS))["message"] == OURS
+    assert jobs.job_object(ended, revision=1)["error"] == {"code": "c", "message": OURS, "param": "training_file"}
+    assert jobs.event_object(ended, "e", Message(created_at=5, message=THEIRS))["message"] == OURS
     waiting = WAITING.model_copy(update={"reason": "ftjob-theirs waits for 'file-v-theirs'."})
-    shown = wire.job_object(job(stage=Stage.WAITING, waiting=waiting, **members), revision=1)
+    shown = jobs.job_object(job(stage=Stage.WAITING, waiting=waiting, **members), revision=1)
     assert shown["tunehook"]["waiting"]["reason"] == "ftjob-ours waits for 'file-val'."
 
 
 def test_before_an_upstream_has_a_job_its_files_are_known_by_what_was_sent() -> None:
     before = job(validation=VALIDATION)
     assert (
-        wire.own_ids("No file-a here, nor file-b.", before, ("file-a", "file-b")) == "No file-ours here, nor file-val."
+        jobs.own_ids("No file-a here, nor file-b.", before, ("file-a", "file-b")) == "No file-ours here, nor file-val."
     )
-    assert wire.own_ids("No file-a here.", before) == "No file-a here."
+    assert jobs.own_ids("No file-a here.", before) == "No file-a here."
 
 
 def test_a_file_that_lies_at_the_upstream_keeps_its_name() -> None:
     """Said as often as you like: what is ours already stays."""
     there = job(training=FileRef(id="upstream:file-theirs", sha256="", bytes=0), seen=seen(validation_file="file-v"))
-    said = wire.own_ids("Read file-theirs and file-v", there)
-    assert said == wire.own_ids(said, there) == "Read upstream:file-theirs and upstream:file-v"
+    said = jobs.own_ids("Read file-theirs and file-v", there)
+    assert said == jobs.own_ids(said, there) == "Read upstream:file-theirs and upstream:file-v"
 
 
 def test_one_projects_receiver_is_one_lane() -> None:
-    lane = wire.lane_of("p", "https://a.example/")
-    assert lane == wire.lane_of("p", "https://a.example/")
-    assert len({lane, wire.lane_of("q", "https://a.example/"), wire.lane_of("p", "https://b.example/")}) == 3
+    lane = publishing.receiver_of("p", "https://a.example/")
+    assert lane == publishing.receiver_of("p", "https://a.example/")
+    assert (
+        len(
+            {lane, publishing.receiver_of("q", "https://a.example/"), publishing.receiver_of("p", "https://b.example/")}
+        )
+        == 3
+    )

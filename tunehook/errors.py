@@ -33,7 +33,8 @@ TunehookError
 │   ├── TooManyTests            of one project at a time
 │   ├── TestUnanswered          a test webhook got no answer
 │   ├── IdempotencyMismatch     a known Idempotency-Key with another body
-│   └── FileNotFetchedYet       a result file that is still on its way from the upstream
+│   ├── FileNotFetchedYet       a result file that is still on its way from the upstream
+│   └── FileNotChecked          a large dataset whose check is still running
 ├── UpstreamError               what an upstream said, or did not say
 │   ├── UpstreamRefused         a plain no (400, 403, 404, 422)
 │   ├── UpstreamNotReady        the file is still being processed
@@ -230,6 +231,10 @@ class JobTaken(RequestError):
 
 class IdempotencyMismatch(RequestError):
     """This Idempotency-Key was used with another request body within the last 24 hours. Use a new key."""
+
+
+class FileNotChecked(RequestError):
+    """The file '{id}' is still being checked. Ask again when its status is 'processed' or 'error'."""
 
 
 class FileNotFetchedYet(RequestError):

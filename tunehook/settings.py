@@ -17,7 +17,7 @@ from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError,
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
-from tunehook.signature import SecretMalformed, decode_secret
+from tunehook.security.signature import SecretMalformed, decode_secret
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 

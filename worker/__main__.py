@@ -43,9 +43,9 @@ async def _first_contact(found: settings.Settings) -> bool:
 
     Raises StoreMisconfigured for a Redis that may lose what it took, SecretUnreadable for one with another's key.
     """
-    from tunehook import access  # noqa: PLC0415
-    from tunehook.store import Store, durability  # noqa: PLC0415
-    from tunehook.vault import Vault  # noqa: PLC0415
+    from tunehook import api_keys  # noqa: PLC0415
+    from tunehook.security.encryption import Encryption  # noqa: PLC0415
+    from tunehook.store.store import Store  # noqa: PLC0415
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,8 +54,8 @@ async def _first_contact(found: settings.Settings) -> bool:
     try:
         while not stop.is_set():
             try:
-                await durability.check(store, strict=found.durability == "strict")
-                await access.check_secret_key(store, Vault(found.secret_key))
+                await store.redis_health.check_durability(strict=found.durability == "strict")
+                await api_keys.check_secret_key(store, Encryption(found.secret_key))
             except StoreUnavailable:
                 logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL yet")
                 with suppress(TimeoutError):
@@ -68,7 +68,7 @@ async def _first_contact(found: settings.Settings) -> bool:
 
 
 async def _healthcheck(found: settings.Settings) -> int:
-    from tunehook.store import Store  # noqa: PLC0415
+    from tunehook.store.store import Store  # noqa: PLC0415
 
     store = Store.connect(found.redis_url)
     try:

@@ -13,10 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 
-from tunehook import delivery, lifecycle, look, notices, retention, settings, upload
+from tunehook import settings
+from tunehook.context import Context, open_context
 from tunehook.errors import StoreUnavailable
-from tunehook.store.keys import Queue
-from tunehook.world import World, open_world
+from tunehook.files import ingest
+from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
+from tunehook.maintenance import retention, sweeps
+from tunehook.model.member import Queue
+from tunehook.webhooks import dispatch
 
 log = logging.getLogger(__name__)
 
@@ -31,38 +35,48 @@ def _settings() -> settings.Settings:
 
 
 @asynccontextmanager
-async def _world() -> AsyncIterator[World]:
+async def _ctx() -> AsyncIterator[Context]:
     """A step that Redis leaves alone ends with a line in the log; its record is due again within 20 s."""
-    async with open_world(_settings()) as world:
+    async with open_context(_settings()) as ctx:
         try:
-            yield world
+            yield ctx
         except StoreUnavailable as error:
             log.warning("a step is left for later, redis is away: %s", error.__cause__ or error)
 
 
 async def job(job_id: str) -> None:
-    async with _world() as world:
-        await lifecycle.advance(world, job_id)
+    async with _ctx() as ctx:
+        await lifecycle.advance(ctx, job_id)
 
 
 async def look_at(upstream: str) -> None:
-    async with _world() as world:
-        await look.look(world, upstream)
+    async with _ctx() as ctx:
+        await poller.poll(ctx, upstream)
 
 
 async def copy(upstream: str, sha256: str) -> None:
-    async with _world() as world:
-        await upload.upload(world, upstream, sha256)
+    async with _ctx() as ctx:
+        await copy_step.copy_to_upstream(ctx, upstream, sha256)
+
+
+async def check(file_id: str) -> None:
+    async with _ctx() as ctx:
+        await ingest.check_stored(ctx.files, file_id)
+
+
+async def estimate(job_id: str) -> None:
+    async with _ctx() as ctx:
+        await cost.estimate_accepted(ctx, job_id)
 
 
 async def ready(job_id: str) -> None:
-    async with _world() as world:
-        await notices.ready(world, job_id)
+    async with _ctx() as ctx:
+        await model_ready.ask_until_ready(ctx, job_id)
 
 
 async def sweep(what: str) -> None:
-    async with _world() as world:
-        await (retention.sweep(world) if what == "retention" else notices.sweep(world, what))
+    async with _ctx() as ctx:
+        await (retention.sweep(ctx) if what == "retention" else sweeps.sweep(ctx, what))
 
 
 async def deliver() -> None:
@@ -70,8 +84,8 @@ async def deliver() -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(STOP, stop.set)
     try:
-        async with _world() as world:
-            await delivery.deliver(world, stop)
+        async with _ctx() as ctx:
+            await dispatch.dispatch(ctx.webhooks, stop)
     finally:  # a closed loop leaves the default behind, which ends a work-horse that has only to say that it is done
         loop.remove_signal_handler(STOP)
         signal.signal(STOP, signal.SIG_IGN)
@@ -85,6 +99,10 @@ def step_for(member: str) -> tuple[str, tuple[str, ...]]:
             return "worker.steps.job", (rest,)
         case "look":
             return "worker.steps.look_at", (rest,)
+        case "check":
+            return "worker.steps.check", (rest,)
+        case "estimate":
+            return "worker.steps.estimate", (rest,)
         case "ready":
             return "worker.steps.ready", (rest,)
         case "sweep":

@@ -25,18 +25,19 @@ from redis.exceptions import TimeoutError
 from rq import Worker
 from rq.serializers import JSONSerializer
 
-from tunehook.openai_upstream import ssl_context
+from tunehook.context import open_context
+from tunehook.model.member import Queue
+from tunehook.security.tls import ssl_context
 from tunehook.settings import Settings
-from tunehook.store import Store
-from tunehook.store.keys import Queue
-from tunehook.world import open_world
-from worker.clock import Clock, connect
+from tunehook.store.store import Store
+from worker.scheduler import Scheduler, connect
 from worker.steps import STOP
 
 log = logging.getLogger("tunehook.worker")
 
 #: From SIGTERM: steps may finish; then work-horses are ended (RQ's cold shutdown); then everything.
 PATIENCE_SECONDS = 26.0  # a create, the one call that costs money, is answered within 25 s or given up
+
 END_SECONDS = 29.5
 
 _fork = multiprocessing.get_context("fork")
@@ -130,7 +131,7 @@ async def _warm(settings: Settings) -> None:
     openai makes when its first client is made (50 of a look's 65 ms). Connects nothing; closed before the first fork.
     """
     ssl_context()
-    async with open_world(settings):
+    async with open_context(settings):
         pass
 
 
@@ -154,7 +155,7 @@ def run_clock(settings: Settings) -> None:
     async def _run() -> None:
         store = Store.connect(settings.redis_url)
         try:
-            await Clock(store, connect(settings.redis_url), list(settings.all_upstreams())).run()
+            await Scheduler(store, connect(settings.redis_url), list(settings.all_upstreams())).run()
         finally:
             await store.close()
 

@@ -7,10 +7,12 @@ import pytest
 
 from tests.neighbours.valkey import Valkey
 from tunehook.errors import IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
-from tunehook.model import ARROWS, RECORD_VERSION, FileRef, Job, JobSpec, Stage, may_move
-from tunehook.store import Store, keys
-from tunehook.store.commit import Change
+from tunehook.model.job import ARROWS, FileRef, Job, JobSpec, Stage, may_move
+from tunehook.model.record import RECORD_VERSION
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
 from tunehook.store.jobs import JobRecord
+from tunehook.store.store import Store
 
 PAIRS = list(itertools.product(Stage, Stage))
 

@@ -8,6 +8,7 @@ import pytest
 from tunehook.settings import Settings, UpstreamSettings, known_names
 
 README = Path(__file__).parents[2] / "README.md"
+
 ROW = re.compile(r"^\| (?P<names>`[^|]*`) \| (?P<default>[^|]*) \| (?P<meaning>[^|]+) \|$", re.MULTILINE)
 
 

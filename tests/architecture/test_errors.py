@@ -9,7 +9,7 @@ import pytest
 
 import service
 import tunehook
-from service.problems import NOT_HTTP, TABLE, row_of
+from service.error_responses import NOT_HTTP, TABLE, row_of
 from tunehook import errors
 from tunehook.errors import Conflict, TunehookError
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from rq.utils import import_attribute
 
-import worker.clock
-from tunehook.openai_upstream import CALL_SECONDS, FILE_SECONDS, PART_SECONDS
-from tunehook.sending import STEP_SECONDS
-from tunehook.store.keys import KINDS, QUEUES, queue_of
+import worker.scheduler
+from tunehook.jobs.copy_transfer import STEP_SECONDS
+from tunehook.model.member import KINDS, QUEUES, queue_of
+from tunehook.upstreams.client import CALL_SECONDS, FILE_SECONDS, PART_SECONDS
 from worker.steps import TIMEOUTS, step_for
 
 #: The ids that a member of each kind may have, where one word would not do.
 IDS = {"copy": "openai:" + "0" * 64, "sweep": "parked"}
+
 ENQUEUED = {kind: queue for kind, queue in KINDS.items() if queue != "deliver"}
 
 
@@ -29,7 +30,7 @@ def test_every_kind_that_can_be_due_has_a_step_that_resolves(kind: str) -> None:
 
 def test_steps_that_the_clock_names_itself_resolve() -> None:
     """Deliveries are not handed over one by one: a step takes what is due."""
-    named = set(re.findall(r'"(worker\.steps\.\w+)"', Path(worker.clock.__file__).read_text("utf-8")))
+    named = set(re.findall(r'"(worker\.steps\.\w+)"', Path(worker.scheduler.__file__).read_text("utf-8")))
     assert "worker.steps.deliver" in named
     for path in named:
         step = import_attribute(path)

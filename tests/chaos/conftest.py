@@ -12,27 +12,30 @@ from simulator.clock import Clock
 from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import Valkey
 from tests.story.datasets import dataset
-from tunehook import lifecycle, look, upload
-from tunehook.model import File, FileRef, Job, JobSpec, Stage, new_id
+from tunehook.context import Context, open_context
+from tunehook.jobs import copy_step, lifecycle, poller, submission
+from tunehook.model.file import File
+from tunehook.model.job import FileRef, Job, JobSpec, Stage
+from tunehook.model.member import QUEUES, queue_of
+from tunehook.model.record import new_id
 from tunehook.settings import Settings
-from tunehook.store import keys
+from tunehook.store.engine import keys
 from tunehook.store.jobs import JobRecord
-from tunehook.store.keys import QUEUES, queue_of
-from tunehook.world import World, open_world
 
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
 @dataclass
 class Bench:
-    world: World
+    ctx: Context
     simulator: Simulator
 
     async def file(self, content: bytes | None = None) -> File:
         content = dataset() if content is None else content
         file_id = new_id("file-")
-        sha256 = await self.world.shelf.save(file_id, content)
+        sha256 = await self.ctx.files.storage.save(file_id, content)
         file = File(
             id=file_id,
             project="p",
@@ -42,7 +45,7 @@ class Bench:
             created_at=int(time.time()),
             sha256=sha256,
         )
-        await self.world.store.files.add(file)
+        await self.ctx.store.files.add(file)
         return file
 
     async def accept(self, file: File | None = None, *, simulate: str | None = None) -> str:
@@ -58,11 +61,11 @@ class Bench:
             upstream="openai",
             training=FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes),
         )
-        await lifecycle.submit(self.world, job, remember=[], recall=[])
+        await submission.accept(self.ctx, job, remember=[], recall=[])
         return job.id
 
     async def read(self, job_id: str) -> JobRecord:
-        return await self.world.store.jobs.read(job_id)
+        return await self.ctx.store.jobs.read(job_id)
 
     async def stage(self, job_id: str) -> Stage:
         return (await self.read(job_id)).job.stage
@@ -70,32 +73,32 @@ class Bench:
     async def until_tracked(self, job_id: str) -> JobRecord:
         """As clock and workers would, but at once."""
         for _ in range(4):
-            await lifecycle.advance(self.world, job_id)
+            await lifecycle.advance(self.ctx, job_id)
             for file in (await self.read(job_id)).job.files:
-                await upload.upload(self.world, "openai", file.sha256)
+                await copy_step.copy_to_upstream(self.ctx, "openai", file.sha256)
             if await self.stage(job_id) is Stage.TRACKED:
                 return await self.read(job_id)
         raise AssertionError(f"it is {await self.read(job_id)}")
 
     async def ended(self, job_id: str) -> JobRecord:
         await self.simulator.advance(3600)
-        await look.look(self.world, "openai")
+        await poller.poll(self.ctx, "openai")
         record = await self.read(job_id)
         assert record.job.stage is Stage.SETTLED, record
         return record
 
     async def due_in(self, member: str) -> float | None:
         """Seconds until it is due; None: never."""
-        at = await self.world.store.redis.zscore(keys.due(queue_of(member)), member)
-        return None if at is None else (float(at) - await self.world.store.now_ms()) / 1000
+        at = await self.ctx.store.redis.zscore(keys.due(queue_of(member)), member)
+        return None if at is None else (float(at) - await self.ctx.store.now_ms()) / 1000
 
     async def claim(self) -> list[str]:
-        found = [await self.world.store.claim(queue, 100) for queue in QUEUES]
+        found = [await self.ctx.store.claim(queue, 100) for queue in QUEUES]
         return [member for claimed in found for member in claimed.members]
 
     async def forgotten(self) -> Iterable[str]:
         """Unsettled jobs that nobody would ever look at again."""
-        redis = self.world.store.redis
+        redis = self.ctx.store.redis
         for name in await redis.keys("th:job:*"):
             member = name.removeprefix("th:")
             if await redis.hget(name, "stage") != "settled" and await self.due_in(member) is None:
@@ -118,5 +121,5 @@ async def bench(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Bench]:
                 "settle_seconds": 2,
             }
         )
-        async with open_world(settings) as world:
-            yield Bench(world, simulator)
+        async with open_context(settings) as ctx:
+            yield Bench(ctx, simulator)

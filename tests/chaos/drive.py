@@ -15,11 +15,13 @@ from openai.types.fine_tuning import FineTuningJob
 
 from tests.chaos.faults import Run
 from tests.chaos.town import CALLBACK_SECRET, PROJECT, Town, dataset
-from tunehook import wire
+from tunehook.webhooks import publishing
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 #: Characters for each of 12 lines, by which a dataset is above the 100 MB that go in one request.
 LARGE = 8_600_000
+
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -34,7 +36,7 @@ async def drive(town: Town, run: Run, patience: Patience | None = None) -> None:
     patience = patience or Patience()
     content = dataset(run.mark, LARGE if run.scenario == "in parts" else 0)
     hook = f"{town.web.root}/hooks/{run.mark}"
-    town.board.add(run, hashlib.sha256(content).hexdigest(), wire.lane_of(PROJECT, hook))
+    town.board.add(run, hashlib.sha256(content).hexdigest(), publishing.receiver_of(PROJECT, hook))
     run.began = time.monotonic()
     client = town.client
     try:

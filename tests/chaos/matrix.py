@@ -22,6 +22,7 @@ SCENARIOS: dict[str, str | None] = {
     "waits": "rate_limit_exceeded:2*1",
     "cancel": "stall",
 }
+
 WAYS: tuple[tuple[Phase, Action], ...] = (
     ("before", "kill"),
     ("before", "kill+parent"),
@@ -29,9 +30,12 @@ WAYS: tuple[tuple[Phase, Action], ...] = (
     ("after", "kill+parent"),
     ("after", "drop"),
 )
+
 #: What only a dataset above 100 MB passes by, and in which ways: each costs a hundred megabytes.
 IN_PARTS = ("POST /uploads", "POST /uploads/…/parts", "POST /uploads/…/complete")
+
 IN_PARTS_WAYS: tuple[tuple[Phase, Action], ...] = (("before", "kill+parent"), ("after", "kill"), ("after", "drop"))
+
 #: Nobody but a work-horse has somebody above it whose death makes a difference.
 LONERS = ("API", "clock")
 

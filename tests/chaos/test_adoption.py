@@ -8,11 +8,13 @@ from pydantic import SecretStr
 
 from tests.chaos.conftest import Bench
 from tests.chaos.test_look import elsewhere
-from tunehook import access, adoption
+from tunehook import api_keys
 from tunehook.errors import InvalidParameter, JobTaken
-from tunehook.model import ApiKey, UpstreamJob
-from tunehook.openai_upstream import OpenAIUpstream
+from tunehook.jobs import imports
+from tunehook.model.api_key import ApiKey
+from tunehook.model.job import UpstreamJob
 from tunehook.settings import UpstreamSettings
+from tunehook.upstreams.client import OpenAIUpstream
 
 
 class AnyCase(OpenAIUpstream):
@@ -28,18 +30,18 @@ class AnyCase(OpenAIUpstream):
 async def any_case(bench: Bench) -> AsyncIterator[Bench]:
     settings = UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-simulated"))
     upstream = AnyCase("openai", settings)
-    yield Bench(replace(bench.world, upstreams={"openai": upstream}), bench.simulator)
+    yield Bench(replace(bench.ctx, upstreams={"openai": upstream}), bench.simulator)
     await upstream.close()
 
 
 async def stranger(bench: Bench) -> ApiKey:
-    key, _ = await access.create(bench.world.store, bench.world.vault, project="another", name="n")
-    return await access.authenticate(bench.world.store, key)
+    key, _ = await api_keys.create(bench.ctx.store, bench.ctx.webhooks.encryption, project="another", name="n")
+    return await api_keys.authenticate(bench.ctx.store, key)
 
 
 async def adopt(bench: Bench, caller: ApiKey, upstream_job_id: str) -> str:
-    record = await adoption.adopt(
-        bench.world, caller, upstream="openai", upstream_job_id=upstream_job_id, callback_url=None
+    record = await imports.import_job(
+        bench.ctx, caller, upstream="openai", upstream_job_id=upstream_job_id, callback_url=None
     )
     return record.job.id
 

@@ -2,17 +2,17 @@
 
 from tests.chaos.conftest import Bench
 from tests.neighbours.valkey import Valkey
-from tunehook.store import keys
-from worker.clock import IN_HAND, Clock, connect, queues
+from tunehook.store.engine import keys
+from worker.scheduler import IN_HAND, Scheduler, connect, queues
 
 
 async def test_no_more_is_handed_over_than_is_soon_begun(bench: Bench, valkey: Valkey) -> None:
     """Nobody works here. The clock would claim what waits in RQ each time that its pause is over."""
-    redis = bench.world.store.redis
+    redis = bench.ctx.store.redis
     due = {f"copy:openai:{number:064d}": number for number in range(100)}
     await redis.zadd(keys.due("bulk"), due)
     with connect(valkey.url) as connection:
-        clock = Clock(bench.world.store, connection, ["openai"])
+        clock = Scheduler(bench.ctx.store, connection, ["openai"])
         for _ in range(30):
             await clock.hand_over("bulk")
             for member in due:  # 20 s later

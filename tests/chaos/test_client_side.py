@@ -15,7 +15,8 @@ from openai import AsyncOpenAI
 
 from tests.neighbours.deployment import Caller, Deployment, deployment
 from tests.story.datasets import dataset
-from tunehook.store import Store, keys
+from tunehook.store.engine import keys
+from tunehook.store.store import Store
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 

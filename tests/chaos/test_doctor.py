@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from tests.chaos.conftest import Bench
 from tests.neighbours.valkey import Valkey
-from tunehook.model import Delivery
-from tunehook.store import keys
-from tunehook.store.files import copy_member
+from tunehook.model.member import copy_member
+from tunehook.model.webhook import Delivery
+from tunehook.store.engine import keys
 
 COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())", "doctor"]
 
@@ -26,43 +26,43 @@ Breaking = Callable[[Bench, str], Awaitable[str]]
 
 
 async def forget(bench: Bench, job_id: str) -> str:
-    await bench.world.store.redis.zrem(keys.due("steps"), f"job:{job_id}")
+    await bench.ctx.store.redis.zrem(keys.due("steps"), f"job:{job_id}")
     return f"job:{job_id}"
 
 
 async def park(bench: Bench, job_id: str) -> str:
-    await bench.world.store.park(f"job:{job_id}")
+    await bench.ctx.store.park(f"job:{job_id}")
     return f"job:{job_id}"
 
 
 async def hide(bench: Bench, job_id: str) -> str:
     record = await bench.until_tracked(job_id)
-    await bench.world.store.redis.hdel(keys.live("openai"), record.job.upstream_job_id)
+    await bench.ctx.store.redis.hdel(keys.live("openai"), record.job.upstream_job_id)
     return f"job:{job_id}"
 
 
 async def orphan(bench: Bench, job_id: str) -> str:
-    await bench.world.store.redis.hset(keys.live("openai"), "ftjob-nobody", "ftjob-gone x")
-    await bench.world.store.wake("look:openai")
+    await bench.ctx.store.redis.hset(keys.live("openai"), "ftjob-nobody", "ftjob-gone x")
+    await bench.ctx.store.wake("look:openai")
     return "ftjob-nobody"
 
 
 async def queued(bench: Bench, job_id: str) -> str:
-    await bench.world.store.redis.zadd(keys.waiting("openai"), {"ftjob-gone": 1})
+    await bench.ctx.store.redis.zadd(keys.waiting("openai"), {"ftjob-gone": 1})
     return "ftjob-gone"
 
 
 async def lease(bench: Bench, job_id: str) -> str:
-    await bench.world.store.redis.set(keys.lease(f"job:{job_id}"), "for ever")
+    await bench.ctx.store.redis.set(keys.lease(f"job:{job_id}"), "for ever")
     return keys.lease(f"job:{job_id}")
 
 
 async def upload(bench: Bench, job_id: str) -> str:
-    from tunehook import lifecycle  # noqa: PLC0415
+    from tunehook.jobs import lifecycle  # noqa: PLC0415
 
-    await lifecycle.advance(bench.world, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     member = copy_member("openai", (await bench.read(job_id)).job.training.sha256)
-    await bench.world.store.redis.zrem(keys.due("bulk"), member)
+    await bench.ctx.store.redis.zrem(keys.due("bulk"), member)
     return member
 
 
@@ -70,7 +70,7 @@ async def delivery(bench: Bench, job_id: str) -> str:
     lost = Delivery(
         id="dlv_lost", event_id="evt_x", event_type="x", project="p", url="https://x.example/", lane="l", created_at=1
     )
-    await bench.world.store.redis.hset(keys.delivery(lost.id), mapping={"rev": 1, "doc": lost.model_dump_json()})
+    await bench.ctx.store.redis.hset(keys.delivery(lost.id), mapping={"rev": 1, "doc": lost.model_dump_json()})
     return lost.id
 
 
@@ -92,9 +92,9 @@ async def test_what_is_wrong_is_found_mended_and_gone(bench: Bench, valkey: Valk
 
 async def test_what_nobody_can_read_is_told_and_not_touched(bench: Bench, valkey: Valkey) -> None:
     job_id = await bench.accept()
-    redis = bench.world.store.redis
+    redis = bench.ctx.store.redis
     await redis.hset(keys.job(job_id), "doc", "not a job")
-    await bench.world.store.park(f"job:{job_id}")
+    await bench.ctx.store.park(f"job:{job_id}")
     status, text = doctor(valkey, "--fix")
     assert status == 1
     assert "mend or delete it by hand" in text
@@ -102,7 +102,7 @@ async def test_what_nobody_can_read_is_told_and_not_touched(bench: Bench, valkey
 
 
 async def test_failed_steps_and_a_clock_that_stands_are_worth_knowing(bench: Bench, valkey: Valkey) -> None:
-    redis = bench.world.store.redis
+    redis = bench.ctx.store.redis
     await redis.zadd("rq:failed:steps", {"some-id": 1})
     await redis.hset("rq:job:some-id", "description", "worker.steps.job ftjob-x")
     status, text = doctor(valkey)

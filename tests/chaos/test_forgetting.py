@@ -9,14 +9,18 @@ from aiohttp import web
 from tests.chaos.conftest import Bench
 from tests.neighbours.strange_upstream import strange_upstream
 from tests.neighbours.valkey import Valkey
-from tunehook import adoption, lifecycle, retention
+from tunehook.context import Context, RetentionPeriods
 from tunehook.errors import JobNotFound, JobTaken, StoreUnavailable
-from tunehook.model import ApiKey, Job, Stage
-from tunehook.store import keys
+from tunehook.jobs import imports, lifecycle
+from tunehook.maintenance import retention
+from tunehook.model.api_key import ApiKey
+from tunehook.model.job import Job, Stage
+from tunehook.model.member import RETENTION
+from tunehook.store.engine import keys
 from tunehook.store.jobs import JobRecord
-from tunehook.world import Keep, World
 
-EVERYTHING = Keep(jobs=0.0, datasets=0.0, copies=0.0)
+EVERYTHING = RetentionPeriods(jobs=0.0, datasets=0.0, copies=0.0)
+
 GARBAGE = '{"id": 7}'
 
 
@@ -25,19 +29,19 @@ async def finished(bench: Bench, **changes: str) -> Job:
     job_id = await bench.accept()
     if changes:
         record = await bench.read(job_id)
-        await bench.world.store.commit(record.change(record.job.model_copy(update=changes)))
+        await bench.ctx.store.commit(record.change(record.job.model_copy(update=changes)))
     await bench.until_tracked(job_id)
     record = await bench.ended(job_id)
-    await lifecycle.advance(bench.world, job_id)
-    await bench.world.store.unplan(record.member)
+    await lifecycle.advance(bench.ctx, job_id)
+    await bench.ctx.store.unplan(record.member)
     return record.job
 
 
-async def swept(bench: Bench) -> World:
+async def swept(bench: Bench) -> Context:
     """What is due a month from now is removed today."""
-    world = replace(bench.world, keep=EVERYTHING)
-    await retention.sweep(world)
-    return world
+    ctx = replace(bench.ctx, keep=EVERYTHING)
+    await retention.sweep(ctx)
+    return ctx
 
 
 async def is_gone(bench: Bench, job: Job) -> bool:
@@ -56,7 +60,7 @@ async def broken(bench: Bench, job: Job, what: str) -> tuple[str, str, str]:
         "dataset": (keys.file(job.training.id), keys.DATASETS, job.training.id),
         "copy": (keys.copy("openai", job.training.sha256), keys.COPIES, f"openai:{job.training.sha256}"),
     }[what]
-    await bench.world.store.redis.hset(name, "doc", GARBAGE)
+    await bench.ctx.store.redis.hset(name, "doc", GARBAGE)
     return name, index, member
 
 
@@ -65,15 +69,15 @@ async def test_a_record_that_cannot_be_read_keeps_no_other_from_going(
     bench: Bench, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = await finished(bench), await finished(bench)
-    redis, now = bench.world.store.redis, await bench.world.store.now_ms()
+    redis, now = bench.ctx.store.redis, await bench.ctx.store.now_ms()
     name, index, member = await broken(bench, first, what)
     await swept(bench)
     assert await is_gone(bench, second)
-    assert not await bench.world.shelf.exists(second.training.id)
+    assert not await bench.ctx.files.storage.exists(second.training.id)
     assert await redis.exists(keys.copy("openai", second.training.sha256)) == 0
     assert await redis.hget(name, "doc") == GARBAGE, "it is left to a doctor"
     assert await redis.zscore(index, member) > now + 3_000_000, "it is asked about again within the hour"
-    assert await bench.due_in(retention.MEMBER) is not None
+    assert await bench.due_in(RETENTION) is not None
     await redis.zadd(index, {member: 0})  # the hour is over
     await swept(bench)
     assert await redis.zscore(index, member) > now + 3_000_000
@@ -87,12 +91,12 @@ async def test_what_goes_wrong_with_one_kind_keeps_no_other_from_going(
     """Whatever it is; here, an index that is none."""
     await finished(bench)
     file = await bench.file()
-    await bench.world.store.redis.delete(index)
-    await bench.world.store.redis.set(index, "garbage")
+    await bench.ctx.store.redis.delete(index)
+    await bench.ctx.store.redis.set(index, "garbage")
     await swept(bench)
-    assert not await bench.world.shelf.exists(file.id)
+    assert not await bench.ctx.files.storage.exists(file.id)
     assert "WRONGTYPE" in caplog.text
-    due_in = await bench.due_in(retention.MEMBER)
+    due_in = await bench.due_in(RETENTION)
     assert due_in is not None
     assert due_in > retention.EVERY_SECONDS - 10, "and not again at once"
 
@@ -101,7 +105,7 @@ async def test_a_redis_that_goes_away_meanwhile_is_no_mistake_of_ours(
     bench: Bench, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The step says so in one line, and is taken up again."""
-    await bench.world.store.redis.sadd(keys.LEAVING_COPIES, "openai file-1")
+    await bench.ctx.store.redis.sadd(keys.LEAVING_COPIES, "openai file-1")
 
     async def _kill(_: web.Request) -> web.StreamResponse:
         await asyncio.to_thread(valkey.kill)
@@ -111,7 +115,7 @@ async def test_a_redis_that_goes_away_meanwhile_is_no_mistake_of_ours(
         strange.answers["DELETE /files/file-1"] = _kill
         try:
             with pytest.raises(StoreUnavailable):
-                await retention.sweep(replace(bench.world, upstreams={"openai": strange.upstream}))
+                await retention.sweep(replace(bench.ctx, upstreams={"openai": strange.upstream}))
         finally:
             await asyncio.to_thread(valkey.restart)
     assert "Traceback" not in caplog.text
@@ -119,31 +123,31 @@ async def test_a_redis_that_goes_away_meanwhile_is_no_mistake_of_ours(
 
 async def test_a_delivery_that_cannot_be_read_keeps_no_job_from_going(bench: Bench) -> None:
     job = await finished(bench, callback_url="https://you.example/hooks")
-    (delivery,) = await bench.world.store.deliveries.of_job(job.id)
-    await bench.world.store.redis.hset(keys.delivery(delivery.id), "doc", GARBAGE)
-    assert await bench.world.store.deliveries.of_job(job.id) == []
+    (delivery,) = await bench.ctx.store.deliveries.of_job(job.id)
+    await bench.ctx.store.redis.hset(keys.delivery(delivery.id), "doc", GARBAGE)
+    assert await bench.ctx.store.deliveries.of_job(job.id) == []
     await swept(bench)
     assert await is_gone(bench, job)
 
 
 async def test_a_disk_that_refuses_keeps_nothing_at_the_upstream(bench: Bench) -> None:
     job = await finished(bench)
-    path = bench.world.shelf.path(job.training.id)
+    path = bench.ctx.files.storage.path(job.training.id)
     path.unlink()
     path.mkdir()  # what is no file cannot be removed as one
     await swept(bench)
     deleted = [seen["path"] for seen in await bench.simulator.requests() if seen["method"] == "DELETE"]
     assert len(deleted) == 1
-    assert await bench.due_in(retention.MEMBER) is not None
+    assert await bench.due_in(RETENTION) is not None
     path.rmdir()
     await swept(bench)
-    assert await bench.world.store.forgetting.leaving(10) == []
+    assert await bench.ctx.store.deletion.leaving(10) == []
 
 
-async def imported(world: World, job: Job, project: str) -> JobRecord:
+async def imported(ctx: Context, job: Job, project: str) -> JobRecord:
     caller = ApiKey(id="k", project=project, name="n", secret_sha256="", callback_secret="", created_at=1)
     there = str(job.upstream_job_id)
-    return await adoption.adopt(world, caller, upstream="openai", upstream_job_id=there, callback_url=None)
+    return await imports.import_job(ctx, caller, upstream="openai", upstream_job_id=there, callback_url=None)
 
 
 async def test_a_job_that_was_forgotten_here_is_still_nobody_elses(bench: Bench) -> None:
@@ -152,10 +156,10 @@ async def test_a_job_that_was_forgotten_here_is_still_nobody_elses(bench: Bench)
     await swept(bench)
     assert await is_gone(bench, job)
     with pytest.raises(JobTaken, match="another project"):
-        await imported(bench.world, job, "q")
+        await imported(bench.ctx, job, "q")
     assert job.seen
-    model = str((await bench.world.store.models.of_project("p"))[0].name)
-    assert await bench.world.store.models.find(model, "q") is None
-    again = (await imported(bench.world, job, "p")).job
+    model = str((await bench.ctx.store.models.of_project("p"))[0].name)
+    assert await bench.ctx.store.models.find(model, "q") is None
+    again = (await imported(bench.ctx, job, "p")).job
     assert (again.stage, again.status) == (Stage.SETTLED, "succeeded")
     assert again.id != job.id

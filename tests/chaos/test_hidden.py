@@ -8,11 +8,11 @@ from pydantic import SecretStr
 
 from tests.chaos.conftest import Bench
 from tests.chaos.test_doubt import at_its_create
-from tunehook import lifecycle
-from tunehook.model import Stage
-from tunehook.openai_upstream import OpenAIUpstream
+from tunehook.jobs import lifecycle
+from tunehook.jobs.unknown_outcome import MOST_REPEATS, settle_time
+from tunehook.model.job import Stage
 from tunehook.settings import UpstreamSettings
-from tunehook.waiting import MOST_REPEATS, settle_time
+from tunehook.upstreams.client import OpenAIUpstream
 
 
 class Hiding(OpenAIUpstream):
@@ -24,21 +24,21 @@ class Hiding(OpenAIUpstream):
 async def test_a_create_that_is_never_found_is_made_again_a_few_times_and_then_held_for_a_person(bench: Bench) -> None:
     settings = UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-simulated"))
     upstream = Hiding("openai", settings)
-    world = replace(bench.world, upstreams={"openai": upstream}, settle_seconds=0.01)
+    ctx = replace(bench.ctx, upstreams={"openai": upstream}, settle_seconds=0.01)
     await bench.simulator.fault("after_malformed", path="/fine_tuning/jobs$", method="POST", times=None)
-    job_id = await at_its_create(Bench(world, bench.simulator))
+    job_id = await at_its_create(Bench(ctx, bench.simulator))
     until = time.monotonic() + 30
     while (await bench.stage(job_id)) is not Stage.WAITING:
         assert time.monotonic() < until
-        await lifecycle.advance(world, job_id)
+        await lifecycle.advance(ctx, job_id)
     for _ in range(10):
-        await lifecycle.advance(world, job_id)
+        await lifecycle.advance(ctx, job_id)
     waiting = (await bench.read(job_id)).job.waiting
     assert waiting is not None
     assert waiting.code == "unknown_outcome"
     assert len(await bench.simulator.jobs()) == 1 + MOST_REPEATS
     # It is found as soon as it is shown, and what is beside it is cancelled.
-    await lifecycle.advance(bench.world, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     assert sorted(str(job["status"]) for job in await bench.simulator.jobs()).count("cancelled") == MOST_REPEATS
     await upstream.close()

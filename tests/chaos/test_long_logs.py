@@ -8,11 +8,11 @@ from aiohttp import web
 
 from tests.chaos.conftest import Bench
 from tests.neighbours.strange_upstream import strange_upstream
-from tunehook import lifecycle, upload
-from tunehook.model import Message
-from tunehook.sending import PART_BYTES, TOLD_TIMES
-from tunehook.store import keys
-from tunehook.store.commit import LOG_KEPT
+from tunehook.jobs import copy_step, lifecycle
+from tunehook.jobs.copy_transfer import PART_BYTES, TOLD_TIMES
+from tunehook.model.job import Message
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import LOG_KEPT
 
 #: Redis drops whole blocks of a stream, which have a hundred lines.
 A_BLOCK = 100
@@ -27,9 +27,9 @@ async def test_an_upload_says_at_most_twenty_times_how_far_it_is(bench: Bench, p
     """A part has 8 MiB, so a file of 8 GB has a thousand."""
     size = parts * PART_BYTES - 1
     file = (await bench.file()).model_copy(update={"bytes": size})
-    os.truncate(bench.world.shelf.path(file.id), size)
+    os.truncate(bench.ctx.files.storage.path(file.id), size)
     job_id = await bench.accept(file)
-    await lifecycle.advance(bench.world, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     taken = 0
 
     async def take(request: web.Request) -> web.Response:
@@ -43,38 +43,38 @@ async def test_an_upload_says_at_most_twenty_times_how_far_it_is(bench: Bench, p
             "POST /uploads/upload_1/parts": take,
             "POST /uploads/upload_1/complete": {"id": "upload_1", "file": {"id": "file-there"}},
         }
-        world = replace(bench.world, upstreams={"openai": strange.upstream})
-        await upload.upload(world, "openai", file.sha256)
+        ctx = replace(bench.ctx, upstreams={"openai": strange.upstream})
+        await copy_step.copy_to_upstream(ctx, "openai", file.sha256)
     assert taken == parts
-    entries, _ = await bench.world.store.jobs.log_page(job_id, after=None, limit=100)
+    entries, _ = await bench.ctx.store.job_log.page(job_id, after=None, limit=100)
     lines = [entry.message for entry in reversed(entries) if entry.message.message.startswith("Uploaded")]
     assert len(lines) == min(parts, TOLD_TIMES)
     assert lines[-1].data == {"bytes_sent": size, "bytes_total": size}
 
 
 async def test_of_a_long_log_the_newest_lines_stay(bench: Bench) -> None:
-    jobs, redis = bench.world.store.jobs, bench.world.store.redis
+    log, redis = bench.ctx.store.job_log, bench.ctx.store.redis
     for start in range(0, LOG_KEPT + 500, 500):
-        assert await jobs.append("ftjob-1", said(range(start, start + 500))) == 500
+        assert await log.append("ftjob-1", said(range(start, start + 500))) == 500
     assert LOG_KEPT <= await redis.xlen(keys.job_log("ftjob-1")) <= LOG_KEPT + A_BLOCK
-    newest, _ = await jobs.log_page("ftjob-1", after=None, limit=1)
+    newest, _ = await log.page("ftjob-1", after=None, limit=1)
     assert newest[0].message.message == f"Step {LOG_KEPT + 499}"
-    oldest = (await jobs.log_behind("ftjob-1", "0-0", 1))[0]
+    oldest = (await log.after("ftjob-1", "0-0", 1))[0]
     assert 500 - A_BLOCK <= oldest.message.created_at <= 500
 
 
 async def test_what_left_the_log_is_not_remembered_for_ever_and_what_is_in_it_is(bench: Bench) -> None:
-    jobs, redis = bench.world.store.jobs, bench.world.store.redis
+    log, redis = bench.ctx.store.job_log, bench.ctx.store.redis
     last = 2 * LOG_KEPT + 1000
     for start in range(0, last, 500):
-        await jobs.append("ftjob-1", said(range(start, start + 500)))
+        await log.append("ftjob-1", said(range(start, start + 500)))
         assert await redis.scard(keys.job_log_seen("ftjob-1")) <= 2 * LOG_KEPT
-    assert await jobs.append("ftjob-1", said(range(last - LOG_KEPT, last))) == 0, "each once"
-    assert not await jobs.any_known("ftjob-1", said(range(0, 100)))
+    assert await log.append("ftjob-1", said(range(last - LOG_KEPT, last))) == 0, "each once"
+    assert not await log.any_known("ftjob-1", said(range(0, 100)))
 
 
 async def test_our_own_lines_count_too(bench: Bench) -> None:
-    job_id, store = await bench.accept(), bench.world.store
+    job_id, store = await bench.accept(), bench.ctx.store
     async with store.redis.pipeline() as pipe:
         for message in said(range(LOG_KEPT + 1000)):
             pipe.xadd(keys.job_log(job_id), {"doc": message.model_dump_json()})
@@ -82,5 +82,5 @@ async def test_our_own_lines_count_too(bench: Bench) -> None:
     record = await bench.read(job_id)
     await store.commit(record.change(record.job).say(job_id, Message(created_at=1, message="Ours")))
     assert await store.redis.xlen(keys.job_log(job_id)) <= LOG_KEPT + A_BLOCK
-    entries, _ = await store.jobs.log_page(job_id, after=None, limit=1)
+    entries, _ = await store.job_log.page(job_id, after=None, limit=1)
     assert entries[0].message.message == "Ours"

@@ -3,18 +3,19 @@
 import pytest
 
 from tests.chaos.conftest import Bench
-from tunehook import event_types, notices
-from tunehook.endpoint import Endpoint
 from tunehook.errors import RecordUnreadable
-from tunehook.model import TunedModel
-from tunehook.store import keys
+from tunehook.maintenance import model_retirement
+from tunehook.model.job import TunedModel
+from tunehook.model.webhook import Endpoint
+from tunehook.store.engine import keys
+from tunehook.webhooks import event_types
 
 GARBAGE = ['{"id": 7}', "garbage", "[]"]
 
 
 @pytest.mark.parametrize("document", GARBAGE)
 async def test_a_file_that_cannot_be_read_hides_no_other(bench: Bench, document: str) -> None:
-    store = bench.world.store
+    store = bench.ctx.store
     first, bad, last = [await bench.file() for _ in range(3)]
     await store.redis.hset(keys.file(bad.id), "doc", document)
     for ascending in (True, False):
@@ -27,7 +28,7 @@ async def test_a_file_that_cannot_be_read_hides_no_other(bench: Bench, document:
 
 @pytest.mark.parametrize("document", GARBAGE)
 async def test_a_model_that_cannot_be_read_keeps_no_shutdown_from_being_told(bench: Bench, document: str) -> None:
-    store = bench.world.store
+    store = bench.ctx.store
     for project in ("p", "q"):
         endpoint = Endpoint(
             id=f"we_{project}",
@@ -40,13 +41,13 @@ async def test_a_model_that_cannot_be_read_keeps_no_shutdown_from_being_told(ben
             secret="sealed",
             secret_hint="",
         )
-        await store.endpoints.add(endpoint)
+        await store.endpoints.add(endpoint, key_id="k", digest=endpoint.id)
     base = "gpt-4.1-mini-2025-04-14"
     good = TunedModel(name=f"ft:{base}:acme::A", upstream="openai", base=base, job_id="ftjob-1", created_at=1)
     await store.redis.hset(keys.models("p"), f"ft:{base}:acme::B", document)
     for project in ("p", "q"):
         await store.redis.hset(keys.models(project), good.name, good.model_dump_json())
     assert [made.name for made in await store.models.of_project("p")] == [good.name]
-    assert await notices.retiring(bench.world, within_days=100_000)
+    assert await model_retirement.publish_retiring(bench.ctx, within_days=100_000)
     for project in ("p", "q"):
         assert await store.redis.zcard(keys.endpoint_deliveries(f"we_{project}")) == 1

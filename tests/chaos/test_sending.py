@@ -10,12 +10,14 @@ from aiohttp import web
 
 from tests.chaos.conftest import Bench
 from tests.neighbours.strange_upstream import Answer, StrangeUpstream, refusal, strange_upstream
-from tunehook import lifecycle, upload
-from tunehook.model import Copy, File, Job, Stage
-from tunehook.sending import PART_BYTES
-from tunehook.store.files import CopyRecord, copy_member
-from tunehook.upload import WHOLE_BYTES
-from tunehook.world import World
+from tunehook.context import Context
+from tunehook.jobs import copy_step, lifecycle
+from tunehook.jobs.copy_step import WHOLE_BYTES
+from tunehook.jobs.copy_transfer import PART_BYTES
+from tunehook.model.file import Copy, File
+from tunehook.model.job import Job, Stage
+from tunehook.model.member import copy_member
+from tunehook.store.copies import CopyRecord
 
 
 @pytest.fixture
@@ -29,24 +31,24 @@ class Large:
 
     def __init__(self, bench: Bench, strange: StrangeUpstream) -> None:
         self.bench, self.strange = bench, strange
-        self.world: World = replace(bench.world, upstreams={"openai": strange.upstream})
+        self.ctx: Context = replace(bench.ctx, upstreams={"openai": strange.upstream})
 
     async def accept(self, size: int = WHOLE_BYTES + 2 * PART_BYTES) -> None:
         file = await self.bench.file()
         self.file: File = file.model_copy(update={"bytes": size})
-        os.truncate(self.world.shelf.path(file.id), size)  # the rest takes no room on the disk
+        os.truncate(self.ctx.files.storage.path(file.id), size)  # the rest takes no room on the disk
         self.job_id = await self.bench.accept(self.file)
-        await lifecycle.advance(self.world, self.job_id)
+        await lifecycle.advance(self.ctx, self.job_id)
 
     async def step(self) -> None:
-        await upload.upload(self.world, "openai", self.file.sha256)
+        await copy_step.copy_to_upstream(self.ctx, "openai", self.file.sha256)
 
     @property
     def member(self) -> str:
         return copy_member("openai", self.file.sha256)
 
     async def record(self) -> CopyRecord:
-        record = await self.world.store.files.copy("openai", self.file.sha256)
+        record = await self.ctx.store.copies.read("openai", self.file.sha256)
         assert record is not None
         return record
 
@@ -55,13 +57,13 @@ class Large:
 
     async def change(self, **changes: object) -> None:
         record = await self.record()
-        async with self.world.store.lease(self.member) as lease:
-            await self.world.store.commit(record.change(record.copy.model_copy(update=changes), lease))
+        async with self.ctx.store.lease(self.member) as lease:
+            await self.ctx.store.commit(record.change(record.copy.model_copy(update=changes), lease))
 
     async def job(self) -> Job:
         """After the turn that it is due for."""
         assert f"job:{self.job_id}" in await self.bench.claim(), "nobody has woken it"
-        await lifecycle.advance(self.world, self.job_id)
+        await lifecycle.advance(self.ctx, self.job_id)
         return (await self.bench.read(self.job_id)).job
 
     async def due_in(self) -> float:
@@ -205,7 +207,7 @@ async def test_a_file_that_is_shorter_than_its_record_says_ends_its_job_instead_
     large: Large,
 ) -> None:
     await large.accept()
-    os.truncate(large.world.shelf.path(large.file.id), PART_BYTES)
+    os.truncate(large.ctx.files.storage.path(large.file.id), PART_BYTES)
     large.strange.answers |= {
         "POST /uploads": {"object": "upload", "id": "upload-there"},
         "POST /uploads/upload-there/parts": {"object": "upload.part", "id": "part-there"},

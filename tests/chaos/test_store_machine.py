@@ -20,14 +20,19 @@ from hypothesis.stateful import (
 
 from tests.neighbours.valkey import Valkey
 from tunehook.errors import Conflict, IllegalMove, LeaseLost, LeaseTaken, RecordTooNew, RevisionChanged
-from tunehook.model import Event, FileRef, Job, JobSpec, Stage, may_move, new_id
-from tunehook.store import Store, keys
-from tunehook.store.commit import AlreadyThere
+from tunehook.model.job import FileRef, Job, JobSpec, Stage, may_move
+from tunehook.model.record import new_id
+from tunehook.model.webhook import Event
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import AlreadyThere
+from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
-from tunehook.store.lease import Lease
+from tunehook.store.store import Store
 
 T = TypeVar("T")
+
 FAR = 600.0
+
 NEWER = 99
 
 

@@ -9,12 +9,15 @@ import pytest
 
 from tests.chaos.conftest import Bench
 from tests.neighbours.strange_upstream import StrangeUpstream, refusal, strange_upstream
-from tunehook import lifecycle, look, upload, wire
+from tunehook.context import Context
 from tunehook.errors import UpstreamUnknown
-from tunehook.model import Copy, JobSpec, Stage
-from tunehook.store.files import CopyRecord, copy_member
-from tunehook.upload import WHOLE_BYTES
-from tunehook.world import World
+from tunehook.jobs import copy_step, lifecycle, poller
+from tunehook.jobs.copy_step import WHOLE_BYTES
+from tunehook.model.file import Copy
+from tunehook.model.job import JobSpec, Stage
+from tunehook.model.member import copy_member
+from tunehook.openai_format import jobs
+from tunehook.store.copies import CopyRecord
 
 STRANGE: list[dict[str, Any]] = [
     {"id": "ftjob-a", "status": None},
@@ -24,7 +27,9 @@ STRANGE: list[dict[str, Any]] = [
     {"id": "ftjob-d", "status": "running", "seed": 0.5},
     {},
 ]
+
 TAG = "tunehook/ftjob-ours"
+
 SPEC = JobSpec(model="m", training_file="file-1", seed=1)
 
 
@@ -38,8 +43,8 @@ async def strange() -> AsyncIterator[StrangeUpstream]:
         yield running
 
 
-def at(strange: StrangeUpstream, bench: Bench) -> World:
-    return replace(bench.world, upstreams={"openai": strange.upstream})
+def at(strange: StrangeUpstream, bench: Bench) -> Context:
+    return replace(bench.ctx, upstreams={"openai": strange.upstream})
 
 
 @pytest.mark.parametrize("row", STRANGE)
@@ -50,7 +55,7 @@ async def test_a_strange_job_in_the_organisation_hides_no_other(
     there = [(await bench.until_tracked(job_id)).job.seen for job_id in jobs]
     ended = [seen.model_dump() | {"status": "cancelled"} for seen in there if seen]
     strange.answers["GET /fine_tuning/jobs"] = page(row, *ended)
-    await look.look(at(strange, bench), "openai")
+    await poller.poll(at(strange, bench), "openai")
     assert [(await bench.read(job_id)).job.status for job_id in jobs] == ["cancelled"] * 2
     assert "is left out" in caplog.text
 
@@ -84,9 +89,9 @@ async def all_parts_sent(bench: Bench) -> Copy:
     """A large file's copy whose last part was taken when its worker died."""
     file = (await bench.file()).model_copy(update={"bytes": WHOLE_BYTES + 1})
     job_id = await bench.accept(file)
-    await lifecycle.advance(bench.world, job_id)
-    store, member = bench.world.store, copy_member("openai", file.sha256)
-    record = await store.files.copy("openai", file.sha256)
+    await lifecycle.advance(bench.ctx, job_id)
+    store, member = bench.ctx.store, copy_member("openai", file.sha256)
+    record = await store.copies.read("openai", file.sha256)
     assert record is not None
     sent = {"upload_id": "upload_there", "parts": ["part_1"], "bytes_sent": file.bytes}
     async with store.lease(member) as lease:
@@ -102,9 +107,9 @@ async def test_parts_that_were_joined_though_the_answer_was_lost_are_not_sent_ag
     copy = await all_parts_sent(bench)
     there = {"id": "file-there", "filename": copy.filename, "bytes": copy.bytes, "status": "processed"}
     strange.answers["GET /files"] = page(*([there] if joined else []))
-    await upload.upload(at(strange, bench), "openai", copy.sha256)
+    await copy_step.copy_to_upstream(at(strange, bench), "openai", copy.sha256)
     assert [path.partition("?")[0] for path in strange.asked] == ["POST /uploads/upload_there/complete", "GET /files"]
-    record = await bench.world.store.files.copy("openai", copy.sha256)
+    record = await bench.ctx.store.copies.read("openai", copy.sha256)
     assert record is not None
     if joined:
         assert (record.copy.state, record.copy.upstream_file_id) == ("ready", "file-there")
@@ -115,8 +120,8 @@ async def test_parts_that_were_joined_though_the_answer_was_lost_are_not_sent_ag
 async def test_what_the_upstream_says_of_our_key_reaches_no_tenant(bench: Bench, strange: StrangeUpstream) -> None:
     """OpenAI's own words quote the beginning and the end of the key."""
     job_id = await bench.accept()
-    await lifecycle.advance(bench.world, job_id)
-    await upload.upload(bench.world, "openai", (await bench.read(job_id)).job.training.sha256)
+    await lifecycle.advance(bench.ctx, job_id)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
 
     async def _refuse(_: object) -> Any:
         return refusal(401, "Incorrect API key provided: sk-simul*****ated.", "invalid_api_key")
@@ -125,8 +130,8 @@ async def test_what_the_upstream_says_of_our_key_reaches_no_tenant(bench: Bench,
     await lifecycle.advance(at(strange, bench), job_id)
     job = (await bench.read(job_id)).job
     assert job.stage is Stage.WAITING
-    entries, _ = await bench.world.store.jobs.log_page(job_id, after=None, limit=100)
-    held = await bench.world.store.upstreams.held("openai")
+    entries, _ = await bench.ctx.store.job_log.page(job_id, after=None, limit=100)
+    held = await bench.ctx.store.upstreams.held("openai")
     shown = [job.model_dump_json(), *(entry.message.message for entry in entries), str(held)]
     assert "invalid_api_key" in shown[0]
     assert "sk-simul" not in " ".join(shown)
@@ -138,10 +143,10 @@ async def test_what_the_upstream_says_of_a_create_names_our_file(
 ) -> None:
     """It has no job yet that would tell whose file that is."""
     job_id = await bench.accept()
-    await lifecycle.advance(bench.world, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     training = (await bench.read(job_id)).job.training
-    await upload.upload(bench.world, "openai", training.sha256)
-    record = await bench.world.store.files.copy("openai", training.sha256)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", training.sha256)
+    record = await bench.ctx.store.copies.read("openai", training.sha256)
     assert record is not None
     theirs = record.copy.upstream_file_id
     assert theirs
@@ -155,8 +160,8 @@ async def test_what_the_upstream_says_of_a_create_names_our_file(
     await lifecycle.advance(at(strange, bench), job_id)
     read = await bench.read(job_id)
     assert read.job.stage is (Stage.WAITING if status == 429 else Stage.SETTLED)
-    shown = wire.job_object(read.job, revision=1)
+    shown = jobs.job_object(read.job, revision=1)
     said = shown["tunehook"]["waiting"]["reason"] if status == 429 else shown["error"]["message"]
     assert said == f"Too many jobs are running on {training.id}."
-    entries, _ = await bench.world.store.jobs.log_page(job_id, after=None, limit=100)
+    entries, _ = await bench.ctx.store.job_log.page(job_id, after=None, limit=100)
     assert theirs not in " ".join(entry.message.message for entry in entries)

@@ -13,7 +13,7 @@ from cli.valkey_process import connect
 from tests.neighbours.deployment import ROOT, Caller, Deployment, Program, deployment
 from tests.neighbours.receiver import running_receiver
 from tests.story.datasets import dataset
-from tunehook.model import RECORD_VERSION
+from tunehook.model.record import RECORD_VERSION
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 
@@ -30,16 +30,15 @@ def next_version(directory: Path) -> Path:
     """A copy of the program as a later one will be: another record version, and a member that this one has not."""
     for package in ("tunehook", "service", "worker", "api_spec"):
         shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
-    model = directory / "tunehook" / "model.py"
-    text = model.read_text("utf-8")
     changes = {
-        f"RECORD_VERSION = {RECORD_VERSION}\n": f"RECORD_VERSION = {RECORD_VERSION + 1}\n",
-        "class Job(Record):\n": "class Job(Record):\n    of_the_next_version: bool = True\n",
+        "record.py": (f"RECORD_VERSION = {RECORD_VERSION}\n", f"RECORD_VERSION = {RECORD_VERSION + 1}\n"),
+        "job.py": ("class Job(Record):\n", "class Job(Record):\n    of_the_next_version: bool = True\n"),
     }
-    for before, after in changes.items():
+    for name, (before, after) in changes.items():
+        model = directory / "tunehook" / "model" / name
+        text = model.read_text("utf-8")
         assert text.count(before) == 1
-        text = text.replace(before, after)
-    model.write_text(text, "utf-8")
+        model.write_text(text.replace(before, after), "utf-8")
     return directory
 
 

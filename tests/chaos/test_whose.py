@@ -11,12 +11,13 @@ from pydantic import SecretStr
 
 from tests.chaos.conftest import MODEL, Bench
 from tests.chaos.test_look import elsewhere, status_there
-from tunehook import lifecycle, look, upload
 from tunehook.errors import AlreadyTracked, UpstreamUnknown
-from tunehook.model import File, JobSpec, Stage, UpstreamJob
-from tunehook.openai_upstream import OpenAIUpstream
+from tunehook.jobs import copy_step, lifecycle, poller, uploading
+from tunehook.model.file import File
+from tunehook.model.job import JobSpec, Stage, UpstreamJob
 from tunehook.settings import UpstreamSettings
-from tunehook.store import keys
+from tunehook.store.engine import keys
+from tunehook.upstreams.client import OpenAIUpstream
 
 
 class Plain(OpenAIUpstream):
@@ -37,7 +38,7 @@ def upstream_settings(bench: Bench) -> UpstreamSettings:
 @pytest.fixture
 async def plain(bench: Bench) -> AsyncIterator[Bench]:
     upstream = Plain("openai", upstream_settings(bench))
-    yield Bench(replace(bench.world, upstreams={"openai": upstream}), bench.simulator)
+    yield Bench(replace(bench.ctx, upstreams={"openai": upstream}), bench.simulator)
     await upstream.close()
 
 
@@ -58,8 +59,8 @@ class Sulking(OpenAIUpstream):
 async def at_its_create(bench: Bench, file: File | None = None) -> str:
     """A job, with the same seed as any other of these tests; on the same file it is its twin, as in a sweep."""
     job_id = await bench.accept(file)
-    await lifecycle.advance(bench.world, job_id)
-    await upload.upload(bench.world, "openai", (await bench.read(job_id)).job.training.sha256)
+    await lifecycle.advance(bench.ctx, job_id)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
     return job_id
 
 
@@ -74,12 +75,12 @@ async def test_without_metadata_a_job_whose_create_made_nothing_does_not_take_ov
     await plain.simulator.fault("http_500", path="/fine_tuning/jobs$", method="POST")
     second = await at_its_create(plain, file)  # the dataset is there: it was asked for already
     for _ in range(3):
-        await lifecycle.advance(plain.world, second)
+        await lifecycle.advance(plain.ctx, second)
     assert await upstream_id(plain, second) is None
     async with asyncio.timeout(30):
         while await plain.stage(second) is not Stage.TRACKED:  # created again after the settle time of 2 s
             await asyncio.sleep(0.3)
-            await lifecycle.advance(plain.world, second)
+            await lifecycle.advance(plain.ctx, second)
     assert await upstream_id(plain, second) != await upstream_id(plain, first)
     await plain.ended(first)
 
@@ -88,17 +89,17 @@ async def test_without_metadata_no_twin_is_cancelled_as_an_extra(plain: Bench) -
     """Whose it is nobody can tell: it may be of another deployment, or one of ours whose answer is on its way."""
     job_id = await at_its_create(plain)
     await plain.simulator.fault("after_http_500", path="/fine_tuning/jobs$", method="POST")
-    await lifecycle.advance(plain.world, job_id)
+    await lifecycle.advance(plain.ctx, job_id)
     [ours] = [str(job["id"]) for job in await plain.simulator.jobs()]
     await plain.simulator.advance(1)
-    training, _ = await upload.upstream_files(plain.world, (await plain.read(job_id)).job)
+    training, _ = await uploading.upstream_files(plain.ctx, (await plain.read(job_id)).job)
     twin = {"model": MODEL, "training_file": training, "seed": 1}
     async with (
         aiohttp.ClientSession(headers={"authorization": "Bearer sk-elsewhere"}) as session,
         session.post(f"{plain.simulator.base_url}/fine_tuning/jobs", json=twin) as answer,
     ):
         answer.raise_for_status()
-    await lifecycle.advance(plain.world, job_id)
+    await lifecycle.advance(plain.ctx, job_id)
     assert await upstream_id(plain, job_id) == ours
     assert "cancelled" not in [str(job["status"]) for job in await plain.simulator.jobs()]
 
@@ -109,10 +110,10 @@ async def test_the_store_lets_no_two_jobs_be_one(bench: Bench) -> None:
     record = await bench.read(second)
     seen = UpstreamJob(id=await upstream_id(bench, first) or "", status="running")
     change = record.change(record.job.moved(Stage.CREATING))
-    bench.world.store.upstreams.track(change, record.job, seen)
+    bench.ctx.store.upstreams.track(change, record.job, seen)
     with pytest.raises(AlreadyTracked, match=first):
-        await bench.world.store.commit(change)
-    live = await bench.world.store.upstreams.live("openai")
+        await bench.ctx.store.commit(change)
+    live = await bench.ctx.store.upstreams.live("openai")
     assert [job_id for job_id, _ in live.values()] == [first]
 
 
@@ -120,10 +121,10 @@ async def test_a_deployment_that_is_renamed_finds_what_it_created_under_its_old_
     job_id = await at_its_create(bench)
     record = await bench.read(job_id)
     named = record.job.model_copy(update={"mark": "old-name"})
-    await bench.world.store.commit(record.change(named))
+    await bench.ctx.store.commit(record.change(named))
     await bench.simulator.fault("after_http_500", path="/fine_tuning/jobs$", method="POST")
-    await lifecycle.advance(bench.world, job_id)
-    renamed = replace(bench.world, instance="new-name")
+    await lifecycle.advance(bench.ctx, job_id)
+    renamed = replace(bench.ctx, instance="new-name")
     await lifecycle.advance(renamed, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     [made] = await bench.simulator.jobs()
@@ -134,17 +135,17 @@ async def test_a_job_that_a_restored_redis_has_forgotten_to_have_created_is_foun
     bench: Bench,
 ) -> None:
     job_id = await at_its_create(bench)
-    redis, name = bench.world.store.redis, keys.job(job_id)
+    redis, name = bench.ctx.store.redis, keys.job(job_id)
     record = await bench.read(job_id)
     old = record.job.model_copy(update={"created_at": record.job.created_at - 3600})
-    await bench.world.store.commit(record.change(old))
+    await bench.ctx.store.commit(record.change(old))
     backup = await redis.dump(name)
     known = keys.known("openai")
-    await lifecycle.advance(bench.world, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     await redis.restore(name, 0, backup, replace=True)
     await redis.delete(known, keys.live("openai"))
-    await lifecycle.advance(bench.world, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     assert len(await bench.simulator.jobs()) == 1
 
@@ -154,17 +155,17 @@ async def test_one_job_whose_extras_cannot_be_looked_for_holds_up_no_other(bench
     await bench.until_tracked(healthy)
     for job_id in doubtful:
         await bench.simulator.fault("http_429", path="/fine_tuning/jobs$", method="POST")
-        await lifecycle.advance(bench.world, job_id)
-        await lifecycle.advance(bench.world, job_id)
+        await lifecycle.advance(bench.ctx, job_id)
+        await lifecycle.advance(bench.ctx, job_id)
         assert await bench.stage(job_id) is Stage.TRACKED
-    first, second = sorted(await bench.world.store.upstreams.doubtful("openai"))
+    first, second = sorted(await bench.ctx.store.upstreams.doubtful("openai"))
     record = await bench.read(second)
-    [extra] = await elsewhere(bench, second, tag=bench.world.tag(record.job))
-    before = len(await bench.world.store.jobs.log_behind(healthy, "0-0", 100))
+    [extra] = await elsewhere(bench, second, tag=bench.ctx.tag(record.job))
+    before = len(await bench.ctx.store.job_log.after(healthy, "0-0", 100))
     await bench.simulator.advance(60)
     sulking = Sulking("openai", upstream_settings(bench))
     sulking.fails_for = frozenset({first})
-    await look.look(replace(bench.world, upstreams={"openai": sulking}), "openai")
+    await poller.poll(replace(bench.ctx, upstreams={"openai": sulking}), "openai")
     await sulking.close()
-    assert len(await bench.world.store.jobs.log_behind(healthy, "0-0", 100)) > before
+    assert len(await bench.ctx.store.job_log.after(healthy, "0-0", 100)) > before
     assert await status_there(bench, extra) == "cancelled"

@@ -26,10 +26,12 @@ from tests.chaos.wire import RedisProxy, redis_proxy
 from tests.neighbours.deployment import SECRET_KEY, Program, free_port, simulator_process
 from tests.neighbours.valkey import Valkey, valkey_server
 from tunehook.settings import Settings
-from tunehook.store import Store
+from tunehook.store.store import Store
 
 API_KEY = "th_attack_" + "s" * 43
+
 CALLBACK_SECRET = "whsec_" + base64.b64encode(b"c" * 32).decode()
+
 PROJECT = "default"
 
 #: What must never be seen, read in one breath: an unsettled job that nobody will ever look at again.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+
 OUR_CONTAINERS = ("service", "worker", "redis", "simulator")
 
 

@@ -8,7 +8,9 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
 LOCKS = {
     "requirements.lock": PYPROJECT["project"]["dependencies"],
     "requirements-build.lock": PYPROJECT["build-system"]["requires"],

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from tunehook.dataset import CODES, Checker, Report
+from tunehook.dataset.checker import Checker
+from tunehook.dataset.findings import CODES
+from tunehook.dataset.report import Report
 
 GOOD = {
     "messages": [

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dataset.lines import report_of
-from tunehook.dataset import KINDS, Built, CannotBuild, build, kind_of
+from tunehook.dataset.build import Built, build
+from tunehook.dataset.sources import KINDS, CannotBuild, kind_of
 
 Q = [("Name a bird.", "Wren"), ("Another, please.", "Owl, or kite")]
 

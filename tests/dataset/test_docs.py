@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from tunehook.dataset import CODES
+from tunehook.dataset.findings import CODES
 
 ROOT = Path(__file__).parents[2]
+
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 

@@ -9,17 +9,9 @@ from typing import Any
 import pytest
 
 from tests.dataset.lines import good, jsonl, report_of
-from tunehook.dataset import (
-    BadEpochs,
-    BadPriceFile,
-    Estimate,
-    NotCounted,
-    TokenStatistics,
-    default_epochs,
-    estimate,
-    load_prices,
-)
-from tunehook.dataset.estimate import estimate_tokens
+from tunehook.dataset.estimate import BadEpochs, Estimate, NotCounted, default_epochs, estimate, estimate_tokens
+from tunehook.dataset.prices import BadPriceFile, load_prices
+from tunehook.dataset.report import TokenStatistics
 
 PRICES = load_prices()
 

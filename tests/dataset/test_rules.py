@@ -6,11 +6,14 @@ import pytest
 
 from tests.dataset.lines import GOOD, codes_of, good, jsonl, report_of
 from tests.dataset.test_checker import CALL, COMPLETION, PAIR, RFT
-from tunehook.dataset import CODES
+from tunehook.dataset.findings import CODES
 
 SYSTEM, USER, ANSWER = GOOD["messages"]
+
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
 PART, FIRST_CALL = "$.messages[2].content[0]", "$.messages[2].tool_calls[0]"
+
 PNG = "data:image/png;base64,"
 
 

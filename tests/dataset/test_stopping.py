@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.dataset.lines import good, jsonl
-from tunehook.dataset import Checker, Report
-from tunehook.dataset.checker import MAX_BAD_FINDINGS, MAX_BAD_LINES
+from tunehook.dataset.checker import MAX_BAD_FINDINGS, MAX_BAD_LINES, Checker
+from tunehook.dataset.report import Report
 
 CHUNK = 256 * 1024
 

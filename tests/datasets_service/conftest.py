@@ -15,6 +15,7 @@ from tests.contract import CheckedTransport, Contract
 from tests.neighbours.deployment import Deployment, deployment
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 #: 4 dollars for a million tokens, which nobody else asks.
 PRICES = {
     "prices": [

@@ -18,7 +18,7 @@ import pytest
 from tests.dataset.lines import good, jsonl
 from tests.datasets_service.conftest import MODEL, Owner
 from tests.neighbours.deployment import Deployment
-from tunehook.inspection import HERE
+from tunehook.files.ingest import CHECKED_AT_ONCE
 
 GRADER = {
     "type": "string_check",
@@ -171,14 +171,20 @@ async def test_the_report_goes_with_its_file(owner: Owner) -> None:
 
 
 async def test_a_large_file_is_checked_to_its_last_line(owner: Owner) -> None:
-    """Above 4 MiB, where a process of its own reads it while it is written."""
+    """Above 16 MiB, where the upload is answered first and a worker checks it afterwards, as at OpenAI."""
     long = "All about birds. " * 600
-    lines = [{"messages": [*good(n)["messages"], {"role": "assistant", "content": f"{n} {long}"}]} for n in range(900)]
-    assert len(jsonl(*lines)) > 2 * HERE
-    file_id = await owner.upload(jsonl(*lines) + jsonl(lines[7]) + b"{oops\n")
+    lines = [{"messages": [*good(n)["messages"], {"role": "assistant", "content": f"{n} {long}"}]} for n in range(1800)]
+    content = jsonl(*lines) + jsonl(lines[7]) + b"{oops\n"
+    assert len(content) > CHECKED_AT_ONCE
+    uploaded = await owner.client.files.create(file=("train.jsonl", content), purpose="fine-tune")
+    assert uploaded.status == "uploaded"
+    file_id = uploaded.id
+    checked = await owner.client.files.wait_for_processing(file_id, poll_interval=0.1, max_wait_seconds=60)
+    assert checked.status == "error"
+    assert (checked.status_details or "").startswith("Line 1802: Expecting property name")
     report = await owner.report(file_id)
     assert report["counts"] == {"invalid_json": 1, "duplicate_example": 1}
-    assert {found["line"] for found in report["findings"]} == {901, 902}
+    assert {found["line"] for found in report["findings"]} == {1801, 1802}
     assert report["size"] == (await owner.client.files.retrieve(file_id)).bytes
     incoming = await asyncio.to_thread(lambda: list((owner.town.data_dir / "files").glob(".incoming*")))
     assert incoming == [], "the digests were left lying"
@@ -186,7 +192,7 @@ async def test_a_large_file_is_checked_to_its_last_line(owner: Owner) -> None:
 
 async def test_many_bad_files_of_one_project_hold_up_nobody_else(place: Deployment, owner: Owner) -> None:
     """Each takes a second of the API's time."""
-    bad = b"x\n" * (HERE // 2 - 100)
+    bad = b"x\n" * (2 * 1024 * 1024 - 100)
     other = await place.key(f"other-{secrets.token_hex(4)}")
     headers = {"authorization": f"Bearer {other.key}"}
     many = [asyncio.create_task(owner.client.files.create(file=("bad", bad), purpose="fine-tune")) for _ in range(8)]
@@ -218,7 +224,6 @@ async def test_many_bad_files_of_one_project_hold_up_nobody_else(place: Deployme
 async def test_a_reader_that_was_killed_is_started_again(owner: Owner) -> None:
     """The file lies on the disk: whoever comes next reads it from the beginning."""
     content = fresh(60_000)
-    assert len(content) > 2 * HERE
 
     async def killing() -> AsyncIterator[bytes]:
         half = len(content) // 2
@@ -245,6 +250,6 @@ def readers(service: int) -> list[int]:
             with suppress(OSError):
                 parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
                 command = (directory / "cmdline").read_bytes().split(b"\0")
-                if parent == service and b"tunehook.dataset_child" in command and command[-2] == b"0":
+                if parent == service and b"tunehook.dataset" in command and command[-2] == b"0":
                     found.append(int(directory.name))
     return found

@@ -9,15 +9,9 @@ from typing import Any
 import pytest
 
 from tests.dataset.lines import good, jsonl
-from tunehook.allow_list import AllowList
-from tunehook.child import Child
-from tunehook.dataset_child import CHUNK
+from tunehook.dataset.__main__ import CHUNK
+from tunehook.dataset.process import DatasetProcess
 from tunehook.errors import DatasetUnread
-from tunehook.inspection import HERE, STEP, Inspector
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.vault import Vault
-from tunehook.world import World
 
 
 @pytest.fixture
@@ -32,7 +26,7 @@ def counting(path: Path, model: str = "gpt-4o") -> dict[str, Any]:
 
 
 async def test_answers_go_to_who_asked_also_when_another_gave_up(dataset: Path) -> None:
-    child = Child()
+    child = DatasetProcess()
     try:
         first = asyncio.create_task(child.ask(counting(dataset)))
         second = asyncio.create_task(child.ask(counting(dataset, "gpt-3.5-turbo")))
@@ -49,7 +43,7 @@ async def test_answers_go_to_who_asked_also_when_another_gave_up(dataset: Path) 
 
 
 async def test_who_waits_when_it_is_closed_hears_of_it(dataset: Path) -> None:
-    child = Child()
+    child = DatasetProcess()
     assert await child.ask(counting(dataset))
     waiting = asyncio.create_task(child.ask(counting(dataset)))
     await asyncio.sleep(0)
@@ -64,7 +58,7 @@ async def test_a_child_that_hangs_holds_up_nobody_for_ever(dataset: Path) -> Non
     """A pipe that nobody writes to: opening it never ends."""
     pipe = dataset.with_name("pipe")
     os.mkfifo(pipe)
-    child = Child()
+    child = DatasetProcess()
     try:
         total = (await child.ask(counting(dataset)))["total"]
         child.patience = 0.2
@@ -89,7 +83,7 @@ async def test_a_child_that_reads_for_long_is_not_taken_for_one_that_hangs(datas
                 out.flush()
                 time.sleep(0.1)
 
-    child = Child()
+    child = DatasetProcess()
     try:
         total = (await child.ask(counting(dataset)))["total"]
         child.patience = patience
@@ -99,13 +93,11 @@ async def test_a_child_that_reads_for_long_is_not_taken_for_one_that_hangs(datas
         await child.close()
 
 
-async def test_a_file_is_followed_while_it_grows(dataset: Path) -> None:
+async def test_a_file_is_checked_and_its_digests_are_written_beside_it(dataset: Path) -> None:
     digests, whole = dataset.with_name("digests"), (await asyncio.to_thread(dataset.stat)).st_size
-    child = Child()
+    child = DatasetProcess()
     try:
-        for upto in (100, 101, whole // 2):
-            assert await child.ask({"do": "follow", "path": str(dataset), "upto": upto}) == {}
-        report = await child.ask({"do": "report", "path": str(dataset), "upto": whole, "digests": str(digests)})
+        report = await child.ask({"do": "check", "path": str(dataset), "digests": str(digests)})
         assert (report["examples"], report["size"], report["ok"]) == (20, whole, True)
         assert len(await asyncio.to_thread(digests.read_bytes)) == 8 * 20
     finally:
@@ -113,7 +105,7 @@ async def test_a_file_is_followed_while_it_grows(dataset: Path) -> None:
 
 
 async def test_one_project_with_many_questions_does_not_hold_up_another(dataset: Path) -> None:
-    child, answered = Child(), list[str]()
+    child, answered = DatasetProcess(), list[str]()
 
     async def ask(project: str) -> None:
         await child.ask(counting(dataset), project)
@@ -126,48 +118,3 @@ async def test_one_project_with_many_questions_does_not_hold_up_another(dataset:
     finally:
         await child.close()
     assert answered.index("one") <= 2
-
-
-class Listening(Child):
-    """Remembers whose questions were answered, in their order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answered: list[str] = []
-
-    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
-        answer = await super().ask(question, project)
-        self.answered.append(project)
-        return answer
-
-
-async def test_between_the_pieces_of_a_large_file_others_have_their_turn(dataset: Path) -> None:
-    """And what is given up is read no further."""
-    child, block = Listening(), await asyncio.to_thread(dataset.read_bytes) * 400
-    world = World(
-        store=Store.connect("redis://127.0.0.1:9/0"),
-        shelf=Shelf(dataset.parent),
-        vault=Vault(None),
-        upstreams={},
-        allow=AllowList.parse(""),
-        reader=child,
-    )
-    large, other, left = (dataset.with_name(name) for name in ("large", "other", "left"))
-    files = {large: block * (10 * STEP // len(block)), other: block * (HERE // len(block) + 1)}
-    files[left] = files[large]
-    inspectors = {path: Inspector(world, path.name) for path in files}
-    try:
-        for path, content in files.items():
-            await asyncio.to_thread(path.write_bytes, content)
-            inspectors[path].wrote(path, len(content))
-        await asyncio.sleep(0)
-        await inspectors[left].give_up(left)
-        reports = await asyncio.gather(*(inspectors[path].report(path) for path in (large, other)))
-    finally:
-        await child.close()
-        await world.store.close()
-    assert [report.size for report in reports] == [len(files[large]), len(files[other])]
-    assert (reports[0].examples, reports[0].errors) == (files[large].count(b"\n"), 0)
-    assert child.answered.count("large") > 9
-    assert child.answered.index("other") < 5
-    assert child.answered.count("left") <= 2, "one piece, and that it is given up"

@@ -7,7 +7,8 @@ from typing import Any
 from tests.dataset.lines import jsonl
 from tests.datasets_service.conftest import MODEL, Owner
 from tests.datasets_service.test_checking import fresh
-from tunehook.dataset import Checker, default_epochs
+from tunehook.dataset.checker import Checker
+from tunehook.dataset.estimate import default_epochs
 
 
 def tokens_of(content: bytes) -> int:

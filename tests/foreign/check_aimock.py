@@ -13,6 +13,7 @@ from tests.neighbours.receiver import running_receiver
 from tests.story.datasets import dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 FIXTURES = {"fixtures": [{"match": {"userMessage": "owl"}, "response": {"content": "In nest 7."}}]}
 
 

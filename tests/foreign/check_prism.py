@@ -18,12 +18,11 @@ from tests.story.datasets import dataset
 from tests.surface.conftest import Visitor
 from tests.surface.openai.trim import KEPT
 from tunehook.errors import UpstreamError
-from tunehook.model import JobSpec
-from tunehook.openai_upstream import OpenAIUpstream
+from tunehook.model.job import JobSpec
 from tunehook.settings import UpstreamSettings
+from tunehook.upstreams.client import OpenAIUpstream
 
 PASSED, REFUSED = "The request passed the validation rules", "[VALIDATOR] ✖"
-
 
 # ---- what we send
 
@@ -131,6 +130,7 @@ async def test_a_wrong_request_would_be_found(upstream: OpenAIUpstream, log: Pat
 PASSED_ON = {
     r"/files.*(expires_at must be integer|status_details must be string)": "null where there is none",
 }
+
 SIMULATED = {
     r"/files.*(expires_at must be integer|status_details must be string)": "null where there is none",
     r"/fine_tuning/jobs.*error( |\.)": "an object full of nulls on jobs that are well",

@@ -20,10 +20,12 @@ from openai._resource import AsyncAPIResource
 from pydantic import BaseModel as Parsed
 
 from tests.story.datasets import dataset
-from tunehook.signature import new_secret, sign
+from tunehook.security.signature import new_secret, sign
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 RESOURCES = ("files", "uploads", "fine_tuning", "models", "webhooks", "chat.completions")
+
 GRADER: Any = {
     "type": "string_check",
     "name": "same",
@@ -31,6 +33,7 @@ GRADER: Any = {
     "input": "{{ sample.output_text }}",
     "reference": "{{ item.answer }}",
 }
+
 QUESTION: Any = [{"role": "user", "content": "Where does the owl sleep?"}]
 
 
@@ -262,6 +265,7 @@ async def _first(page: Any) -> Any:
 
 #: Members of ours in OpenAI's objects.
 OURS = frozenset({"tunehook"})
+
 #: Of lists, described by OpenAI and left out of the SDK's pages.
 ENVELOPE = frozenset({"object", "first_id", "last_id"})
 

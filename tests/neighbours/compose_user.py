@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "redis"
+
 PASSWORD = "of these tests"
 
 

@@ -25,14 +25,17 @@ import redis
 from cli.valkey_process import connect
 from tests.neighbours.compose_user import acl_file, as_compose_user
 from tests.neighbours.valkey import Valkey, valkey_server
-from tunehook import access
+from tunehook import api_keys
+from tunehook.model.member import QUEUES
+from tunehook.security.encryption import Encryption
 from tunehook.settings import Settings
-from tunehook.store import Store
-from tunehook.store.keys import QUEUES, SLOW_DUE, due
-from tunehook.vault import Vault
+from tunehook.store.engine.keys import SLOW_DUE, due
+from tunehook.store.store import Store
 
 ROOT = Path(__file__).parents[2]
+
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+
 #: Its own environment, without what a developer's shell may say about Tunehook.
 _FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
 
@@ -130,8 +133,8 @@ class Deployment:
         """A new key, as `tunehook keys create` makes it."""
         store = Store.connect(self.valkey.url)
         try:
-            vault = Vault(Settings.model_validate({"secret_key": SECRET_KEY}).secret_key)
-            key, secret = await access.create(store, vault, project=project, name="test")
+            encryption = Encryption(Settings.model_validate({"secret_key": SECRET_KEY}).secret_key)
+            key, secret = await api_keys.create(store, encryption, project=project, name="test")
         finally:
             await store.close()
         return Caller(project, key, secret)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from pydantic import SecretStr
 
-from tunehook.openai_upstream import OpenAIUpstream
 from tunehook.settings import UpstreamSettings
+from tunehook.upstreams.client import OpenAIUpstream
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -15,9 +15,9 @@ from tests.contract import Contract
 from tests.loop_guard import nothing_blocks
 from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import Valkey
-from tunehook import access
+from tunehook import api_keys
+from tunehook.context import Context, open_context
 from tunehook.settings import Settings
-from tunehook.world import World, open_world
 
 SECRET_KEY = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="
 
@@ -46,7 +46,7 @@ class Api:
     key: str
     session: aiohttp.ClientSession
     contract: Contract
-    world: World
+    ctx: Context
     simulator: Simulator
     ids: dict[str, str] = field(default_factory=dict)
 
@@ -100,12 +100,12 @@ async def api(valkey: Valkey, tmp_path: Path, contract: Contract) -> AsyncIterat
             }
         )
         async with (
-            open_world(settings) as world,
-            TestServer(build_app(world)) as server,
+            open_context(settings) as ctx,
+            TestServer(build_app(ctx)) as server,
             aiohttp.ClientSession() as session,
         ):
-            key, _ = await access.create(world.store, world.vault, project="tests", name="tests")
-            yield Api(str(server.make_url("")).rstrip("/"), key, session, contract, world, simulator)
+            key, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="tests", name="tests")
+            yield Api(str(server.make_url("")).rstrip("/"), key, session, contract, ctx, simulator)
 
 
 @pytest.fixture

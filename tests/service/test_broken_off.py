@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 from service.app import build_app
 from tests.neighbours.strange_upstream import StrangeUpstream, refusal, strange_upstream
 from tests.service.conftest import Api
-from tunehook.model import TunedModel
-from tunehook.store import keys
+from tunehook.model.job import TunedModel
+from tunehook.store.engine import keys
 
 MODEL = "ft:gpt-4.1-mini-2025-04-14:acme::Abc"
 
@@ -74,10 +74,10 @@ class Chat:
 @pytest.fixture
 async def chat(api: Api) -> AsyncIterator[Chat]:
     made = TunedModel(name=MODEL, upstream="openai", base="gpt-4.1-mini-2025-04-14", job_id="ftjob-1", created_at=1)
-    await api.world.store.redis.hset(keys.models("tests"), MODEL, made.model_dump_json())
+    await api.ctx.store.redis.hset(keys.models("tests"), MODEL, made.model_dump_json())
     async with strange_upstream() as strange:
-        world = replace(api.world, upstreams={"openai": strange.upstream})
-        async with TestServer(build_app(world)) as server:
+        ctx = replace(api.ctx, upstreams={"openai": strange.upstream})
+        async with TestServer(build_app(ctx)) as server:
             assert server.port
             yield Chat(strange, replace(api, root=str(server.make_url("")).rstrip("/")), server.port)
 
@@ -109,7 +109,7 @@ async def test_an_answer_that_the_upstream_breaks_off_ends_the_connection_and_no
 
 async def test_a_job_that_goes_while_its_events_are_followed_ends_the_connection(chat: Chat, furnished: Api) -> None:
     job_id = furnished.ids["fine_tuning_job_id"]
-    redis = furnished.world.store.redis
+    redis = furnished.ctx.store.redis
     async with chat.line() as line:
         await line.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/events", accept="text/event-stream")
         told = await line.until(b"data: {")

@@ -38,6 +38,7 @@ BODIES: dict[str, bytes] = {
     "nul": b'{"model": "a\\u0000b", "training_file": "\\u0000"}',
     "more than a MiB": b'{"model": "' + b"a" * 1_100_000 + b'"}',
 }
+
 QUERIES = [
     "limit=x", "limit=0", "limit=-1", "limit=1000000", "limit=1e3", "limit=9999999999999999999999", "limit=%D9%A3",
     "limit=", "after=unknown", "after=", "after=%00", "after=%ff%fe", "after=" + "a" * 3000, "order=up", "surprise=1",
@@ -68,7 +69,7 @@ async def everything_that_is(api: Api) -> dict[str, Any]:
 async def test_no_body_that_is_wrong_is_taken_or_breaks_anything(furnished: Api, contract: Contract, kind: str) -> None:
     before = await everything_that_is(furnished)
     tried = 0
-    for method, template, _ in ROUTES:
+    for method, template, *_ in ROUTES:
         if not takes_json(contract, method, template):
             continue
         path = furnished.path(template)
@@ -84,7 +85,7 @@ async def test_no_body_that_is_wrong_is_taken_or_breaks_anything(furnished: Api,
 
 @pytest.mark.parametrize("kind", ["half", "not utf-8", "very deep", "wrong types", "more than a MiB"])
 async def test_routes_without_a_body_are_not_disturbed_by_one(furnished: Api, contract: Contract, kind: str) -> None:
-    for method, template, _ in ROUTES:
+    for method, template, *_ in ROUTES:
         if method == "DELETE" or takes_json(contract, method, template) or "stream" in template:
             continue
         answer = await furnished.call(
@@ -98,7 +99,7 @@ async def test_routes_without_a_body_are_not_disturbed_by_one(furnished: Api, co
 
 @pytest.mark.parametrize("query", QUERIES)
 async def test_no_query_breaks_anything(furnished: Api, query: str) -> None:
-    for method, template, _ in ROUTES:
+    for method, template, *_ in ROUTES:
         if method != "GET":
             continue
         answer = await furnished.call(method, f"{furnished.path(template)}?{query}")
@@ -126,7 +127,7 @@ async def test_without_a_good_key_nobody_gets_anywhere(furnished: Api) -> None:
         furnished.key + "a",
         "\u00e9" * 60,
     ]
-    for method, template, _ in ROUTES:
+    for method, template, *_ in ROUTES:
         if not template.startswith("/v1/") or template.startswith("/v1/upstreams/"):
             continue
         for key in wrong:
@@ -152,9 +153,9 @@ async def test_unknown_paths_are_404_in_the_usual_shape(api: Api, path: str) -> 
 
 async def test_other_methods_are_405_and_say_which_there_are(furnished: Api) -> None:
     tried = 0
-    for template in {template for _, template, _ in ROUTES}:
+    for template in {template for _, template, *_ in ROUTES}:
         path = furnished.path(template)
-        there = {method for method, other, _ in ROUTES if matches(other, path)}
+        there = {method for method, other, *_ in ROUTES if matches(other, path)}
         for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - there:
             answer = await furnished.call(method, path)
             assert answer.status == 405, (method, path)

@@ -22,8 +22,11 @@ def field(name: str, content: bytes, headers: str = "") -> bytes:
 
 
 PURPOSE = field("purpose", b"fine-tune")
+
 FILE = part('Content-Disposition: form-data; name="file"; filename="a.jsonl"', DATASET)
+
 END = f"--{BOUNDARY}--\r\n".encode()
+
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 FORMS: dict[str, tuple[str, bytes]] = {
@@ -62,7 +65,7 @@ FORMS: dict[str, tuple[str, bytes]] = {
 
 async def nothing_is_left(api: Api) -> None:
     assert (await api.call("GET", "/v1/files")).json["data"] == []
-    directory = api.world.shelf.directory
+    directory = api.ctx.files.storage.directory
     assert await asyncio.to_thread(lambda: [path.name for path in directory.glob("*")]) == []
 
 
@@ -109,7 +112,7 @@ async def test_a_files_name_is_shown_and_never_a_path(api: Api, name: str, kept:
     answer = await api.call("POST", "/v1/files", data=PURPOSE + sent + END, headers={"content-type": MULTIPART})
     assert answer.status == 200, answer.body
     assert answer.json["filename"] == kept
-    there = await asyncio.to_thread(lambda: {path.name for path in api.world.shelf.directory.iterdir()})
+    there = await asyncio.to_thread(lambda: {path.name for path in api.ctx.files.storage.directory.iterdir()})
     assert answer.json["id"] in there
 
 
@@ -130,9 +133,9 @@ async def test_a_sender_that_goes_away_leaves_nothing(api: Api) -> None:
         + FILE[:300]
     )
     await writer.drain()
-    await until(lambda: any(api.world.shelf.directory.glob(".incoming*")))
+    await until(lambda: any(api.ctx.files.storage.directory.glob(".incoming*")))
     writer.close()
-    await until(lambda: not any(api.world.shelf.directory.glob("*")))
+    await until(lambda: not any(api.ctx.files.storage.directory.glob("*")))
     assert await reader.read() == b""
     await nothing_is_left(api)
 

@@ -10,21 +10,25 @@ import pytest
 
 from tests.neighbours.receiver import Receiver, running_receiver
 from tests.service.conftest import DATASET, Api, form
-from tunehook import delivery, lifecycle, look, retention, upload
 from tunehook.errors import StoreNearlyFull
-from tunehook.model import Stage
+from tunehook.jobs import copy_step, lifecycle, poller
+from tunehook.maintenance import retention
+from tunehook.model.job import Stage
 from tunehook.store.jobs import JobRecord
-from tunehook.store.memory import Memory
+from tunehook.store.redis_health import RedisHealth
+from tunehook.webhooks import dispatch
 
 FILLER = 20_000_000
+
 ENDPOINT = {"url": "https://example.com/hook", "name": "n", "event_types": ["fine_tuning.job.succeeded"]}
+
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
 @asynccontextmanager
 async def filled(api: Api, share: float) -> AsyncIterator[None]:
     """Redis has used so much of what it may."""
-    redis = api.world.store.redis
+    redis = api.ctx.store.redis
     await redis.setrange("th:filler", FILLER, "x")
     used = (await redis.info("memory"))["used_memory"]
     await redis.config_set("maxmemory", int(used / share))
@@ -57,12 +61,12 @@ def makers(api: Api) -> list[tuple[str, dict[str, Any]]]:
 
 async def job_until_tracked(api: Api, job_id: str) -> JobRecord:
     for _ in range(6):
-        await lifecycle.advance(api.world, job_id)
-        record = await api.world.store.jobs.read(job_id)
+        await lifecycle.advance(api.ctx, job_id)
+        record = await api.ctx.store.jobs.read(job_id)
         if record.job.stage is Stage.TRACKED:
             return record
         for file in record.job.files:
-            await upload.upload(api.world, "openai", file.sha256)
+            await copy_step.copy_to_upstream(api.ctx, "openai", file.sha256)
     raise AssertionError(f"it is {record}")
 
 
@@ -83,15 +87,15 @@ async def test_nothing_new_is_taken_and_what_was_accepted_goes_on_to_its_webhook
 
 async def what_was_accepted_goes_on(api: Api, receiver: Receiver, first: str, second: str) -> None:
     await job_until_tracked(api, second)
-    assert "look:openai" in (await api.world.store.claim("steps", 100)).members
+    assert "look:openai" in (await api.ctx.store.claim("steps", 100)).members
     assert (await api.call("POST", f"/v1/fine_tuning/jobs/{second}/cancel")).status == 200
-    await lifecycle.advance(api.world, second)
+    await lifecycle.advance(api.ctx, second)
     await api.simulator.advance(24 * 3600)
-    await look.look(api.world, "openai")
-    await delivery.deliver(api.world)
+    await poller.poll(api.ctx, "openai")
+    await dispatch.dispatch(api.ctx.webhooks)
     ends = {hook.event["data"]["id"]: hook.event["data"]["status"] for hook in await receiver.wait(2)}
     assert ends == {first: "succeeded", second: "cancelled"}
-    await retention.sweep(api.world)
+    await retention.sweep(api.ctx)
     assert (await api.call("POST", api.path("/v1/uploads/{upload_id}/cancel"))).status == 200
     assert (await api.call("DELETE", api.path("/v1/webhook_endpoints/{webhook_endpoint_id}"))).status == 200
 
@@ -115,15 +119,15 @@ async def until(api: Api, status: int) -> None:
 async def test_nine_tenths_are_the_limit_and_a_redis_without_one_is_never_full(
     api: Api, share: float, full: bool
 ) -> None:
-    await Memory(api.world.store).check()
+    await RedisHealth(api.ctx.store).check_room()
     async with filled(api, share):
         with pytest.raises(StoreNearlyFull) if full else nullcontext():
-            await Memory(api.world.store).check()
+            await RedisHealth(api.ctx.store).check_room()
 
 
 async def test_redis_is_asked_once_a_second_at_most(furnished: Api) -> None:
     async def asked() -> int:
-        return int((await furnished.world.store.redis.info("commandstats"))["cmdstat_info"]["calls"])
+        return int((await furnished.ctx.store.redis.info("commandstats"))["cmdstat_info"]["calls"])
 
     before, begun = await asked(), time.monotonic()
     for _ in range(20):

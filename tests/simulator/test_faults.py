@@ -14,6 +14,7 @@ from simulator.problems import NAMED
 from tests.simulator.conftest import Bench, Start, dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 JOBS = r"/v1/fine_tuning/jobs$"
 
 

@@ -30,6 +30,7 @@ specs = st.builds(
     stall=st.sampled_from([None, None, "validating_files", "queued", "running"]),
     queue_delay=st.sampled_from([0.0, 500.0]),
 )
+
 times = st.lists(st.floats(0, 60_000), min_size=2, max_size=12).map(sorted)
 
 

@@ -23,9 +23,12 @@ from tests.neighbours.simulator import Simulator
 from tests.story.datasets import dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 #: A small job takes half a second there.
 FAST = ("--speed", "900", "--slots", "0", "--azure-deployed")
+
 T = TypeVar("T")
+
 STATED = ("succeeded", "failed", "cancelled")
 
 

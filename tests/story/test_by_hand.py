@@ -20,17 +20,20 @@ from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import Valkey
 from tests.story.conftest import MODEL, stage
 from tests.story.datasets import dataset
-from tunehook import access, delivery, lifecycle, look, notices, upload
-from tunehook.sending import PART_BYTES
+from tunehook import api_keys
+from tunehook.context import Context, open_context
+from tunehook.files import ingest
+from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
+from tunehook.jobs.copy_transfer import PART_BYTES
 from tunehook.settings import Settings
-from tunehook.world import World, open_world
+from tunehook.webhooks import dispatch
 
 SECRET_KEY = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="
 
 
 @dataclass
 class Bench:
-    world: World
+    ctx: Context
     client: AsyncOpenAI
     simulator: Simulator
     receiver: Receiver
@@ -40,27 +43,31 @@ class Bench:
         """Does what is due, as clock and workers would, until nothing is; returns the steps in their order."""
         done: list[str] = []
         while members := [
-            *(await self.world.store.claim("steps", 10)).members,
-            *(await self.world.store.claim("bulk", 10)).members,
+            *(await self.ctx.store.claim("steps", 10)).members,
+            *(await self.ctx.store.claim("bulk", 10)).members,
         ]:
             for member in members:
                 kind, _, rest = member.partition(":")
                 match kind:
                     case "job":
-                        await lifecycle.advance(self.world, rest)
+                        await lifecycle.advance(self.ctx, rest)
                     case "look":
-                        await look.look(self.world, rest)
+                        await poller.poll(self.ctx, rest)
                     case "copy":
                         name, _, sha256 = rest.rpartition(":")
-                        await upload.upload(self.world, name, sha256)
+                        await copy_step.copy_to_upstream(self.ctx, name, sha256)
+                    case "check":
+                        await ingest.check_stored(self.ctx.files, rest)
+                    case "estimate":
+                        await cost.estimate_accepted(self.ctx, rest)
                     case "ready":
-                        await notices.ready(self.world, rest)
+                        await model_ready.ask_until_ready(self.ctx, rest)
                 done.append(kind)
-        await delivery.deliver(self.world)
+        await dispatch.dispatch(self.ctx.webhooks)
         return done
 
     async def look_now(self) -> None:
-        await self.world.store.plan("look:openai", 0)
+        await self.ctx.store.plan("look:openai", 0)
         await self.work()
 
 
@@ -72,12 +79,12 @@ async def bench(valkey: Valkey, tmp_path: Path, contract: Contract) -> AsyncIter
             "openai_api_key": "sk-simulated", "openai_base_url": simulator.base_url,
         }  # fmt: skip
         with nothing_blocks():
-            async with open_world(Settings.model_validate(found)) as world, TestServer(build_app(world)) as server:
-                key, secret = await access.create(world.store, world.vault, project="p", name="n")
+            async with open_context(Settings.model_validate(found)) as ctx, TestServer(build_app(ctx)) as server:
+                key, secret = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="p", name="n")
                 http = httpx2.AsyncClient(transport=CheckedTransport(contract), timeout=30.0)
                 url = str(server.make_url("/v1"))
                 async with AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http) as client:
-                    yield Bench(world, client, simulator, receiver, secret)
+                    yield Bench(ctx, client, simulator, receiver, secret)
 
 
 async def test_the_main_job_step_by_step(bench: Bench, contract: Contract) -> None:
@@ -132,7 +139,7 @@ async def test_above_100_mb_a_dataset_goes_in_parts_and_nothing_is_sent_twice(be
         for number in range(112):
             sink.write(line.replace("x", str(number % 10), 1) + "\n")
     size = path.stat().st_size
-    assert size > upload.WHOLE_BYTES
+    assert size > copy_step.WHOLE_BYTES
     with path.open("rb") as source:
         file = await bench.client.files.create(file=("large.jsonl", source), purpose="fine-tune")
     assert file.bytes == size
@@ -142,8 +149,8 @@ async def test_above_100_mb_a_dataset_goes_in_parts_and_nothing_is_sent_twice(be
         await bench.work()
         if stage(await bench.client.fine_tuning.jobs.retrieve(job.id)) == "tracked":
             break
-        sha256 = (await bench.world.store.jobs.read(job.id)).job.training.sha256
-        await bench.world.store.plan(f"copy:openai:{sha256}", 0)  # the pause after the lost answer is over
+        sha256 = (await bench.ctx.store.jobs.read(job.id)).job.training.sha256
+        await bench.ctx.store.plan(f"copy:openai:{sha256}", 0)  # the pause after the lost answer is over
     requests = [(seen["path"], seen["status"]) for seen in await bench.simulator.requests() if seen["method"] == "POST"]
     parts = [status for path, status in requests if str(path).endswith("/parts")]
     assert parts.count(200) == -(-size // PART_BYTES)

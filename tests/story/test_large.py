@@ -10,6 +10,7 @@ import pytest
 from tests.story.conftest import Story
 
 MB = 1_000_000
+
 MIB = 1024 * 1024
 
 

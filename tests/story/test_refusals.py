@@ -111,7 +111,7 @@ async def test_another_projects_ids_do_not_exist(story: Story, town: Deployment,
     values = {"file_id": file_id, "fine_tuning_job_id": job.id}
     tried = 0
     async with client_of(town, await town.key("somebody else"), contract) as stranger:
-        for method, path, _ in ROUTES:
+        for method, path, *_ in ROUTES:
             names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
             if not names or not set(names) <= set(values):
                 continue  # ids of other things are the matter of their own tests

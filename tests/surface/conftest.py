@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from tests.contract import CheckedTransport, Contract
 from tests.neighbours.deployment import Caller, Deployment, deployment
 from tests.neighbours.simulator import Simulator
-from tunehook.signature import new_secret
+from tunehook.security.signature import new_secret
 
 FAST = ("--speed", "900", "--slots", "0", "--azure-deployed")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Document = Mapping[str, Any]
+
 DEEPEST = 8
 
 

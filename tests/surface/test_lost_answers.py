@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.dataset.lines import good, jsonl
+from tests.fakes.context import opened_context
 from tests.neighbours.redis_between import redis_between
 from tests.neighbours.valkey import Valkey
-from tunehook import inspection, intake
-from tunehook.allow_list import AllowList
+from tunehook.context import Context
 from tunehook.errors import Conflict, StoreUnavailable
-from tunehook.model import File
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.store.connection import SCRIPTS
-from tunehook.vault import Vault
-from tunehook.world import World
+from tunehook.files import ingest, uploads
+from tunehook.model.file import File
+from tunehook.store.engine.connection import SCRIPTS
 
 PROJECT = "acme"
+
 CONTENT = jsonl(*(good(n) for n in range(12)))
 
 
@@ -45,66 +43,66 @@ def line() -> Line:
 
 
 @pytest.fixture
-async def world(line: Line, valkey: Valkey, tmp_path: Path) -> AsyncIterator[World]:
-    async with redis_between(valkey.url, tmp_path, after=line.after) as url:
-        store = Store.connect(url)
-        world = World(store=store, shelf=Shelf(tmp_path), vault=Vault(None), upstreams={}, allow=AllowList.parse(""))
-        await store.redis.script_load(SCRIPTS["commit"])  # so that no answer that is lost is a "what script?"
-        yield world
-        await asyncio.gather(world.reader.close(), world.costing.close(), store.close())
+async def ctx(line: Line, valkey: Valkey, tmp_path: Path) -> AsyncIterator[Context]:
+    async with (
+        redis_between(valkey.url, tmp_path, after=line.after) as url,
+        opened_context(url, tmp_path, secret_key=None) as ctx,
+    ):
+        await ctx.store.redis.script_load(SCRIPTS["commit"])  # so that no answer that is lost is a "what script?"
+        yield ctx
 
 
-async def content(world: World, file: File) -> bytes:
-    return await asyncio.to_thread(world.shelf.path(file.id).read_bytes)
+async def content(ctx: Context, file: File) -> bytes:
+    return await asyncio.to_thread(ctx.files.storage.path(file.id).read_bytes)
 
 
-async def begun(world: World) -> tuple[str, str]:
-    upload = await intake.begin(
-        world, PROJECT, filename="a", purpose="fine-tune", size=len(CONTENT), expires_after=None
+async def begun(ctx: Context) -> tuple[str, str]:
+    upload = await uploads.begin(
+        ctx.files, PROJECT, filename="a", purpose="fine-tune", size=len(CONTENT), expires_after=None
     )
-    incoming = world.shelf.parts(upload.id).receive()
+    incoming = ctx.files.storage.parts(upload.id).receive()
     await incoming.open()
     await incoming.write(CONTENT)
-    part_id = await intake.keep_part(world, upload, incoming)
+    part_id = await uploads.keep_part(ctx.files, upload, incoming)
     await incoming.close()
     return upload.id, part_id
 
 
-async def test_an_upload_that_was_completed_without_an_answer_is_whole_at_the_repeat(line: Line, world: World) -> None:
-    upload_id, part_id = await begun(world)
+async def test_an_upload_that_was_completed_without_an_answer_is_whole_at_the_repeat(line: Line, ctx: Context) -> None:
+    upload_id, part_id = await begun(ctx)
     line.key, line.lost = b"th:upload:", 1
     with pytest.raises(StoreUnavailable):
-        await intake.complete(world, upload_id, PROJECT, [part_id], None)
+        await uploads.complete(ctx.files, upload_id, PROJECT, [part_id], None)
     assert line.lost == 0, "no answer was lost"
-    upload, file = await intake.complete(world, upload_id, PROJECT, [part_id], None)
+    upload, file = await uploads.complete(ctx.files, upload_id, PROJECT, [part_id], None)
     assert upload.status == "completed"
-    assert await content(world, file) == CONTENT
+    assert await content(ctx, file) == CONTENT
 
 
-async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(world: World) -> None:
-    upload_id, part_id = await begun(world)
-    record = await world.store.uploads.read(upload_id, PROJECT)
-    incoming = world.shelf.receive(inspection.Inspector(world, "tests"))
+async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(ctx: Context) -> None:
+    upload_id, part_id = await begun(ctx)
+    record = await ctx.store.uploads.read(upload_id, PROJECT)
+    incoming = ctx.files.storage.receive()
     await incoming.open()
-    await world.store.commit(record.change(record.upload.model_copy(update={"expires_after": 3600})))
+    await ctx.store.commit(record.change(record.upload.model_copy(update={"expires_after": 3600})))
     with pytest.raises(Conflict):  # what was read is old
-        await intake._join(world, record, [part_id], None, incoming)
+        await uploads._join(ctx.files, record, [part_id], None, incoming)
     await incoming.close()
-    assert not await asyncio.to_thread(lambda: list(world.shelf.directory.iterdir()))
+    assert not await asyncio.to_thread(lambda: list(ctx.files.storage.directory.iterdir()))
 
 
-async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: Line, world: World) -> None:
+async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: Line, ctx: Context) -> None:
     line.key, line.lost = b"th:file:", 1
-    incoming = world.shelf.receive(inspection.Inspector(world, "tests"))
+    incoming = ctx.files.storage.receive()
     await incoming.open()
     await incoming.write(CONTENT)
-    file, _ = await inspection.keep(world, incoming, project=PROJECT, filename="a", seconds=None)
+    file = await ingest.keep(ctx.files, incoming, project=PROJECT, filename="a", seconds=None)
     with pytest.raises(StoreUnavailable):
-        await inspection.enter(world, file)
+        await ingest.record(ctx.files, file)
     await incoming.close()
     assert line.lost == 0, "no answer was lost"
-    assert await world.store.files.read(file.id, PROJECT) == file
-    assert await content(world, file) == CONTENT
+    assert await ctx.store.files.read(file.id, PROJECT) == file
+    assert await content(ctx, file) == CONTENT
     with pytest.raises(Conflict):  # it is there already: refused for certain, so nothing of it stays
-        await inspection.enter(world, file)
-    assert not await world.shelf.exists(file.id)
+        await ingest.record(ctx.files, file)
+    assert not await ctx.files.storage.exists(file.id)

@@ -12,19 +12,18 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
 from cli.valkey_process import connect
 from service.app import build_app
+from tests.fakes.context import opened_context
 from tests.neighbours.valkey import Valkey, valkey_server
-from tunehook import access, lifecycle
-from tunehook.allow_list import AllowList
-from tunehook.model import File, FileRef, Job, JobSpec, Message, new_id
-from tunehook.shelf import Shelf
-from tunehook.store import Store, keys
-from tunehook.vault import Vault
-from tunehook.world import World
+from tunehook import api_keys
+from tunehook.context import Context
+from tunehook.jobs import commands, submission
+from tunehook.model.file import File
+from tunehook.model.job import FileRef, Job, JobSpec, Message
+from tunehook.model.record import new_id
+from tunehook.store.engine import keys
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def mortal(tmp_path: Path) -> Iterator[Valkey]:
 
 @dataclass
 class Api:
-    world: World
+    ctx: Context
     url: str
     headers: dict[str, str]
     runner: web.AppRunner
@@ -44,25 +43,22 @@ class Api:
 
 @asynccontextmanager
 async def running(valkey: Valkey, directory: Path) -> AsyncIterator[Api]:
-    store = Store.connect(valkey.url)
-    vault = Vault(SecretStr(Fernet.generate_key().decode()))
-    world = World(store=store, shelf=Shelf(directory), vault=vault, upstreams={}, allow=AllowList.parse(""))
-    key, _ = await access.create(store, vault, project="acme", name="test")
-    runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=10)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield Api(world, f"http://127.0.0.1:{runner.addresses[0][1]}", {"authorization": f"Bearer {key}"}, runner)
-    finally:
-        await runner.cleanup()
-        await store.close()
+    async with opened_context(valkey.url, directory) as ctx:
+        key, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="acme", name="test")
+        runner = web.AppRunner(build_app(ctx), access_log=None, shutdown_timeout=10)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield Api(ctx, f"http://127.0.0.1:{runner.addresses[0][1]}", {"authorization": f"Bearer {key}"}, runner)
+        finally:
+            await runner.cleanup()
 
 
-async def submitted(world: World) -> str:
+async def submitted(ctx: Context) -> str:
     file = File(
         id=new_id("file-"), project="acme", filename="a", purpose="fine-tune", bytes=1, created_at=1, sha256="00"
     )
-    await world.store.files.add(file)
+    await ctx.store.files.add(file)
     job = Job(
         id=new_id("ftjob-"),
         project="acme",
@@ -72,12 +68,12 @@ async def submitted(world: World) -> str:
         upstream="openai",
         training=FileRef(id=file.id, sha256="00", bytes=1),
     )
-    await lifecycle.submit(world, job, remember=[], recall=[])
+    await submission.accept(ctx, job, remember=[], recall=[])
     return job.id
 
 
-async def say(world: World, job_id: str, text: str) -> None:
-    await world.store.jobs.append(job_id, [Message(created_at=1, message=text)])
+async def say(ctx: Context, job_id: str, text: str) -> None:
+    await ctx.store.job_log.append(job_id, [Message(created_at=1, message=text)])
 
 
 class Follower:
@@ -107,24 +103,24 @@ class Follower:
 
 async def test_followers_miss_nothing_when_redis_dies_and_comes_back(mortal: Valkey, tmp_path: Path) -> None:
     async with running(mortal, tmp_path) as api, aiohttp.ClientSession(headers=api.headers) as session:
-        job_id = await submitted(api.world)
+        job_id = await submitted(api.ctx)
         url = f"{api.url}/v1/fine_tuning/jobs/{job_id}"
         followers = [Follower(session, f"{url}/events") for _ in range(5)]
         waiting = asyncio.create_task(session.get(f"{url}?wait=60"))
-        await say(api.world, job_id, "one")
+        await say(api.ctx, job_id, "one")
         for follower in followers:
             await follower.hears("one")
         await asyncio.to_thread(mortal.kill)
         await asyncio.sleep(0.5)  # they notice
         await asyncio.to_thread(mortal.restart)
-        await say(api.world, job_id, "two")
+        await say(api.ctx, job_id, "two")
         for follower in followers:
             await follower.hears("two")
-        await say(api.world, job_id, "three")
+        await say(api.ctx, job_id, "three")
         for follower in followers:
             assert await follower.hears("three") < 5, "the subscription did not come back: a heartbeat read it"
             assert follower.heard[-3:] == ["one", "two", "three"]
-        await lifecycle.cancel(api.world, job_id, "acme")
+        await commands.cancel(api.ctx, job_id, "acme")
         answer = await waiting
         assert (await answer.json())["status"] == "cancelled"
         await asyncio.gather(*(follower.task for follower in followers))
@@ -132,18 +128,18 @@ async def test_followers_miss_nothing_when_redis_dies_and_comes_back(mortal: Val
 
 async def test_a_process_has_one_subscription_whoever_follows(mortal: Valkey, tmp_path: Path) -> None:
     async with running(mortal, tmp_path) as api, aiohttp.ClientSession(headers=api.headers) as session:
-        job_id = await submitted(api.world)
+        job_id = await submitted(api.ctx)
         followers = [Follower(session, f"{api.url}/v1/fine_tuning/jobs/{job_id}/events") for _ in range(20)]
         for follower in followers:
             await follower.hears(f"Accepted fine-tuning job: {job_id}")
         assert await asyncio.to_thread(_subscribers, mortal) == 1
-        await lifecycle.cancel(api.world, job_id, "acme")
+        await commands.cancel(api.ctx, job_id, "acme")
         await asyncio.gather(*(follower.task for follower in followers))
 
 
 async def test_a_process_that_stops_lets_its_followers_go_at_once(mortal: Valkey, tmp_path: Path) -> None:
     async with running(mortal, tmp_path) as api, aiohttp.ClientSession(headers=api.headers) as session:
-        job_id = await submitted(api.world)
+        job_id = await submitted(api.ctx)
         follower = Follower(session, f"{api.url}/v1/fine_tuning/jobs/{job_id}/events")
         waiting = asyncio.create_task(session.get(f"{api.url}/v1/fine_tuning/jobs/{job_id}?wait=60"))
         await follower.hears(f"Accepted fine-tuning job: {job_id}")

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from tunehook import offered
 from tunehook.dataset.prices import load_prices
-from tunehook.model import TunedModel
+from tunehook.model.job import TunedModel
+from tunehook.openai_format import models
 
 PRICES = load_prices()
+
 MADE = TunedModel(name="ft:gpt-4.1:x::1", upstream="openai", base="gpt-4.1", job_id="ftjob-1", created_at=5)
 
 
@@ -27,7 +28,7 @@ MADE = TunedModel(name="ft:gpt-4.1:x::1", upstream="openai", base="gpt-4.1", job
     ],
 )
 def test_what_can_be_tuned(row: dict[str, Any], can: bool) -> None:
-    assert offered.is_tunable(row, PRICES) is can
+    assert models.is_tunable(row, PRICES) is can
 
 
 def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_shown() -> None:
@@ -37,7 +38,7 @@ def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_show
         {"id": "ft:gpt-4.1:others::2", "capabilities": {"fine_tune": True}},
         {"id": "gpt-4.1-nano", "created": "yesterday", "shutdown_date": "soon"},
     ]
-    assert list(offered.bases(rows, PRICES).values()) == [
+    assert list(models.base_models(rows, PRICES).values()) == [
         {"id": "gpt-4.1", "object": "model", "created": 7, "owned_by": "system", "shutdown_date": "2027-01-14"},
         {"id": "gpt-4.1-nano", "object": "model", "created": 0, "owned_by": "system", "shutdown_date": None},
     ]
@@ -55,5 +56,5 @@ def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_show
     ],
 )
 def test_a_tuned_model_goes_with_its_base_unless_a_day_of_its_own_is_said(rows: list[dict[str, Any]], day: Any) -> None:
-    shown = offered.tuned(MADE, rows, "acme")
+    shown = models.tuned_model(MADE, rows, "acme")
     assert (shown["shutdown_date"], shown["owned_by"], shown["created"]) == (day, "acme", 5)

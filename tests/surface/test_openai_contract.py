@@ -12,6 +12,7 @@ from tests.surface.openai.trim import KEPT
 from tests.surface.shapes import differences
 
 THEIRS: dict[str, Any] = json.loads(KEPT.read_text("utf-8"))
+
 JOB = "* /fine_tuning/jobs* answer"
 
 #: Pattern of a difference → why it is so. Each must be found, and nothing else.
@@ -65,6 +66,7 @@ def other(path: str, value: Any) -> Any:
 
 
 JOB_SCHEMA = "components/schemas/FineTuningJob"
+
 REQUEST = "components/schemas/CreateFineTuningJobRequest"
 
 

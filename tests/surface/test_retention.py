@@ -9,30 +9,32 @@ from typing import Any
 
 import openai
 import pytest
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
 from cli.valkey_process import connect
 from simulator.clock import Clock
+from tests.fakes.context import opened_context
 from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import Valkey
 from tests.story.datasets import dataset
-from tunehook import intake, lifecycle, look, retention, upload
-from tunehook.allow_list import AllowList
+from tunehook.context import Context, RetentionPeriods, open_context
 from tunehook.errors import FileNotFound, JobNotFound, UploadNotOpen
-from tunehook.model import File, FileRef, Job, JobSpec, Stage, new_id
-from tunehook.openai_upstream import OpenAIUpstream
-from tunehook.settings import Settings, UpstreamSettings
-from tunehook.shelf import Shelf
-from tunehook.store import Store, keys
-from tunehook.store.commit import Missing
-from tunehook.vault import Vault
-from tunehook.world import Keep, World, open_world
+from tunehook.files import uploads
+from tunehook.jobs import commands, copy_step, cost, lifecycle, poller, submission
+from tunehook.maintenance import retention
+from tunehook.model.file import File
+from tunehook.model.job import FileRef, Job, JobSpec, Stage
+from tunehook.model.record import new_id
+from tunehook.settings import Settings
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Missing
 
 MODEL = "gpt-4.1-mini-2025-04-14"
+
 PROJECT = "acme"
-NOTHING = Keep()
-EVERYTHING = Keep(jobs=0.0, datasets=0.0, copies=0.0)
+
+NOTHING = RetentionPeriods()
+
+EVERYTHING = RetentionPeriods(jobs=0.0, datasets=0.0, copies=0.0)
 
 
 @pytest.fixture
@@ -42,25 +44,15 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def world(valkey: Valkey, simulator: Simulator, tmp_path: Path) -> AsyncIterator[World]:
-    store = Store.connect(valkey.url)
-    settings = UpstreamSettings(base_url=simulator.base_url, api_key=SecretStr("sk-simulated"))
-    upstream = OpenAIUpstream("openai", settings)
-    yield World(
-        store=store,
-        shelf=Shelf(tmp_path),
-        vault=Vault(SecretStr(Fernet.generate_key().decode())),
-        upstreams={"openai": upstream},
-        allow=AllowList.parse(""),
-    )
-    await upstream.close()
-    await store.close()
+async def ctx(valkey: Valkey, simulator: Simulator, tmp_path: Path) -> AsyncIterator[Context]:
+    async with opened_context(valkey.url, tmp_path, upstreams={"openai": simulator.base_url}) as ctx:
+        yield ctx
 
 
-async def stored(world: World, *, expires_at: int | None = None) -> File:
+async def stored(ctx: Context, *, expires_at: int | None = None) -> File:
     content = dataset()
     file_id = new_id("file-")
-    sha256 = await world.shelf.save(file_id, content)
+    sha256 = await ctx.files.storage.save(file_id, content)
     file = File(
         id=file_id,
         project=PROJECT,
@@ -71,11 +63,11 @@ async def stored(world: World, *, expires_at: int | None = None) -> File:
         sha256=sha256,
         expires_at=expires_at,
     )
-    await world.store.files.add(file)
+    await ctx.store.files.add(file)
     return file
 
 
-async def tracked(world: World, file: File) -> Job:
+async def tracked(ctx: Context, file: File) -> Job:
     """A job that the upstream has."""
     job = Job(
         id=new_id("ftjob-"),
@@ -86,22 +78,23 @@ async def tracked(world: World, file: File) -> Job:
         upstream="openai",
         training=FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes),
     )
-    await lifecycle.submit(world, job, remember=[], recall=[])
-    await lifecycle.advance(world, job.id)
-    await upload.upload(world, "openai", file.sha256)
-    await lifecycle.advance(world, job.id)
-    found = (await world.store.jobs.read(job.id)).job
+    await submission.accept(ctx, job, remember=[], recall=[])
+    await lifecycle.advance(ctx, job.id)
+    await copy_step.copy_to_upstream(ctx, "openai", file.sha256)
+    await lifecycle.advance(ctx, job.id)
+    found = (await ctx.store.jobs.read(job.id)).job
     assert found.stage is Stage.TRACKED
     return found
 
 
-async def finished(world: World, simulator: Simulator, file: File) -> Job:
+async def finished(ctx: Context, simulator: Simulator, file: File) -> Job:
     """A job that has succeeded, its results fetched."""
-    job = await tracked(world, file)
+    job = await tracked(ctx, file)
     await simulator.advance(3600)
-    await look.look(world, "openai")
-    await lifecycle.advance(world, job.id)
-    found = (await world.store.jobs.read(job.id)).job
+    await poller.poll(ctx, "openai")
+    await lifecycle.advance(ctx, job.id)
+    await cost.estimate_accepted(ctx, job.id)
+    found = (await ctx.store.jobs.read(job.id)).job
     assert found.status == "succeeded"
     assert found.result_files
     return found
@@ -117,34 +110,34 @@ async def there(simulator: Simulator) -> list[str]:
         return [file.id async for file in client.files.list(purpose="fine-tune")]
 
 
-async def test_nothing_is_removed_unless_it_is_asked_for(world: World, simulator: Simulator) -> None:
-    job = await finished(world, simulator, await stored(world))
-    await world.store.unplan(f"job:{job.id}")
-    await retention.sweep(replace(world, keep=NOTHING))
-    assert (await world.store.jobs.read(job.id)).job.status == "succeeded"
-    assert await world.shelf.exists(job.training.id)
+async def test_nothing_is_removed_unless_it_is_asked_for(ctx: Context, simulator: Simulator) -> None:
+    job = await finished(ctx, simulator, await stored(ctx))
+    await ctx.store.unplan(f"job:{job.id}")
+    await retention.sweep(replace(ctx, keep=NOTHING))
+    assert (await ctx.store.jobs.read(job.id)).job.status == "succeeded"
+    assert await ctx.files.storage.exists(job.training.id)
     assert len(await there(simulator)) == 1
 
 
 async def test_a_finished_job_goes_with_all_that_was_only_its_own(
-    world: World, simulator: Simulator, valkey: Valkey
+    ctx: Context, simulator: Simulator, valkey: Valkey
 ) -> None:
     empty = names(valkey)
-    job = await finished(world, simulator, await stored(world))
-    world = replace(world, keep=EVERYTHING)
-    await retention.sweep(world)
-    assert (await world.store.jobs.read(job.id)).job.status == "succeeded", "late events are still fetched"
-    await world.store.unplan(f"job:{job.id}")
+    job = await finished(ctx, simulator, await stored(ctx))
+    ctx = replace(ctx, keep=EVERYTHING)
+    await retention.sweep(ctx)
+    assert (await ctx.store.jobs.read(job.id)).job.status == "succeeded", "late events are still fetched"
+    await ctx.store.unplan(f"job:{job.id}")
     await asyncio.to_thread(_an_hour_passes, valkey)
-    await retention.sweep(world)
+    await retention.sweep(ctx)
     with pytest.raises(JobNotFound):
-        await world.store.jobs.read(job.id)
+        await ctx.store.jobs.read(job.id)
     for file_id in (job.training.id, *job.result_files.values()):
         with pytest.raises(FileNotFound):
-            await world.store.files.read(file_id, PROJECT)
-        assert not await world.shelf.exists(file_id)
+            await ctx.store.files.read(file_id, PROJECT)
+        assert not await ctx.files.storage.exists(file_id)
     assert await there(simulator) == [], "the copy at the upstream is still there"
-    figures = await world.store.figures.read(["openai"])
+    figures = await ctx.store.metrics.read(["openai"])
     assert figures.jobs.get("settled") == 0
     left = names(valkey) - empty
     allowed = {
@@ -153,37 +146,37 @@ async def test_a_finished_job_goes_with_all_that_was_only_its_own(
         keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.CLAIMS, keys.log_read("openai"), keys.SHELF,
     }  # fmt: skip
     assert left <= allowed, left - allowed
-    assert (await world.store.models.of_project(PROJECT))[0].job_id == job.id
+    assert (await ctx.store.models.of_project(PROJECT))[0].job_id == job.id
 
 
-async def test_what_a_live_job_needs_is_never_touched(world: World, simulator: Simulator, valkey: Valkey) -> None:
+async def test_what_a_live_job_needs_is_never_touched(ctx: Context, simulator: Simulator, valkey: Valkey) -> None:
     """One job has ended, another still trains on the same copy."""
-    file = await stored(world)
-    ended = await finished(world, simulator, file)
-    await world.store.unplan(f"job:{ended.id}")
-    live = await tracked(world, file)
+    file = await stored(ctx)
+    ended = await finished(ctx, simulator, file)
+    await ctx.store.unplan(f"job:{ended.id}")
+    live = await tracked(ctx, file)
     await asyncio.to_thread(_an_hour_passes, valkey)
-    world = replace(world, keep=EVERYTHING)
+    ctx = replace(ctx, keep=EVERYTHING)
     for _ in range(2):
-        await retention.sweep(world)
+        await retention.sweep(ctx)
         await asyncio.to_thread(_an_hour_passes, valkey)
-    assert (await world.store.jobs.read(live.id)).job.stage is Stage.TRACKED
-    assert await world.shelf.exists(file.id)
+    assert (await ctx.store.jobs.read(live.id)).job.stage is Stage.TRACKED
+    assert await ctx.files.storage.exists(file.id)
     assert len(await there(simulator)) == 1
     with pytest.raises(JobNotFound):
-        await world.store.jobs.read(ended.id)
-    await lifecycle.cancel(world, live.id, PROJECT)
-    await lifecycle.advance(world, live.id)
-    await world.store.unplan(f"job:{live.id}")
+        await ctx.store.jobs.read(ended.id)
+    await commands.cancel(ctx, live.id, PROJECT)
+    await lifecycle.advance(ctx, live.id)
+    await ctx.store.unplan(f"job:{live.id}")
     await asyncio.to_thread(_an_hour_passes, valkey)
-    await retention.sweep(world)
-    assert not await world.shelf.exists(file.id)
+    await retention.sweep(ctx)
+    assert not await ctx.files.storage.exists(file.id)
     assert await there(simulator) == []
 
 
-async def test_a_job_is_not_accepted_on_a_file_that_goes_at_this_moment(world: World) -> None:
+async def test_a_job_is_not_accepted_on_a_file_that_goes_at_this_moment(ctx: Context) -> None:
     """The request has seen the file; before it commits, the sweep removes it."""
-    file = await stored(world, expires_at=int(time.time()))
+    file = await stored(ctx, expires_at=int(time.time()))
     job = Job(
         id=new_id("ftjob-"),
         project=PROJECT,
@@ -193,67 +186,67 @@ async def test_a_job_is_not_accepted_on_a_file_that_goes_at_this_moment(world: W
         upstream="openai",
         training=FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes),
     )
-    await retention.sweep(world)
+    await retention.sweep(ctx)
     with pytest.raises(Missing):
-        await lifecycle.submit(world, job, remember=[], recall=[])
+        await submission.accept(ctx, job, remember=[], recall=[])
     with pytest.raises(JobNotFound):
-        await world.store.jobs.read(job.id)
+        await ctx.store.jobs.read(job.id)
 
 
 async def test_an_upstream_that_does_not_answer_is_asked_again(
-    world: World, simulator: Simulator, valkey: Valkey
+    ctx: Context, simulator: Simulator, valkey: Valkey
 ) -> None:
-    job = await finished(world, simulator, await stored(world))
-    await world.store.unplan(f"job:{job.id}")
-    world = replace(world, keep=EVERYTHING)
+    job = await finished(ctx, simulator, await stored(ctx))
+    await ctx.store.unplan(f"job:{job.id}")
+    ctx = replace(ctx, keep=EVERYTHING)
     await simulator.fault("http_503", path="/files/", method="DELETE", times=1)
-    await retention.sweep(world)
+    await retention.sweep(ctx)
     assert len(await there(simulator)) == 1
-    await retention.sweep(world)
+    await retention.sweep(ctx)
     assert await there(simulator) == []
-    assert await world.store.forgetting.leaving_copies(10) == []
+    assert await ctx.store.deletion.leaving_copies(10) == []
 
 
-async def test_a_file_goes_at_its_expires_at_and_not_before(world: World, simulator: Simulator, valkey: Valkey) -> None:
+async def test_a_file_goes_at_its_expires_at_and_not_before(ctx: Context, simulator: Simulator, valkey: Valkey) -> None:
     """Not even when a job on it has ended, after which datasets without such a time go."""
-    over, later = await stored(world, expires_at=int(time.time())), await stored(world, expires_at=2**31)
-    job = await finished(world, simulator, later)
-    await world.store.unplan(f"job:{job.id}")
+    over, later = await stored(ctx, expires_at=int(time.time())), await stored(ctx, expires_at=2**31)
+    job = await finished(ctx, simulator, later)
+    await ctx.store.unplan(f"job:{job.id}")
     await asyncio.to_thread(_an_hour_passes, valkey)
-    await retention.sweep(replace(world, keep=EVERYTHING))
+    await retention.sweep(replace(ctx, keep=EVERYTHING))
     with pytest.raises(FileNotFound):
-        await world.store.files.read(over.id, PROJECT)
-    assert not await world.shelf.exists(over.id)
-    assert (await world.store.files.read(later.id, PROJECT)).id == later.id, "it was promised until 2038"
-    assert await world.shelf.exists(later.id)
+        await ctx.store.files.read(over.id, PROJECT)
+    assert not await ctx.files.storage.exists(over.id)
+    assert (await ctx.store.files.read(later.id, PROJECT)).id == later.id, "it was promised until 2038"
+    assert await ctx.files.storage.exists(later.id)
     with pytest.raises(JobNotFound):
-        await world.store.jobs.read(job.id)
+        await ctx.store.jobs.read(job.id)
 
 
-async def test_an_upload_whose_hour_is_over_leaves_nothing(world: World, valkey: Valkey) -> None:
-    upload_ = await intake.begin(world, PROJECT, filename="a", purpose="fine-tune", size=10, expires_after=None)
-    incoming = world.shelf.parts(upload_.id).receive()
+async def test_an_upload_whose_hour_is_over_leaves_nothing(ctx: Context, valkey: Valkey) -> None:
+    upload_ = await uploads.begin(ctx.files, PROJECT, filename="a", purpose="fine-tune", size=10, expires_after=None)
+    incoming = ctx.files.storage.parts(upload_.id).receive()
     await incoming.open()
     await incoming.write(b"12345")
-    part = await intake.keep_part(world, upload_, incoming)
+    part = await uploads.keep_part(ctx.files, upload_, incoming)
     await incoming.close()
-    await retention.sweep(world)
-    assert await world.shelf.parts(upload_.id).exists(part), "its hour is not over"
-    record = await world.store.uploads.read(upload_.id, PROJECT)
-    await world.store.commit(record.change(record.upload.model_copy(update={"expires_at": int(time.time())})))
+    await retention.sweep(ctx)
+    assert await ctx.files.storage.parts(upload_.id).exists(part), "its hour is not over"
+    record = await ctx.store.uploads.read(upload_.id, PROJECT)
+    await ctx.store.commit(record.change(record.upload.model_copy(update={"expires_at": int(time.time())})))
     await asyncio.to_thread(_expire_uploads, valkey)
-    async with world.store.lease(f"upload:{upload_.id}"):
-        await retention.sweep(world)
-        assert await world.shelf.parts(upload_.id).exists(part), "somebody is joining them"
-    await retention.sweep(world)
-    assert not await world.shelf.parts(upload_.id).exists(part)
+    async with ctx.store.lease(f"upload:{upload_.id}"):
+        await retention.sweep(ctx)
+        assert await ctx.files.storage.parts(upload_.id).exists(part), "somebody is joining them"
+    await retention.sweep(ctx)
+    assert not await ctx.files.storage.parts(upload_.id).exists(part)
     with pytest.raises(UploadNotOpen, match="expired"):
-        await intake.complete(world, upload_.id, PROJECT, [part], None)
+        await uploads.complete(ctx.files, upload_.id, PROJECT, [part], None)
 
 
 async def test_webhook_events_are_kept_as_long_as_the_settings_say(valkey: Valkey, tmp_path: Path) -> None:
     settings = Settings.model_validate({"redis_url": valkey.url, "data_dir": tmp_path, "keep_deliveries_days": 9})
-    async with open_world(settings) as world:
+    async with open_context(settings) as ctx:
         job = Job(
             id="ftjob-1",
             project=PROJECT,
@@ -264,25 +257,25 @@ async def test_webhook_events_are_kept_as_long_as_the_settings_say(valkey: Valke
             training=FileRef(id="upstream:file-1", sha256="", bytes=0),
             callback_url="https://you.example/hooks",
         )
-        await lifecycle.submit(world, job, remember=[], recall=[])
-        await lifecycle.cancel(world, job.id, PROJECT)
-        (delivery,) = await world.store.deliveries.of_job(job.id)
+        await submission.accept(ctx, job, remember=[], recall=[])
+        await commands.cancel(ctx, job.id, PROJECT)
+        (delivery,) = await ctx.store.deliveries.of_job(job.id)
     with connect(valkey.url) as client:
         kept = [client.ttl(key) for key in (keys.event(delivery.event_id), keys.delivery(delivery.id))]
     assert all(9 * 86400 - 60 < seconds <= 9 * 86400 for seconds in kept)
 
 
-async def test_what_a_killed_process_half_received_goes_after_a_day(world: World) -> None:
-    incoming = world.shelf.receive()
+async def test_what_a_killed_process_half_received_goes_after_a_day(ctx: Context) -> None:
+    incoming = ctx.files.storage.receive()
     await incoming.open()
     await incoming.write(b"half")
 
     def left() -> list[Any]:
-        return list(world.shelf.directory.glob(".incoming-*"))
+        return list(ctx.files.storage.directory.glob(".incoming-*"))
 
-    assert await world.shelf.sweep(older_than=3600) == 0
+    assert await ctx.files.storage.sweep(older_than=3600) == 0
     assert len(await asyncio.to_thread(left)) == 1
-    assert await world.shelf.sweep(older_than=-1) == 1
+    assert await ctx.files.storage.sweep(older_than=-1) == 1
     assert await asyncio.to_thread(left) == []
     await incoming.close()
 

@@ -16,10 +16,11 @@ from tests.neighbours.receiver import running_receiver
 from tests.story.datasets import dataset
 from tests.surface.conftest import Place, Visitor
 from tests.surface.test_following import MODEL, got, submitted
-from tunehook.signature import new_secret, sign
-from tunehook.store.keys import due
+from tunehook.security.signature import new_secret, sign
+from tunehook.store.engine.keys import due
 
 T = TypeVar("T")
+
 GRADER: dict[str, Any] = {
     "type": "string_check",
     "name": "same",

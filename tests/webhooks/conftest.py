@@ -10,21 +10,19 @@ import pytest
 from aiohttp.test_utils import TestServer
 from cryptography.fernet import Fernet
 from openai import AsyncOpenAI
-from pydantic import SecretStr
 
 from service.app import build_app
 from tests.contract import CheckedTransport, Contract
+from tests.fakes.context import opened_context
 from tests.neighbours.receiver import Receiver, running_receiver
 from tests.neighbours.valkey import Valkey
 from tests.webhooks.receivers import Misbehaving, misbehaving
-from tunehook import access, delivery, telling
-from tunehook.allow_list import AllowList
-from tunehook.model import FileRef, Job, JobError, JobSpec, Stage, UpstreamJob, new_id
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.store.commit import Change
-from tunehook.vault import Vault
-from tunehook.world import World
+from tunehook import api_keys
+from tunehook.context import Context
+from tunehook.model.job import FileRef, Job, JobError, JobSpec, Stage, UpstreamJob
+from tunehook.model.record import new_id
+from tunehook.store.engine.commit import Change
+from tunehook.webhooks import dispatch, publishing
 
 VAULT_KEY = Fernet.generate_key().decode()
 
@@ -33,7 +31,7 @@ VAULT_KEY = Fernet.generate_key().decode()
 class Office:
     """A project with its key, and what a test does there."""
 
-    world: World
+    ctx: Context
     client: AsyncOpenAI
     http: httpx2.AsyncClient
     project: str
@@ -58,29 +56,29 @@ class Office:
     async def happen(self, kind: str = "fine_tuning.job.succeeded", **members: Any) -> Job:
         """Something happens to a job, and its subscribers are told in the same commit."""
         job = settled_job(self.project, self.key.split("_")[1], kind, **members)
-        now = await self.world.store.now_ms() // 1000
+        now = await self.ctx.store.now_ms() // 1000
         change = Change(record=f"th:job:{job.id}", revision=0, document=job.model_dump_json(exclude_none=True))
-        await telling.tell(self.world, change, job, kind, now=now)
-        await self.world.store.commit(change)
+        await publishing.publish(self.ctx.webhooks, change, job, kind, now=now)
+        await self.ctx.store.commit(change)
         return job
 
     async def deliver(self, seconds: float = 15.0) -> None:
-        await delivery.deliver(self.world, attempt_seconds=seconds)
+        await dispatch.dispatch(self.ctx.webhooks, attempt_seconds=seconds)
 
     async def deliveries(self, endpoint_id: str, query: str = "") -> list[Any]:
         return list((await self.get(f"/v1/webhook_endpoints/{endpoint_id}/deliveries{query}"))["data"])
 
     async def due_in(self, endpoint_id: str, delivery_id: str) -> float:
         """Seconds until the next attempt, as Redis has it."""
-        at = await self.world.store.redis.zscore(f"th:lane:{endpoint_id}", delivery_id)
-        return float(at - await self.world.store.now_ms()) / 1000
+        at = await self.ctx.store.redis.zscore(f"th:lane:{endpoint_id}", delivery_id)
+        return float(at - await self.ctx.store.now_ms()) / 1000
 
     async def make_due(self, endpoint_id: str) -> None:
         """The pauses are over: nobody sleeps for them."""
-        for member, _ in await self.world.store.redis.zrange(f"th:lane:{endpoint_id}", 0, -1, withscores=True):
-            await self.world.store.redis.zadd(f"th:lane:{endpoint_id}", {member: 0})
-        await self.world.store.redis.delete(f"th:lane-rest:{endpoint_id}")
-        await self.world.store.redis.zadd("th:due:deliver", {f"lane:{endpoint_id}": 0})
+        for member, _ in await self.ctx.store.redis.zrange(f"th:lane:{endpoint_id}", 0, -1, withscores=True):
+            await self.ctx.store.redis.zadd(f"th:lane:{endpoint_id}", {member: 0})
+        await self.ctx.store.redis.delete(f"th:lane-rest:{endpoint_id}")
+        await self.ctx.store.redis.zadd("th:due:deliver", {f"lane:{endpoint_id}": 0})
 
 
 def settled_job(project: str, key_id: str, kind: str, **members: Any) -> Job:
@@ -108,28 +106,20 @@ def settled_job(project: str, key_id: str, kind: str, **members: Any) -> Job:
 
 
 @pytest.fixture
-async def world(valkey: Valkey, tmp_path: Path) -> AsyncIterator[World]:
-    store = Store.connect(valkey.url)
-    yield World(
-        store=store,
-        shelf=Shelf(tmp_path),
-        vault=Vault(SecretStr(VAULT_KEY)),
-        upstreams={},
-        allow=AllowList.parse("127.0.0.1"),
-        jitter=lambda: 0.5,
-        operators="one",
-    )
-    await store.close()
+async def ctx(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Context]:
+    webhooks = {"jitter": lambda: 0.5, "operators": "one"}
+    async with opened_context(valkey.url, tmp_path, secret_key=VAULT_KEY, allow="127.0.0.1", webhooks=webhooks) as ctx:
+        yield ctx
 
 
 @pytest.fixture
-async def offices(world: World, contract: Contract) -> AsyncIterator[list[Office]]:
+async def offices(ctx: Context, contract: Contract) -> AsyncIterator[list[Office]]:
     """Two projects."""
-    server = TestServer(build_app(world))
+    server = TestServer(build_app(ctx))
     await server.start_server()
     found = []
     for project in ("one", "two"):
-        key, secret = await access.create(world.store, world.vault, project=project, name="test")
+        key, secret = await api_keys.create(ctx.store, ctx.webhooks.encryption, project=project, name="test")
         http = httpx2.AsyncClient(
             base_url=str(server.make_url("/")).rstrip("/"),
             headers={"authorization": f"Bearer {key}"},
@@ -142,7 +132,7 @@ async def offices(world: World, contract: Contract) -> AsyncIterator[list[Office
             http_client=httpx2.AsyncClient(transport=CheckedTransport(contract)),
             max_retries=0,
         )
-        found.append(Office(world, client, http, project, key, secret))
+        found.append(Office(ctx, client, http, project, key, secret))
     yield found
     for office in found:
         await office.client.close()

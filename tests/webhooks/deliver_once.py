@@ -2,22 +2,18 @@
 
 import asyncio
 import sys
-from pathlib import Path
 
 from pydantic import SecretStr
 
-from tunehook import delivery
-from tunehook.allow_list import AllowList
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.vault import Vault
-from tunehook.world import World
+from tunehook.security.allow_list import AllowList
+from tunehook.security.encryption import Encryption
+from tunehook.store.store import Store
+from tunehook.webhooks import Webhooks, dispatch
 
 
 async def main(redis_url: str, key: str) -> None:
     store = Store.connect(redis_url)
-    world = World(store, Shelf(Path("/nonexistent")), Vault(SecretStr(key)), {}, AllowList.parse("127.0.0.1"))
-    await delivery.deliver(world)
+    await dispatch.dispatch(Webhooks(store, Encryption(SecretStr(key)), AllowList.parse("127.0.0.1")))
     await store.close()
 
 

@@ -126,7 +126,7 @@ async def test_everything_about_a_delivery_expires_after_30_days(office: Office,
     made = await office.subscribe(f"{bad.root}/410", SUCCEEDED)
     await office.happen()
     await office.deliver()
-    redis = office.world.store.redis
+    redis = office.ctx.store.redis
     kept: dict[str, int] = {}
     for pattern in ("event", "delivery", "attempts", "job-deliveries", "endpoint-deliveries", "failed-deliveries"):
         found = [name async for name in redis.scan_iter(match=f"th:{pattern}:*")]
@@ -138,7 +138,7 @@ async def test_everything_about_a_delivery_expires_after_30_days(office: Office,
 
 async def test_expired_deliveries_are_passed_over_and_cut_from_the_index(office: Office, receiver: Receiver) -> None:
     made = await office.subscribe(receiver.url, SUCCEEDED)
-    redis, index = office.world.store.redis, f"th:endpoint-deliveries:{made['id']}"
+    redis, index = office.ctx.store.redis, f"th:endpoint-deliveries:{made['id']}"
     old = (time.time() - KEPT_SECONDS - 60) * 1000
     await redis.zadd(index, {"dlv_old": old, "dlv_lost": time.time() * 1000})
     await redis.zadd(f"th:lane:{made['id']}", {"dlv_lost": 0})

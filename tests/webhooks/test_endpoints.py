@@ -12,7 +12,7 @@ from tests.contract import Contract
 from tests.neighbours.receiver import Receiver
 from tests.webhooks.conftest import Office
 from tests.webhooks.receivers import Misbehaving
-from tunehook import event_types
+from tunehook.webhooks import event_types
 
 ENDS: Any = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
 
@@ -56,7 +56,7 @@ async def test_without_types_it_is_openais_three_and_ours_only_by_name(office: O
 
 async def test_secrets_are_not_readable_in_redis(office: Office) -> None:
     made = await office.client.webhooks.create(name="n", url="https://you.example/h", event_types=ENDS)
-    fields = await office.world.store.redis.hgetall(f"th:endpoint:{made.id}")
+    fields = await office.ctx.store.redis.hgetall(f"th:endpoint:{made.id}")
     secret = made.signing_secret.removeprefix("whsec_")
     assert fields["doc"]
     assert secret not in fields["doc"]
@@ -127,9 +127,9 @@ async def test_a_rotation_with_overlap_is_signed_by_both_secrets(office: Office,
     assert len(hook.headers["webhook-signature"].split(" ")) == 2
 
     # A day later the old one signs no more.
-    record = await office.world.store.endpoints.read(made.id)
+    record = await office.ctx.store.endpoints.read(made.id)
     passed = record.endpoint.model_copy(update={"old_secret_until": 1})
-    await office.world.store.endpoints.put(record, passed)
+    await office.ctx.store.endpoints.put(record, passed)
     await office.happen()
     await office.deliver()
     assert not _verifies(made.signing_secret, receiver.hooks[1])
@@ -173,8 +173,8 @@ async def test_what_an_sdk_repeats_is_done_once_and_answered_again(office: Offic
     first = await hooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=True)
     second = await hooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=True, extra_headers=retry)
     assert second.signing_secret == first.signing_secret != made.signing_secret
-    record = await office.world.store.endpoints.read(made.id)
-    signing = [office.world.vault.unseal(sealed) for sealed in record.endpoint.secrets(time.time())]
+    record = await office.ctx.store.endpoints.read(made.id)
+    signing = [office.ctx.webhooks.encryption.decrypt(sealed) for sealed in record.endpoint.secrets(time.time())]
     assert signing == [first.signing_secret, made.signing_secret]
 
     keep = {"keep_old_secret_active_for_24_hours": True}

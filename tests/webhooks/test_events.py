@@ -7,24 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from tests.contract import Contract
+from tests.fakes.context import opened_context
 from tests.neighbours.receiver import Hook, Receiver
 from tests.neighbours.simulator import Simulator, running_simulator
 from tests.neighbours.valkey import Valkey
 from tests.story.datasets import dataset
 from tests.webhooks.conftest import VAULT_KEY, Office, settled_job
-from tunehook import event_types, lifecycle, look, notices, outcomes, upload
-from tunehook.allow_list import AllowList
-from tunehook.model import Stage, UpstreamJob
-from tunehook.openai_upstream import OpenAIUpstream
-from tunehook.settings import UpstreamSettings
-from tunehook.shelf import Shelf
-from tunehook.store import Store
-from tunehook.store.keys import Queue
-from tunehook.vault import Vault
-from tunehook.world import World
+from tunehook.context import Context
+from tunehook.jobs import copy_step, finishing, lifecycle, model_ready, poller, tracking
+from tunehook.maintenance import model_retirement, sweeps
+from tunehook.model.job import Stage, UpstreamJob
+from tunehook.model.member import Queue
+from tunehook.webhooks import event_types
 
 BASE = "gpt-4.1-mini-2025-04-14"
 
@@ -36,36 +32,32 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def world(valkey: Valkey, tmp_path: Path, simulator: Simulator) -> AsyncIterator[World]:
-    store = Store.connect(valkey.url)
-    settings = UpstreamSettings(base_url=simulator.base_url, api_key=SecretStr("sk-simulated"))
-    upstream = OpenAIUpstream("openai", settings)
-    yield World(
-        store=store,
-        shelf=Shelf(tmp_path),
-        vault=Vault(SecretStr(VAULT_KEY)),
-        upstreams={"openai": upstream},
-        allow=AllowList.parse("127.0.0.1"),
-        operators="one",
-    )
-    await upstream.close()
-    await store.close()
+async def ctx(valkey: Valkey, tmp_path: Path, simulator: Simulator) -> AsyncIterator[Context]:
+    async with opened_context(
+        valkey.url,
+        tmp_path,
+        upstreams={"openai": simulator.base_url},
+        secret_key=VAULT_KEY,
+        allow="127.0.0.1",
+        webhooks={"operators": "one"},
+    ) as ctx:
+        yield ctx
 
 
-async def work(world: World) -> None:
+async def work(ctx: Context) -> None:
     """What the clock would hand to workers, done here and now, and a look."""
     queues: tuple[Queue, ...] = ("steps", "bulk")
     for queue in queues:
-        for member in (await world.store.claim(queue, 100)).members:
+        for member in (await ctx.store.claim(queue, 100)).members:
             kind, _, rest = member.partition(":")
             match kind:
                 case "job":
-                    await lifecycle.advance(world, rest)
+                    await lifecycle.advance(ctx, rest)
                 case "copy":
-                    await upload.upload(world, *rest.rsplit(":", 1))
+                    await copy_step.copy_to_upstream(ctx, *rest.rsplit(":", 1))
                 case "ready":
-                    await notices.ready(world, rest)
-    await look.look(world, "openai")
+                    await model_ready.ask_until_ready(ctx, rest)
+    await poller.poll(ctx, "openai")
 
 
 async def submit(office: Office, **members: Any) -> Any:
@@ -77,13 +69,13 @@ async def until_told(office: Office, receiver: Receiver, kind: str) -> Hook:
     """Works on until a webhook of this type has come."""
     async with asyncio.timeout(40):
         while True:
-            await work(office.world)
+            await work(office.ctx)
             await office.deliver()
             for hook in receiver.hooks:
                 if hook.event["type"] == kind:
                     return hook
-            for member in await office.world.store.redis.zrange("th:due:steps", 0, -1):
-                await office.world.store.redis.zadd("th:due:steps", {member: 0})
+            for member in await office.ctx.store.redis.zrange("th:due:steps", 0, -1):
+                await office.ctx.store.redis.zadd("th:due:steps", {member: 0})
 
 
 async def test_a_job_is_told_from_its_acceptance_to_its_working_model(
@@ -121,14 +113,14 @@ async def test_a_job_that_waits_for_a_slot_is_told_once_with_the_reason(
     await submit(office)
     second = None
     for _ in range(8):
-        await work(office.world)
+        await work(office.ctx)
         second = second or await submit(office)
     hook = await until_told(office, receiver, event_types.WAITING)
     contract.check_webhook(hook.body, hook.headers)
     assert second is not None
     assert hook.event["data"]["tunehook"]["waiting"]["code"] == "no_slot"
     for _ in range(3):
-        await work(office.world)
+        await work(office.ctx)
         await office.deliver()
     assert [h.event["data"]["id"] for h in receiver.hooks].count(hook.event["data"]["id"]) == 1
 
@@ -136,7 +128,7 @@ async def test_a_job_that_waits_for_a_slot_is_told_once_with_the_reason(
 async def test_defaults_and_callbacks_get_openais_three_alone(office: Office, receiver: Receiver) -> None:
     await office.post("/v1/webhook_endpoints", {"name": "default", "url": receiver.url})
     job = await submit(office, extra_body={"callback_url": f"{receiver.url}/back"})
-    await work(office.world)
+    await work(office.ctx)
     await office.client.fine_tuning.jobs.cancel(job.id)
     await until_told(office, receiver, event_types.CANCELLED)
     await office.deliver()
@@ -155,11 +147,11 @@ async def test_a_refused_key_is_told_once_in_a_spell(
     data = hook.event["data"]
     assert (data["upstream"], data["waiting_jobs"]) == ("openai", 1)
     for _ in range(3):
-        await office.world.store.redis.delete("th:hold:openai")
-        for member in await office.world.store.redis.zrange("th:due:bulk", 0, -1):
-            await office.world.store.redis.zadd("th:due:bulk", {member: 0})
-        await work(office.world)
-    assert await office.world.store.upstreams.held("openai")  # it was refused again, and held again
+        await office.ctx.store.redis.delete("th:hold:openai")
+        for member in await office.ctx.store.redis.zrange("th:due:bulk", 0, -1):
+            await office.ctx.store.redis.zadd("th:due:bulk", {member: 0})
+        await work(office.ctx)
+    assert await office.ctx.store.upstreams.held("openai")  # it was refused again, and held again
     await office.deliver()
     assert len(receiver.hooks) == 1
 
@@ -171,16 +163,16 @@ async def test_a_parked_record_is_told_to_its_project_once(
         await office.subscribe(f"{receiver.url}/{office.project}", event_types.RECORD_PARKED)
     office = offices[0]
     job = await submit(office)
-    redis = office.world.store.redis
+    redis = office.ctx.store.redis
     await redis.zadd("th:parked", {f"job:{job.id}": 1_795_340_000_000})
     for _ in range(2):
-        await notices.sweep(office.world, "parked")
+        await sweeps.sweep(office.ctx, "parked")
     await office.deliver()
     assert [hook.event["data"]["record_id"] for hook in receiver.hooks] == [job.id]
     contract.check_webhook(receiver.hooks[0].body, receiver.hooks[0].headers)
     # What belongs to no project concerns the operators' alone, and what is parked anew is told anew.
     await redis.zadd("th:parked", {f"job:{job.id}": 1_795_349_999_000, "copy:openai:abc": 1_795_340_000_000})
-    await notices.sweep(office.world, "parked")
+    await sweeps.sweep(office.ctx, "parked")
     await office.deliver()
     assert sorted(hook.event["data"]["record_id"] for hook in receiver.hooks[1:]) == [
         "copy:openai:abc",
@@ -196,7 +188,7 @@ async def test_a_model_that_will_be_shut_down_is_told_once(
     ended = replace_end(office, job.id)
     await ended
     for _ in range(2):
-        assert await notices.retiring(office.world, within_days=100_000)
+        assert await model_retirement.publish_retiring(office.ctx, within_days=100_000)
     await office.deliver()
     told = [hook for hook in receiver.hooks if hook.event["type"] == event_types.RETIRING]
     assert len(told) == 1
@@ -208,19 +200,19 @@ async def test_a_model_that_will_be_shut_down_is_told_once(
 async def replace_end(office: Office, job_id: str) -> None:
     """The upstream says that it is done: what it says is all that counts here."""
     async with asyncio.timeout(20):
-        while (await office.world.store.jobs.read(job_id)).job.stage is not Stage.TRACKED:
-            await work(office.world)
-    record = await office.world.store.jobs.read(job_id)
+        while (await office.ctx.store.jobs.read(job_id)).job.stage is not Stage.TRACKED:
+            await work(office.ctx)
+    record = await office.ctx.store.jobs.read(job_id)
     assert record.job.seen
     end = record.job.seen.model_copy(
         update={"status": "succeeded", "fine_tuned_model": f"ft:{BASE}:acme::Abc", "model": BASE, "trained_tokens": 5}
     )
-    await lifecycle.observe(office.world, record, end)
+    await tracking.observe(office.ctx, record, end)
 
 
 def test_days_are_counted_in_utc() -> None:
-    assert notices.days_until("2027-01-14", 1_799_884_800) == 0  # 2027-01-14T00:00:00Z
-    assert notices.days_until("2027-01-14", 1_799_884_799) == 1
+    assert model_retirement.days_until("2027-01-14", 1_799_884_800) == 0  # 2027-01-14T00:00:00Z
+    assert model_retirement.days_until("2027-01-14", 1_799_884_799) == 1
 
 
 @pytest.mark.parametrize(
@@ -240,20 +232,20 @@ def test_silence_is_measured_by_what_such_jobs_take(hours: int, kind: str, estim
     finish = None if estimate is None else 1_795_340_602 + estimate * 3600
     seen = UpstreamJob(id="ftjob-x", status="running", estimated_finish=finish, method={"type": kind, kind: {}})
     job = settled_job("p", "k", "x.succeeded", stage=Stage.TRACKED, seen=seen, news_at=1_795_340_602)
-    assert notices.is_stalled(job, now) is stalled
-    assert not notices.is_stalled(job.model_copy(update={"stalled_at": now - 1}), now)
+    assert tracking.is_stalled(job, now) is stalled
+    assert not tracking.is_stalled(job.model_copy(update={"stalled_at": now - 1}), now)
 
 
 async def test_a_silent_job_is_told_once(office: Office, receiver: Receiver, contract: Contract) -> None:
     await office.subscribe(receiver.url, event_types.STALLED)
     job = await submit(office)
     async with asyncio.timeout(20):
-        while (record := await office.world.store.jobs.read(job.id)).job.stage is not Stage.TRACKED:
-            await work(office.world)
+        while (record := await office.ctx.store.jobs.read(job.id)).job.stage is not Stage.TRACKED:
+            await work(office.ctx)
     silent = record.job.model_copy(update={"news_at": record.now - 25 * 3600})
-    await office.world.store.commit(record.change(silent))
+    await office.ctx.store.commit(record.change(silent))
     for _ in range(2):
-        await lifecycle.advance(office.world, job.id)
+        await lifecycle.advance(office.ctx, job.id)
     await office.deliver()
     assert [hook.event["type"] for hook in receiver.hooks] == [event_types.STALLED]
     contract.check_webhook(receiver.hooks[0].body, receiver.hooks[0].headers)
@@ -262,15 +254,15 @@ async def test_a_silent_job_is_told_once(office: Office, receiver: Receiver, con
 async def test_nobody_asked_so_no_event_is_written(office: Office) -> None:
     job = await submit(office)
     await office.client.fine_tuning.jobs.cancel(job.id)
-    names = [name async for name in office.world.store.redis.scan_iter(match="th:event:*")]
+    names = [name async for name in office.ctx.store.redis.scan_iter(match="th:event:*")]
     assert names == []
 
 
 async def test_a_commit_that_is_refused_tells_nothing(office: Office, receiver: Receiver) -> None:
     made = await office.subscribe(receiver.url, event_types.CANCELLED)
     job = await submit(office)
-    record = await office.world.store.jobs.read(job.id)
+    record = await office.ctx.store.jobs.read(job.id)
     stale = replace(record, revision=record.revision + 5)
     with pytest.raises(Exception, match="changed since"):
-        await outcomes.settle(office.world, stale, "cancelled")
+        await finishing.settle(office.ctx, stale, "cancelled")
     assert await office.deliveries(made["id"]) == []

@@ -5,7 +5,7 @@ import pytest
 from tests.neighbours.receiver import Receiver
 from tests.webhooks.conftest import Office
 from tests.webhooks.receivers import Misbehaving
-from tunehook.store import checkup
+from tunehook.store import doctor
 
 SUCCEEDED = "fine_tuning.job.succeeded"
 
@@ -16,8 +16,8 @@ async def test_a_lane_that_waits_among_the_slow_is_nothing_that_the_doctor_finds
     await office.subscribe(f"{bad.root}/hang", SUCCEEDED)
     await office.happen()
     await office.deliver(0.2)
-    assert await office.world.store.redis.zcard("th:due:slow")
-    found = await checkup.findings(office.world.store)
+    assert await office.ctx.store.redis.zcard("th:due:slow")
+    found = await doctor.findings(office.ctx.store)
     assert [finding for finding in found if finding.kind == "stuck"] == []
 
 
@@ -29,7 +29,7 @@ async def test_what_another_version_wrote_waits_for_that_one_and_holds_up_no_oth
     made = await office.subscribe(receiver.url, SUCCEEDED)
     await office.happen()
     [theirs] = await office.deliveries(made["id"])
-    redis, name = office.world.store.redis, f"th:delivery:{theirs['id']}"
+    redis, name = office.ctx.store.redis, f"th:delivery:{theirs['id']}"
     document = await redis.hget(name, "doc")
     await redis.hset(name, mapping={"v": 99} if of_it == "newer" else {"doc": document.replace('"url"', '"to"')})
     await office.happen()

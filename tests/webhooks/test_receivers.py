@@ -10,7 +10,7 @@ from tests.contract import Contract
 from tests.neighbours.receiver import Receiver
 from tests.webhooks.conftest import Office
 from tests.webhooks.receivers import HUGE, Misbehaving
-from tunehook import schedule
+from tunehook.webhooks import dispatch, retry_policy
 
 SUCCEEDED = "fine_tuning.job.succeeded"
 
@@ -47,14 +47,14 @@ async def test_a_failure_is_tried_again_after_the_first_pause(
     assert (attempt["status_code"], attempt["error"]) == (status, delivery["last_error"])
     assert attempt["response_body"] == ("hello" if path in ("500", "404", "413") else None)
     # Jitter is injected as 0.5, so the pause is the schedule's own.
-    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(schedule.PAUSES[0], abs=1.5)
+    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(retry_policy.PAUSES[0], abs=1.5)
 
 
 async def test_no_answer_at_all_is_a_failure_after_the_timeout(office: Office, bad: Misbehaving) -> None:
     endpoint_id, delivery = await attempted(office, f"{bad.root}/hang", seconds=0.3)
-    assert delivery["last_error"] == schedule.Fault.TIMEOUT
+    assert delivery["last_error"] == retry_policy.Fault.TIMEOUT
     assert delivery["attempts"][0]["duration_ms"] >= 300
-    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(schedule.PAUSES[0], abs=1.5)
+    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(retry_policy.PAUSES[0], abs=1.5)
 
 
 async def test_an_answer_of_100_mb_is_not_read(office: Office, bad: Misbehaving) -> None:
@@ -67,13 +67,13 @@ async def test_an_answer_of_100_mb_is_not_read(office: Office, bad: Misbehaving)
 async def test_429_is_given_rest_and_nothing_else_is_sent_meanwhile(office: Office, bad: Misbehaving) -> None:
     endpoint_id, delivery = await attempted(office, f"{bad.root}/429")
     # Retry-After asks for 120 s: the delivery's own pause can double, and the endpoint rests for all of it.
-    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(2 * schedule.PAUSES[0], abs=1.5)
-    rest = await office.world.store.redis.pttl(f"th:lane-rest:{endpoint_id}")
+    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(2 * retry_policy.PAUSES[0], abs=1.5)
+    rest = await office.ctx.store.redis.pttl(f"th:lane-rest:{endpoint_id}")
     assert 118_000 < rest <= 120_000
     await office.happen()
     await office.deliver()
     assert len(bad.seen) == 1
-    due = await office.world.store.redis.zscore("th:due:deliver", f"lane:{endpoint_id}")
+    due = await office.ctx.store.redis.zscore("th:due:deliver", f"lane:{endpoint_id}")
     assert due / 1000 - time.time() == pytest.approx(120, abs=10)
     await office.make_due(endpoint_id)
     await office.deliver()
@@ -145,9 +145,9 @@ async def test_120_hours_of_failures_disable_and_one_success_starts_anew(office:
     assert since == pytest.approx(time.time(), abs=5)
 
     async def fail_since(hours: float) -> dict[str, Any]:
-        record = await office.world.store.endpoints.read(made["id"])
+        record = await office.ctx.store.endpoints.read(made["id"])
         long_ago = record.endpoint.model_copy(update={"failing_since": time.time() - hours * 3600})
-        await office.world.store.endpoints.put(record, long_ago)
+        await office.ctx.store.endpoints.put(record, long_ago)
         await office.make_due(made["id"])
         await office.deliver()
         shown: dict[str, Any] = (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]
@@ -166,9 +166,9 @@ async def test_a_success_ends_the_failing(office: Office, bad: Misbehaving) -> N
     await office.deliver()
     await office.client.webhooks.update(made["id"], name="renamed meanwhile")
     assert (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]["failing_since"]
-    record = await office.world.store.endpoints.read(made["id"])
+    record = await office.ctx.store.endpoints.read(made["id"])
     better = record.endpoint.model_copy(update={"url": f"{bad.root}/200"})
-    await office.world.store.endpoints.put(record, better)
+    await office.ctx.store.endpoints.put(record, better)
     await office.make_due(made["id"])
     await office.deliver()
     shown = await office.get(f"/v1/webhook_endpoints/{made['id']}")
@@ -180,7 +180,7 @@ async def test_ten_attempts_then_it_is_given_up(office: Office, bad: Misbehaving
     made = await office.subscribe(f"{bad.root}/500", SUCCEEDED)
     await office.happen()
     delivery_id = (await office.deliveries(made["id"]))[0]["id"]
-    for pause in schedule.PAUSES:
+    for pause in retry_policy.PAUSES:
         await office.deliver()
         assert await office.due_in(made["id"], delivery_id) == pytest.approx(pause, abs=1.5)
         await office.make_due(made["id"])
@@ -213,21 +213,19 @@ async def test_a_slow_lane_is_known_and_tried_one_at_a_time(office: Office, bad:
     for _ in range(3):
         await office.happen()
     await office.deliver(0.2)
-    assert await office.world.store.redis.sismember("th:slow-lanes", made["id"])
+    assert await office.ctx.store.redis.sismember("th:slow-lanes", made["id"])
     await office.client.webhooks.update(made["id"], url=f"{bad.root}/200")
     await office.make_due(made["id"])
     await office.deliver()
-    assert not await office.world.store.redis.sismember("th:slow-lanes", made["id"])
+    assert not await office.ctx.store.redis.sismember("th:slow-lanes", made["id"])
     assert {d["state"] for d in await office.deliveries(made["id"])} == {"delivered"}
 
 
 async def test_a_step_that_shall_stop_begins_nothing_more(office: Office, bad: Misbehaving) -> None:
-    from tunehook import delivery  # noqa: PLC0415
-
     await office.subscribe(f"{bad.root}/hang", SUCCEEDED)
     await office.happen()
     stop = asyncio.Event()
-    step = asyncio.create_task(delivery.deliver(office.world, stop, attempt_seconds=1.0))
+    step = asyncio.create_task(dispatch.dispatch(office.ctx.webhooks, stop, attempt_seconds=1.0))
     await asyncio.wait_for(bad.news.wait(), 10)
     stop.set()
     await office.happen()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.testing import AT_ONCE, OF_A_PROJECT, Turns
+from service.limits import AT_ONCE, OF_A_PROJECT, ProjectLimit
 from tests.webhooks.conftest import Office
 from tests.webhooks.receivers import Misbehaving
 from tunehook.errors import TooManyTests
@@ -41,7 +41,7 @@ async def test_a_project_has_two_tests_under_way_and_another_its_own(offices: li
 
 
 async def test_all_projects_together_have_so_many_turns_and_who_comes_then_waits() -> None:
-    turns = Turns()
+    turns = ProjectLimit()
 
     async def one_more() -> None:
         async with turns.turn("last"):

@@ -6,10 +6,13 @@ import pytest
 
 from tests.neighbours.receiver import Receiver
 from tests.webhooks.conftest import Office
-from tunehook import access, event_types, notices
-from tunehook.store import keys
+from tunehook import api_keys
+from tunehook.maintenance import sweeps
+from tunehook.store.engine import keys
+from tunehook.webhooks import event_types
 
 SUCCEEDED = event_types.SUCCEEDED
+
 UNREADABLE = ['{"id": 7}', "garbage", "[]", '{"event_id": 7, "key_id": {}}', '"text"']
 
 
@@ -26,13 +29,13 @@ async def test_a_delivery_that_cannot_be_read_holds_up_none_behind_it(
     made = await office.subscribe(receiver.url, SUCCEEDED)
     await office.happen()
     (bad,) = await office.deliveries(made["id"])
-    redis = office.world.store.redis
+    redis = office.ctx.store.redis
     await redis.hset(keys.delivery(bad["id"]), "doc", document)
     good = await office.happen()
     assert await delivered(office, receiver) == [good.id]
     assert f"delivery {bad['id']} cannot be read" in caplog.text
     assert 3500 < await office.due_in(made["id"], bad["id"]) <= 3600
-    due = await redis.zscore("th:due:deliver", f"lane:{made['id']}") - await office.world.store.now_ms()
+    due = await redis.zscore("th:due:deliver", f"lane:{made['id']}") - await office.ctx.store.now_ms()
     assert due > 3_500_000, "its lane comes at once, again and again"
     listed = await office.deliveries(made["id"])
     assert [delivery["job_id"] for delivery in listed] == [good.id], "it hides the others"
@@ -40,11 +43,11 @@ async def test_a_delivery_that_cannot_be_read_holds_up_none_behind_it(
 
 async def test_a_key_that_cannot_be_read_holds_up_only_what_it_signs(office: Office, receiver: Receiver) -> None:
     """Two keys of a project, whose jobs call back to the same place."""
-    world = office.world
-    other, _ = await access.create(world.store, world.vault, project=office.project, name="other")
+    ctx = office.ctx
+    other, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project=office.project, name="other")
     await office.happen(callback_url=receiver.url)
     good = await replace(office, key=other).happen(callback_url=receiver.url)
-    await world.store.redis.set(f"th:key:{office.key.split('_')[1]}", '{"id": 7}')
+    await ctx.store.redis.set(f"th:key:{office.key.split('_')[1]}", '{"id": 7}')
     assert await delivered(office, receiver) == [good.id]
 
 
@@ -55,7 +58,7 @@ async def test_an_endpoint_that_cannot_be_read_holds_up_its_own_alone_and_loses_
     broken = await office.subscribe(f"{receiver.url}/broken", SUCCEEDED)
     await office.subscribe(receiver.url, SUCCEEDED)
     job = await office.happen()
-    redis, record = office.world.store.redis, keys.endpoint(broken["id"])
+    redis, record = office.ctx.store.redis, keys.endpoint(broken["id"])
     kept = await redis.hget(record, "doc")
     if document is None:
         await redis.hdel(record, "doc")
@@ -79,12 +82,12 @@ async def test_a_delivery_of_a_newer_version_makes_no_lane_come_again_and_again(
     made = await office.subscribe(receiver.url, SUCCEEDED)
     await office.happen()
     (delivery,) = await office.deliveries(made["id"])
-    redis, record = office.world.store.redis, keys.delivery(delivery["id"])
+    redis, record = office.ctx.store.redis, keys.delivery(delivery["id"])
     await redis.hset(record, "v", "99")
     stored = await redis.hgetall(record)
     assert await delivered(office, receiver) == []
     assert await redis.hgetall(record) == stored
-    due = await redis.zscore("th:due:deliver", f"lane:{made['id']}") - await office.world.store.now_ms()
+    due = await redis.zscore("th:due:deliver", f"lane:{made['id']}") - await office.ctx.store.now_ms()
     assert 3000 < due <= 5000
 
 
@@ -95,15 +98,15 @@ async def test_parked_jobs_that_cannot_be_read_keep_no_other_from_being_told(
     office, tenant = offices
     for each in offices:
         await each.subscribe(f"{receiver.url}/{each.project}", event_types.RECORD_PARKED)
-    redis = office.world.store.redis
+    redis = office.ctx.store.redis
     theirs = await tenant.happen()
     await redis.hset(keys.job("ftjob-unreadable"), mapping={"rev": 1, "doc": "garbage"})
     await redis.zadd(keys.PARKED, {"job:ftjob-unreadable": 1_795_340_000_000, f"job:{theirs.id}": 1_795_340_000_001})
-    await notices.sweep(office.world, "parked")
+    await sweeps.sweep(office.ctx, "parked")
     await office.deliver()
     told = {hook.event["data"]["record_id"] for hook in receiver.hooks}
     assert told == {"ftjob-unreadable", theirs.id}
     assert len(receiver.hooks) == 2, "a tenant is told of its own alone"
-    await notices.sweep(office.world, "parked")
+    await sweeps.sweep(office.ctx, "parked")
     await office.deliver()
     assert len(receiver.hooks) == 2

@@ -10,9 +10,9 @@ from redis import Redis
 
 from tests.neighbours.deployment import ROOT, SECRET_KEY
 from tests.neighbours.valkey import Valkey
-from tunehook.store import Store
-from tunehook.store.keys import clock_on
-from worker.clock import Clock, connect
+from tunehook.store.engine.keys import clock_on
+from tunehook.store.store import Store
+from worker.scheduler import Scheduler, connect
 
 HERE = socket.gethostname()
 
@@ -26,7 +26,7 @@ def healthcheck(url: str) -> subprocess.CompletedProcess[str]:
 async def test_a_clock_that_runs_ticks_in_the_name_of_its_host(valkey: Valkey) -> None:
     store = Store.connect(valkey.url)
     connection = await asyncio.to_thread(connect, valkey.url)
-    clock = asyncio.create_task(Clock(store, connection, []).run())
+    clock = asyncio.create_task(Scheduler(store, connection, []).run())
     try:
         async with asyncio.timeout(10):
             while not await store.ticks(HERE):  # noqa: ASYNC110  (what is waited for is in Redis)

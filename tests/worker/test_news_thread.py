@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError, TimeoutError
 from rq.serializers import JSONSerializer
 
 from tests.neighbours.valkey import Valkey
-from worker.clock import connect
+from worker.scheduler import connect
 from worker.supervisor import StepWorker
 
 

@@ -8,28 +8,28 @@ import pytest
 
 from tests.neighbours.deployment import ROOT, SECRET_KEY
 from tests.neighbours.valkey import Valkey
-from tunehook import access
+from tunehook import api_keys
+from tunehook.security.encryption import Encryption, SecretUnreadable
 from tunehook.settings import Settings
-from tunehook.store import Store
-from tunehook.vault import SecretUnreadable, Vault
+from tunehook.store.store import Store
 
 OTHER_KEY = base64.urlsafe_b64encode(b"o" * 32).decode()
 
 
-def vault(key: str) -> Vault:
-    return Vault(Settings.model_validate({"secret_key": key}).secret_key)
+def encryption(key: str) -> Encryption:
+    return Encryption(Settings.model_validate({"secret_key": key}).secret_key)
 
 
 async def test_the_first_key_is_the_key(valkey: Valkey) -> None:
     store = Store.connect(valkey.url)
     try:
-        await access.check_secret_key(store, vault(SECRET_KEY))
-        await access.check_secret_key(store, vault(SECRET_KEY))
+        await api_keys.check_secret_key(store, encryption(SECRET_KEY))
+        await api_keys.check_secret_key(store, encryption(SECRET_KEY))
         with pytest.raises(SecretUnreadable):
-            await access.check_secret_key(store, vault(OTHER_KEY))
+            await api_keys.check_secret_key(store, encryption(OTHER_KEY))
         with pytest.raises(SecretUnreadable):
-            await access.create(store, vault(OTHER_KEY), project="default", name="")
-        assert await store.access.all() == []
+            await api_keys.create(store, encryption(OTHER_KEY), project="default", name="")
+        assert await store.api_keys.all() == []
     finally:
         await store.close()
 
@@ -38,7 +38,7 @@ async def test_the_first_key_is_the_key(valkey: Valkey) -> None:
 async def test_no_start_with_another(valkey: Valkey, program: str) -> None:
     store = Store.connect(valkey.url)
     try:
-        await access.check_secret_key(store, vault(SECRET_KEY))
+        await api_keys.check_secret_key(store, encryption(SECRET_KEY))
     finally:
         await store.close()
     environment = {"REDIS_URL": valkey.url, "TUNEHOOK_SECRET_KEY": OTHER_KEY, "TUNEHOOK_PORT": "0"}

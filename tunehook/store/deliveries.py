@@ -8,24 +8,24 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from tunehook.errors import DeliveryNotFound
-from tunehook.model import Attempt, Delivery, Event
-from tunehook.store import keys
-from tunehook.store.commit import Change
-from tunehook.store.connection import unavailable
-from tunehook.store.lease import Lease
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
+from tunehook.model.member import lane_member
+from tunehook.model.webhook import Attempt, Delivery, Event
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
 
 log = logging.getLogger(__name__)
 
 #: Events, deliveries and their attempts are kept for so long, unless the settings say otherwise.
 KEPT_SECONDS = 30 * 24 * 3600
+
 #: So many records are read at once while a list is filtered.
 SCAN = 200
 
@@ -47,7 +47,7 @@ class DeliveryRecord:
 
 
 class Deliveries:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
         self.kept_seconds = KEPT_SECONDS
 
@@ -74,7 +74,7 @@ class Deliveries:
                 change.do("ZREMRANGEBYSCORE", index, "-inf", expired)
                 change.at(index, delivery.id, 0, keep=self.kept_seconds)
             change.at(keys.lane(delivery.lane), delivery.id, 0)
-            change.wake(f"lane:{delivery.lane}")
+            change.wake(lane_member(delivery.lane))
         return change
 
     def attempted(self, record: DeliveryRecord, delivery: Delivery, attempt: Attempt, lease: Lease) -> Change:
@@ -102,7 +102,7 @@ class Deliveries:
         if delivery.endpoint_id:
             change.do("ZREM", keys.failed_deliveries(delivery.endpoint_id), delivery.id)
         change.at(keys.lane(delivery.lane), delivery.id, 0)
-        return change.wake(f"lane:{delivery.lane}")
+        return change.wake(lane_member(delivery.lane))
 
     # ---- read
 

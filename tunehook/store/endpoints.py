@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tunehook.endpoint import Endpoint
 from tunehook.errors import EndpointNotFound, RecordUnreadable
-from tunehook.model import REPEAT_SECONDS
-from tunehook.store import keys
-from tunehook.store.commit import Change
-from tunehook.store.connection import unavailable
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
-
+from tunehook.model.member import lane_member
+from tunehook.model.record import REPEAT_SECONDS
+from tunehook.model.webhook import Endpoint
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +43,16 @@ class Subscriber:
 
 
 class Endpoints:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
 
-    async def add(self, endpoint: Endpoint, *, repeat: str | None = None, recall: bool = False) -> EndpointRecord:
-        """`repeat`: a key under which a repeat of this call finds it. With `recall` this may be such a repeat:
-        raises AlreadyThere, with the id of the one that was made."""
+    async def add(self, endpoint: Endpoint, *, key_id: str, digest: str, sdk_retry: bool = False) -> EndpointRecord:
+        """Adds an endpoint that the API key made with a body of this digest. With `sdk_retry`, an SDK may repeat a
+        call that succeeded: then raises AlreadyThere, with the id of the endpoint that the first call made."""
         change = EndpointRecord(endpoint, 0).change(endpoint)
-        if repeat:
-            change.do("SET", repeat, endpoint.id, "EX", REPEAT_SECONDS)
-            change.guards += [(repeat, "")] if recall else []
+        repeat = keys.repeat(key_id, f"endpoint:{digest}")
+        change.do("SET", repeat, endpoint.id, "EX", REPEAT_SECONDS)
+        change.guards += [(repeat, "")] if sdk_retry else []
         change.list_in(keys.endpoints(endpoint.project), endpoint.id)
         change.do("SADD", keys.PROJECTS, endpoint.project)
         await self._store.commit(change)
@@ -72,7 +69,7 @@ class Endpoints:
         change = Change(record=keys.endpoint(endpoint.id), revision=record.revision, delete=True)
         change.do("ZREM", keys.endpoints(endpoint.project), endpoint.id)
         change.do("HDEL", keys.subscriptions(endpoint.project), endpoint.id)
-        change.wake(f"lane:{endpoint.id}")
+        change.wake(lane_member(endpoint.id))
         await self._store.commit(change)
 
     async def read(self, endpoint_id: str, project: str | None = None) -> EndpointRecord:
@@ -133,7 +130,7 @@ def _index(change: Change, endpoint: Endpoint) -> Change:
     index = keys.subscriptions(endpoint.project)
     if not endpoint.enabled:
         change.do("HDEL", index, endpoint.id)
-        return change.wake(f"lane:{endpoint.id}")
+        return change.wake(lane_member(endpoint.id))
     entry = json.dumps({"url": endpoint.url, "event_types": endpoint.event_types})
     return change.do("HSET", index, endpoint.id, entry)
 

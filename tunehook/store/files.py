@@ -1,53 +1,30 @@
-"""File records, and the copies of their bytes at upstreams."""
+"""File records."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tunehook.errors import FileInUse, FileNotFound, RecordUnreadable
-from tunehook.model import Copy, Counted, File, FileRef
-from tunehook.store import keys
-from tunehook.store.commit import Change
-from tunehook.store.connection import unavailable
-from tunehook.store.lease import Lease
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
+from tunehook.model.file import Counted, File
+from tunehook.model.member import check_member
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CopyRecord:
-    copy: Copy
+class FileRecord:
+    file: File
     revision: int
-
-    @property
-    def member(self) -> str:
-        return copy_member(self.copy.upstream, self.copy.sha256)
-
-    def change(self, copy: Copy, lease: Lease) -> Change:
-        return Change(
-            record=keys.copy(copy.upstream, copy.sha256),
-            revision=self.revision,
-            document=copy.model_dump_json(exclude_none=True),
-            member=lease.member,
-            token=lease.token,
-        )
-
-
-def copy_id(upstream: str, sha256: str) -> str:
-    return f"{upstream}:{sha256}"
-
-
-def copy_member(upstream: str, sha256: str) -> str:
-    return f"copy:{copy_id(upstream, sha256)}"
 
 
 class Files:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
 
     async def add(self, file: File) -> None:
@@ -62,6 +39,8 @@ class Files:
             change.do("ZADD", keys.EXPIRING, file.expires_at * 1000, file.id)
         elif file.purpose == "fine-tune":
             change.at(keys.DATASETS, file.id, 0)
+        if file.purpose == "fine-tune" and file.status == "uploaded":
+            change.due(check_member(file.id), 0)
         return change
 
     def entry(self, change: Change, file: File) -> Change:
@@ -90,6 +69,28 @@ class Files:
             file = file.model_copy(update={"dataset": dataset})
             document = file.model_dump_json(exclude_none=True)
             await self._store.commit(Change(record=key, revision=int(revision), document=document))
+
+    def change(self, file: File, revision: int, lease: Lease) -> Change:
+        """A change of the record that was read at `revision` into `file`."""
+        return Change(
+            record=keys.file(file.id),
+            revision=revision,
+            document=file.model_dump_json(exclude_none=True),
+            member=lease.member,
+            token=lease.token,
+        )
+
+    async def users(self, file_id: str) -> list[str]:
+        """Ids of the unsettled jobs that need the file."""
+        with unavailable():
+            return sorted(await self._store.redis.smembers(keys.file_users(file_id)))
+
+    async def read_any(self, file_id: str) -> FileRecord | None:
+        """Of any project; None for what does not exist. Raises RecordUnreadable."""
+        with unavailable():
+            revision, document = await self._store.redis.hmget(keys.file(file_id), "rev", "doc")
+        file = parse(document, file_id)
+        return FileRecord(file, int(revision)) if file is not None else None
 
     async def read(self, file_id: str, project: str) -> File:
         """Raises FileNotFound, also for another project's, and RecordUnreadable."""
@@ -141,59 +142,6 @@ class Files:
         """Its bytes are gone from the shelf too."""
         with unavailable():
             await self._store.redis.srem(keys.LEAVING, file_id)
-
-    # ---- copies at upstreams
-
-    async def copy(self, upstream: str, sha256: str) -> CopyRecord | None:
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.copy(upstream, sha256))
-        if not fields.get("doc"):
-            return None
-        try:
-            return CopyRecord(Copy.model_validate_json(fields["doc"]), int(fields["rev"]))
-        except (KeyError, ValueError) as error:
-            raise RecordUnreadable(record=copy_member(upstream, sha256), why=type(error).__name__) from error
-
-    async def want_copy(self, upstream: str, ref: FileRef, filename: str, job_id: str) -> None:
-        """Let these bytes be uploaded once; the job is woken when they are. Safe to ask again and again.
-
-        An upload that was refused or has been lost is wanted anew.
-        """
-        wanted = Copy(upstream=upstream, sha256=ref.sha256, file_id=ref.id, filename=filename, bytes=ref.bytes)
-        member = copy_member(upstream, ref.sha256)
-        key = keys.copy(upstream, ref.sha256)
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
-                pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
-                pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
-                pipe.hsetnx(key, "rev", 1)
-                await pipe.execute()
-        record = await self.copy(upstream, ref.sha256)
-        if record is not None and record.copy.state == "refused":
-            again = Change(record=key, revision=record.revision, document=wanted.model_dump_json(exclude_none=True))
-            await self._store.commit(again.due(member, 0))
-        elif record is not None and record.copy.state == "wanted":
-            # Whoever asked first may have died before this line; an upload that waits for its time is left to wait.
-            await self._store.plan_if_absent(member, 0)
-
-    def lost(self, change: Change, upstream: str, ref: FileRef) -> Change:
-        """The upstream does not know the file any more: the next that wants it uploads it anew."""
-        return change.do("DEL", keys.copy(upstream, ref.sha256))
-
-    async def waiters(self, upstream: str, sha256: str) -> list[str]:
-        with unavailable():
-            return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
-
-    async def rest(self, upstream: str, sha256: str) -> None:
-        """Nobody waits for the upload, so it is not due; unless somebody came at this moment."""
-        waiters = keys.copy_waiters(upstream, sha256)
-        await self._store.unplan(copy_member(upstream, sha256), unless_any_in=waiters)
-
-    def release_waiters(self, change: Change, copy: Copy) -> Change:
-        """The upload has ended, well or not: all that wait at this moment go on."""
-        change.free(keys.copy_waiters(copy.upstream, copy.sha256), "job")
-        return change.due(copy_member(copy.upstream, copy.sha256), None)
 
 
 def parse(document: str | None, file_id: str) -> File | None:

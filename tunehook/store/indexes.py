@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
-from tunehook.store.connection import unavailable
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
 
 #: So many ids are compared in a round trip.
 SCAN = 500
 
 
-async def common(store: Store, names: list[str], *, after: str | None, at_once: int) -> AsyncIterator[list[str]]:
+async def common(store: DueQueue, names: list[str], *, after: str | None, at_once: int) -> AsyncIterator[list[str]]:
     """Up to `at_once` at a time of those behind `after` (or from the first, where that stands in none).
 
     The shortest index is walked to its end if need be: a page that broke off before it could be empty though more
@@ -44,7 +41,7 @@ async def common(store: Store, names: list[str], *, after: str | None, at_once: 
         start += len(ids)
 
 
-async def _in_all(store: Store, names: list[str], ids: list[str]) -> list[str]:
+async def _in_all(store: DueQueue, names: list[str], ids: list[str]) -> list[str]:
     if not names or not ids:
         return ids
     with unavailable():

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
-from tunehook.model import RECORD_VERSION, Cost, Job, Message
-from tunehook.store import keys
-from tunehook.store.commit import LOG_KEPT, Change
-from tunehook.store.connection import unavailable
-from tunehook.store.files import copy_id
+from tunehook.model.job import Cost, Job
+from tunehook.model.member import copy_id, job_member, queue_of
+from tunehook.model.record import RECORD_VERSION
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
 from tunehook.store.indexes import common
-from tunehook.store.lease import Lease
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
 
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_SECONDS = 24 * 3600
+
 #: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
 NO_METADATA = {"": ""}
 
@@ -45,7 +43,7 @@ class JobRecord:
 
     @property
     def member(self) -> str:
-        return f"job:{self.job.id}"
+        return job_member(self.job.id)
 
     def change(self, job: Job, lease: Lease | None = None) -> Change:
         """A change of this record into `job`; with a lease, refused when it is lost."""
@@ -59,16 +57,8 @@ class JobRecord:
         )
 
 
-@dataclass(frozen=True)
-class LogEntry:
-    """A line of a job's log; `position` (`<ms>-<n>`) orders it and is its resumable cursor."""
-
-    position: str
-    message: Message
-
-
 class Jobs:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
 
     # ---- one job
@@ -88,7 +78,7 @@ class Jobs:
             change.needs.append(keys.file(file.id))
             change.do("SADD", keys.file_users(file.id), job.id)
         change.do("SADD", keys.PROJECTS, job.project)
-        return change.due(f"job:{job.id}", 0)
+        return change.due(job_member(job.id), 0)
 
     async def read(self, job_id: str, project: str | None = None) -> JobRecord:
         """Raises JobNotFound, also for another project's; RecordTooNew for what a newer version wrote;
@@ -120,27 +110,39 @@ class Jobs:
                 records.append(record)
         return records
 
-    async def by_key(self, key: str) -> str | None:
-        """The id of the job that an earlier call has left there (`keys.idempotency`, `keys.retried`)."""
+    # ---- repeated calls
+
+    @staticmethod
+    def by_body(key_id: str, digest: str) -> str:
+        """The key that holds the job which this body made last, for SDKs that repeat a call without an id of it."""
+        return keys.repeat(key_id, digest)
+
+    @staticmethod
+    def by_retry(key_id: str, digest: str) -> str:
+        """The key that holds the job which an SDK's retry of this body made: its first call may still run."""
+        return keys.retried(key_id, digest)
+
+    @staticmethod
+    def by_idempotency_key(project: str, idempotency_key: str) -> str:
+        return keys.idempotency(project, idempotency_key)
+
+    async def remembered(self, key: str) -> str | None:
+        """Returns the id of the job that an earlier call left under one of these keys."""
         with unavailable():
             job_id = await self._store.redis.get(key)
         return str(job_id) if job_id else None
 
     async def remember(self, key: str, job_id: str, seconds: int) -> None:
-        """For `by_key`."""
+        """Leaves a job under one of these keys."""
         with unavailable():
             await self._store.redis.set(key, job_id, ex=seconds)
 
     async def mark_cancelled(self, job_id: str) -> str | None:
         """Asks the job's step to cancel it. Returns the stage it was in; None when there is no such job."""
-        member = f"job:{job_id}"
-        queue = keys.queue_of(member)
+        member = job_member(job_id)
+        queue = queue_of(member)
         stage = await self._store.run("cancel", [keys.job(job_id), keys.due(queue)], [member, queue])
         return str(stage) if stage else None
-
-    async def note_estimate(self, job_id: str, estimate: Cost) -> None:
-        """Beside the record, whose revision a step may be holding at this moment; the next change takes it in."""
-        await self._store.run("note", [keys.job(job_id)], ["estimate", estimate.model_dump_json(exclude_none=True)])
 
     async def last_refusal(self, project: str, upstream: str) -> str | None:
         """The code with which the project's last job that this upstream decided on failed; None if it did not fail."""
@@ -166,55 +168,6 @@ class Jobs:
             if len(found) > limit:
                 break
         return found[:limit], len(found) > limit
-
-    # ---- the log
-
-    async def append(self, job_id: str, messages: Iterable[Message]) -> int:
-        """Adds events in order; those of the upstream each once. Returns how many were new."""
-        arguments: list[str] = [job_id, str(LOG_KEPT)]
-        for message in messages:
-            arguments += [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
-        if len(arguments) == 2:
-            return 0
-        log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
-        return int(await self._store.run("append", log, arguments))
-
-    async def tell_extra(self, job: Job, message: Message) -> None:
-        """An extra job at the upstream (`upstream_event_id` names it): said and counted once, however often found."""
-        at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
-        row = [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
-        await self._store.run("append", at, [job.id, str(LOG_KEPT), *row, job.upstream])
-
-    async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
-        """Whether one of an upstream's events is in the log already."""
-        ids = [message.upstream_event_id for message in messages if message.upstream_event_id]
-        with unavailable():
-            return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
-
-    async def log_page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
-        """Newest first, those older than the position `after`."""
-        newest = f"({after}" if after else "+"
-        with unavailable():
-            rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
-        return [_entry(row) for row in rows[:limit]], len(rows) > limit
-
-    async def log_behind(self, job_id: str, position: str, limit: int) -> list[LogEntry]:
-        """Oldest first, those newer than `position`; `0-0` is before all."""
-        with unavailable():
-            rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
-        return [_entry(row) for row in rows]
-
-    async def follow(self, job_id: str, seconds: float) -> None:
-        """Somebody reads this log: looks fetch its events every time for that long."""
-        until = await self._store.now_ms() + int(seconds * 1000)
-        with unavailable():
-            await self._store.redis.zadd(keys.FOLLOWED, {job_id: until})
-
-    async def followed(self) -> set[str]:
-        now = await self._store.now_ms()
-        with unavailable():
-            await self._store.redis.zremrangebyscore(keys.FOLLOWED, "-inf", now)
-            return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
 
     # ---- changes made by several hands
 
@@ -260,8 +213,3 @@ def _first_line(error: Exception) -> str:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc']) or 'document'}: {first['msg']}"
     return f"{type(error).__name__} {error}"
-
-
-def _entry(row: tuple[str, Mapping[str, Any]]) -> LogEntry:
-    position, fields = row
-    return LogEntry(position, Message.model_validate(json.loads(fields["doc"])))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tunehook.model import Job, TunedModel
-from tunehook.store import keys
-from tunehook.store.commit import Change
-from tunehook.store.connection import unavailable
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
+from tunehook.model.job import Job, TunedModel
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
 
 
 class Models:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
 
     def name(self, change: Change, job: Job, model: str) -> Change:

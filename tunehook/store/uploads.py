@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tunehook.errors import TooLarge, TooManyParts, TooManyUploads, UploadNotFound
-from tunehook.model import RECORD_VERSION, Upload
-from tunehook.store import keys
-from tunehook.store.commit import Change
-from tunehook.store.connection import unavailable
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
+from tunehook.model.file import Upload
+from tunehook.model.record import RECORD_VERSION
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
 
 #: Records of uploads are kept so long, whatever became of them: a repeated call finds the answer of the first.
 RECORD_SECONDS = 7 * 24 * 3600
+
 #: OpenAI's SDKs send 64 MB a part: 8 GB are 128. Each costs Redis 100 bytes, and the disk a file.
 MOST_PARTS = 10_000
+
 MOST_OPEN = 20  #: uploads of a project
 
 
@@ -39,7 +39,7 @@ class UploadRecord:
 
 
 class Uploads:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
 
     async def add(self, upload: Upload) -> None:

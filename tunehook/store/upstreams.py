@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tunehook.model import Job, UpstreamJob
-from tunehook.store import keys
-from tunehook.store.commit import Change
-from tunehook.store.connection import unavailable
-
-if TYPE_CHECKING:
-    from tunehook.store.store import Store
+from tunehook.model.job import Job, UpstreamJob
+from tunehook.model.member import job_member, poll_member, queue_of
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
 
 #: How long extras of a create with unknown outcome are looked for.
 DOUBT_SECONDS = 24 * 3600
+
 #: A signature is good for 300 s before and after its time; an id is remembered for longer than both.
 HOOK_SECONDS = 900
 
@@ -31,7 +30,7 @@ class Hold:
 
 
 class Upstreams:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: DueQueue) -> None:
         self._store = store
 
     def track(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
@@ -40,8 +39,8 @@ class Upstreams:
         change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
         change.claim(keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
-        look = f"look:{job.upstream}"
-        change.do("ZADD", keys.due(keys.queue_of(look)), "NX", 0, look)  # it comes by itself, if it is planned at all
+        look = poll_member(job.upstream)
+        change.do("ZADD", keys.due(queue_of(look)), "NX", 0, look)  # it comes by itself, if it is planned at all
         return change.wake(look) if seen.ended else change
 
     def noticed(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
@@ -143,13 +142,12 @@ class Upstreams:
 
     async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
         """The first of those in the queue that are still due: one that is parked must not hold up all others."""
-        member = "job:{}".format
-        queue = keys.due(keys.queue_of(member("")))
+        queue = keys.due(queue_of(job_member("")))
         with unavailable():
             ids = [
                 job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides
             ]
-            due = await self._store.redis.zmscore(queue, [member(job_id) for job_id in ids]) if ids else []
+            due = await self._store.redis.zmscore(queue, [job_member(job_id) for job_id in ids]) if ids else []
         return next((str(job_id) for job_id, at in zip(ids, due, strict=True) if at is not None), None)
 
     # ---- holds

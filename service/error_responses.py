@@ -1,0 +1,176 @@
+"""What went wrong, as HTTP: one table, from error class to (status, type, code). A test holds it complete."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from tunehook import errors
+from tunehook.api_keys import BootstrapKeyMalformed, KeyUnknown
+from tunehook.errors import TunehookError
+from tunehook.openai_format.webhooks import error_object
+from tunehook.security.allow_list import AllowListMalformed
+from tunehook.security.encryption import EncryptionKeyMissing, SecretUnreadable
+from tunehook.security.signature import SecretMalformed, SignatureRejected
+from tunehook.security.ssrf import AddressRefused
+from tunehook.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+INVALID, SERVER, UPSTREAM = "invalid_request_error", "server_error", "upstream_error"
+
+#: The class itself or the nearest of its bases decides. `None` as code: the error brings its own.
+TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
+    errors.InvalidBody: (400, INVALID, "invalid_json"),
+    errors.InvalidParameter: (400, INVALID, "invalid_value"),
+    errors.MissingParameter: (400, INVALID, "missing_required_parameter"),
+    errors.UnknownParameter: (400, INVALID, "unknown_parameter"),
+    errors.UnknownUpstream: (400, INVALID, "unknown_upstream"),
+    errors.FileUnusable: (400, INVALID, "invalid_file"),
+    errors.TooFewExamples: (400, INVALID, "invalid_n_examples"),
+    errors.CostAboveLimit: (400, INVALID, "cost_above_limit"),
+    errors.TooManyEndpoints: (400, INVALID, "too_many_webhook_endpoints"),
+    errors.TestUnanswered: (400, INVALID, "webhook_test_unanswered"),
+    errors.JobAlreadyEnded: (400, INVALID, "job_already_ended"),
+    errors.JobNotSteered: (400, INVALID, "job_not_steered"),
+    errors.UploadNotOpen: (400, INVALID, "upload_not_open"),
+    errors.TooManyUploads: (400, INVALID, "too_many_uploads"),
+    errors.TooManyParts: (400, INVALID, "too_many_parts"),
+    errors.UploadIncomplete: (400, INVALID, "upload_incomplete"),
+    errors.MissingKey: (401, INVALID, "invalid_api_key"),
+    errors.WrongKey: (401, INVALID, "invalid_api_key"),
+    SignatureRejected: (401, INVALID, "invalid_signature"),
+    errors.JobNotFound: (404, INVALID, "fine_tune_not_found"),
+    errors.FileNotFound: (404, INVALID, "file_not_found"),
+    errors.ModelNotFound: (404, INVALID, "model_not_found"),
+    errors.UploadNotFound: (404, INVALID, "upload_not_found"),
+    errors.UpstreamHookUnknown: (404, INVALID, "unknown_upstream"),
+    errors.FileContentGone: (404, INVALID, "file_content_gone"),
+    errors.NoReport: (404, INVALID, "no_report"),
+    errors.EndpointNotFound: (404, INVALID, "webhook_endpoint_not_found"),
+    errors.DeliveryNotFound: (404, INVALID, "delivery_not_found"),
+    errors.RouteNotFound: (404, INVALID, "unknown_url"),
+    errors.MethodNotAllowed: (405, INVALID, "method_not_allowed"),
+    errors.TooSlow: (408, INVALID, "request_timeout"),
+    errors.EndpointDisabled: (409, INVALID, "webhook_endpoint_disabled"),
+    errors.DeliveryWithoutReceiver: (409, INVALID, "delivery_without_receiver"),
+    errors.FileInUse: (409, INVALID, "file_in_use"),
+    errors.JobTaken: (409, INVALID, "job_taken"),
+    errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),
+    errors.FileNotChecked: (409, INVALID, "file_not_checked"),
+    errors.Conflict: (409, INVALID, "conflict"),
+    errors.TooLarge: (413, INVALID, "request_too_large"),
+    errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
+    errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
+    errors.TooManyTests: (429, INVALID, "too_many_tests"),
+    errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
+    errors.DatasetUnread: (503, SERVER, "dataset_unread"),
+    errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
+    errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
+    errors.UpstreamRefused: (502, UPSTREAM, None),
+    errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),
+    errors.UpstreamUnauthorized: (502, UPSTREAM, "upstream_unauthorized"),
+    errors.UpstreamBusy: (503, UPSTREAM, None),
+    errors.UpstreamUnreachable: (502, UPSTREAM, "upstream_unreachable"),
+    errors.UpstreamUnknown: (502, UPSTREAM, "upstream_no_answer"),
+}
+
+#: Never the answer to a request: they stop a start, a command or a step, or are told to a receiver.
+NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
+    {
+        errors.StoreMisconfigured,
+        AddressRefused,  # becomes InvalidParameter where a URL is given
+        AllowListMalformed,
+        BootstrapKeyMalformed,
+        KeyUnknown,
+        SecretMalformed,
+        SecretUnreadable,
+        SettingsError,
+        EncryptionKeyMissing,
+    }
+)
+
+#: OpenAI names the parameter of these so.
+_PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
+
+#: SDKs try these again by themselves unless told not to; of ours only 503 gets better by that.
+_NO_RETRY = frozenset({408, 409, 429})
+
+
+def row_of(kind: type[TunehookError]) -> tuple[int, str, str | None] | None:
+    return next((TABLE[base] for base in kind.__mro__ if base in TABLE), None)
+
+
+def answer(error: TunehookError) -> web.Response:
+    """The error in OpenAI's shape."""
+    row = row_of(type(error))
+    if row is None:
+        log.error("no row for %s", type(error).__name__, exc_info=error)
+        row = (500, SERVER, "internal_error")
+    status, kind, code = row
+    param = error.param or _PARAMS.get(type(error))
+    body = error_object(error.message, kind=kind, param=param, code=code or getattr(error, "code", None))
+    response = web.json_response(body, status=status)
+    if status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
+        response.headers["x-should-retry"] = "false"
+    if status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
+
+
+async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal handler (`on_response_prepare`)."""
+    request[BEGUN] = True
+
+
+@web.middleware
+async def broken_off(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An error after an answer has begun (a stream, a file) ends the connection: a second head would be read as
+    the rest of the body, or as the answer to the next request."""
+    try:
+        return await handler(request)
+    except ConnectionResetError:
+        raise
+    except Exception as error:
+        if not request.get(BEGUN):
+            raise
+        log.warning("%s %s broke off: %s", request.method, request.path[:200], error)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the answer had begun") from error
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever a handler raises becomes an answer; what is nobody's fault but ours is logged and says so."""
+    try:
+        return await handler(request)
+    except TunehookError as error:
+        return answer(error)
+    except web.HTTPNotFound:
+        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200]))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = answer(errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed))
+        response.headers["allow"] = allowed
+        return response
+    except web.HTTPRequestEntityTooLarge:
+        return answer(errors.TooLarge(limit=request.client_max_size))
+    except ConnectionResetError:
+        raise  # the client has gone; there is nobody to answer
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path[:200])
+        body = error_object(
+            "Something went wrong here; it is in the log of the service.",
+            kind=SERVER,
+            param=None,
+            code="internal_error",
+        )
+        return web.json_response(body, status=500)

@@ -1,0 +1,104 @@
+"""A multipart form as it arrives: small fields in memory, its one file streamed to the shelf, never whole in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from service.requests import Deadline, refuse_encoding
+from tunehook.errors import InvalidBody, InvalidParameter, MissingParameter, TooLarge, UnknownParameter, WrongMediaType
+
+FIELD_BYTES = 1024
+
+CHUNK = 256 * 1024
+
+Chunk = bytes  # in a class that has a member of that name
+
+
+class Sink(Protocol):
+    """Where a file goes as it arrives."""
+
+    @property
+    def bytes(self) -> int: ...
+
+    async def write(self, chunk: Chunk) -> None: ...
+
+
+@dataclass(frozen=True)
+class Form:
+    fields: Mapping[str, str]
+    filename: str
+
+
+async def receive(
+    request: web.Request,
+    incoming: Sink,
+    *,
+    file: str,
+    required: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    limit: int,
+    field_bytes: int = FIELD_BYTES,
+) -> Form:
+    """Reads a form whose file is called `file`; its bytes, `limit` at most, go to `incoming`.
+
+    Raises what says what is wrong with it: an unknown or missing field, two files, a form that breaks off.
+    """
+    refuse_encoding(request)
+    if request.content_type != "multipart/form-data":
+        wanted = " and ".join(f"'{name}'" for name in (file, *required))
+        raise WrongMediaType(why=f"Send multipart/form-data with {wanted}, not {request.content_type}.")
+    found: dict[str, str] = {}
+    filename: str | None = None
+    deadline = Deadline()
+    try:
+        reader = await request.multipart()
+        while (part := await deadline.wait(reader.next(), incoming.bytes)) is not None:
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                raise InvalidBody(why="a part has no name, or is itself multipart")
+            if part.name == file:
+                if filename is not None:
+                    raise InvalidParameter(param=file, why="there are two; send one at a time")
+                filename = clean_name(part.filename)
+                await _store(part, incoming, deadline, limit)
+            elif part.name in required or part.name in optional:
+                found[part.name] = await _field(part, deadline, field_bytes)
+            else:
+                raise UnknownParameter(param=part.name[:80])
+    except (HttpProcessingError, ValueError, RuntimeError, web.RequestPayloadError) as error:
+        raise InvalidBody(why=f"the form cannot be read: {str(error)[:200]}") from error
+    for name in required:
+        if name not in found:
+            raise MissingParameter(param=name)
+    if filename is None:
+        raise MissingParameter(param=file)
+    return Form(found, filename)
+
+
+async def _store(part: BodyPartReader, incoming: Sink, deadline: Deadline, limit: int) -> None:
+    while chunk := await deadline.wait(part.read_chunk(CHUNK), incoming.bytes):
+        if incoming.bytes + len(chunk) > limit:
+            raise TooLarge(limit=limit)
+        await incoming.write(chunk)
+
+
+async def _field(part: BodyPartReader, deadline: Deadline, limit: int) -> str:
+    content = b""
+    while chunk := await deadline.wait(part.read_chunk(FIELD_BYTES), 0):
+        content += chunk
+        if len(content) > limit:
+            raise InvalidParameter(param=part.name, why=f"it is longer than {limit} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidParameter(param=part.name, why="it is not UTF-8") from None
+
+
+def clean_name(filename: str | None) -> str:
+    """Shown, never used as a path."""
+    name = (filename or "dataset.jsonl").replace("\\", "/").rpartition("/")[2]
+    return "".join(character for character in name if character.isprintable())[:255] or "dataset.jsonl"

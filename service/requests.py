@@ -1,0 +1,171 @@
+"""Reading requests: bodies with a limit and a deadline, query parameters with a sentence when they are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from tunehook.context import Context
+from tunehook.errors import (
+    InvalidBody,
+    InvalidParameter,
+    MissingParameter,
+    NotFound,
+    TooLarge,
+    TooSlow,
+    UnknownParameter,
+    WrongMediaType,
+)
+from tunehook.model.api_key import ApiKey
+from tunehook.openai_format import strict_json
+
+CONTEXT: web.AppKey[Context] = web.AppKey("world", Context)
+
+CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller", ApiKey)
+
+BODY_BYTES = 1024 * 1024
+
+BODY_SECONDS = 20.0
+
+#: A sender is given 60 s and then has to be faster than 50 kB/s on the whole: one that trickles is never closed else.
+GRACE_SECONDS, LEAST_RATE = 60.0, 50_000.0
+
+T = TypeVar("T")
+
+_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+
+
+def context_of(request: web.Request) -> Context:
+    return request.app[CONTEXT]
+
+
+def caller_of(request: web.Request) -> ApiKey:
+    return request[CALLER]
+
+
+class Deadline:
+    """The time that a body has, growing with what has arrived."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.get_running_loop().time()
+
+    async def wait(self, reading: Awaitable[T], received: int) -> T:
+        limit = GRACE_SECONDS + received / LEAST_RATE
+        try:
+            async with asyncio.timeout_at(self._begun + limit):
+                return await reading
+        except TimeoutError:
+            raise TooSlow(seconds=int(limit)) from None
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises what says why it is none."""
+    refuse_encoding(request)
+    if request.content_type not in ("application/json", "application/octet-stream", "text/plain"):
+        raise WrongMediaType(why=f"Send application/json, not {request.content_type}.")
+    return strict_json.parse_object(await body(request))
+
+
+async def optional_json_object(request: web.Request) -> dict[str, Any]:
+    """The same, for requests that may come without a body."""
+    return await json_object(request) if request.can_read_body else {}
+
+
+async def body(request: web.Request, limit: int = BODY_BYTES) -> bytes:
+    if (request.content_length or 0) > limit:
+        raise TooLarge(limit=limit)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            content = await request.content.read(limit + 1)
+            while len(content) <= limit and not request.content.at_eof():
+                content += await request.content.read(limit + 1 - len(content))
+    except TimeoutError:
+        raise TooSlow(seconds=int(BODY_SECONDS)) from None
+    except (web.RequestPayloadError, ValueError) as error:
+        raise InvalidBody(why=str(error)[:200] or "it broke off") from error
+    if len(content) > limit:
+        raise TooLarge(limit=limit)
+    return content
+
+
+def is_sdk_retry(request: web.Request) -> bool:
+    """Whether an OpenAI SDK repeats, by itself, a call whose answer it did not get."""
+    return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
+
+
+def refuse_encoding(request: web.Request) -> None:
+    """A compressed body would be counted before it is unpacked: a small one could fill the disk."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise WrongMediaType(why="Send the body without Content-Encoding.")
+
+
+def known_members(body: Mapping[str, Any], *names: str, where: str = "") -> None:
+    """Raises UnknownParameter for a member that is none of these."""
+    for name in body:
+        if name not in names:
+            raise UnknownParameter(param=f"{where}{name}"[:80])
+
+
+def required(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """A member that must be there and of this type, in words when it is not."""
+    value = body.get(name)
+    if value is None:
+        raise MissingParameter(param=name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InvalidParameter(param=name, why=f"it must be {_WORDS[kind]}")
+    return value
+
+
+_WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
+
+
+@contextmanager
+def cursor() -> Iterator[None]:
+    """An unknown `after` is a parameter that is wrong: the list that was asked for is there."""
+    try:
+        yield
+    except NotFound as missing:
+        raise InvalidParameter(param="after", why=f"it must be an id of this list ({missing.message})") from missing
+
+
+def integer(request: web.Request, name: str, default: int, low: int, high: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+        raise InvalidParameter(param=name, why=f"it must be a whole number from {low} to {high}, not {text[:40]!r}")
+    return int(text)
+
+
+def choice(request: web.Request, name: str, default: str, choices: tuple[str, ...]) -> str:
+    text = request.query.get(name, default)
+    if text not in choices:
+        raise InvalidParameter(param=name, why=f"it must be {' or '.join(choices)}, not {text[:40]!r}")
+    return text
+
+
+def known_only(request: web.Request, *names: str, metadata: bool = False) -> None:
+    """A misspelt filter would be a wrong answer without a word."""
+    for name in request.query:
+        if name not in names and not (metadata and (name == "metadata" or _METADATA.fullmatch(name))):
+            raise UnknownParameter(param=name[:80])
+
+
+def metadata_filter(request: web.Request) -> dict[str, str]:
+    """`metadata[k]=v`, several of them all to be there; `metadata=null` or empty: only jobs without any."""
+    pairs: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name == "metadata":
+            if value not in ("", "null"):
+                raise InvalidParameter(param="metadata", why="write metadata[key]=value, or metadata=null")
+            pairs[""] = ""
+        elif match := _METADATA.fullmatch(name):
+            if not match[1]:
+                raise InvalidParameter(param="metadata", why="a key must not be empty: write metadata[key]=value")
+            pairs[match[1]] = value
+    return pairs

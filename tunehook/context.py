@@ -1,0 +1,106 @@
+"""Context: what the story needs from outside, opened once per process or step and handed in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from tunehook.dataset.prices import BadPriceFile, Prices, load_prices
+from tunehook.files import Files
+from tunehook.files.storage import Storage
+from tunehook.model.job import Job
+from tunehook.security.allow_list import AllowList
+from tunehook.security.encryption import Encryption
+from tunehook.settings import Settings, SettingsError
+from tunehook.store.store import Store
+from tunehook.upstreams.client import OpenAIUpstream
+from tunehook.upstreams.protocol import Upstream
+from tunehook.webhooks import Webhooks
+
+#: The price file is read once a process: a step inherits what its worker read.
+_prices = cache(load_prices)
+
+
+@dataclass(frozen=True)
+class RetentionPeriods:
+    """Seconds after the last use for which things are kept; None: for ever. See maintenance/retention.py."""
+
+    jobs: float | None = None
+    datasets: float | None = None
+    copies: float | None = None
+    orphans: float = 24 * 3600.0  #: bytes without a record; a file that is being received is never so old
+
+
+@dataclass(frozen=True)
+class Context:
+    store: Store
+    files: Files
+    webhooks: Webhooks
+    upstreams: Mapping[str, Upstream]
+    prices: Prices
+    webhook_secrets: Mapping[str, str] = field(default_factory=dict)  #: by upstream: verifies its webhooks
+    instance: str = "tunehook"
+    poll_seconds: float = 30.0
+    settle_seconds: float = 180.0
+    on_unknown: Literal["retry", "hold"] = "retry"
+    keep: RetentionPeriods = RetentionPeriods()
+
+    def tag(self, job: Job) -> str:
+        """Returns the mark of the job at its upstream: this deployment's name when it was accepted, and its id."""
+        return f"{job.mark or self.instance}/{job.id}"
+
+
+def _seconds(days: float) -> float | None:
+    return days * 86400 if days else None
+
+
+@asynccontextmanager
+async def open_context(settings: Settings, *, store_timeout: float = 5.0) -> AsyncIterator[Context]:
+    """Opens a context and closes at the end what was opened on the way. Nothing is connected yet.
+
+    `store_timeout`: seconds after which a Redis that does not answer counts as away. Raises SettingsError for a
+    price file that cannot be read.
+    """
+    try:
+        prices = await asyncio.to_thread(_prices, settings.prices)
+    except (BadPriceFile, OSError) as error:
+        raise SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
+    store = Store.connect(settings.redis_url, timeout=store_timeout)
+    store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
+    configured = settings.all_upstreams()
+    upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
+    files = Files(store, Storage(settings.data_dir))
+    try:
+        yield Context(
+            store=store,
+            files=files,
+            webhooks=Webhooks(
+                store,
+                Encryption(settings.secret_key),
+                AllowList.parse(settings.webhook_allow),
+                operators=settings.operators_project,
+            ),
+            upstreams=upstreams,
+            prices=prices,
+            webhook_secrets={
+                name: upstream.webhook_secret.get_secret_value()
+                for name, upstream in configured.items()
+                if upstream.webhook_secret
+            },
+            instance=settings.instance,
+            poll_seconds=settings.poll_seconds,
+            settle_seconds=settings.settle_seconds,
+            on_unknown=settings.on_unknown,
+            keep=RetentionPeriods(
+                jobs=_seconds(settings.keep_jobs_days),
+                datasets=_seconds(settings.keep_datasets_days),
+                copies=_seconds(settings.keep_copies_days),
+            ),
+        )
+    finally:
+        await files.close()
+        await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

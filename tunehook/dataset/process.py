@@ -1,0 +1,135 @@
+"""One child process that reads datasets, started at the first need and ended after a quiet minute.
+
+A check of 512 MB takes two seconds of CPU, counting its tokens seven, and a vocabulary takes 80 MiB: none of that is
+the API's to spend, whose other clients would wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from tunehook.dataset.__main__ import STILL_AT_IT
+from tunehook.errors import DatasetUnread
+
+IDLE_SECONDS = 60.0
+
+#: All others wait for one that hangs. It says each half second that it goes on; on a busy machine, more seldom.
+PATIENCE_SECONDS = 120.0
+
+
+class FairLock:
+    """One holder at a time, one waiter per project: each waits for at most one turn of every other project."""
+
+    def __init__(self) -> None:
+        self._line = asyncio.Lock()
+        self._own: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, project: str) -> AsyncIterator[None]:
+        own = self._own.get(project)
+        if own is None:
+            own = self._own[project] = asyncio.Lock()
+        async with own, self._line:
+            yield
+
+
+class DatasetProcess:
+    """One question at a time; the others wait, and the projects have turns.
+
+    `nice`: how much it stands back for others. `patience`: it is killed when it has said nothing for so many seconds,
+    and the next question starts another. A large dataset takes longer than that, but the child says that it goes on.
+    """
+
+    def __init__(self, nice: int = 0, patience: float = PATIENCE_SECONDS) -> None:
+        self._nice = nice
+        self.patience = patience
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = FairLock()
+        self._idle: asyncio.TimerHandle | None = None
+        self._asking: set[asyncio.Task[dict[str, Any]]] = set()
+        self._closed = False
+
+    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
+        """The answer (see __main__). Raises DatasetUnread. If the caller is cancelled, it is heard all the same:
+        it would be the next one's answer."""
+        task = asyncio.create_task(self._in_turn(question, project))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        answer = await asyncio.shield(task)
+        if "error" in answer:
+            raise DatasetUnread(why=answer["error"])
+        return answer
+
+    async def _in_turn(self, question: dict[str, Any], project: str) -> dict[str, Any]:
+        async with self._lock.turn(project):
+            if self._idle is not None:
+                self._idle.cancel()
+            answer = await asyncio.to_thread(self._ask, json.dumps(question).encode() + b"\n")
+            self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._rest)
+        return answer
+
+    def _ask(self, question: bytes) -> dict[str, Any]:
+        if self._process is not None and self._process.poll() is not None:
+            _let_go(self._process)
+            self._process = None
+        if self._closed:
+            return {"error": "the service is stopping"}
+        if self._process is None:
+            command = [sys.executable, "-m", "tunehook.dataset", str(self._nice)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        line = self._line(self._process, question)
+        if not line.endswith(b"\n"):
+            return {"error": f"the process that does it ended with {self._process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _line(self, process: subprocess.Popen[bytes], question: bytes) -> bytes:
+        """The answer's line; half of one, or nothing, when the child has ended."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(question)
+            process.stdin.flush()
+            while True:
+                watch = threading.Timer(self.patience, process.kill)
+                watch.start()
+                try:
+                    line = process.stdout.readline()
+                finally:
+                    watch.cancel()
+                if line != STILL_AT_IT:
+                    return line
+        except OSError:
+            return b""
+
+    def _rest(self) -> None:
+        """Nobody asked for a while: its stdin ends, and so does it; the next question starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            asyncio.get_running_loop().run_in_executor(None, _let_go, process)
+
+    async def close(self) -> None:
+        """Whoever still waits for an answer gets an error."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+        if self._idle is not None:
+            self._idle.cancel()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()  # one that was just being started
+            await asyncio.to_thread(_let_go, process)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    with process:  # closes its pipes and waits for its end
+        pass

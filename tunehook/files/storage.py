@@ -1,0 +1,195 @@
+"""Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis.
+
+Parts of uploads lie beside them until they are joined: `<data dir>/uploads/<upload id>/<part id>`. What the check
+found in a dataset lies in `<data dir>/reports` and goes with its file. `<data dir>/.store` says whose all this is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+from tunehook.files.reports import Reports
+
+CHUNK = 1024 * 1024
+
+INCOMING = ".incoming-"
+
+
+class Storage:
+    """The data directory's files. Blocking work goes to threads."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.directory = data_dir / "files"
+        self.mark_path = data_dir / ".store"
+        self.reports = Reports(data_dir / "reports")
+
+    def parts(self, upload_id: str) -> PartStorage:
+        """Where the parts of one upload lie; made with the first of them."""
+        return PartStorage(self._data_dir, upload_id)
+
+    async def sweep(self, older_than: float) -> int:
+        """Removes what a killed process left half received `older_than` seconds ago; returns how many there were."""
+        return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
+
+    async def mark(self, new: str) -> str:
+        """The mark of the store that this directory belongs to; `new` if it had none."""
+        return await asyncio.to_thread(_mark, self.mark_path, new)
+
+    async def old(self, older_than: float) -> tuple[list[str], list[str]]:
+        """Ids of files, and of uploads, of which something has lain here unchanged for so many seconds.
+
+        By the time that the kernel keeps: what a backup was unpacked to today is not old.
+        """
+        before = time.time() - older_than
+        files, reports, uploads = [
+            await asyncio.to_thread(_old, self._data_dir, pattern, before)
+            for pattern in ("files/file-*", "reports/file-*", "uploads/upload_*")
+        ]
+        return sorted(files | reports), sorted(uploads)
+
+    def path(self, file_id: str) -> Path:
+        return self.directory / file_id
+
+    def receive(self) -> Incoming:
+        """A file that is on its way in; nothing of it is seen until it is kept."""
+        return Incoming(self.directory)
+
+    async def save(self, file_id: str, content: bytes) -> str:
+        """Keeps some bytes under an id; returns their SHA-256."""
+        incoming = self.receive()
+        await incoming.open()
+        try:
+            await incoming.write(content)
+            await incoming.keep(file_id)
+        finally:
+            await incoming.close()
+        return incoming.sha256
+
+    async def remove(self, file_id: str) -> None:
+        await asyncio.to_thread(self.path(file_id).unlink, missing_ok=True)
+        await self.reports.remove(file_id)
+
+    async def exists(self, file_id: str) -> bool:
+        return await asyncio.to_thread(self.path(file_id).is_file)
+
+
+class PartStorage(Storage):
+    """A shelf for the parts of one upload; cleared as a whole."""
+
+    def __init__(self, data_dir: Path, upload_id: str) -> None:
+        super().__init__(data_dir)
+        self.directory = data_dir / "uploads" / upload_id
+
+    async def clear(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+
+
+def _remove_old(data_dir: Path, before: float) -> int:
+    removed = 0
+    for path in [*data_dir.glob(f"files/{INCOMING}*"), *data_dir.glob(f"uploads/*/{INCOMING}*")]:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _mark(path: Path, new: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(new)
+    return path.read_text()
+
+
+def _old(data_dir: Path, pattern: str, before: float) -> set[str]:
+    found: set[str] = set()
+    for path in data_dir.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ctime < before:
+                found.add(path.name.partition(".")[0])
+    return found
+
+
+class Incoming:
+    """Written to a name of its own, flushed to the disk, then renamed: all of it is there, or nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / f"{INCOMING}{secrets.token_hex(12)}"
+        self._handle: int | None = None
+        self._pending = bytearray()
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    async def open(self) -> None:
+        def _open() -> int:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+        self._handle = await asyncio.to_thread(_open)
+
+    async def write(self, chunk: bytes) -> None:
+        """Buffers up to 1 MiB, so that a thread is asked once per MiB and not once per network packet."""
+        self.bytes += len(chunk)
+        self._pending += chunk
+        if len(self._pending) >= CHUNK:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        block, self._pending = self._pending, bytearray()
+        await asyncio.to_thread(self._put, block)
+
+    def _put(self, block: bytearray) -> None:
+        assert self._handle is not None
+        self._hash.update(block)
+        view = memoryview(block)
+        while view:
+            view = view[os.write(self._handle, view) :]
+
+    async def written(self) -> Path:
+        """Writes out what is buffered; returns where the bytes lie until they are kept."""
+        await self._flush()
+        return self._path
+
+    async def hashed(self) -> str:
+        """Writes out what is buffered; returns the SHA-256 of everything."""
+        await self._flush()
+        return self.sha256
+
+    async def keep(self, file_id: str) -> None:
+        await self._flush()
+
+        def _keep() -> None:
+            assert self._handle is not None
+            os.fsync(self._handle)
+            self._path.rename(self._directory / file_id)
+            directory = os.open(self._directory, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+        await asyncio.to_thread(_keep)
+
+    async def close(self) -> None:
+        """Lets go of it; what was not kept is removed."""
+
+        def _close() -> None:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+            self._path.unlink(missing_ok=True)
+
+        await asyncio.to_thread(_close)

@@ -1,0 +1,160 @@
+"""Files that come to us in parts, as OpenAI's Uploads API takes them: begun, sent, joined or given up, within an hour.
+
+Parts lie on the shelf under the upload's id. Joining reads them one after the other, a piece at a time, so that
+memory does not grow with the file; the file and the end of the upload are one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+
+from tunehook.errors import Conflict, InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
+from tunehook.files import Files, ingest
+from tunehook.files.storage import CHUNK, Incoming
+from tunehook.model.file import File, Upload
+from tunehook.model.member import upload_member
+from tunehook.model.record import new_id
+from tunehook.store.uploads import UploadRecord
+
+LARGEST = 8 * 1024**3
+
+PART_BYTES = 64 * 1024**2
+
+LIFETIME = 3600
+
+
+async def begin(
+    files: Files, project: str, *, filename: str, purpose: str, size: int, expires_after: int | None
+) -> Upload:
+    now = int(time.time())
+    upload = Upload(
+        id=new_id("upload_"),
+        project=project,
+        filename=filename,
+        purpose=purpose,
+        bytes=size,
+        created_at=now,
+        expires_at=now + LIFETIME,
+        expires_after=expires_after,
+    )
+    await files.store.uploads.add(upload)
+    return upload
+
+
+async def open_upload(files: Files, upload_id: str, project: str, what: str) -> UploadRecord:
+    """The upload, if something can still be `what` (in words) of it. Raises UploadNotFound, UploadNotOpen."""
+    record = await files.store.uploads.read(upload_id, project)
+    status = record.upload.shown_status(time.time())
+    if status != "pending":
+        raise UploadNotOpen(id=upload_id, status=status, what=what, param="upload_id")
+    return record
+
+
+def most_bytes(upload: Upload) -> int:
+    """Of all parts together: they may be sent twice (a lost answer), so twice the file, and a part."""
+    return 2 * upload.bytes + PART_BYTES
+
+
+async def room(files: Files, record: UploadRecord) -> int:
+    """How large the next part may be, before it is read; `keep_part` asks again. Raises TooLarge, TooManyParts."""
+    left = most_bytes(record.upload) - record.stored
+    if left <= 0:
+        raise TooLarge(limit=record.upload.bytes)
+    await files.store.uploads.check_count(record.upload)
+    return min(PART_BYTES, left)
+
+
+async def keep_part(files: Files, upload: Upload, incoming: Incoming) -> str:
+    """Raises UploadNotOpen when it was completed, cancelled or has expired while the part came; TooManyParts or
+    TooLarge when others came meanwhile."""
+    part_id = new_id("part_")
+    try:
+        await incoming.keep(part_id)
+    except FileNotFoundError:  # cleared under our hands
+        await open_upload(files, upload.id, upload.project, "added to")
+        raise
+    try:
+        await open_upload(files, upload.id, upload.project, "added to")
+        await files.store.uploads.add_part(upload, part_id, incoming.bytes, most_bytes(upload))
+    except BaseException:
+        await files.storage.parts(upload.id).remove(part_id)
+        raise
+    return part_id
+
+
+async def complete(
+    files: Files, upload_id: str, project: str, part_ids: Sequence[str], md5: str | None
+) -> tuple[Upload, File]:
+    """Joins the parts in the order given. A repeated call is answered as the first was.
+
+    Raises UploadIncomplete, UploadNotOpen, and LeaseTaken while another request completes it.
+    """
+    async with files.store.lease(upload_member(upload_id)):
+        earlier = (await files.store.uploads.read(upload_id, project)).upload
+        if earlier.status == "completed" and earlier.file_id and list(part_ids) == earlier.part_ids:
+            return earlier, await files.store.files.read(earlier.file_id, project)
+        record = await open_upload(files, upload_id, project, "completed")
+        await _check(files, record.upload, part_ids)
+        async with ingest.receiving(files) as incoming:
+            return await _join(files, record, part_ids, md5, incoming)
+
+
+async def _check(files: Files, upload: Upload, part_ids: Sequence[str]) -> None:
+    stored = await files.store.uploads.parts(upload.id)
+    if len(set(part_ids)) != len(part_ids):
+        raise InvalidParameter(param="part_ids", why="a part is named twice")
+    unknown = next((part_id for part_id in part_ids if part_id not in stored), None)
+    if unknown is not None:
+        raise InvalidParameter(param="part_ids", why=f"upload {upload.id} has no part {unknown[:80]!r}")
+    size = sum(stored[part_id] for part_id in part_ids)
+    if size != upload.bytes:
+        why = f"The parts have {size} bytes together; the upload was announced with {upload.bytes}."
+        raise UploadIncomplete(why=why, param="part_ids")
+
+
+async def _join(
+    files: Files, record: UploadRecord, part_ids: Sequence[str], md5: str | None, incoming: Incoming
+) -> tuple[Upload, File]:
+    upload, parts = record.upload, files.storage.parts(record.upload.id)
+    digest = hashlib.md5(usedforsecurity=False)
+    for part_id in part_ids:
+        with await asyncio.to_thread(parts.path(part_id).open, "rb") as source:
+            while piece := await asyncio.to_thread(source.read, CHUNK):
+                if md5 is not None:
+                    await asyncio.to_thread(digest.update, piece)
+                await incoming.write(piece)
+    if md5 is not None and digest.hexdigest() != md5.lower():
+        raise UploadIncomplete(why=f"The md5 of the parts is {digest.hexdigest()}, not {md5[:64]}.", param="md5")
+    file = await ingest.keep(
+        files, incoming, project=upload.project, filename=upload.filename, seconds=upload.expires_after
+    )
+    done = upload.model_copy(update={"status": "completed", "file_id": file.id, "part_ids": list(part_ids)})
+    try:
+        await files.store.commit(files.store.files.entry(record.change(done), file))
+    except Conflict:  # refused for certain; at anything else the record may be there, see ingest.record
+        await files.storage.remove(file.id)
+        raise
+    await clear(files, upload.id)
+    return done, file
+
+
+async def cancel(files: Files, upload_id: str, project: str) -> Upload:
+    """Cancelling what is cancelled changes nothing. Raises LeaseTaken while a request completes it."""
+    record = await files.store.uploads.read(upload_id, project)
+    if record.upload.status == "cancelled":
+        return record.upload
+    async with files.store.lease(upload_member(upload_id)):
+        record = await open_upload(files, upload_id, project, "cancelled")
+        gone = record.upload.model_copy(update={"status": "cancelled"})
+        await files.store.commit(record.change(gone))
+        await clear(files, upload_id)
+    return gone
+
+
+async def clear(files: Files, upload_id: str) -> None:
+    """Its parts are not needed any more."""
+    await files.storage.parts(upload_id).clear()
+    await files.store.uploads.cleared(upload_id)

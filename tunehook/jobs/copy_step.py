@@ -1,0 +1,114 @@
+"""The dataset's way to the upstream: the same bytes to the same upstream once, whoever trains on them.
+
+Up to 100 MB in one request; above, by the Uploads API in parts of 8 MiB, whose ids are saved as they are
+taken, so that nothing is sent twice, and handed to the next step after 40 seconds (sending.py). An upstream
+without that API gets one long request.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tunehook.context import Context
+from tunehook.errors import (
+    JobNotFound,
+    LeaseLost,
+    LeaseTaken,
+    RecordTooNew,
+    RecordUnreadable,
+    RevisionChanged,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from tunehook.jobs.copy_transfer import Transfer
+from tunehook.jobs.uploading import upstream_name
+from tunehook.jobs.upstream_hold import hold
+from tunehook.model.job import JobError
+from tunehook.model.member import copy_member, job_member
+from tunehook.store.copies import CopyRecord
+from tunehook.store.engine.lease import Lease
+
+log = logging.getLogger(__name__)
+
+#: Files above ~150 MB fail silently through `files.create`, according to users.
+WHOLE_BYTES = 100_000_000
+
+
+async def copy_to_upstream(ctx: Context, upstream_name: str, sha256: str) -> None:
+    """One step: sends what is missing, as far as it comes."""
+    member = copy_member(upstream_name, sha256)
+    try:
+        async with ctx.store.lease(member) as lease:
+            record = await ctx.store.copies.read(upstream_name, sha256)
+            if record is None or record.copy.state != "wanted":
+                await ctx.store.unplan(member)
+                return
+            await _send(ctx, record, lease)
+    except (LeaseTaken, LeaseLost):
+        return  # somebody else is at it, or will be
+    except RevisionChanged:
+        await ctx.store.wake(member)
+    except RecordTooNew:
+        await ctx.store.forgive(member)  # a newer worker's business
+    except RecordUnreadable as error:
+        log.error("%s is parked: %s", member, error.message)
+        await ctx.store.park(member)
+
+
+async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
+    copy = record.copy
+    waiters = await ctx.store.copies.waiters(copy.upstream, copy.sha256)
+    path = ctx.files.storage.path(copy.file_id)
+    held = await ctx.store.upstreams.held(copy.upstream)
+    if copy.upstream not in ctx.upstreams or held:
+        await _later(ctx, record, lease, waiters, pause=15.0)
+        return
+    if not waiters:
+        await ctx.store.copies.rest(copy.upstream, copy.sha256)  # all were cancelled; who wants it plans it again
+        return
+    sending = Transfer(ctx, record, lease, waiters)
+    try:
+        lease.check()
+        done = await (sending.whole(path) if copy.bytes <= WHOLE_BYTES else sending.in_parts(path))
+    except FileNotFoundError:
+        if await _other_source(ctx, sending):
+            return
+        error = JobError(code="file_missing", message=f"The content of {copy.file_id} is no longer kept here.")
+        await sending.refused(error)
+    except UpstreamRefused as refused:
+        code = refused.code or f"http_{refused.status}"
+        await sending.refused(JobError(code=code, message=refused.message, param="training_file"))
+    except (UpstreamUnauthorized, UpstreamUnreachable) as error:
+        pause = await hold(ctx, error)
+        await _later(ctx, sending.record, lease, waiters, pause=pause)
+    except UpstreamError as error:
+        log.warning("uploading %s to %s: %s", copy.file_id, copy.upstream, error.message)
+        await sending.failed(error)
+    else:
+        if not done:
+            await _later(ctx, sending.record, lease, [], pause=0.0)
+
+
+async def _later(ctx: Context, record: CopyRecord, lease: Lease, waiters: list[str], *, pause: float) -> None:
+    change = record.change(record.copy, lease).due(record.member, pause)
+    for job_id in waiters:
+        change.wake(job_member(job_id))  # they show why they wait
+    await ctx.store.commit(change)
+
+
+async def _other_source(ctx: Context, sending: Transfer) -> bool:
+    """The file that these bytes were to come from is gone; another with the same bytes may do as well."""
+    for job_id in sending.waiters:
+        try:
+            job = (await ctx.store.jobs.read(job_id)).job
+        except (JobNotFound, RecordTooNew, RecordUnreadable):
+            continue
+        copy = sending.record.copy
+        for file in job.files:
+            same = file.sha256 == copy.sha256 and file.id != copy.file_id
+            if same and await ctx.files.storage.exists(file.id):
+                await sending.from_another(file, upstream_name(file))
+                return True
+    return False

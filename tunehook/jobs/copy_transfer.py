@@ -1,0 +1,215 @@
+"""One step's sending of some bytes to an upstream: in one request, or in parts that are saved as they are taken.
+
+Whatever it comes to is written at once, and told to the jobs that wait for it. When it is done, and what a failure
+means, is upload.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from tunehook.context import Context
+from tunehook.errors import UpstreamBusy, UpstreamError, UpstreamRefused
+from tunehook.model.file import Copy
+from tunehook.model.job import FileRef, JobError, Message, Stage, Waiting
+from tunehook.model.member import job_member
+from tunehook.store.copies import CopyRecord
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.lease import Lease
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 8 * 1024 * 1024
+
+STEP_SECONDS = 40.0
+
+#: A job's log says so often, of a whole file, how far it is; the copy's record says it each time.
+TOLD_TIMES = 20
+
+#: A step that is killed is taken up again when its lease has run out, or after this, whichever is later.
+STEP_DUE = 16.0
+
+#: What an upstream without an Uploads API answers to the beginning of one.
+NO_UPLOADS = frozenset({404, 405, 501})
+
+#: The pauses after failures in a row double from the first to the last of these.
+PAUSES = (5.0, 300.0)
+
+#: From so many failures in a row on, or at such a pause, the jobs say that they wait: a hiccup is nobody's business.
+SAID_FROM, LONG_PAUSE = 3, 60.0
+
+
+class Transfer:
+    """Keeps the copy's record up to date and tells the waiting jobs' logs how far it is."""
+
+    def __init__(self, ctx: Context, record: CopyRecord, lease: Lease, waiters: list[str]) -> None:
+        self.ctx, self.record, self.lease, self.waiters = ctx, record, lease, waiters
+        self._upstream = ctx.upstreams[record.copy.upstream]
+        self._lock = asyncio.Lock()
+
+    async def whole(self, path: Path) -> bool:
+        copy = self.record.copy
+        if copy.attempts:  # an answer may have been lost: is it there already?
+            known = await self._known()
+            if known:
+                return await self._ready(known)
+        await self._commit(copy.model_copy(update={"attempts": copy.attempts + 1}), due=STEP_DUE)
+        self.lease.check()
+        return await self._ready(await self._upstream.upload(path, copy.filename, self._progress))
+
+    async def in_parts(self, path: Path) -> bool:
+        """False when the time of a step is over and parts are missing."""
+        until = time.monotonic() + STEP_SECONDS
+        if self.record.copy.upload_id is None and not await self._begin():
+            return await self.whole(path)
+        try:
+            return await self._parts(path, until)
+        except UpstreamRefused as refused:
+            return await self._begin_anew(refused)
+
+    async def _begin(self) -> bool:
+        """False where an upstream takes no uploads in parts."""
+        copy = self.record.copy
+        try:
+            upload_id = await self._upstream.begin_parts(copy.filename, copy.bytes)
+        except UpstreamError as error:
+            if error.status not in NO_UPLOADS:
+                raise
+            log.info("%s goes to %s in one request, which knows no parts: %s", copy.file_id, copy.upstream, error)
+            return False
+        begun = {"upload_id": upload_id, "parts": [], "bytes_sent": 0}
+        await self._commit(copy.model_copy(update=begun), due=STEP_DUE)
+        return True
+
+    async def _parts(self, path: Path, until: float) -> bool:
+        part = await asyncio.to_thread(read_part, path, self.record.copy.bytes_sent)
+        while (copy := self.record.copy).bytes_sent < copy.bytes:
+            if time.monotonic() > until:
+                return False
+            if not part:
+                raise FileNotFoundError(f"{path} ends after {copy.bytes_sent} of {copy.bytes} bytes")
+            self.lease.check()
+            assert copy.upload_id
+            sent = copy.bytes_sent + len(part)
+            part_id, part = await asyncio.gather(
+                self._upstream.add_part(copy.upload_id, part),
+                asyncio.to_thread(read_part, path, sent),  # the next one, meanwhile
+            )
+            arrived = {"parts": [*copy.parts, part_id], "bytes_sent": sent, "failures": 0, "waiting": None}
+            await self._commit(copy.model_copy(update=arrived), due=STEP_DUE, tell=True, wake=copy.waiting is not None)
+        assert copy.upload_id
+        self.lease.check()
+        return await self._ready(await self._upstream.end_parts(copy.upload_id, copy.parts))
+
+    async def _begin_anew(self, refused: UpstreamRefused) -> bool:
+        """Uploads live for an hour there: one that is known no more is begun anew, but not for ever."""
+        copy = self.record.copy
+        known = await self._known()
+        if known:  # it was joined, and only the answer was lost
+            return await self._ready(known)
+        if copy.attempts >= 3:
+            raise refused
+        again: dict[str, Any] = {"upload_id": None, "parts": [], "bytes_sent": 0, "attempts": copy.attempts + 1}
+        await self._commit(copy.model_copy(update=again), due=0.0)
+        return False
+
+    async def _known(self) -> str | None:
+        """The upstream's file that an earlier try made though its answer was lost.
+
+        None that retention is about to delete there: it bears the same name, and would go under a live job. The note
+        is read first, since a file is on it until it is gone there.
+        """
+        leaving = await self.ctx.store.deletion.leaving_at(self.record.copy.upstream)
+        known = await self._upstream.find_file(self.record.copy.filename, self.record.copy.bytes)
+        return None if known in leaving else known
+
+    # ---- what it comes to
+
+    async def from_another(self, file: FileRef, filename: str) -> None:
+        """The same bytes are taken from another file of ours."""
+        again = {"file_id": file.id, "filename": filename}
+        await self._commit(self.record.copy.model_copy(update=again), due=0.0)
+
+    async def failed(self, error: UpstreamError) -> None:
+        """Nobody knows why, so it is tried again, later each time; when that goes on, the jobs say that they wait."""
+        copy = self.record.copy
+        shortest, longest = PAUSES
+        # The power is bounded by itself: a float has no 2**1024.
+        pause = error.retry_after or min(longest, shortest * 2 ** min(copy.failures, 10))
+        failures, waiting = copy.failures + 1, None
+        if failures >= SAID_FROM or pause >= LONG_PAUSE:
+            now = await self._now()
+            why = "rate_limit_exceeded" if isinstance(error, UpstreamBusy) else "upstream_no_answer"
+            waiting = Waiting(
+                code=error.code or why,
+                reason=error.message,
+                since=copy.waiting.since if copy.waiting else now,
+                retry_at=now + int(pause),
+                resume=Stage.UPLOADING,
+            )
+        async with self._lock:
+            copy = self.record.copy.model_copy(update={"failures": failures, "waiting": waiting})
+            await self._commit(copy, due=pause, wake=waiting is not None)
+
+    async def refused(self, error: JobError) -> None:
+        await self._end(self.record.copy.model_copy(update={"state": "refused", "error": error}))
+
+    async def _ready(self, upstream_file_id: str) -> bool:
+        done = {"state": "ready", "upstream_file_id": upstream_file_id, "bytes_sent": self.record.copy.bytes}
+        await self._end(self.record.copy.model_copy(update=done), tell=True)
+        return True
+
+    async def _progress(self, sent: int) -> None:
+        """Comes from a task that is cancelled when the upload ends: a commit once begun is carried to its end."""
+        await asyncio.shield(self._at(sent))
+
+    async def _at(self, sent: int) -> None:
+        async with self._lock:
+            if sent > self.record.copy.bytes_sent and self.record.copy.state == "wanted":
+                change = self.record.copy.model_copy(update={"bytes_sent": sent})
+                await self._commit(change, due=STEP_DUE, tell=True)
+
+    async def _commit(self, copy: Copy, *, due: float, tell: bool = False, wake: bool = False) -> None:
+        change = self.record.change(copy, self.lease).due(self.record.member, due)
+        if tell:
+            await self._tell(change, copy)
+        for job_id in self.waiters if wake else []:
+            change.wake(job_member(job_id))
+        await self.ctx.store.commit(change)
+        self.record = CopyRecord(copy, self.record.revision + 1)
+
+    async def _end(self, copy: Copy, *, tell: bool = False) -> None:
+        async with self._lock:
+            copy = copy.model_copy(update={"waiting": None})
+            change = self.record.change(copy, self.lease)
+            self.waiters = await self.ctx.store.copies.waiters(copy.upstream, copy.sha256)
+            self.ctx.store.copies.release_waiters(change, copy)
+            if copy.upstream_file_id:  # an upstream may give the same bytes the same id again
+                self.ctx.store.deletion.stays(change, copy.upstream, copy.upstream_file_id)
+            if tell:
+                await self._tell(change, copy)
+            await self.ctx.store.commit(change)
+            self.record = CopyRecord(copy, self.record.revision + 1)
+
+    async def _tell(self, change: Change, copy: Copy) -> None:
+        before, sent = [each.bytes_sent * TOLD_TIMES // max(1, copy.bytes) for each in (self.record.copy, copy)]
+        if sent <= before:
+            return
+        now = await self._now()
+        progress = {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes}
+        text = f"Uploaded {copy.bytes_sent} of {copy.bytes} bytes"
+        for job_id in self.waiters:
+            change.say(job_id, Message(created_at=now, message=text, data=progress))
+
+    async def _now(self) -> int:
+        return await self.ctx.store.now_ms() // 1000
+
+
+def read_part(path: Path, offset: int) -> bytes:
+    with path.open("rb") as source:
+        source.seek(offset)
+        return source.read(PART_BYTES)

@@ -1,0 +1,146 @@
+"""Estimates: what a job will cost, before it is made.
+
+A request that needs the token count (an estimate, a limit of cost) waits for it. Other jobs are accepted without, and a
+step of the worker gives them their estimate.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from tunehook.context import Context
+from tunehook.dataset.checker import ADVISED_EXAMPLES
+from tunehook.dataset.estimate import Estimate, estimate_tokens
+from tunehook.dataset.prices import Price as PriceRow
+from tunehook.dataset.prices import Prices
+from tunehook.dataset.report import TokenStatistics
+from tunehook.dataset.tokens import encoding_of, token_limit
+from tunehook.errors import Conflict, DatasetUnread, FileNotFound, JobNotFound, LeaseLost, LeaseTaken, RecordTooNew
+from tunehook.files import token_counts
+from tunehook.jobs import dataset_fit
+from tunehook.model.file import Counted, File
+from tunehook.model.job import Cost, FileRef, Job, Message, Price, Stage
+from tunehook.model.member import estimate_member, job_member
+from tunehook.openai_format import job_request
+from tunehook.openai_format.job_request import JobRequest
+
+log = logging.getLogger(__name__)
+
+#: When the step comes again for a file whose check is not over, and for a job that another step works on.
+UNCHECKED_SECONDS, BUSY_SECONDS = 20.0, 2.0
+
+
+def expected(
+    request: JobRequest, file: File, counted: Counted, prices: Prices, warnings: Sequence[str] = ()
+) -> Estimate:
+    """What the request will cost on this file. Pure."""
+    assert file.dataset is not None
+    doubts = []
+    if file.dataset.examples < ADVISED_EXAMPLES:
+        doubts.append(f"{file.dataset.examples} examples; 50 to 100 are advised to begin with.")
+    if file.dataset.image_examples:
+        doubts.append(f"{file.dataset.image_examples:,} examples show images, counted by rule and not by their size.")
+    statistics = TokenStatistics(
+        model=request.model,
+        encoding=encoding_of(request.model),
+        limit=token_limit(request.model),
+        total=counted.total,
+        trained=counted.trained,
+        over_limit=counted.over,
+    )
+    return estimate_tokens(
+        file.dataset.examples,
+        statistics,
+        model=request.model,
+        method=request.kind,
+        prices=prices,
+        n_epochs=request.n_epochs,
+        warnings=[*warnings, *doubts],
+    )
+
+
+def cost_of(estimate: Estimate) -> Cost:
+    """What a job keeps of its estimate."""
+    usd = None if estimate.cost_usd is None else float(estimate.cost_usd)
+    return Cost(billed_tokens=estimate.billed_tokens, usd=usd)
+
+
+def price_of(row: PriceRow | None) -> Price | None:
+    """What a job keeps of the price."""
+    if row is None:
+        return None
+    return Price(
+        usd_per_million_tokens=None if row.usd_per_million_tokens is None else float(row.usd_per_million_tokens),
+        usd_per_hour=None if row.usd_per_hour is None else float(row.usd_per_hour),
+        source=row.source,
+        as_of=row.as_of.isoformat(),
+    )
+
+
+async def estimate_accepted(ctx: Context, job_id: str) -> None:
+    """One step: the estimate of a job that was accepted without one, and a warning if validation is no validation."""
+    member = estimate_member(job_id)
+    try:
+        async with ctx.store.lease(member):
+            try:
+                again_in = await _estimate(ctx, job_id)
+            except DatasetUnread as error:
+                log.warning("job %s is not estimated yet: %s", job_id, error.message)
+                return  # claimed again, later each time
+            if again_in is None:
+                await ctx.store.unplan(member)
+            else:
+                await ctx.store.plan(member, again_in)
+    except (LeaseTaken, LeaseLost):
+        return
+    except (JobNotFound, RecordTooNew):
+        await ctx.store.unplan(member)
+
+
+async def _estimate(ctx: Context, job_id: str) -> float | None:
+    """Returns the seconds until the step comes again; None: never."""
+    job = (await ctx.store.jobs.read(job_id)).job
+    training = await _file(ctx, job.training, job.project)
+    validation = await _file(ctx, job.validation, job.project) if job.validation else None
+    files = [file for file in (training, validation) if file is not None]
+    if any(file.status == "uploaded" for file in files):
+        return UNCHECKED_SECONDS  # the check wakes this step
+    if training is None or training.status == "error":
+        return None
+    if validation is not None:
+        await _warn_of_shared_examples(ctx, job, training, validation)
+    if job.estimate is not None or training.dataset is None:
+        return None
+    request = job_request.parse(job.spec.model_dump(exclude_none=True))
+    counted = await token_counts.count(ctx.files, training, request.model)
+    estimate = cost_of(expected(request, training, counted, ctx.prices))
+    try:
+        # Under the job's own lease: a change of revision beside a create would make its outcome unknown.
+        async with ctx.store.lease(job_member(job_id)) as lease:
+            record = await ctx.store.jobs.read(job_id)
+            change = record.change(record.job.model_copy(update={"estimate": estimate}), lease)
+            if record.job.stage is not Stage.SETTLED:  # its own step may have found the lease taken
+                change.wake(job_member(job_id))
+            await ctx.store.commit(change)
+    except (LeaseTaken, Conflict):
+        return BUSY_SECONDS
+    return None
+
+
+async def _file(ctx: Context, ref: FileRef, project: str) -> File | None:
+    """Returns the record of a file that lies here; None if it is the upstream's or was deleted."""
+    if ref.upstream_id is not None:
+        return None
+    try:
+        return await ctx.store.files.read(ref.id, project)
+    except FileNotFound:
+        return None
+
+
+async def _warn_of_shared_examples(ctx: Context, job: Job, training: File, validation: File) -> None:
+    shared = await dataset_fit.shared_examples(ctx.files.storage, training, validation)
+    if shared:
+        # Its id lets the step run twice: the log takes each id once.
+        message = Message(created_at=job.created_at, level="warn", message=shared, upstream_event_id="shared-examples")
+        await ctx.store.job_log.append(job.id, [message])

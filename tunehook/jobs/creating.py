@@ -1,0 +1,157 @@
+"""The job at the upstream: asked for once, with the intent written first, and looked for when no answer came.
+
+    create     intent written, lease still ours, intent younger than a second: then the one call that costs money
+      busy     a 429 says that nothing was created; looked for all the same
+      doubt    no usable answer: it may exist
+    find_out   looks for it by our mark; adopts the oldest, or decides, after the settle time, that there is none
+    track      the upstream has it; extras are cancelled
+
+Anything but a plain answer is *unknown*, and nothing unknown is repeated before it was looked for. That, and
+not any retry, is why no job is paid for twice.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from tunehook.context import Context
+from tunehook.errors import (
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamNotReady,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from tunehook.jobs import uploading, upstream_hold
+from tunehook.jobs.finishing import settle
+from tunehook.jobs.tracking import track
+from tunehook.jobs.unknown_outcome import LONG_SECONDS, find_existing, find_out, note_unknown
+from tunehook.jobs.waiting import pause_for, wait
+from tunehook.model.job import JobError, Stage
+from tunehook.openai_format.jobs import own_ids
+from tunehook.store.engine.lease import Lease
+from tunehook.store.jobs import JobRecord
+
+#: A create answers within 25 s or never (openai_upstream), its lease renewed meanwhile. Whoever gets the lease
+#: after that finds the intent and looks for what it may have made.
+INTENT_SECONDS = 20.0
+
+#: The one call that costs money is made within so long of the intent, or not at all.
+FRESH_SECONDS = 1.0
+
+
+async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
+    """Asks for the job: intent written, lease still ours, intent younger than a second. Never paid twice."""
+    job = record.job
+    if record.intent_ms is not None:
+        return await find_out(ctx, record, lease)
+    files = await uploading.upstream_files(ctx, job)
+    if not files[0] or (job.validation and not files[1]):  # somebody else's job found that the upstream lost them
+        change = record.change(job.moved(Stage.UPLOADING), lease).due(record.member, 0.0)
+        await ctx.store.commit(ctx.store.upstreams.leave_queue(change, job))
+        return True
+    held = await ctx.store.upstreams.held(job.upstream)
+    if held:
+        return await wait(ctx, record, lease, held.code, held.reason, max(1.0, held.until - record.now))
+    if await ctx.store.upstreams.waits_behind(job):
+        why = "Other jobs wait for a slot before this one."
+        return await wait(ctx, record, lease, "no_slot", why, 60.0, queue=True)
+    # What an earlier create made may have come to light since; and a job as old as this may have been created by a
+    # Redis that was since restored from an older copy.
+    if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:
+        try:
+            found = await find_existing(ctx, record)
+        except UpstreamError as error:
+            return await _not_now(ctx, record, lease, error)
+        if found:
+            return await track(ctx, record, found, lease)
+    await lease.renew()
+    written = time.monotonic()
+    intent = record.change(job, lease).due(record.member, INTENT_SECONDS)
+    intent.stamp.append("intent")
+    intent_ms = await ctx.store.commit(intent)
+    record = replace(record, revision=record.revision + 1, intent_ms=intent_ms)
+    if time.monotonic() - written > FRESH_SECONDS:
+        await _withdraw(ctx, record, lease, again_in=1.0)
+        return False
+    return await _ask(ctx, record, lease, files)
+
+
+async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, str | None]) -> bool:
+    """The one call that costs money, and what each answer means."""
+    job, upstream = record.job, ctx.upstreams[record.job.upstream]
+    training, validation = files
+    lease.check()
+    try:
+        made = await upstream.create(job.spec, training=training, validation=validation, tag=ctx.tag(job))
+    except UpstreamRefused as refused:
+        if await _lost_our_copy(ctx, record, lease, refused, training):
+            return True
+        code, message = refused.code or f"http_{refused.status}", own_ids(refused.message, job, files)
+        error = JobError(code=code, message=message, param=refused.param)
+        await settle(ctx, record, "failed", lease=lease, error=error)
+    except UpstreamNotReady as error:
+        if record.now - job.created_at > LONG_SECONDS:  # its owner is told why nothing happens
+            return await wait(ctx, record, lease, "file_not_ready", own_ids(error.message, job, files), 60.0)
+        await _withdraw(ctx, record, lease, again_in=3.0)
+        return False
+    except (UpstreamUnauthorized, UpstreamUnreachable) as away:
+        return await _not_now(ctx, record, lease, away)
+    except UpstreamBusy as busy:
+        return await _busy(ctx, record, lease, busy, files)
+    except UpstreamError as unknown:
+        return await note_unknown(ctx, record, lease, unknown)
+    else:
+        return await track(ctx, record, [made], lease)
+    return True
+
+
+async def _not_now(ctx: Context, record: JobRecord, lease: Lease, error: UpstreamError) -> bool:
+    """Nothing was created by this, for certain: the job waits, and says why."""
+    if isinstance(error, UpstreamUnauthorized | UpstreamUnreachable):
+        pause = await upstream_hold.hold(ctx, error)
+        return await wait(ctx, record, lease, error.code or "upstream_on_hold", error.message, pause)
+    return await wait(ctx, record, lease, "upstream_no_answer", error.message, error.retry_after or 10.0)
+
+
+async def _busy(
+    ctx: Context, record: JobRecord, lease: Lease, busy: UpstreamBusy, files: tuple[str, str | None]
+) -> bool:
+    """A 429. It says that nothing was created, and has been seen to lie: looked for now, and watched for a day."""
+    try:
+        found = await find_existing(ctx, record)
+    except UpstreamError as error:
+        return await note_unknown(ctx, record, lease, error)
+    if found:
+        return await track(ctx, record, found, lease)
+    code, reason, pause = pause_for(busy)
+    reason = own_ids(reason, record.job, files)
+    job = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
+    record = replace(record, job=job)
+    return await wait(ctx, record, lease, code, reason, pause, queue=code == "no_slot", doubt=True)
+
+
+async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: float) -> None:
+    """Nothing was created, for certain: the intent is taken back and the create comes again."""
+    change = record.change(record.job, lease).due(record.member, again_in)
+    change.clear.append("intent")
+    await ctx.store.commit(change)
+
+
+async def _lost_our_copy(
+    ctx: Context, record: JobRecord, lease: Lease, refused: UpstreamRefused, training: str
+) -> bool:
+    """The upstream does not know a file that it once took (deleted there, expired): once, it is sent again."""
+    job = record.job
+    about_files = refused.param in ("training_file", "validation_file") or training in refused.message
+    if job.upload_again or not about_files or not await uploading.is_lost(ctx, job):
+        return False
+    change = record.change(job.moved(Stage.UPLOADING, upload_again=1), lease).due(record.member, 0.0)
+    change.clear.append("intent")
+    ctx.store.upstreams.leave_queue(change, job)
+    for file in job.files:
+        ctx.store.copies.lost(change, job.upstream, file)
+    await ctx.store.commit(change)
+    return True

@@ -1,0 +1,102 @@
+"""Does a dataset fit the job that shall train on it? What the check found, held against model, method and grader."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from tunehook.dataset.checker import MIN_EXAMPLES
+from tunehook.dataset.findings import Finding
+from tunehook.dataset.items import check_grader
+from tunehook.dataset.prices import Method
+from tunehook.dataset.report import overlap
+from tunehook.dataset.tokens import base_model
+from tunehook.errors import FileUnusable, TooFewExamples
+from tunehook.files.storage import Storage
+from tunehook.model.file import Dataset, File
+
+_WANTED: dict[Method, tuple[str, str]] = {
+    "supervised": ("chat", 'lines such as {"messages": [{"role": "user", …}, {"role": "assistant", …}]}'),
+    "dpo": ("preference", "lines with `input`, `preferred_output` and `non_preferred_output`"),
+    "reinforcement": ("reinforcement", "lines whose `messages` end with the user's turn, with members for the grader"),
+}
+
+#: Models that take prompt and completion, and those of OpenAI that do not. Of others the upstream knows.
+_COMPLETING = ("babbage-002", "davinci-002")
+
+_CHATTING = re.compile(r"gpt-|chatgpt|o\d")
+
+
+def misfit(dataset: Dataset, *, model: str, method: Method) -> str | None:
+    """Why this format is not what the method trains this model on; None if it is. Pure."""
+    wanted, shape = _WANTED[method]
+    base = base_model(model)
+    if method == "supervised" and base in _COMPLETING:
+        wanted, shape = "completion", 'lines such as {"prompt": "…", "completion": "…"}'
+    elif dataset.format == "completion" and method == "supervised" and not _CHATTING.match(base):
+        return None
+    if dataset.format == wanted:
+        return None
+    return f"it holds {dataset.format} examples, but {method} training of {base} needs {wanted} ones: {shape}"
+
+
+async def check(
+    storage: Storage,
+    training: File | None,
+    validation: File | None,
+    *,
+    model: str,
+    method: Method,
+    grader: dict[str, Any] | None,
+) -> None:
+    """Holds both files against the job, as far as they are here and checked. Raises FileUnusable, TooFewExamples."""
+    if training is not None:
+        check_training(training, model=model, method=method)
+    if validation is not None:
+        check_file(validation, model=model, method=method, param="validation_file")
+    for file, param in ((training, "training_file"), (validation, "validation_file")):
+        if file is not None and grader is not None:
+            await check_items(storage, file, grader, param)
+
+
+def check_training(file: File, *, model: str, method: Method) -> None:
+    """Raises FileUnusable, TooFewExamples."""
+    check_file(file, model=model, method=method, param="training_file")
+    if file.dataset is not None and file.dataset.examples < MIN_EXAMPLES:
+        raise TooFewExamples(id=file.id, examples=file.dataset.examples, least=MIN_EXAMPLES, param="training_file")
+
+
+def check_file(file: File, *, model: str, method: Method, param: str) -> None:
+    """What holds for files to validate with, too."""
+    if file.status == "error":
+        more = f" (all of it: GET /v1/files/{file.id}/report)" if file.dataset is not None else ""
+        raise FileUnusable(id=file.id, why=(file.status_details or "it has errors").rstrip(".") + more, param=param)
+    why = misfit(file.dataset, model=model, method=method) if file.dataset is not None else None
+    if why is not None:
+        raise FileUnusable(id=file.id, why=why, param=param)
+
+
+async def check_items(storage: Storage, file: File, grader: dict[str, Any], param: str) -> None:
+    """Whatever the grader reads of a line must be in every line. Raises FileUnusable naming what is not."""
+    report = await storage.reports.read(file.id)
+    if report is None:
+        return
+    missing = check_grader(grader, report["item_keys"], report["missing_since"])
+    if missing:
+        raise FileUnusable(id=file.id, why=" ".join(found.message for found in missing[:3]).rstrip("."), param=param)
+
+
+async def shared_examples(storage: Storage, training: File, validation: File) -> str | None:
+    """In words, which validation examples are trained on as well; None if none is."""
+
+    def _shared() -> tuple[int, list[Finding]]:
+        ours, theirs = storage.reports.digests(training.id), storage.reports.digests(validation.id)
+        return overlap(ours, theirs, 1) if ours is not None and theirs is not None else (0, [])
+
+    count, first = await asyncio.to_thread(_shared)
+    if not count:
+        return None
+    total = validation.dataset.examples if validation.dataset else count
+    line = first[0].line
+    return f"{count:,} of {total:,} validation examples are in the training file too; the first is in line {line}."

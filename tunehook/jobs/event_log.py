@@ -1,0 +1,99 @@
+"""An upstream's events, copied into our log of the job: each once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from tunehook.context import Context
+from tunehook.errors import Conflict, UpstreamError
+from tunehook.model.job import Job, Message
+from tunehook.openai_format import jobs
+from tunehook.store.jobs import JobRecord
+from tunehook.webhooks import event_types, publishing
+
+#: Pages of 100 are read back to what is known; a job with more news than this in one look loses its oldest.
+PAGES = 100
+
+SIDE_BY_SIDE = 8
+
+
+async def fetch(ctx: Context, job: Job) -> int:
+    """Reads the job's events, newest first, back to one that is in the log; returns how many were new.
+
+    The page in which the known one stands is taken whole, since events that share a second change places.
+    """
+    if not job.upstream_job_id:
+        return 0
+    upstream = ctx.upstreams[job.upstream]
+    found: list[Message] = []
+    after: str | None = None
+    for _ in range(PAGES):
+        page, more = await upstream.events(job.upstream_job_id, after)
+        found += page
+        if not more or not page or await ctx.store.job_log.any_known(job.id, page):
+            break
+        after = page[-1].upstream_event_id
+    # Newest first means that within a second, too, the last that came is the first that happened.
+    in_order = sorted(reversed(found), key=lambda message: message.created_at)
+    new = await ctx.store.job_log.append(job.id, in_order)
+    # OpenAI's words: "Checkpoint created at step 90".
+    if new and any("checkpoint" in message.message.lower() for message in in_order):
+        await publish_checkpoints(ctx, job.id)
+    return new
+
+
+async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[UpstreamError]:
+    """For several jobs, a few at a time; what went wrong is returned, since it spoils no look."""
+    gate = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def _one(job: Job) -> UpstreamError | None:
+        async with gate:
+            try:
+                await fetch(ctx, job)
+            except UpstreamError as error:
+                return error
+            return None
+
+    return [error for error in await asyncio.gather(*(_one(job) for job in jobs)) if error]
+
+
+async def publish_checkpoints(ctx: Context, job_id: str) -> None:
+    """Tells of every checkpoint that has not been told, each once, by its step. Raises UpstreamError."""
+    record = await ctx.store.jobs.read(job_id)
+    job = record.job
+    upstream = ctx.upstreams.get(job.upstream)
+    if not job.upstream_job_id or upstream is None:
+        return
+    if not await publishing.has_subscribers(ctx.webhooks, job.project, event_types.CHECKPOINT):
+        return
+    answer = await upstream.checkpoints(job.upstream_job_id, after=None, limit=100)
+    rows = [
+        row for row in answer.get("data") or [] if isinstance(row, dict) and isinstance(row.get("step_number"), int)
+    ]
+    for row in sorted(rows, key=lambda row: int(row["step_number"])):
+        while not await _publish_checkpoint(ctx, record, row):  # somebody changed the job: read again, and go on
+            record = await ctx.store.jobs.read(job_id)
+        record = await ctx.store.jobs.read(job_id)
+
+
+async def _publish_checkpoint(ctx: Context, record: JobRecord, row: dict[str, Any]) -> bool:
+    """True when it is told, now or before; False when the record is not what it was."""
+    job = record.job
+    if row["step_number"] <= job.checkpoint_told:
+        return True
+    told = job.model_copy(update={"checkpoint_told": row["step_number"]})
+    change = record.change(told)
+    about = {
+        "id": job.id,
+        "checkpoint": jobs.checkpoint_object(job, row),
+        "metadata": job.spec.metadata,
+        "tunehook": {"sequence": record.revision + 1},
+    }
+    await publishing.publish(ctx.webhooks, change, told, event_types.CHECKPOINT, now=record.now, about=about)
+    try:
+        await ctx.store.commit(change)
+    except Conflict:
+        return False
+    return True

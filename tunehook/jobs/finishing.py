@@ -1,0 +1,137 @@
+"""After the end: result files fetched and kept as ours, and the events that arrive late. No webhook waits for it."""
+
+from __future__ import annotations
+
+import logging
+
+from tunehook.context import Context
+from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused
+from tunehook.jobs import event_log
+from tunehook.model.file import File
+from tunehook.model.job import Job, JobError, Message, UpstreamJob
+from tunehook.model.member import job_member, ready_member
+from tunehook.model.record import new_id
+from tunehook.store.engine.lease import Lease
+from tunehook.store.jobs import JobRecord
+from tunehook.webhooks import event_types, publishing
+
+log = logging.getLogger(__name__)
+
+#: An upstream's last events come up to 8 s after `finished_at`.
+LATE_EVENTS_SECONDS = 15
+
+#: An upstream that does not give the results for so long does not have them.
+GIVE_UP_SECONDS = 24 * 3600
+
+
+async def settle(
+    ctx: Context,
+    record: JobRecord,
+    status: str,
+    *,
+    lease: Lease | None = None,
+    error: JobError | None = None,
+    seen: UpstreamJob | None = None,
+) -> None:
+    """The end of a job, and in the same commit the event that tells of it."""
+    if status == "failed" and error is None:
+        error = JobError(code="unknown", message="The upstream gave no reason.")
+    before = record.job
+    seen = seen or before.seen
+    results = {file_id: new_id("file-") for file_id in (seen.result_files if seen else [])}
+    job = before.settled(
+        status,
+        now=record.now,
+        seen=seen,
+        error=error if status == "failed" else None,
+        result_files=results,
+    )
+    change = record.change(job, lease).due(record.member, 0.0 if job.upstream_job_id else None)
+    change.clear.append("intent")
+    ctx.store.jobs.release(change, job)
+    for file in result_records(job):
+        ctx.store.files.entry(change, file)
+    if seen and seen.fine_tuned_model:
+        ctx.store.models.name(change, job, seen.fine_tuned_model)
+    await publishing.publish(ctx.webhooks, change, job, f"fine_tuning.job.{status}", now=record.now)
+    if status == "succeeded" and await publishing.has_subscribers(ctx.webhooks, job.project, event_types.READY):
+        change.due(ready_member(job.id), 0.0)
+    if not job.upstream_job_id:
+        text = f"The job was {status}" + (f": {error.message}" if error else "")
+        level = "error" if status == "failed" else "info"
+        change.say(job.id, Message(created_at=record.now, level=level, message=text))
+    following = await ctx.store.upstreams.next_waiting(job.upstream, besides=job.id)
+    if following:
+        change.wake(job_member(following))
+    await ctx.store.commit(change)
+    log.info("job %s %s", job.id, status)
+
+
+def result_records(job: Job) -> list[File]:
+    """The job's result files as they are before they are fetched: known by name, their bytes still to come."""
+    return [
+        File(
+            id=file_id,
+            project=job.project,
+            filename=f"step_metrics_{number}.csv" if number else "step_metrics.csv",
+            purpose="fine-tune-results",
+            bytes=0,
+            created_at=job.settled_at or job.created_at,
+            sha256="",
+            status="uploaded",
+        )
+        for number, file_id in enumerate(job.result_files.values())
+    ]
+
+
+async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
+    """One turn of a settled job; plans the next one, or none. Never changes what was told."""
+    job = record.job
+    store = ctx.store
+    if not job.upstream_job_id or job.upstream not in ctx.upstreams:
+        await store.unplan(record.member)
+        return False
+    since_end = record.now - (job.settled_at or 0)
+    missing: list[str] = []
+    for what, fetch in (("events", event_log.fetch), ("results", _fetch_results), ("checkpoints", _fetch_checkpoints)):
+        try:
+            await fetch(ctx, job)
+        except UpstreamRefused as refused:
+            log.info("%s of job %s: the upstream has none: %s", what, job.id, refused.message)
+        except UpstreamError as error:
+            log.warning("%s of job %s: %s", what, job.id, error.message)
+            missing.append(what)
+    if missing and since_end <= GIVE_UP_SECONDS:
+        await store.plan(record.member, min(600.0, max(5.0, since_end)))
+    elif since_end < LATE_EVENTS_SECONDS:
+        await store.plan(record.member, LATE_EVENTS_SECONDS - since_end + 1)
+    else:
+        if missing:
+            log.warning("job %s: %s are given up", job.id, ", ".join(missing))
+        await store.unplan(record.member)
+    return False
+
+
+async def _fetch_checkpoints(ctx: Context, job: Job) -> None:
+    """An upstream may make them without a word in its events."""
+    await event_log.publish_checkpoints(ctx, job.id)
+
+
+async def _fetch_results(ctx: Context, job: Job) -> None:
+    """Each result file that is still missing."""
+    for upstream_file_id, file_id in job.result_files.items():
+        try:
+            file = await ctx.store.files.read(file_id, job.project)
+        except FileNotFound:
+            continue  # deleted by its owner
+        if file.status != "uploaded":
+            continue
+        try:
+            content = await ctx.upstreams[job.upstream].result(upstream_file_id)
+        except UpstreamRefused as refused:
+            gone = {"status": "error", "status_details": f"The upstream does not give it: {refused.message}"}
+            await ctx.store.files.replace(file.model_copy(update=gone))
+            continue
+        sha256 = await ctx.files.storage.save(file_id, content)
+        kept = {"status": "processed", "bytes": len(content), "sha256": sha256}
+        await ctx.store.files.replace(file.model_copy(update=kept))

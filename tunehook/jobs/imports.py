@@ -1,0 +1,120 @@
+"""Taking over a job that was started elsewhere: from then on it is watched like any other, and ends in a webhook."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from tunehook.context import Context
+from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
+from tunehook.jobs import cost, tracking
+from tunehook.model.api_key import ApiKey
+from tunehook.model.job import AT_UPSTREAM, TAG, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, mark_of
+from tunehook.model.member import import_member, job_member
+from tunehook.model.record import new_id
+from tunehook.openai_format import jobs
+from tunehook.security.ssrf import AddressRefused, check_url
+from tunehook.store.jobs import JobRecord
+from tunehook.webhooks import event_types, publishing
+
+
+async def import_job(
+    ctx: Context, caller: ApiKey, *, upstream: str, upstream_job_id: str, callback_url: str | None
+) -> JobRecord:
+    """The job here; if the project has it already, as it is.
+
+    Raises JobTaken for a job that is watched for somebody else, and LeaseTaken while another call takes it over.
+    """
+    if upstream not in ctx.upstreams:
+        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
+    if callback_url is not None:
+        try:
+            check_url(callback_url, ctx.webhooks.allow)
+        except AddressRefused as refused:
+            raise InvalidParameter(param="callback_url", why=str(refused.fields["rule"])) from refused
+    async with ctx.store.lease(import_member(upstream, upstream_job_id)):
+        known = await _known(ctx, caller, upstream, upstream_job_id)
+        if known is not None:
+            return known
+        try:
+            seen = await ctx.upstreams[upstream].retrieve(upstream_job_id)
+        except UpstreamRefused as refused:
+            raise InvalidParameter(param="upstream_job_id", why=refused.message) from refused
+        if seen.id != upstream_job_id:  # what was asked, known and leased above is another spelling of it
+            why = f"the upstream calls that job {seen.id[:128]!r}; ask for it by that id"
+            raise InvalidParameter(param="upstream_job_id", why=why)
+        await _refuse_marked(ctx, upstream, seen)
+        job = _job(caller, upstream, seen, callback_url)
+        row = ctx.prices.find(job.spec.model, jobs.method(job)["type"])
+        job = job.model_copy(update={"price": cost.price_of(row)})
+        await _enter(ctx, job, seen)
+    record = await ctx.store.jobs.read(job.id)
+    if seen.ended:  # the look, which is awake already, would see it too
+        with suppress(Conflict):
+            await tracking.observe(ctx, record, seen)
+    return await ctx.store.jobs.read(job.id)
+
+
+async def _known(ctx: Context, caller: ApiKey, upstream: str, upstream_job_id: str) -> JobRecord | None:
+    owner, project = await ctx.store.upstreams.owner(upstream, upstream_job_id)
+    if project is not None and project != caller.project:
+        raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it was another project's")
+    try:
+        record = await ctx.store.jobs.read(owner) if owner else None
+    except JobNotFound:  # forgotten since
+        return None
+    if record is not None and record.job.project != caller.project:
+        raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it is watched for another project")
+    return record
+
+
+async def _refuse_marked(ctx: Context, upstream: str, seen: UpstreamJob) -> None:
+    """A job that bears the mark of one that we have is on its way to be found as that one, or is its extra.
+
+    One that bears another deployment's mark is watched there.
+    """
+    deployment, job_id = mark_of(seen)
+    if not deployment:
+        return
+    try:
+        await ctx.store.jobs.read(job_id)
+    except JobNotFound:
+        if deployment == ctx.instance:
+            return  # its record was lost or forgotten: this is how one gets it back
+        why = f"it bears the mark of another deployment, {deployment!r}"
+        raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why=why) from None
+    raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of a job that was made here")
+
+
+def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | None) -> Job:
+    labels = {name: text for name, text in (seen.metadata or {}).items() if name != TAG}
+    spec = JobSpec(
+        model=seen.model,
+        training_file=AT_UPSTREAM + (seen.training_file or "file-unknown"),
+        method=seen.method,
+        hyperparameters=seen.hyperparameters,
+        metadata=labels or None,
+        seed=seen.seed or 0,
+    )
+    return Job(
+        id=new_id("ftjob-"),
+        project=caller.project,
+        key_id=caller.id,
+        created_at=int(time.time()),
+        stage=Stage.TRACKED,
+        spec=spec,
+        upstream=upstream,
+        callback_url=callback_url,
+        training=FileRef(id=spec.training_file, sha256="", bytes=0),
+        upstream_job_id=seen.id,
+        seen=seen,
+    )
+
+
+async def _enter(ctx: Context, job: Job, seen: UpstreamJob) -> None:
+    change = ctx.store.jobs.submission(job).due(job_member(job.id), tracking.REASSURE_SECONDS)
+    ctx.store.upstreams.track(change, job, seen)
+    text = f"Took over {seen.id} of the upstream '{job.upstream}': {job.id}"
+    change.say(job.id, Message(created_at=job.created_at, message=text))
+    await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)
+    await ctx.store.commit(change)

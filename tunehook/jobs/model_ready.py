@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import logging
+
+from tunehook.context import Context
+from tunehook.errors import Conflict, JobNotFound, LeaseTaken, RecordTooNew, UpstreamError
+from tunehook.model.job import Job
+from tunehook.model.member import ready_member
+from tunehook.webhooks import event_types, publishing
+
+log = logging.getLogger(__name__)
+
+#: A fresh model is "not found" for up to some minutes; one that does not answer for an hour needs something else.
+READY_SECONDS = 3600
+
+READY_PAUSES = (3.0, 60.0)
+
+
+async def ask_until_ready(ctx: Context, job_id: str) -> None:
+    """One step: asks a fresh model for a word. It is planned only where somebody wants to know."""
+    member = ready_member(job_id)
+    try:
+        async with ctx.store.lease(member):
+            again_in = await _ask(ctx, job_id)
+            if again_in is None:
+                await ctx.store.unplan(member)
+            else:
+                await ctx.store.plan(member, again_in)
+    except LeaseTaken:
+        return
+    except (JobNotFound, RecordTooNew):
+        await ctx.store.unplan(member)
+
+
+async def _ask(ctx: Context, job_id: str) -> float | None:
+    """Seconds until it is asked again; None: never."""
+    record = await ctx.store.jobs.read(job_id)
+    job = record.job
+    model = job.seen.fine_tuned_model if job.seen else None
+    since_end = record.now - (job.settled_at or record.now)
+    if job.ready_at is not None or not model or job.upstream not in ctx.upstreams:
+        return None
+    if since_end > READY_SECONDS:
+        log.warning("model %s of job %s has not answered within an hour", model, job.id)
+        return None
+    if not await _answers(ctx, job, model):
+        least, most = READY_PAUSES
+        return min(most, max(least, since_end / 4))
+    answered = job.model_copy(update={"ready_at": record.now})
+    change = record.change(answered)
+    await publishing.publish(ctx.webhooks, change, answered, event_types.READY, now=record.now)
+    try:
+        await ctx.store.commit(change)
+    except Conflict:
+        return READY_PAUSES[0]
+    return None
+
+
+async def _answers(ctx: Context, job: Job, model: str) -> bool:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 16}
+    try:
+        async with ctx.upstreams[job.upstream].chat(body) as passed:
+            async for _ in passed.chunks:
+                pass
+            return passed.status == 200
+    except UpstreamError as error:
+        log.info("asking %s: %s", model, error.message)
+        return False

@@ -1,0 +1,155 @@
+"""One look for all: what an upstream says of every job of ours that lives there.
+
+Jobs are not polled one by one: the list is read newest first, 100 a page, until all live ones are seen, and
+only what has changed since the last look is read from the store and written. 10,000 jobs are 100 requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+
+from tunehook.context import Context
+from tunehook.errors import (
+    Conflict,
+    JobNotFound,
+    LeaseLost,
+    LeaseTaken,
+    RecordUnreadable,
+    UpstreamError,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from tunehook.jobs import event_log, tracking, upstream_hold
+from tunehook.jobs.unknown_outcome import check_unlisted, find_extras
+from tunehook.model.job import Job, Stage, UpstreamJob
+from tunehook.model.member import poll_member
+from tunehook.store.engine.lease import Lease
+from tunehook.upstreams.protocol import Upstream
+
+log = logging.getLogger(__name__)
+
+#: How often events of a job are fetched that nobody follows and nothing happens to, and of how many a look.
+LOG_SECONDS = 180.0
+
+LOGS_A_POLL = 50
+
+FOLLOWED_A_POLL = 200
+
+#: A look reads pages for so long; RQ ends a step after 60 s.
+READ_SECONDS = 35.0
+
+Live = Mapping[str, tuple[str, str]]
+
+
+async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECONDS) -> None:
+    """One step: one look. Plans the next at its end, whatever came of it; a look that dies is claimed again.
+
+    `seconds`: for so long the upstream is asked for jobs.
+    """
+    member = poll_member(upstream_name)
+    upstream = ctx.upstreams.get(upstream_name)
+    if upstream is None:
+        await ctx.store.unplan(member)
+        return
+    try:
+        async with ctx.store.lease(member) as lease:
+            try:
+                await _poll(ctx, upstream, lease, seconds)
+            finally:
+                await ctx.store.plan(member, ctx.poll_seconds)
+    except (LeaseTaken, LeaseLost):
+        return
+    except (UpstreamUnauthorized, UpstreamUnreachable) as error:
+        await upstream_hold.hold(ctx, error)
+    except UpstreamError as error:
+        log.warning("looking at %s: %s", upstream_name, error.message)
+
+
+async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) -> None:
+    live = await ctx.store.upstreams.live(upstream.name)
+    doubtful = await ctx.store.upstreams.doubtful(upstream.name)
+    if not live and not doubtful:
+        return
+    changed: list[Job] = []
+    until = time.monotonic() + seconds
+    # What a page says is written before the next is read: a look that is cut short has done what it saw.
+    async for seen in read_pages(ctx, upstream, live, whole_page=bool(doubtful), lease=lease, until=until):
+        for upstream_job in seen:
+            if upstream_job.id not in live:
+                await check_unlisted(ctx, upstream, upstream_job, doubtful, lease)
+                continue
+            job_id, fingerprint = live[upstream_job.id]
+            if upstream_job.fingerprint != fingerprint:
+                job = await _observe(ctx, job_id, upstream_job)
+                if job is not None:
+                    changed.append(job)
+    await _fetch_logs(ctx, upstream.name, live, changed)
+    await find_extras(ctx, upstream, doubtful, lease, until)
+
+
+async def read_pages(
+    ctx: Context, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease, until: float
+) -> AsyncIterator[list[UpstreamJob]]:
+    """Every live job as the upstream has it now, and whatever stood on the same pages, page by page.
+
+    Singly where that is fewer requests: after k pages, when k or fewer are missing, they are old ones that
+    could lie any number of pages further down. When the time of a look is over, the next goes on from there,
+    with what this one has not seen.
+    """
+    after, unseen = await ctx.store.upstreams.look_from(upstream.name)
+    missing = set(live) if unseen is None else set(live) & unseen
+    pages, more = 0, unseen is None or after is not None
+    while more and (len(missing) > pages + (0 if pages or whole_page else 1) or (whole_page and pages == 0)):
+        if time.monotonic() > until:
+            await ctx.store.upstreams.look_on(upstream.name, after, missing)
+            return
+        lease.check()
+        page, more = await upstream.page(after)
+        pages += 1
+        missing.difference_update(upstream_job.id for upstream_job in page)
+        yield page
+        after = page[-1].id if page else None
+        more = more and bool(page)
+    for upstream_id in sorted(missing):
+        if time.monotonic() > until:
+            await ctx.store.upstreams.look_on(upstream.name, None, missing)
+            return
+        lease.check()
+        missing.discard(upstream_id)
+        try:
+            yield [await upstream.retrieve(upstream_id)]
+        except (UpstreamUnauthorized, UpstreamUnreachable):
+            raise
+        except UpstreamError as error:
+            # Not an end: a list that lags, or a key of another organisation, says "no such job" too.
+            log.warning("upstream %s does not show job %s: %s", upstream.name, upstream_id, error.message)
+
+
+async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:
+    """Writes what has changed. Somebody who was faster is read by the next look."""
+    try:
+        record = await ctx.store.jobs.read(job_id)
+        if record.job.stage is not Stage.TRACKED:
+            return None
+        await tracking.observe(ctx, record, news)
+    except JobNotFound:
+        return None
+    except (Conflict, RecordUnreadable) as error:
+        log.info("job %s: %s", job_id, error.message)
+        return None
+    return record.job
+
+
+async def _fetch_logs(ctx: Context, upstream: str, live: Live, changed: list[Job]) -> None:
+    """Events: of jobs with news, of those that somebody follows, and of the others in turn."""
+    ours = [job_id for job_id, _ in live.values()]
+    followed = await ctx.store.job_log.followed()
+    wanted = set(sorted(job_id for job_id in ours if job_id in followed)[:FOLLOWED_A_POLL])
+    others = [job_id for job_id in ours if job_id not in wanted]
+    in_turn = await ctx.store.upstreams.logs_to_read(upstream, others, older_than=LOG_SECONDS, limit=LOGS_A_POLL)
+    ids = (wanted | set(in_turn)) - {job.id for job in changed}
+    records = await ctx.store.jobs.read_many(sorted(ids))
+    for error in await event_log.fetch_for(ctx, [*changed, *(record.job for record in records)]):
+        log.warning("events from %s: %s", upstream, error.message)

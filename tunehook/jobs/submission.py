@@ -1,0 +1,270 @@
+"""From a request to a job: everything that can be refused is refused here, before anything is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunehook.context import Context
+from tunehook.dataset.estimate import Estimate, outlook
+from tunehook.dataset.tokens import base_model
+from tunehook.errors import (
+    CostAboveLimit,
+    FileNotFound,
+    FileUnusable,
+    IdempotencyMismatch,
+    InvalidParameter,
+    ModelNotFound,
+    UnknownUpstream,
+)
+from tunehook.files import ingest, token_counts
+from tunehook.jobs import cost, dataset_fit
+from tunehook.model.api_key import ApiKey
+from tunehook.model.file import File
+from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message
+from tunehook.model.member import estimate_member
+from tunehook.model.record import REPEAT_SECONDS, new_id
+from tunehook.openai_format import job_request
+from tunehook.openai_format.job_request import JobRequest
+from tunehook.openai_format.models import shutdown_dates
+from tunehook.security.ssrf import AddressRefused, check_url
+from tunehook.store.engine.commit import AlreadyThere, Missing
+from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
+from tunehook.webhooks import event_types, publishing
+
+Rows = list[dict[str, Any]]
+
+#: What OpenAI answers a create since it closes fine-tuning in steps.
+NOT_AVAILABLE = "training_not_available"
+
+
+async def submit(
+    ctx: Context, caller: ApiKey, body: dict[str, Any], *, idempotency_key: str | None, sdk_retry: bool
+) -> JobRecord:
+    """The accepted job; the earlier one, if this call repeats one.
+
+    A repeat is one with the Idempotency-Key of an earlier call (24 h), or an SDK's own retry of the same body
+    by the same key (15 min): decided inside the commit that would make the job.
+    """
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    by_body = ctx.store.jobs.by_body(caller.id, digest)
+    # A retry may overtake its first call, which a client that has hung up does not end: what retries of this body
+    # had made when this call came is no repeat of it, and what they make from now on is.
+    by_retry = ctx.store.jobs.by_retry(caller.id, digest)
+    remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, await ctx.store.jobs.remembered(by_retry) or "")]
+    if sdk_retry:
+        remember, recall = [*remember, (by_retry, REPEAT_SECONDS)], [(by_body, "")]
+    by_key = ctx.store.jobs.by_idempotency_key(caller.project, idempotency_key) if idempotency_key else None
+    if by_key:
+        remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [(by_key, "")]
+        earlier = await ctx.store.jobs.remembered(by_key)
+        if earlier:
+            return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
+    request = job_request.parse(body)
+    plan = await _plan(ctx, caller, request)
+    job = await _job(ctx, caller, request, plan, digest)
+    try:
+        record = await accept(ctx, job, remember=remember, recall=recall)
+    except Missing as gone:  # deleted a moment ago
+        raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
+    if sdk_retry and record.job is not job:  # its first call may still be under way, and is to find the same
+        await ctx.store.jobs.remember(by_retry, record.job.id, REPEAT_SECONDS)
+    return _replayed(record, digest)
+
+
+async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Mapping[str, Rows]) -> Estimate:
+    """What the job would cost; nothing is made. `offered`: what each upstream lists as its models."""
+    request = job_request.parse(body)
+    plan = await _when_checked(ctx, request, await _plan(ctx, caller, request))
+    file = plan.training_file
+    if file is None or file.dataset is None:
+        why = "its bytes are not here, so nobody can count its tokens; upload it here"
+        raise FileUnusable(id=request.training_file, why=why, param="training_file")
+    warnings = outlook(
+        request.model,
+        shutdown_date=shutdown_dates(offered.get(plan.upstream, [])).get(base_model(request.model)),
+        not_available=await ctx.store.jobs.last_refusal(caller.project, plan.upstream) == NOT_AVAILABLE,
+    )
+    if plan.validation_file is not None:
+        shared = await dataset_fit.shared_examples(ctx.files.storage, file, plan.validation_file)
+        warnings += [shared] if shared else []
+    counted = await token_counts.count(ctx.files, file, request.model)
+    return cost.expected(request, file, counted, ctx.prices, warnings)
+
+
+def _replayed(record: JobRecord, digest: str) -> JobRecord:
+    """The job, if it is what this body asks for."""
+    if record.job.request_sha256 != digest:
+        raise IdempotencyMismatch
+    return record
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a request comes to, once all that it names was found fit. Files at the upstream have no record here."""
+
+    upstream: str
+    training: FileRef
+    validation: FileRef | None
+    training_file: File | None
+    validation_file: File | None
+
+
+async def _plan(ctx: Context, caller: ApiKey, request: JobRequest) -> _Plan:
+    upstream = await _upstream(ctx, caller, request)
+    if request.callback_url is not None:
+        try:
+            check_url(request.callback_url, ctx.webhooks.allow)
+        except AddressRefused as refused:
+            raise InvalidParameter(param="callback_url", why=str(refused.fields["rule"])) from refused
+    training, training_file = await _file(ctx, caller, request.training_file, "training_file")
+    validation = validation_file = None
+    if request.validation_file is not None:
+        validation, validation_file = await _file(ctx, caller, request.validation_file, "validation_file")
+    elif request.kind == "reinforcement":
+        raise InvalidParameter(param="validation_file", why="reinforcement needs a validation file as well")
+    plan = _Plan(upstream, training, validation, training_file, validation_file)
+    await _check_fit(ctx, request, plan)
+    return plan
+
+
+async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
+    """Raises FileUnusable, TooFewExamples. A file that is not checked yet is held against the job when it is."""
+    reinforcement = request.method.reinforcement if request.method else None
+    await dataset_fit.check(
+        ctx.files.storage,
+        plan.training_file,
+        plan.validation_file,
+        model=request.model,
+        method=request.kind,
+        grader=reinforcement.grader.model_dump() if reinforcement else None,
+    )
+
+
+async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan:
+    """Waits for the check of the files, for a request that needs what it finds. Raises FileNotChecked."""
+    files = [plan.training_file, plan.validation_file]
+    if any(file is not None and file.status == "uploaded" for file in files):
+        training, validation = [file and await ingest.when_checked(ctx.files, file) for file in files]
+        plan = replace(plan, training_file=training, validation_file=validation)
+        await _check_fit(ctx, request, plan)
+    return plan
+
+
+async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, digest: str) -> Job:
+    asked = request.model_dump(exclude_none=True, exclude={"callback_url", "tunehook", "seed"})
+    # A seed of our own where none is asked for: where an upstream shows no metadata, it tells our jobs from others.
+    seed = request.seed if request.seed is not None else secrets.randbelow(job_request.MAX_SEED)
+    told = await _priced(ctx, request, plan)
+    return Job(
+        id=new_id("ftjob-"),
+        project=caller.project,
+        key_id=caller.id,
+        created_at=int(time.time()),
+        spec=JobSpec(seed=seed, **asked),
+        upstream=plan.upstream,
+        callback_url=request.callback_url,
+        training=plan.training,
+        validation=plan.validation,
+        mark=ctx.instance,
+        request_sha256=digest,
+        price=cost.price_of(ctx.prices.find(request.model, request.kind)),
+        estimate=cost.cost_of(told) if told else None,
+    )
+
+
+async def _priced(ctx: Context, request: JobRequest, plan: _Plan) -> Estimate | None:
+    """The estimate, if it can be had without counting, or must be had. Raises CostAboveLimit."""
+    limit = request.tunehook.max_cost_usd if request.tunehook else None
+    if limit is not None:
+        plan = await _when_checked(ctx, request, plan)
+    file = plan.training_file
+    if file is None or file.dataset is None:
+        if limit is not None:
+            why = "a limit of cost is asked for, but the training file is not here, so nobody can count its tokens"
+            raise CostAboveLimit(why=why, param="tunehook.max_cost_usd")
+        return None
+    counted = token_counts.already_counted(file, request.model)
+    if counted is None and limit is None:
+        return None
+    counted = counted or await token_counts.count(ctx.files, file, request.model)
+    told = cost.expected(request, file, counted, ctx.prices)
+    if limit is not None and (told.cost_usd is None or told.cost_usd > limit):
+        raise CostAboveLimit(why=_too_much(told, limit), param="tunehook.max_cost_usd")
+    return told
+
+
+def _too_much(told: Estimate, limit: float) -> str:
+    if told.cost_usd is None:
+        return f"a limit of cost is asked for, but the cost cannot be estimated. {' '.join(told.warnings)}".rstrip(".")
+    return (
+        f"it is estimated to cost {told.cost_usd:.2f} USD ({told.billed_tokens:,} billed tokens, {told.epochs} epochs, "
+        f"{told.usd_per_million_tokens} USD per million), which is above the limit of {limit:.2f} USD"
+    )
+
+
+async def _upstream(ctx: Context, caller: ApiKey, request: JobRequest) -> str:
+    """The one asked for; for a model that was tuned here, the one that has it; else the first.
+
+    Raises ModelNotFound for one that another project tuned here: its name is not a key to it.
+    """
+    if await ctx.store.models.owner(request.model) not in (None, caller.project):
+        raise ModelNotFound(id=request.model[:200], param="model")
+    known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"
+    named = request.tunehook.upstream if request.tunehook else None
+    if named is not None:
+        if named not in ctx.upstreams:
+            raise UnknownUpstream(param="tunehook.upstream", name=named, known=known)
+        return named
+    if request.model.startswith("ft:"):
+        made = await ctx.store.models.find(request.model, caller.project)
+        if made is not None and made.upstream in ctx.upstreams:
+            return made.upstream
+    if not ctx.upstreams:
+        raise UnknownUpstream(param="tunehook.upstream", name="(default)", known=known)
+    return next(iter(ctx.upstreams))
+
+
+async def _file(ctx: Context, caller: ApiKey, file_id: str, param: str) -> tuple[FileRef, File | None]:
+    if file_id.startswith(AT_UPSTREAM):
+        if not re.fullmatch(r"file-[A-Za-z0-9_-]{1,120}", file_id.removeprefix(AT_UPSTREAM)):
+            raise InvalidParameter(param=param, why="after 'upstream:' stands the file's id there, such as file-abc123")
+        return FileRef(id=file_id, sha256="", bytes=0), None
+    try:
+        file = await ctx.store.files.read(file_id, caller.project)
+    except FileNotFound as missing:
+        raise InvalidParameter(f"{missing.message} ({param})", param=param) from missing
+    if file.purpose != "fine-tune":
+        raise FileUnusable(id=file_id, why=f"its purpose is {file.purpose!r}, not 'fine-tune'", param=param)
+    if not await ctx.files.storage.exists(file_id):
+        raise FileUnusable(id=file_id, why="its content is no longer kept here; upload it again", param=param)
+    return FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes), file
+
+
+async def accept(
+    ctx: Context, job: Job, *, remember: list[tuple[str, int]], recall: list[tuple[str, str]]
+) -> JobRecord:
+    """Accepts a job; returns it, or the job which an earlier, identical call made.
+
+    `remember`: (key, seconds) under which repeats of this call will find the job; `recall`: (key, job) by which
+    this one is a repeat itself, if another job than that stands there. Both happen inside the one commit.
+    """
+    change = ctx.store.jobs.submission(job)
+    change.guards += recall
+    for key, seconds in remember:
+        change.do("SET", key, job.id, "EX", seconds)
+    change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
+    if job.training.upstream_id is None and (job.estimate is None or job.validation is not None):
+        change.due(estimate_member(job.id), 0.0)
+    await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)
+    try:
+        now_ms = await ctx.store.commit(change)
+    except AlreadyThere as earlier:
+        return await ctx.store.jobs.read(earlier.value, job.project)
+    return JobRecord(job=job, revision=1, now_ms=now_ms)

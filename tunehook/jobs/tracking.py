@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+
+from tunehook.context import Context
+from tunehook.errors import UpstreamError, UpstreamRefused
+from tunehook.jobs.finishing import settle
+from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob
+from tunehook.model.member import job_member
+from tunehook.openai_format import jobs
+from tunehook.store.engine.lease import Lease
+from tunehook.store.jobs import JobRecord
+from tunehook.webhooks import event_types, publishing
+
+log = logging.getLogger(__name__)
+
+#: Silence: jobs take minutes to hours, reinforcement up to a day and more; and past its own estimate by this much.
+QUIET_SECONDS = 24 * 3600
+
+QUIET_REINFORCEMENT_SECONDS = 72 * 3600
+
+OVERDUE_SECONDS = 6 * 3600
+
+#: A tracked job is seen by the look; this is for the case that its entry there was lost.
+REASSURE_SECONDS = 6 * 3600.0
+
+
+def is_stalled(job: Job, now: int) -> bool:
+    """No news of a tracked job for far longer than such jobs take, and not told yet."""
+    if job.stalled_at is not None:
+        return False
+    quiet = now - (job.news_at or job.created_at)
+    estimate = job.seen.estimated_finish if job.seen else None
+    if estimate is not None and quiet > OVERDUE_SECONDS and now > estimate + OVERDUE_SECONDS:
+        return True
+    return quiet > (QUIET_REINFORCEMENT_SECONDS if jobs.method(job)["type"] == "reinforcement" else QUIET_SECONDS)
+
+
+async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
+    """Due while tracked: it shall be cancelled; or nobody has looked for long, and the look is reminded."""
+    job = record.job
+    assert job.upstream_job_id
+    assert job.seen
+    if not record.cancel_requested_at:
+        stalled = is_stalled(job, record.now)
+        noted = job.model_copy(update={"stalled_at": record.now}) if stalled else job
+        change = record.change(noted, lease).due(record.member, REASSURE_SECONDS)
+        if stalled:
+            await publishing.publish(ctx.webhooks, change, noted, event_types.STALLED, now=record.now)
+        await ctx.store.commit(ctx.store.upstreams.track(change, job, job.seen))
+        return False
+    upstream = ctx.upstreams[job.upstream]
+    lease.check()
+    try:
+        try:
+            seen = await upstream.cancel(job.upstream_job_id)
+        except UpstreamRefused:
+            seen = await upstream.retrieve(job.upstream_job_id)  # it had ended before it could be cancelled
+    except UpstreamError as error:
+        log.warning("cancelling job %s at %s: %s", job.id, job.upstream, error.message)
+        await ctx.store.commit(record.change(job, lease).due(record.member, 10.0))
+        return False
+    return await observe(ctx, record, seen, lease)
+
+
+async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lease | None = None) -> bool:
+    """What the upstream now says of a tracked job; True if that was its end."""
+    job = record.job
+    if seen.ended:
+        await settle(ctx, record, seen.status, lease=lease, seen=seen, error=seen.error)
+        return True
+    moved = job.moved(Stage.TRACKED, seen=seen, news_at=record.now, stalled_at=None)
+    change = record.change(moved, lease)
+    ctx.store.upstreams.noticed(change, job, seen)
+    if seen.status == "running" and job.seen and job.seen.status != "running":
+        await publishing.publish(ctx.webhooks, change, moved, event_types.RUNNING, now=record.now)
+    if lease is not None:
+        change.due(record.member, 10.0)
+    await ctx.store.commit(change)
+    return False
+
+
+async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease: Lease) -> bool:
+    """The upstream has it. The oldest is the job; any more are extras, and extras are cancelled.
+
+    Only what bears our mark is cancelled: where an upstream shows none, another job with the same seed and file
+    is as like as an extra. Raises AlreadyTracked if another job of ours was faster.
+    """
+    made = next((one for one in found if one.status != "cancelled"), found[0])
+    extras = [one for one in found if one.id != made.id and (one.metadata or {}).get(TAG)]
+    job = record.job.moved(Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0, news_at=record.now)
+    change = record.change(job, lease).due(record.member, 0.0 if record.cancel_requested_at else REASSURE_SECONDS)
+    change.clear.append("intent")
+    ctx.store.upstreams.track(change, job, made)
+    if made.status == "running":
+        await publishing.publish(ctx.webhooks, change, job, event_types.RUNNING, now=record.now)
+    text = f"Created at the upstream '{job.upstream}' as {made.id}"
+    change.say(job.id, Message(created_at=record.now, message=text))
+    following = await ctx.store.upstreams.next_waiting(job.upstream, besides=job.id)
+    if following:
+        change.wake(job_member(following))
+    await ctx.store.commit(change)
+    for extra in extras:
+        await cancel_extra(ctx, job, extra)
+    return bool(record.cancel_requested_at)
+
+
+async def cancel_extra(ctx: Context, job: Job, extra: UpstreamJob) -> None:
+    """An upstream job that bears our tag beside the one we adopted: told and counted once, and cancelled.
+
+    Told first: whoever dies in between leaves it to the next look, which finds it for as long as it runs.
+    """
+    does = "had ended before it was found" if extra.ended else "is cancelled"
+    text = f"A repeated create made an extra job at the upstream, which {does}: {extra.id}"
+    now = await ctx.store.now_ms() // 1000
+    told = Message(created_at=now, level="warn", message=text, upstream_event_id=f"extra {extra.id}")
+    await ctx.store.job_log.append_extra(job, told)
+    if extra.ended:
+        return
+    upstream = ctx.upstreams[job.upstream]
+    try:
+        await upstream.cancel(extra.id)
+    except UpstreamError as error:
+        log.warning("extra %s of job %s is not cancelled yet: %s", extra.id, job.id, error.message)
+        return
+    log.warning("extra %s of job %s cancelled", extra.id, job.id)

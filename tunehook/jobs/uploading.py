@@ -1,0 +1,118 @@
+"""Stages accepted and uploading: the files are checked, then their copies are wanted at the upstream and awaited."""
+
+from __future__ import annotations
+
+from tunehook.context import Context
+from tunehook.errors import FileUnusable, TooFewExamples, UpstreamError
+from tunehook.jobs import dataset_fit
+from tunehook.jobs.finishing import settle
+from tunehook.jobs.waiting import wait
+from tunehook.model.file import Copy
+from tunehook.model.job import FileRef, Job, JobError, Stage, Waiting
+from tunehook.openai_format import jobs
+from tunehook.store.engine.lease import Lease
+from tunehook.store.jobs import JobRecord
+
+#: When a job comes again whose files are not checked yet; their check wakes it.
+UNCHECKED_SECONDS = 60.0
+
+
+def upstream_name(file: FileRef) -> str:
+    """Files have no metadata, so the name carries the identity."""
+    return f"{file.id}.{file.sha256[:16]}.jsonl"
+
+
+async def copies_of(ctx: Context, job: Job) -> list[Copy | None]:
+    records = [await ctx.store.copies.read(job.upstream, file.sha256) for file in job.files]
+    return [record.copy if record else None for record in records]
+
+
+def stuck(copies: list[Copy | None]) -> Waiting | None:
+    """Why one of them is not sent now, though nothing is on hold."""
+    return next((copy.waiting for copy in copies if copy and copy.state == "wanted" and copy.waiting), None)
+
+
+async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
+    """The ids there of training and validation file, both uploaded."""
+    ids: list[str] = []
+    for file in (job.training, job.validation):
+        record = None if file is None or file.upstream_id else await ctx.store.copies.read(job.upstream, file.sha256)
+        ids.append((file and file.upstream_id) or (record and record.copy.upstream_file_id) or "")
+    return ids[0], ids[1] or None
+
+
+async def is_lost(ctx: Context, job: Job) -> bool:
+    """Whether the upstream knows the files no more; when it does not say, they are not called lost."""
+    upstream = ctx.upstreams[job.upstream]
+    copies = [copy for copy in await copies_of(ctx, job) if copy]
+    try:
+        return any([await upstream.find_file(copy.filename, copy.bytes) is None for copy in copies])
+    except UpstreamError:
+        return False
+
+
+# ---- the dataset
+
+
+async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
+    """Stage accepted: both files are checked and fit the job; then their copies are wanted at the upstream."""
+    job = record.job
+    try:
+        if not await _are_checked(ctx, job):
+            await ctx.store.commit(record.change(job, lease).due(record.member, UNCHECKED_SECONDS))
+            return False
+    except (FileUnusable, TooFewExamples) as error:
+        param = error.param or "training_file"
+        message = f"The job failed due to an invalid file. {error.message}"
+        failed = JobError(code=f"invalid_{param}", message=message, param=param)
+        await settle(ctx, record, "failed", lease=lease, error=failed)
+        return True
+    for file in job.files:
+        await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
+    await ctx.store.commit(record.change(job.moved(Stage.UPLOADING), lease).due(record.member, 20.0))
+    return True
+
+
+async def _are_checked(ctx: Context, job: Job) -> bool:
+    """False while a file's check is not over. Raises FileUnusable, TooFewExamples for files that do not fit the job."""
+    records = [
+        await ctx.store.files.read_any(ref.id) if ref and not ref.upstream_id else None
+        for ref in (job.training, job.validation)
+    ]
+    training, validation = [record.file if record else None for record in records]
+    if any(file is not None and file.status == "uploaded" for file in (training, validation)):
+        return False
+    method = jobs.method(job)
+    grader = (method.get("reinforcement") or {}).get("grader")
+    await dataset_fit.check(
+        ctx.files.storage, training, validation, model=job.spec.model, method=method["type"], grader=grader
+    )
+    return True
+
+
+async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
+    """Goes on when all its files are there; the upload wakes us, the minute is for the case that it cannot."""
+    job = record.job
+    copies = await copies_of(ctx, job)
+    for file, copy in zip(job.files, copies, strict=True):
+        # Wanted once more, each time: whoever asked for it may have been all that kept it going, and be gone.
+        if copy is None or copy.state == "wanted":
+            await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
+    for copy in copies:
+        if copy is not None and copy.state == "refused":
+            await settle(ctx, record, "failed", lease=lease, error=copy.error)
+            return True
+    if all(copy is not None and copy.state == "ready" for copy in copies):
+        await ctx.store.commit(record.change(job.moved(Stage.CREATING), lease).due(record.member, 20.0))
+        return True
+    held = await ctx.store.upstreams.held(job.upstream)
+    if held:
+        pause = max(1.0, held.until - record.now)
+        return await wait(ctx, record, lease, held.code, held.reason, pause, resume=Stage.UPLOADING)
+    waiting = stuck(copies)
+    if waiting:  # the next try wakes us with what came of it
+        pause = max(20.0, (waiting.retry_at or 0) - record.now)
+        return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, resume=Stage.UPLOADING)
+    stays = job.moved(Stage.UPLOADING)
+    await ctx.store.commit(record.change(stays, lease).due(record.member, 60.0))
+    return False

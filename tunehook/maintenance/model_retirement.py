@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+
+from tunehook.context import Context
+from tunehook.errors import UpstreamError
+from tunehook.model.job import TunedModel
+from tunehook.openai_format import models
+from tunehook.store.announcements import KEPT_SECONDS
+from tunehook.webhooks import event_types, publishing
+
+log = logging.getLogger(__name__)
+
+RETIRING_DAYS = 60
+
+
+async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bool:
+    """Tells of tuned models whose shutdown date is near, each date once. False when an upstream did not answer."""
+    complete = True
+    days: dict[str, Mapping[str, str]] = {}
+    for project in await ctx.store.api_keys.projects():
+        if not await publishing.has_subscribers(ctx.webhooks, project, event_types.RETIRING):
+            continue
+        for made in await ctx.store.models.of_project(project):
+            if made.upstream not in ctx.upstreams:
+                continue
+            if made.upstream not in days:
+                try:
+                    days[made.upstream] = models.shutdown_dates(await ctx.upstreams[made.upstream].models())
+                except UpstreamError as error:
+                    log.warning("models of %s: %s", made.upstream, error.message)
+                    days[made.upstream], complete = {}, False
+            day = days[made.upstream].get(made.name) or days[made.upstream].get(made.base)
+            if day and days_until(day, await ctx.store.now_ms() // 1000) <= within_days:
+                await _publish_retiring(ctx, project, made, day)
+    return complete
+
+
+def days_until(day: str, now: int) -> int:
+    """`day`: YYYY-MM-DD; `now`: unix seconds."""
+    return (date.fromisoformat(day) - datetime.fromtimestamp(now, UTC).date()).days
+
+
+async def _publish_retiring(ctx: Context, project: str, made: TunedModel, day: str) -> None:
+    change = await ctx.store.announcements.once(f"retiring:{project}:{made.name}", day, keep=KEPT_SECONDS)
+    if change is None:
+        return
+    about = {
+        "model": made.name,
+        "base_model": made.base,
+        "job_id": made.job_id,
+        "upstream": made.upstream,
+        "shutdown_date": day,
+    }
+    now = await ctx.store.now_ms() // 1000
+    await publishing.publish_to_project(ctx.webhooks, change, project, event_types.RETIRING, about, now=now)
+    await ctx.store.announcements.commit(change)

@@ -1,0 +1,65 @@
+"""What is told besides a job's own course: checkpoints, silence, a model that answers, one that will be shut down,
+an upstream that refuses our key, a record that was given up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunehook.context import Context
+from tunehook.errors import JobNotFound, LeaseTaken, RecordTooNew, RecordUnreadable
+from tunehook.maintenance.model_retirement import publish_retiring
+from tunehook.store.announcements import KEPT_SECONDS
+from tunehook.webhooks import event_types, publishing
+
+RETIRING_SWEEP_SECONDS = 24 * 3600
+
+PARKED_SWEEP_SECONDS = 3600
+
+SWEEP_AGAIN_SECONDS = 600.0
+
+# ---- sweeps
+
+
+async def sweep(ctx: Context, what: str) -> None:
+    """One step of a sweep; plans the next."""
+    member = f"sweep:{what}"
+    try:
+        async with ctx.store.lease(member):
+            await ctx.store.plan(member, SWEEP_AGAIN_SECONDS)
+            if what == "retiring":
+                done = await publish_retiring(ctx)
+                await ctx.store.plan(member, RETIRING_SWEEP_SECONDS if done else SWEEP_AGAIN_SECONDS)
+            elif what == "parked":
+                await publish_parked(ctx)
+                await ctx.store.plan(member, PARKED_SWEEP_SECONDS)
+            else:
+                await ctx.store.unplan(member)
+    except LeaseTaken:
+        return
+
+
+async def publish_parked(ctx: Context) -> None:
+    """Tells of every record that was given up, once for each time."""
+    now = await ctx.store.now_ms() // 1000
+    for member, since in await ctx.store.parked():
+        change = await ctx.store.announcements.once(f"parked:{member}", str(since), keep=KEPT_SECONDS)
+        if change is None:
+            continue
+        kind, _, record_id = member.partition(":")
+        about: dict[str, Any] = {
+            "record_id": record_id if kind == "job" else member,
+            "claims": 20,
+            "message": "Nothing came of 20 steps in a row. The worker's log says why; `tunehook doctor` shows it.",
+        }
+        try:
+            project = (await ctx.store.jobs.read(record_id)).job.project if kind == "job" else None
+        except (JobNotFound, RecordTooNew, RecordUnreadable):
+            project = None
+        if project is None:
+            await publishing.publish_to_operators(ctx.webhooks, change, event_types.RECORD_PARKED, about, now=now)
+        else:
+            await publishing.publish_to_project(
+                ctx.webhooks, change, project, event_types.RECORD_PARKED, about, now=now
+            )
+        await ctx.store.announcements.commit(change)

@@ -1,0 +1,195 @@
+"""What `POST /v1/fine_tuning/jobs` takes: every parameter of the SDK, checked before anything is stored. Pure.
+
+Limits are OpenAI's own (its description of the API); an upstream may be stricter, and says so itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
+from tunehook.model.job import TAG
+
+MAX_SEED = 2**31 - 1
+
+#: A job's record is kept in Redis: the only member that may be large is a grader's source, which OpenAI limits to this.
+GRADER_BYTES = 256 * 1024
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+Request = TypeVar("Request", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A request's object: no unknown members, and no text where a number is asked for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _auto_or(check: Callable[[Any], bool], words: str) -> BeforeValidator:
+    def _validate(value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None or value == "auto" or (number and check(value)):
+            return value
+        raise ValueError(f'must be "auto" or {words}, not {value!r}')
+
+    return BeforeValidator(_validate)
+
+
+def _whole(low: int, high: int) -> BeforeValidator:
+    return _auto_or(lambda n: isinstance(n, int) and low <= n <= high, f"a whole number from {low} to {high}")
+
+
+BatchSize = Annotated[Any, _whole(1, 256)]
+
+Epochs = Annotated[Any, _whole(1, 50)]
+
+Multiplier = Annotated[Any, _auto_or(lambda n: n > 0, "a number above 0")]
+
+Count = Annotated[Any, _auto_or(lambda n: isinstance(n, int) and n >= 1, "a whole number from 1")]
+
+
+class Hyperparameters(Strict):
+    batch_size: BatchSize = None
+    learning_rate_multiplier: Multiplier = None
+    n_epochs: Epochs = None
+
+
+class DpoHyperparameters(Hyperparameters):
+    beta: Annotated[Any, _auto_or(lambda n: 0 < n <= 2, "a number above 0, at most 2")] = None
+
+
+class ReinforcementHyperparameters(Hyperparameters):
+    compute_multiplier: Annotated[Any, _auto_or(lambda n: 1e-5 < n <= 10, "a number above 0.00001, at most 10")] = None
+    eval_interval: Count = None
+    eval_samples: Count = None
+    reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
+
+
+class Supervised(Strict):
+    hyperparameters: Hyperparameters | None = None
+
+
+class Dpo(Strict):
+    hyperparameters: DpoHyperparameters | None = None
+
+
+class Grader(BaseModel):
+    """Its type and name; the rest is for the upstream to judge."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Literal["string_check", "text_similarity", "python", "score_model", "multi"]
+    name: Annotated[str, Field(max_length=256)]
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> Grader:
+        if len(self.model_dump_json()) > GRADER_BYTES:
+            raise ValueError(f"is larger than {GRADER_BYTES} bytes")
+        return self
+
+
+class Reinforcement(Strict):
+    grader: Grader
+    hyperparameters: ReinforcementHyperparameters | None = None
+
+
+class Method(Strict):
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: Supervised | None = None
+    dpo: Dpo | None = None
+    reinforcement: Reinforcement | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Method:
+        for kind in ("supervised", "dpo", "reinforcement"):
+            if kind != self.type and getattr(self, kind) is not None:
+                raise ValueError(f"has the type {self.type!r} and must not have the member {kind!r}")
+        if self.type == "reinforcement" and self.reinforcement is None:
+            raise ValueError("of type 'reinforcement' needs the member 'reinforcement' with a grader")
+        return self
+
+
+class Wandb(Strict):
+    project: Name
+    name: Name | None = None
+    entity: Name | None = None
+    tags: Annotated[list[Name], Field(max_length=64)] | None = None
+
+
+class Integration(Strict):
+    type: Literal["wandb"]
+    wandb: Wandb
+
+
+class Ours(Strict):
+    upstream: Name | None = None
+    max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class JobRequest(Strict):
+    model: Name
+    training_file: Name
+    validation_file: Name | None = None
+    hyperparameters: Hyperparameters | None = None
+    method: Method | None = None
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
+    metadata: dict[str, str] | None = None
+    callback_url: Annotated[str, Field(max_length=2048)] | None = None
+    tunehook: Ours | None = None
+
+    @field_validator("metadata")
+    @classmethod
+    def _within_limits(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is None:
+            return None
+        if TAG in value:
+            raise ValueError(f"the key {TAG!r} is kept for this service's own mark")
+        if len(value) > 15:
+            raise ValueError(f"has {len(value)} pairs; 15 are the most (the upstream's 16th is this service's mark)")
+        for name, text in value.items():
+            if not name or len(name) > 64 or len(text) > 512:
+                raise ValueError(f"the pair {name[:64]!r}: keys have 1 to 64 characters and values at most 512")
+        return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> JobRequest:
+        if self.hyperparameters is not None and self.method is not None:
+            raise ValueError("give hyperparameters under 'method' alone; the old place is for requests without it")
+        return self
+
+    @property
+    def kind(self) -> Literal["supervised", "dpo", "reinforcement"]:
+        return self.method.type if self.method else "supervised"
+
+    @property
+    def n_epochs(self) -> int | Literal["auto"]:
+        chosen = getattr(self.method, self.kind) if self.method else self
+        asked: Hyperparameters | None = chosen.hyperparameters if chosen else None
+        return (asked.n_epochs if asked else None) or "auto"
+
+
+def parse(body: dict[str, Any]) -> JobRequest:
+    """Raises InvalidParameter and its kin for the first thing that is wrong, with its path in `param`."""
+    return parse_as(JobRequest, body)
+
+
+def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
+    """Any request that is described by a pydantic model; raises as `parse`."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in found["loc"] if not str(part).startswith("function-")) or None
+    match found["type"]:
+        case "missing":
+            raise MissingParameter(param=path)
+        case "extra_forbidden":
+            raise UnknownParameter(param=path)
+    why = found["msg"].removeprefix("Value error, ")
+    raise InvalidParameter(param=path or "body", why=why[0].lower() + why[1:])

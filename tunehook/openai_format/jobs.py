@@ -1,0 +1,167 @@
+"""How records look outside: OpenAI's objects, with one member of ours, `tunehook`. Pure.
+
+Every id in an OpenAI member is ours; the upstream's own ids stand in `tunehook` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tunehook.model.file import Copy
+from tunehook.model.job import AT_UPSTREAM, Cost, Job, Message, Stage
+
+#: What OpenAI's clients see for a stage that is ours; `tracked` shows the upstream's status, `settled` the end.
+_STATUS = {
+    Stage.ACCEPTED: "validating_files",
+    Stage.UPLOADING: "validating_files",
+    Stage.CREATING: "validating_files",
+    Stage.WAITING: "queued",
+}
+
+
+def status(job: Job) -> str:
+    if job.stage is Stage.SETTLED:
+        return str(job.status)
+    if job.stage is Stage.TRACKED and job.seen:
+        return job.seen.status
+    return _STATUS.get(job.stage, "validating_files")
+
+
+def job_object(
+    job: Job, *, revision: int, cancel_requested_at: int | None = None, copy: Copy | None = None
+) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job`. `copy`: the upload that the job waits for, if it does."""
+    seen = job.seen
+    error = job.error
+    return {
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": job.created_at,
+        "finished_at": job.settled_at and ((seen and seen.finished_at) or job.settled_at),
+        "model": job.spec.model,
+        "fine_tuned_model": seen.fine_tuned_model if seen else None,
+        "organization_id": job.project,
+        "status": status(job),
+        "training_file": job.training.id,
+        "validation_file": job.validation.id if job.validation else None,
+        "result_files": list(job.result_files.values()),
+        "hyperparameters": hyperparameters(job),
+        "method": method(job),
+        "seed": seen.seed if seen and seen.seed is not None else job.spec.seed,
+        "trained_tokens": seen.trained_tokens if seen else None,
+        "estimated_finish": seen.estimated_finish if seen else None,
+        "integrations": job.spec.integrations,
+        "metadata": job.spec.metadata,
+        "error": {"code": error.code, "message": own_ids(error.message, job), "param": error.param} if error else None,
+        "tunehook": tunehook_member(job, revision=revision, cancel_requested_at=cancel_requested_at, copy=copy),
+    }
+
+
+def tunehook_member(
+    job: Job, *, revision: int, cancel_requested_at: int | None = None, copy: Copy | None = None
+) -> dict[str, Any]:
+    """Where the job really is."""
+    waiting = job.waiting and job.waiting.model_copy(update={"reason": own_ids(job.waiting.reason, job)})
+    return {
+        "stage": job.stage.value,
+        "upstream": job.upstream,
+        "upstream_job_id": job.upstream_job_id,
+        "upstream_status": job.seen.status if job.seen else None,
+        "callback_url": job.callback_url,
+        "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
+        "upload": {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes} if copy else None,
+        "cancel_requested_at": cancel_requested_at,
+        "estimate": _cost(job, job.estimate),
+        "cost": _cost(job, actual_cost(job)),
+        "revision": revision,
+    }
+
+
+def actual_cost(job: Job) -> Cost | None:
+    """By the tokens that the upstream says it trained, at the price that the job was accepted with."""
+    tokens = job.seen.trained_tokens if job.seen and job.stage is Stage.SETTLED else None
+    if tokens is None:
+        return None
+    a_million = job.price.usd_per_million_tokens if job.price else None
+    return Cost(billed_tokens=tokens, usd=None if a_million is None else round(a_million * tokens / 1_000_000, 4))
+
+
+def _cost(job: Job, cost: Cost | None) -> dict[str, Any] | None:
+    if cost is None:
+        return None
+    names = ("usd_per_million_tokens", "usd_per_hour", "source", "as_of")
+    price = {name: getattr(job.price, name) for name in names} if job.price else None
+    return {"billed_tokens": cost.billed_tokens, "usd": cost.usd, "price": price}
+
+
+def hyperparameters(job: Job) -> dict[str, Any]:
+    """Of supervised jobs: what the upstream chose, or what was asked. Never null: the SDK's type has none."""
+    kind = method(job)["type"]
+    if kind != "supervised":
+        return {}
+    chosen = job.seen.hyperparameters if job.seen else None
+    asked = job.spec.hyperparameters or ((job.spec.method or {}).get("supervised") or {}).get("hyperparameters")
+    automatic = {"batch_size": "auto", "learning_rate_multiplier": "auto", "n_epochs": "auto"}
+    return automatic | (asked or {}) | {name: value for name, value in (chosen or {}).items() if value is not None}
+
+
+def method(job: Job) -> dict[str, Any]:
+    if job.seen and job.seen.method:
+        return job.seen.method
+    if job.spec.method:
+        return job.spec.method
+    return {"type": "supervised", "supervised": {"hyperparameters": dict(job.spec.hyperparameters or {})}}
+
+
+def own_ids(text: str, job: Job, files: tuple[str, str | None] | None = None) -> str:
+    """What an upstream says of its job and its files, said of ours.
+
+    `files`: its ids of training and validation file, where it has no job yet that would tell them.
+    """
+    seen, theirs = job.seen, dict(job.result_files)
+    training, validation = files or (seen.training_file if seen else None, seen.validation_file if seen else None)
+    theirs[job.upstream_job_id or ""] = job.id
+    theirs[training or ""] = job.training.id
+    theirs[validation or ""] = job.validation.id if job.validation else f"{AT_UPSTREAM}{validation}"
+    names = sorted((re.escape(name) for name in theirs if name), key=len, reverse=True)
+    if not names:
+        return text
+    # One that is ours (`upstream:file-…`) already stays, and so does a longer id that begins like one of these.
+    return re.sub(rf"(?<![\w-])(?<!{AT_UPSTREAM})({'|'.join(names)})(?![\w-])", lambda found: theirs[found[1]], text)
+
+
+def event_object(job: Job, event_id: str, message: Message) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job.event`."""
+    return {
+        "id": event_id,
+        "object": "fine_tuning.job.event",
+        "created_at": message.created_at,
+        "level": message.level if message.level in ("info", "warn", "error") else "info",
+        "message": own_ids(message.message, job),
+        "type": message.type,
+        "data": message.data or {},  # OpenAI describes an object, and sends null too
+    }
+
+
+def checkpoint_object(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job.checkpoint`, of our job."""
+    members = ("id", "created_at", "fine_tuned_model_checkpoint", "metrics", "step_number")
+    return {
+        "object": "fine_tuning.job.checkpoint",
+        "fine_tuning_job_id": job.id,
+        **{name: raw.get(name) for name in members},
+    }
+
+
+def job_event_data(job: Job, *, revision: int) -> dict[str, Any]:
+    """What an event says of a job: all that a subscriber will ask for next.
+
+    https://platform.openai.com/docs/api-reference/webhook-events: theirs has only `data.id`. `sequence` orders
+    a job's events where deliveries could not: no two happen in one change of it.
+    """
+    whole = job_object(job, revision=revision)
+    names = ("id", "status", "fine_tuned_model", "model", "trained_tokens", "error", "metadata", "tunehook")
+    data = {name: whole[name] for name in names}
+    data["tunehook"]["sequence"] = revision
+    return data

@@ -1,0 +1,75 @@
+"""Which models there are: those that can be tuned at our upstreams, and those that were tuned here. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+from tunehook.dataset.prices import Prices
+from tunehook.model.job import TunedModel
+
+#: A family's name, perhaps with the date of a snapshot: `gpt-4.1`, `gpt-4.1-2025-04-14`, `gpt-3.5-turbo-0125`.
+_SNAPSHOT = r"(-\d{4}(-\d{2}-\d{2})?)?"
+
+
+def is_tunable(row: Mapping[str, Any], prices: Prices) -> bool:
+    """Azure says it of each model; OpenAI does not: there, what has a price for training can be trained."""
+    capabilities = row.get("capabilities")
+    if isinstance(capabilities, dict) and "fine_tune" in capabilities:
+        return bool(capabilities["fine_tune"])
+    return any(re.fullmatch(re.escape(price.model) + _SNAPSHOT, str(row["id"])) for price in prices.rows)
+
+
+def base_models(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, dict[str, Any]]:
+    """By name; the first upstream's description counts, and tuned models there are other people's or in `tuned`."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = str(row["id"])
+        if name not in found and not name.startswith("ft:") and is_tunable(row, prices):
+            found[name] = model_object(
+                name,
+                created=_whole(row.get("created")),
+                owned_by=str(row.get("owned_by") or "system"),
+                shutdown_date=_day(row.get("shutdown_date")),
+            )
+    return found
+
+
+def tuned_model(made: TunedModel, rows: Iterable[Mapping[str, Any]], owner: str) -> dict[str, Any]:
+    """`owner`: the project. `rows`: its upstream's. Without a day of its own, a tuned model goes with its base."""
+    days = shutdown_dates(rows)
+    return model_object(
+        made.name,
+        created=made.created_at,
+        owned_by=owner,
+        shutdown_date=days.get(made.name) or days.get(made.base),
+    )
+
+
+def shutdown_dates(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Model → the day (YYYY-MM-DD) on which its upstream shuts it down, where it says one."""
+    return {str(row["id"]): day for row in rows if (day := _day(row.get("shutdown_date")))}
+
+
+def _day(value: object) -> str | None:
+    try:
+        return date.fromisoformat(value).isoformat() if isinstance(value, str) else None
+    except ValueError:  # such as the 45th of a month
+        return None
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
+    """OpenAI's `model`."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": owned_by,
+        "shutdown_date": shutdown_date,
+    }

@@ -1,0 +1,185 @@
+"""What retention asks of the store: what is old enough, and how it goes, unless somebody needs it after all."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from itertools import islice
+
+from tunehook.errors import Conflict, FileInUse, FileNotFound
+from tunehook.model.file import File
+from tunehook.model.member import ready_member
+from tunehook.store.copies import Copies
+from tunehook.store.deliveries import Deliveries
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.keys import FORGOTTEN
+from tunehook.store.files import Files, parse
+from tunehook.store.jobs import NO_METADATA, JobRecord
+
+
+class Ageing(StrEnum):
+    """The indexes of what retention removes, by the time since which it was not needed."""
+
+    EXPIRING = keys.EXPIRING  # files with an `expires_at`, by that time
+    DATASETS = keys.DATASETS
+    COPIES = keys.COPIES
+    JOBS = keys.SETTLED
+
+
+def _in_thousands(names: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(names)
+    while some := list(islice(left, 1000)):
+        yield some
+
+
+class Deletion:
+    def __init__(self, store: DueQueue, files: Files, copies: Copies, deliveries: Deliveries) -> None:
+        self._store, self._files, self._copies, self._deliveries = store, files, copies, deliveries
+
+    async def older(self, index: Ageing, seconds: float, limit: int) -> list[str]:
+        """Members of an index of times that are so many seconds old, the oldest first."""
+        before = await self._store.now_ms() - int(seconds * 1000)
+        with unavailable():
+            return list(await self._store.redis.zrangebyscore(index, "-inf", before, start=0, num=limit))
+
+    async def postpone(self, index: Ageing, member: str, seconds: float) -> None:
+        """Somebody needs it: asked again as if it had been put there in `seconds` from now."""
+        at = await self._store.now_ms() + int(seconds * 1000)
+        with unavailable():
+            await self._store.redis.zadd(index, {member: at}, xx=True)
+
+    async def drop(self, index: Ageing, member: str) -> None:
+        with unavailable():
+            await self._store.redis.zrem(index, member)
+
+    # ---- files
+
+    async def file(self, file_id: str) -> File | None:
+        """Raises RecordUnreadable."""
+        with unavailable():
+            document = await self._store.redis.hget(keys.file(file_id), "doc")
+        return parse(document, file_id)
+
+    async def forget_file(self, file: File) -> bool:
+        """False while a live job needs it. Its bytes are then `leaving`."""
+        try:
+            await self._files.delete(file.id, file.project)
+        except FileInUse:
+            return False
+        except FileNotFound:
+            return True
+        return True
+
+    async def leaving(self, limit: int) -> list[str]:
+        """Files whose records are gone and whose bytes may still be on the shelf."""
+        with unavailable():
+            return list(await self._store.redis.srandmember(keys.LEAVING, limit))
+
+    async def shelf_mark(self) -> str:
+        """What the data directory that belongs to this store is marked with: made at the first call ever."""
+        with unavailable():
+            await self._store.redis.set(keys.SHELF, secrets.token_hex(16), nx=True)
+            return str(await self._store.redis.get(keys.SHELF))
+
+    async def unknown_files(self, file_ids: list[str]) -> set[str]:
+        """Those that have no record."""
+        found: set[str] = set()
+        for some in _in_thousands(file_ids):
+            with unavailable():
+                async with self._store.redis.pipeline(transaction=False) as pipe:
+                    for file_id in some:
+                        pipe.exists(keys.file(file_id))
+                    found.update(name for name, there in zip(some, await pipe.execute(), strict=True) if not there)
+        return found
+
+    async def unknown_uploads(self, upload_ids: list[str]) -> set[str]:
+        """Those whose parts nobody will join, nor clear away when their hour is over."""
+        if not upload_ids:
+            return set()
+        with unavailable():
+            scores = await self._store.redis.zmscore(keys.UPLOADS, upload_ids)
+        return {name for name, score in zip(upload_ids, scores, strict=True) if score is None}
+
+    async def note_unknown(self, names: set[str], seconds: float) -> tuple[set[str], set[str]]:
+        """Notes what is unknown, and since when; what is not among `names` is noted no more.
+
+        Returns those that were not noted before, and those that have been for so many seconds.
+        """
+        now = await self._store.now_ms()
+        flat = await self._store.whole("ZRANGE", keys.UNKNOWN, "0", "-1", "WITHSCORES")
+        since = {name: float(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
+        new, over = names - set(since), set(since) - names
+        with unavailable():
+            for some in _in_thousands(new):
+                await self._store.redis.zadd(keys.UNKNOWN, dict.fromkeys(some, now), nx=True)
+            for some in _in_thousands(over):
+                await self._store.redis.zrem(keys.UNKNOWN, *some)
+        return new, {name for name in names if since.get(name, now) <= now - seconds * 1000}
+
+    # ---- copies at upstreams
+
+    async def forget_copy(self, upstream: str, sha256: str) -> bool:
+        """False while a live job trains on it. The upstream's file is then among `leaving_copies`."""
+        record = await self._copies.read(upstream, sha256)
+        name = f"{upstream}:{sha256}"
+        if record is None:
+            await self.drop(Ageing.COPIES, name)
+            return True
+        there = record.copy.upstream_file_id
+        at = [keys.copy(upstream, sha256), keys.copy_users(upstream, sha256), keys.COPIES, keys.LEAVING_COPIES]
+        gone = await self._store.run("forget_copy", at, [name, record.revision, f"{upstream} {there}" if there else ""])
+        return bool(gone)
+
+    async def leaving_copies(self, limit: int) -> list[tuple[str, str]]:
+        """(upstream, file id there) of what still has to be deleted there."""
+        with unavailable():
+            rows = await self._store.redis.srandmember(keys.LEAVING_COPIES, limit)
+        return [(upstream, file_id) for upstream, _, file_id in (row.partition(" ") for row in rows)]
+
+    async def leaving_at(self, upstream: str) -> set[str]:
+        """The file ids there of what still has to be deleted at one upstream."""
+        with unavailable():
+            rows = await self._store.redis.smembers(keys.LEAVING_COPIES)
+        return {row.removeprefix(f"{upstream} ") for row in rows if row.startswith(f"{upstream} ")}
+
+    def stays(self, change: Change, upstream: str, file_id: str) -> Change:
+        """It is needed again, whatever was noted of it."""
+        return change.do("SREM", keys.LEAVING_COPIES, f"{upstream} {file_id}")
+
+    async def left_copy(self, upstream: str, file_id: str) -> None:
+        with unavailable():
+            await self._store.redis.srem(keys.LEAVING_COPIES, f"{upstream} {file_id}")
+
+    # ---- jobs
+
+    async def is_busy(self, record: JobRecord) -> bool:
+        """Whether anything of a settled job is still to be done: results, late events, webhooks."""
+        job_id = record.job.id
+        if await self._store.is_planned(record.member) or await self._store.is_planned(ready_member(job_id)):
+            return True
+        return any(delivery.state == "pending" for delivery in await self._deliveries.of_job(job_id))
+
+    async def forget_job(self, record: JobRecord) -> bool:
+        """The record, its log and its places in all lists; False if it was changed meanwhile.
+
+        The model that it made stays known, and its deliveries live as long as all deliveries do.
+        """
+        job = record.job
+        change = Change(record=keys.job(job.id), revision=record.revision, delete=True)
+        change.do("DEL", keys.job_log(job.id), keys.job_log_seen(job.id), keys.job_deliveries(job.id))
+        change.do("ZREM", keys.jobs(job.project), job.id)
+        for name, value in (job.spec.metadata or NO_METADATA).items():
+            change.do("ZREM", keys.jobs_with(job.project, name, value), job.id)
+        if job.upstream_job_id:
+            # Whose it was stays known: nobody else may import it, and with it the model that it made.
+            change.do("HSET", keys.known(job.upstream), job.upstream_job_id, f"{FORGOTTEN}{job.project}")
+        change.do("ZREM", keys.SETTLED, job.id)
+        try:
+            await self._store.commit(change)
+        except Conflict:
+            return False
+        return True

@@ -1,0 +1,92 @@
+"""Leases: who may work on a record now."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from typing import Any, Protocol
+
+from tunehook.errors import LeaseLost, LeaseTaken, StoreUnavailable
+from tunehook.model import member
+from tunehook.store.engine import keys
+
+LEASE_SECONDS = 15.0
+
+RENEW_SECONDS = 5.0
+
+
+class Runs(Protocol):
+    """Who runs scripts: a Connection, or a Gathering of many calls."""
+
+    async def run(self, script: str, keys: list[str], arguments: list[Any], /) -> Any: ...
+
+
+class Lease:
+    """The right to work on one record: 15 s, renewed every 5 s while its holder lives.
+
+    Time is also kept here, by the monotonic clock: a process that was stopped for longer than the lease
+    finds it lost even before Redis says so.
+    """
+
+    def __init__(self, store: Runs, member: str) -> None:
+        self._store = store
+        self.member = member
+        self.token = secrets.token_hex(8)
+        self._until = 0.0
+
+    async def take(self) -> None:
+        before = time.monotonic()
+        if not await self._store.run("take", self._keys(), [self.token, int(LEASE_SECONDS * 1000), self.member]):
+            raise LeaseTaken(record=self.member)
+        self._until = before + LEASE_SECONDS
+
+    def held_from(self, moment: float) -> None:
+        """A script has taken it, not before this moment of the monotonic clock."""
+        self._until = moment + LEASE_SECONDS
+
+    async def renew(self) -> None:
+        before = time.monotonic()
+        if not await self._run(int(LEASE_SECONDS * 1000)):
+            self._until = 0.0
+            raise LeaseLost(record=self.member)
+        self._until = before + LEASE_SECONDS
+
+    def check(self) -> None:
+        """To be asked before every call outside: raises LeaseLost when it may no longer be ours."""
+        if time.monotonic() >= self._until - 1:
+            raise LeaseLost(record=self.member)
+
+    async def give_back(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._run(0)
+
+    def _keys(self) -> list[str]:
+        return [keys.lease(self.member), keys.due(member.queue_of(self.member))]
+
+    async def _run(self, lifetime: int) -> bool:
+        arguments = [self.token, lifetime, self.member, member.queue_of(self.member)]
+        return bool(await self._store.run("lease", self._keys(), arguments))
+
+    async def keep(self) -> None:
+        """Renews for ever. A renewal that fails is tried again: until `check` refuses, the lease is ours."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self.renew()
+            except LeaseLost:
+                return
+            except StoreUnavailable:
+                continue
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancels a task that goes round for ever, until it has ended: a cancel that comes while redis-py gives up a
+    connection has been seen swallowed, and its step went on for ever."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1.0)
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        raise error

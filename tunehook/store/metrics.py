@@ -1,0 +1,64 @@
+"""Figures for an operator: how much there is of what. Counted where it happens, so that asking costs 1 round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tunehook.model import member
+from tunehook.store.engine import keys
+from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.due_queue import DueQueue
+
+
+@dataclass(frozen=True)
+class Metrics:
+    jobs: dict[str, int]  #: stage → jobs
+    backlog: dict[str, int]  #: queue → what is due and not taken yet
+    parked: int
+    attempts: dict[str, int]  #: outcome → attempts of deliveries ever made
+    extras: dict[str, int]  #: upstream → extra jobs found there and cancelled, ever
+    live: dict[str, int]  #: upstream → jobs that are tracked there
+    slot_waiting: dict[str, int]  #: upstream → jobs that wait for a slot
+    held: dict[str, bool]  #: upstream → nothing is created there for now
+    clock_age: float | None  #: seconds since any clock looked; None: none ever did
+
+
+class MetricsReader:
+    def __init__(self, store: DueQueue) -> None:
+        self._store = store
+
+    async def read(self, upstreams: Iterable[str]) -> Metrics:
+        names = list(upstreams)
+        now = await self._store.now_ms()
+        with unavailable():
+            async with self._store.redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.STAGES)
+                for queue in member.QUEUES:
+                    pipe.zcount(keys.due(queue), "-inf", now)
+                pipe.zcard(keys.PARKED)
+                pipe.hgetall(keys.ATTEMPTS)
+                pipe.hgetall(keys.EXTRAS)
+                pipe.get(keys.CLOCK)
+                for name in names:
+                    pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
+                answers = await pipe.execute()
+        stages, *rest = answers
+        backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
+        parked, attempts, extras, clock, *of_upstreams = rest
+        triples = dict(zip(names, zip(*[iter(of_upstreams)] * 3, strict=True), strict=True))
+        return Metrics(
+            jobs=_whole(stages),
+            backlog=dict(zip(member.QUEUES, backlog, strict=True)),
+            parked=int(parked),
+            attempts=_whole(attempts),
+            extras=_whole(extras),
+            live={name: int(row[0]) for name, row in triples.items()},
+            slot_waiting={name: int(row[1]) for name, row in triples.items()},
+            held={name: bool(row[2]) for name, row in triples.items()},
+            clock_age=(now - int(clock)) / 1000 if clock else None,
+        )
+
+
+def _whole(rows: dict[str, str]) -> dict[str, int]:
+    return {name: int(count) for name, count in rows.items()}

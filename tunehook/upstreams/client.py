@@ -1,0 +1,274 @@
+"""The only module that imports `openai`: one upstream, through the official SDK, its dialect translated.
+
+Every call is made once (`max_retries=0`: the SDK would repeat a create whose answer was lost, and each one
+is paid for) and is over within `CALL_SECONDS` in all (the SDK's own timeout is per read).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+import openai
+
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown, UpstreamUnreachable
+from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
+from tunehook.security.tls import ssl_context
+from tunehook.settings import UpstreamSettings
+from tunehook.upstreams import dialect
+from tunehook.upstreams.protocol import Passed, Progress
+
+CALL_SECONDS = 25.0
+
+CONNECT_SECONDS = 5.0
+
+#: A part of 8 MiB at 70 kB/s, and a whole file, or the joining of its parts.
+PART_SECONDS, FILE_SECONDS = 120.0, 600.0
+
+PROGRESS_SECONDS = 0.5
+
+#: An upstream that shows no filter is paged back to the time of the create, this many pages at most.
+FIND_PAGES = 50
+
+_SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+
+class OpenAIUpstream:
+    """An upstream that speaks OpenAI's API. Opens nothing until the first call."""
+
+    def __init__(self, name: str, settings: UpstreamSettings) -> None:
+        self.name = name
+        self._client = openai.AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=settings.api_key.get_secret_value(),
+            max_retries=0,
+            timeout=httpx2.Timeout(CALL_SECONDS, connect=CONNECT_SECONDS),
+            http_client=openai.DefaultAsyncHttpxClient(verify=ssl_context()),
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    # ---- files
+
+    async def upload(self, path: Path, filename: str, progress: Progress) -> str:
+        """An open file, never a path: the SDK reads a path whole into memory (1.5 GB for 512 MB)."""
+        with _CountingFile(path) as source:
+            teller = asyncio.create_task(_report_progress(source, progress))
+            try:
+                answer = await self._json(
+                    self._client.files.with_raw_response.create(
+                        file=(filename, source), purpose="fine-tune", timeout=FILE_SECONDS
+                    ),
+                    seconds=FILE_SECONDS,
+                )
+            finally:
+                teller.cancel()
+        return dialect.identifier(self.name, answer)
+
+    async def find_file(self, filename: str, size: int) -> str | None:
+        answer = await self._get("/files", {"purpose": "fine-tune", "limit": 100, "order": "desc"})
+        for row in dialect.rows(self.name, answer):
+            if row.get("filename") == filename and row.get("bytes") == size and row.get("status") != "error":
+                return dialect.identifier(self.name, row)
+        return None
+
+    async def begin_parts(self, filename: str, size: int) -> str:
+        body = {"filename": filename, "bytes": size, "purpose": "fine-tune", "mime_type": "text/jsonl"}
+        return dialect.identifier(self.name, await self._post("/uploads", body))
+
+    async def add_part(self, upload_id: str, part: bytes) -> str:
+        call = self._client.uploads.parts.with_raw_response.create(upload_id, data=part, timeout=PART_SECONDS)
+        return dialect.identifier(self.name, await self._json(call, seconds=PART_SECONDS))
+
+    async def end_parts(self, upload_id: str, parts: list[str]) -> str:
+        call = self._client.uploads.with_raw_response.complete(upload_id, part_ids=parts, timeout=FILE_SECONDS)
+        answer = await self._json(call, seconds=FILE_SECONDS)
+        return dialect.identifier(self.name, answer.get("file"))
+
+    async def delete_file(self, file_id: str) -> None:
+        await self._json(self._client.files.with_raw_response.delete(file_id))
+
+    async def result(self, file_id: str) -> bytes:
+        """Result files came base64-encoded to some and plain to others: both are taken."""
+        async with self._guard(CALL_SECONDS):
+            content = await (await self._client.files.content(file_id)).aread()
+        try:
+            return base64.b64decode(content, validate=True)
+        except binascii.Error:
+            return content
+
+    # ---- jobs
+
+    async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
+        body = spec.model_dump(exclude_none=True)
+        body["training_file"] = training
+        if validation:
+            body["validation_file"] = validation
+        body["metadata"] = {**(spec.metadata or {}), TAG: tag}
+        return dialect.job(self.name, await self._post("/fine_tuning/jobs", body))
+
+    async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        """By our metadata, checked again; where the filter is ignored or refused, page by page back in time."""
+        found: list[UpstreamJob] = []
+        after: str | None = None
+        by_metadata = {f"metadata[{TAG}]": tag}
+        for _ in range(FIND_PAGES):
+            query: dict[str, Any] = {"limit": 100, **by_metadata} | ({"after": after} if after else {})
+            try:
+                answer = await self._get("/fine_tuning/jobs", query)
+            except UpstreamRefused:
+                if not by_metadata:
+                    raise
+                by_metadata = {}
+                continue
+            jobs, more = dialect.jobs(self.name, answer, tag=tag)
+            found += jobs
+            # A row without a date is no end: it says nothing of how old the rest of the list is.
+            if not more or not jobs or 0 < jobs[-1].created_at < since:
+                break
+            after = jobs[-1].id
+        else:
+            raise UpstreamUnknown(upstream=self.name, why=f"its list goes on after {FIND_PAGES} pages")
+        return dialect.ours(found, tag, spec, training, since=since)
+
+    async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
+        query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
+        return dialect.jobs(self.name, await self._get("/fine_tuning/jobs", query))
+
+    async def retrieve(self, job_id: str) -> UpstreamJob:
+        return dialect.job(self.name, await self._get(f"/fine_tuning/jobs/{job_id}", {}))
+
+    async def cancel(self, job_id: str) -> UpstreamJob:
+        return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/cancel", None))
+
+    async def pause(self, job_id: str) -> UpstreamJob:
+        return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/pause", None))
+
+    async def resume(self, job_id: str) -> UpstreamJob:
+        return dialect.job(self.name, await self._post(f"/fine_tuning/jobs/{job_id}/resume", None))
+
+    async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
+        query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
+        answer = await self._get(f"/fine_tuning/jobs/{job_id}/events", query)
+        return dialect.messages(dialect.rows(self.name, answer)), bool(answer.get("has_more"))
+
+    async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
+        query: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
+        return await self._get(f"/fine_tuning/jobs/{job_id}/checkpoints", query)
+
+    # ---- models, graders, chat
+
+    async def models(self) -> list[dict[str, Any]]:
+        rows = dialect.rows(self.name, await self._get("/models", {}))
+        return [row for row in rows if isinstance(row.get("id"), str)]
+
+    async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
+        async with self._guard(CALL_SECONDS):
+            try:
+                call = self._client.post(f"/fine_tuning/alpha/graders/{verb}", cast_to=httpx2.Response, body=body)
+                answer = await call
+            except openai.APIStatusError as error:
+                if error.status_code == 401:
+                    raise
+                answer = error.response
+        return _passed(answer, _once(answer.content))
+
+    @asynccontextmanager
+    async def chat(self, body: dict[str, Any]) -> AsyncIterator[Passed]:
+        """Handed on byte by byte. There is no limit in all: a long answer streams for minutes."""
+        async with self._guard(None):
+            try:
+                async with self._client.chat.completions.with_streaming_response.create(
+                    model=body["model"], messages=body["messages"], extra_body=body, timeout=600.0
+                ) as answer:
+                    yield _passed(answer.http_response, answer.iter_bytes())
+            except openai.APIStatusError as error:
+                if error.status_code == 401:  # it is our key that is refused, and their words quote a part of it
+                    raise
+                yield _passed(error.response, _once(error.response.content))
+
+    # ---- calls
+
+    async def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
+        call = self._client.get(path, cast_to=httpx2.Response, options={"params": query})
+        return await self._json(call)
+
+    async def _post(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        return await self._json(self._client.post(path, cast_to=httpx2.Response, body=body))
+
+    async def _json(self, call: Any, seconds: float = CALL_SECONDS) -> dict[str, Any]:
+        """The answer's JSON object, read by us: the SDK raises a bare JSONDecodeError on a malformed one."""
+        async with self._guard(seconds):
+            answer = await call
+            content = answer.content if isinstance(answer, httpx2.Response) else answer.http_response.content
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise UpstreamUnknown(upstream=self.name, why="the answer is not JSON") from error
+        if not isinstance(value, dict):
+            raise UpstreamUnknown(upstream=self.name, why="the answer is not a JSON object")
+        return value
+
+    @asynccontextmanager
+    async def _guard(self, seconds: float | None) -> AsyncIterator[None]:
+        """Whatever the SDK raises becomes an UpstreamError that says what is known of the outcome."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except UpstreamError:
+            raise
+        except openai.APIStatusError as error:
+            headers = error.response.headers
+            raise dialect.refusal(self.name, error.status_code, error.body, headers) from error
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, _SENT_NOTHING):
+                why = str(error.__cause__) or type(error.__cause__).__name__
+                raise UpstreamUnreachable(upstream=self.name, why=why) from error
+            raise UpstreamUnknown(upstream=self.name, why=type(error.__cause__).__name__) from error
+        except TimeoutError as error:
+            raise UpstreamUnknown(upstream=self.name, why=f"none within {seconds} s") from error
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
+            raise UpstreamUnknown(upstream=self.name, why=f"{type(error).__name__}: {error}") from error
+
+
+class _CountingFile(FileIO):
+    """Knows how much of it has been read, which is how much has been sent but for a socket buffer."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self.sent = 0
+
+    def read(self, size: int | None = -1, /) -> Any:
+        chunk = super().read(-1 if size is None else size)
+        self.sent += len(chunk or b"")
+        return chunk
+
+
+async def _report_progress(source: _CountingFile, progress: Progress) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        await progress(source.sent)
+
+
+def _passed(response: httpx2.Response, chunks: AsyncIterator[bytes]) -> Passed:
+    kept: tuple[Literal["retry-after", "x-request-id", "x-should-retry"], ...]
+    kept = ("retry-after", "x-request-id", "x-should-retry")
+    return Passed(
+        status=response.status_code,
+        content_type=response.headers.get("content-type", "application/json"),
+        chunks=chunks,
+        headers={name: response.headers[name] for name in kept if name in response.headers},
+    )
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

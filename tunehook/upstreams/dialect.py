@@ -1,0 +1,200 @@
+"""What upstreams really answer, made one language. Pure; the recorded oddities are in docs/simulator.md.
+
+A healthy job has a null-filled `error`; Azure has null `result_files` and an `n_epochs` of -1; a refusal
+that is about slots, quota or a file still being processed is no verdict on the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from tunehook.errors import (
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamNotReady,
+    UpstreamRefused,
+    UpstreamUnauthorized,
+    UpstreamUnknown,
+)
+from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob
+
+log = logging.getLogger(__name__)
+
+#: Statuses that say no, and mean it. 401 is about our key, 408, 409, 429 and 5xx leave the outcome open.
+REFUSALS = frozenset({400, 403, 404, 422})
+
+
+def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) -> UpstreamError:
+    """The error that an HTTP error answer means. `body`: its `error` member, if the SDK found one."""
+    error = body if isinstance(body, dict) else {}
+    message = str(error.get("message") or f"HTTP {status}")
+    code = str(error["code"]) if error.get("code") else None
+    fields: dict[str, Any] = {"upstream": name, "status": status, "code": code}
+    fields["retry_after"] = _seconds(headers.get("retry-after"))
+    param = str(error["param"]) if error.get("param") else None
+    if status == 400 and "still being processed" in message:
+        return UpstreamNotReady(message, param=param, **fields)
+    if status in REFUSALS:
+        return UpstreamRefused(message, param=param, **fields)
+    if status == 401:
+        return UpstreamUnauthorized(**fields)  # in our words: theirs quote a part of our key
+    if status == 429:
+        return UpstreamBusy(message, param=param, **fields)
+    return UpstreamUnknown(f"The upstream '{name}' answered {status}: {message}", **fields)
+
+
+def job(name: str, raw: object) -> UpstreamJob:
+    """Raises UpstreamUnknown for what is no job: an answer that cannot be read may still have had an effect."""
+    if not isinstance(raw, dict) or not raw.get("id") or not isinstance(raw.get("status"), str):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
+    members = dict(raw)
+    members["error"] = job_error(raw.get("error"))
+    results = raw.get("result_files")
+    members["result_files"] = [str(file) for file in results] if isinstance(results, list) else []
+    members["hyperparameters"] = _without_minus_one(raw.get("hyperparameters"))
+    method = raw.get("method")
+    members["method"] = _method(method) if isinstance(method, dict) else None
+    members["model"] = str(raw.get("model") or "")
+    members["created_at"] = raw.get("created_at") or 0
+    members["validation_file"] = raw.get("validation_file") or None
+    if not isinstance(raw.get("metadata"), dict):
+        members["metadata"] = None
+    known = {field: members.get(field) for field in UpstreamJob.model_fields}
+    try:
+        return UpstreamJob.model_validate(known)
+    except ValidationError as error:
+        member = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UpstreamUnknown(upstream=name, why=f"the job's member {member} is not what it should be") from error
+
+
+def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tuple[list[UpstreamJob], bool]:
+    """A page of jobs. What cannot be read is left out, since it is somebody else's for all we know: one strange job
+    in the organisation must not hide all others. With `tag`, one that bears it must be readable, and
+    so must something of a page that is not the last."""
+    found: list[UpstreamJob] = []
+    for row in rows(name, answer):
+        try:
+            found.append(job(name, row))
+        except UpstreamUnknown as error:
+            metadata = row.get("metadata")
+            if tag is not None and isinstance(metadata, dict) and metadata.get(TAG) == tag:
+                raise
+            log.warning("job %s at %s is left out: %s", str(row.get("id"))[:80], name, error.message)
+    more = bool(answer.get("has_more"))
+    if tag is not None and more and answer.get("data") and not found:  # nobody can say what stands behind it
+        raise UpstreamUnknown(upstream=name, why="a page of its list cannot be read")
+    return found, more
+
+
+def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    data = answer.get("data")
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a list")
+    return cast("list[dict[str, Any]]", data)
+
+
+def identifier(name: str, answer: object) -> str:
+    if not isinstance(answer, dict) or not isinstance(answer.get("id"), str) or not answer["id"]:
+        raise UpstreamUnknown(upstream=name, why="the answer has no id")
+    return str(answer["id"])
+
+
+def is_marked(job: UpstreamJob, tag: str) -> bool:
+    return (job.metadata or {}).get(TAG) == tag
+
+
+def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
+    """Those that are this job, the likeliest and then the oldest first: by our mark; where the upstream shows none, by
+    seed and file, created at `since` (unix seconds) or later.
+
+    The latter is likeness, not a mark: a client's seed and file may be those of another of its jobs. Who asks sees to
+    it that no two of ours become one, and cancels nothing on it. Models and hyperparameters are not shown everywhere
+    as they were asked for, so they only order what is found.
+    """
+    shows_marks = any(TAG in (job.metadata or {}) for job in jobs)
+    if shows_marks:
+        return sorted((job for job in jobs if is_marked(job, tag)), key=lambda job: (job.created_at, job.id))
+    alike = [
+        job
+        for job in jobs
+        if not job.metadata
+        and job.seed == spec.seed
+        and training in ("", job.training_file)
+        and (job.created_at >= since or not job.created_at)
+    ]
+    return sorted(alike, key=lambda job: (not _as_wished(job, spec), job.created_at, job.id))
+
+
+def _as_wished(job: UpstreamJob, spec: JobSpec) -> bool:
+    """Whether it has the model and the hyperparameters that were asked for, as far as it shows them."""
+    kind = (spec.method or {}).get("type") or "supervised"
+    wished = ((spec.method or {}).get(kind) or {}).get("hyperparameters") or spec.hyperparameters or {}
+    shown = ((job.method or {}).get(kind) or {}).get("hyperparameters") or job.hyperparameters or {}
+    as_asked = all(shown.get(name, "auto") in ("auto", value) for name, value in wished.items() if value != "auto")
+    return as_asked and job.model.startswith(spec.model)
+
+
+def job_error(raw: object) -> JobError | None:
+    """`{"code": null, …}` and `{}` stand on healthy jobs: no error."""
+    if not isinstance(raw, dict) or not (raw.get("code") or raw.get("message")):
+        return None
+    param = raw.get("param")
+    return JobError(
+        code=str(raw.get("code") or "error"),
+        message=str(raw.get("message") or raw["code"]),
+        param=str(param) if param else None,
+    )
+
+
+def messages(raw: list[dict[str, Any]]) -> list[Message]:
+    """Events as they came, newest first."""
+    return [
+        Message(
+            created_at=_moment(row.get("created_at")),
+            level=str(row.get("level") or "info"),
+            message=str(row.get("message") or ""),
+            type=str(row.get("type") or "message"),
+            data=row["data"] if isinstance(row.get("data"), dict) else None,
+            upstream_event_id=str(row["id"]),
+        )
+        for row in raw
+        if row.get("id")
+    ]
+
+
+#: No upstream is waited for longer at its own word.
+LONGEST_WAIT = 24 * 3600.0
+
+
+def _seconds(text: str | None) -> float | None:
+    """Of a Retry-After; `float` takes "nan" and "inf" too, and nobody can wait for those."""
+    try:
+        seconds = float(text) if text else math.nan
+    except ValueError:
+        return None
+    return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
+
+
+def _moment(raw: object) -> int:
+    """Unix seconds; 0 for what is none."""
+    return int(raw) if isinstance(raw, int | float) and abs(raw) < 2**53 else 0
+
+
+def _without_minus_one(raw: object) -> dict[str, Any] | None:
+    if not isinstance(raw, dict):
+        return None
+    return {name: "auto" if value == -1 else value for name, value in raw.items()}
+
+
+def _method(raw: dict[str, Any]) -> dict[str, Any]:
+    cleaned = dict(raw)
+    kind = raw.get("type")
+    inner = raw.get(kind) if isinstance(kind, str) else None
+    if isinstance(inner, dict) and isinstance(inner.get("hyperparameters"), dict):
+        cleaned[str(kind)] = inner | {"hyperparameters": _without_minus_one(inner["hyperparameters"])}
+    return cleaned

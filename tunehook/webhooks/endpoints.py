@@ -1,0 +1,269 @@
+"""Subscriptions as their owners change them: made, changed, rotated, tested; and deliveries asked for again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from tunehook.errors import (
+    DeliveryNotFound,
+    DeliveryWithoutReceiver,
+    EndpointDisabled,
+    EndpointNotFound,
+    InvalidParameter,
+    RevisionChanged,
+    TestUnanswered,
+    TooManyEndpoints,
+)
+from tunehook.model.api_key import ApiKey
+from tunehook.model.record import new_id
+from tunehook.model.webhook import MOST_ENDPOINTS, Delivery, Endpoint, hint_of, is_repeat
+from tunehook.openai_format.job_request import Strict, parse_as
+from tunehook.security import signature
+from tunehook.security.ssrf import AddressRefused, check_url
+from tunehook.store.deliveries import DeliveryRecord
+from tunehook.store.endpoints import EndpointRecord
+from tunehook.store.engine.commit import AlreadyThere
+from tunehook.webhooks import Webhooks, event_types, sample_events
+from tunehook.webhooks.sender import Sender
+
+#: A change is tried again when a delivery's outcome has changed the record meanwhile.
+TRIES = 10
+
+RECOVER_BATCH = 100
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+Url = Annotated[str, Field(min_length=1, max_length=2048)]
+
+
+class _Typed(Strict):
+    event_types: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @field_validator("event_types")
+    @classmethod
+    def _known_once(cls, value: list[str] | None) -> list[str] | None:
+        for kind in value or []:
+            if kind not in event_types.ALL:
+                raise ValueError(f"has {kind[:80]!r}, which is never sent here. There is {', '.join(event_types.ALL)}")
+        if value and len(set(value)) < len(value):
+            raise ValueError("names a type twice")
+        return value
+
+
+class CreateRequest(_Typed):
+    name: Name
+    url: Url
+
+
+class UpdateRequest(_Typed):
+    name: Name | None = None
+    url: Url | None = None
+
+
+class RotateRequest(Strict):
+    keep_old_secret_active_for_24_hours: bool = False
+
+
+class TestRequest(Strict):
+    __test__ = False  # not one of pytest's
+
+    event_type: str
+
+
+class RecoverRequest(Strict):
+    since: Annotated[int, Field(ge=0, le=10**11)]
+
+
+async def create(
+    webhooks: Webhooks, caller: ApiKey, body: dict[str, Any], *, sdk_retry: bool = False
+) -> tuple[Endpoint, str]:
+    """The subscription and its secret, which cannot be read again, unless an SDK repeats a call whose answer was lost:
+    it gets what the first one made."""
+    asked = parse_as(CreateRequest, body)
+    _check_url(webhooks, asked.url)
+    if await webhooks.store.endpoints.count(caller.project) >= MOST_ENDPOINTS:
+        raise TooManyEndpoints(most=MOST_ENDPOINTS)
+    secret, now = signature.new_secret(), int(time.time())
+    endpoint = Endpoint(
+        id=new_id("we_"),
+        project=caller.project,
+        name=asked.name,
+        url=asked.url,
+        event_types=asked.event_types or list(event_types.DEFAULT),
+        created_at=now,
+        updated_at=now,
+        secret=webhooks.encryption.encrypt(secret),
+        secret_hint=hint_of(secret),
+    )
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    try:
+        await webhooks.store.endpoints.add(endpoint, key_id=caller.id, digest=digest, sdk_retry=sdk_retry)
+    except AlreadyThere as made:
+        endpoint = (await webhooks.store.endpoints.read(made.value, caller.project)).endpoint
+        secret = webhooks.encryption.decrypt(endpoint.secret)
+    return endpoint, secret
+
+
+async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> Endpoint:
+    """What is not named stays. A new URL begins with a clean slate."""
+    asked = parse_as(UpdateRequest, body)
+    if asked.url is not None:
+        _check_url(webhooks, asked.url)
+    named = asked.model_dump(exclude_none=True)
+
+    def _changed(endpoint: Endpoint) -> Endpoint:
+        changed = endpoint.model_copy(update=named)
+        if changed == endpoint:
+            return endpoint
+        fresh = {"failing_since": None} if changed.url != endpoint.url else {}
+        return changed.model_copy(update={"updated_at": int(time.time()), **fresh})
+
+    return await _change(webhooks, caller, endpoint_id, _changed)
+
+
+async def rotate(
+    webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any], *, sdk_retry: bool = False
+) -> tuple[Endpoint, str]:
+    """The subscription and its new secret; with the overlap, both sign for 24 hours, in one header."""
+    asked = parse_as(RotateRequest, body)
+    secret, now = signature.new_secret(), int(time.time())
+    sealed, hint, keep = webhooks.encryption.encrypt(secret), hint_of(secret), asked.keep_old_secret_active_for_24_hours
+
+    def _rotated(endpoint: Endpoint) -> Endpoint:
+        if is_repeat(endpoint.rotated_at, sdk_retry=sdk_retry, now=now):
+            return endpoint
+        return endpoint.rotated(sealed, hint, keep_old=keep, now=now)
+
+    changed = await _change(webhooks, caller, endpoint_id, _rotated)
+    return changed, webhooks.encryption.decrypt(changed.secret)
+
+
+async def enable(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> Endpoint:
+    """What failed meanwhile is not sent by itself: `recover` does that."""
+    now = int(time.time())
+    return await _change(webhooks, caller, endpoint_id, lambda e: e if e.enabled else e.reenabled(now=now))
+
+
+async def delete(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> None:
+    for _ in range(TRIES):
+        try:
+            await webhooks.store.endpoints.delete(await webhooks.store.endpoints.read(endpoint_id, caller.project))
+        except RevisionChanged:
+            continue
+        return
+    raise RevisionChanged(record=endpoint_id)
+
+
+async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> tuple[str, int]:
+    """Sends a signed sample now; the event's type and the status code that came. Raises TestUnanswered."""
+    kind = parse_as(TestRequest, body).event_type
+    if kind not in event_types.ALL:
+        raise InvalidParameter(param="event_type", why=f"there is {', '.join(event_types.ALL)}")
+    endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
+    now = int(time.time())
+    event = sample_events.sample_event(kind, caller.project, now=now)
+    async with Sender(webhooks.allow, webhooks.encryption) as post:
+        attempt, _ = await post.send(endpoint.url, event.id, event.body, endpoint.secrets(now))
+    if attempt.status_code is None:
+        raise TestUnanswered(why=attempt.outcome)
+    return kind, attempt.status_code
+
+
+test.__test__ = False  # type: ignore[attr-defined]
+
+
+async def redeliver(webhooks: Webhooks, caller: ApiKey, delivery_id: str) -> Delivery:
+    """Due now, with the same `webhook-id` and body; its schedule begins anew."""
+    for _ in range(TRIES):
+        record = await webhooks.store.deliveries.read(delivery_id, caller.project)
+        await _check_receiver(webhooks, record.delivery)
+        delivery = _again(record.delivery, int(time.time()))
+        try:
+            await webhooks.store.commit(webhooks.store.deliveries.again(record.change(delivery), delivery))
+        except RevisionChanged:
+            continue
+        return delivery
+    raise RevisionChanged(record=delivery_id)
+
+
+async def recover(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> int:
+    """Everything that was given up since is due again; returns how many."""
+    since = parse_as(RecoverRequest, body).since
+    endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
+    if not endpoint.enabled:
+        raise EndpointDisabled(id=endpoint.id, why=endpoint.disabled_reason)
+    ids = await webhooks.store.deliveries.failed_since(endpoint.id, since)
+    count, now = 0, int(time.time())
+    for start in range(0, len(ids), RECOVER_BATCH):
+        records = await _records(webhooks, ids[start : start + RECOVER_BATCH])
+        changes = []
+        for record in records:
+            delivery = _again(record.delivery, now)
+            changes.append(webhooks.store.deliveries.again(record.change(delivery), delivery))
+        outcomes = await webhooks.store.commit_many(changes)
+        count += sum(isinstance(outcome, int) for outcome in outcomes)
+    return count
+
+
+async def _records(webhooks: Webhooks, ids: list[str]) -> list[DeliveryRecord]:
+    found = []
+    for delivery_id in ids:
+        try:
+            record = await webhooks.store.deliveries.read(delivery_id)
+        except DeliveryNotFound:
+            continue  # its 30 days are over
+        if record.delivery.state == "failed":
+            found.append(record)
+    return found
+
+
+async def _check_receiver(webhooks: Webhooks, delivery: Delivery) -> None:
+    if delivery.endpoint_id is None:
+        if await webhooks.store.api_keys.get(delivery.key_id or "") is None:
+            raise DeliveryWithoutReceiver(id=delivery.id, why="the API key whose callback secret signs it is gone")
+        return
+    try:
+        endpoint = (await webhooks.store.endpoints.read(delivery.endpoint_id)).endpoint
+    except EndpointNotFound:
+        raise DeliveryWithoutReceiver(id=delivery.id, why="its webhook endpoint was deleted") from None
+    if not endpoint.enabled:
+        raise EndpointDisabled(id=endpoint.id, why=endpoint.disabled_reason)
+
+
+def _again(delivery: Delivery, now: int) -> Delivery:
+    begun_anew = {
+        "state": "pending",
+        "attempts_before": delivery.attempts,
+        "next_attempt_at": now,
+        "delivered_at": None,
+    }
+    return delivery.model_copy(update=begun_anew)
+
+
+async def _change(
+    webhooks: Webhooks, caller: ApiKey, endpoint_id: str, changed: Callable[[Endpoint], Endpoint]
+) -> Endpoint:
+    for _ in range(TRIES):
+        record: EndpointRecord = await webhooks.store.endpoints.read(endpoint_id, caller.project)
+        endpoint = changed(record.endpoint)
+        if endpoint == record.endpoint:
+            return endpoint
+        try:
+            await webhooks.store.endpoints.put(record, endpoint)
+        except RevisionChanged:
+            continue
+        return endpoint
+    raise RevisionChanged(record=endpoint_id)
+
+
+def _check_url(webhooks: Webhooks, url: str) -> None:
+    try:
+        check_url(url, webhooks.allow)
+    except AddressRefused as refused:
+        raise InvalidParameter(param="url", why=str(refused.fields["rule"])) from refused
