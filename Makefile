@@ -16,7 +16,7 @@ test: $(READY)  ## all tests; most of them wait for processes, so three of their
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, Prism, aimock
-	$(BIN)/pytest tests/foreign -o python_files='check_*.py'
+	$(BIN)/pytest tests/compat -o python_files='check_*.py'
 
 check: $(READY)  ## linters, types and import rules
 	$(BIN)/ruff check .
@@ -25,7 +25,7 @@ check: $(READY)  ## linters, types and import rules
 	$(BIN)/lint-imports --no-cache
 
 compose-test: $(READY)  ## builds the images, starts the stack as its users do, restarts things: needs Docker
-	$(BIN)/python -m tests.compose.run
+	$(BIN)/python -m tests.e2e.compose.run
 
 chaos: $(READY)  ## kills, faults and clocks at every point of the story, and what must hold: about half an hour
 	$(BIN)/python -m tests.chaos --table docs/guarantees.md

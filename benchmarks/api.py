@@ -28,8 +28,8 @@ from benchmarks.process import cpu_seconds
 from benchmarks.table import machine, table
 from benchmarks.town import HEADERS, KEY, KEY_ID, town
 from cli.valkey_process import connect
-from tests.neighbours.deployment import Program
-from tests.neighbours.valkey import Valkey
+from tests.fakes.deployment import Program
+from tests.fakes.valkey import Valkey
 
 WANTED = {"GET": 0.7, "POST": 0.5}
 

@@ -24,7 +24,7 @@ import aiohttp
 from pydantic import SecretStr
 
 from benchmarks.table import machine, table
-from tests.neighbours.valkey import valkey_server
+from tests.fakes.valkey import valkey_server
 from tunehook.model.record import new_id
 from tunehook.model.webhook import Endpoint
 from tunehook.security import signature

@@ -22,8 +22,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.table import machine, table
-from tests.neighbours.deployment import SECRET_KEY, simulator_process
-from tests.neighbours.valkey import valkey_server
+from tests.fakes.deployment import SECRET_KEY, simulator_process
+from tests.fakes.valkey import valkey_server
 from tunehook.context import Context, open_context
 from tunehook.jobs import poller
 from tunehook.model.job import FileRef, Job, JobSpec, Stage, UpstreamJob, mark_of

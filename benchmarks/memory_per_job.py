@@ -16,9 +16,9 @@ from pathlib import Path
 from cli.valkey_process import connect
 from simulator.clock import Clock
 from tests.fakes.context import opened_context
-from tests.neighbours.simulator import Simulator, running_simulator
-from tests.neighbours.valkey import valkey_server
-from tests.surface.test_retention import finished, stored
+from tests.fakes.simulator import Simulator, running_simulator
+from tests.fakes.valkey import valkey_server
+from tests.integration.maintenance.test_retention import finished, stored
 
 
 async def jobs(url: str, simulator: Simulator, directory: Path, count: int) -> None:

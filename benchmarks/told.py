@@ -24,8 +24,8 @@ import aiohttp
 from benchmarks.look import Simulated
 from benchmarks.table import machine, table
 from benchmarks.town import HEADERS, town
-from tests.neighbours.deployment import free_port, simulator_process
-from tests.neighbours.receiver import Receiver, running_receiver
+from tests.fakes.deployment import free_port, simulator_process
+from tests.fakes.receiver import Receiver, running_receiver
 
 SECRET = "whsec_" + base64.b64encode(b"u" * 32).decode()
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.neighbours.deployment import SECRET_KEY, Program
-from tests.neighbours.valkey import Valkey, valkey_server
+from tests.fakes.deployment import SECRET_KEY, Program
+from tests.fakes.valkey import Valkey, valkey_server
 
 #: Exists from the start, in the project `default`.
 KEY = "th_benchmark_" + "s" * 43

@@ -22,7 +22,7 @@ from statistics import median
 
 from benchmarks.process import cpu_seconds, descendants
 from benchmarks.table import machine, table
-from tests.neighbours.deployment import ROOT
+from tests.fakes.deployment import ROOT
 
 UP = "import sys; from cli.main import main; sys.argv = ['tunehook', 'up']; sys.exit(main())"
 

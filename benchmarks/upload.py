@@ -31,7 +31,7 @@ from benchmarks.dataset_check import examples
 from benchmarks.process import descendants, forget_peak, peak_bytes, resident_bytes
 from benchmarks.table import machine, table
 from benchmarks.town import HEADERS, KEY, Town, town
-from tests.neighbours.deployment import Program
+from tests.fakes.deployment import Program
 
 MIB = 1024 * 1024
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-pytest_plugins = ["tests.contract", "tests.neighbours.valkey"]
+pytest_plugins = ["tests.contract.checker", "tests.fakes.valkey"]
 
 # No test here is about time: a machine that is busy with something else must not fail one.
 settings.register_profile("tunehook", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,16 +17,15 @@ settings.load_profile("tunehook")
 #: Left to the end, they took two of five minutes with the machine idle.
 LONGEST = (
     "chaos/test_short.py",
-    "story/",
-    "surface/",
+    "e2e/story/",
+    "e2e/surface/",
     "chaos/test_redis_away.py",
-    "chaos/test_two_versions.py",
-    "chaos/test_starts_and_stops.py",
-    "cli/test_commands.py",
+    "e2e/crashes/",
+    "e2e/cli/test_commands.py",
 )
 
 #: One deployment serves all of a package: apart, its files would each start one, for 6 s of CPU.
-TOGETHER = ("story/", "surface/", "datasets_service/")
+TOGETHER = ("e2e/story/", "e2e/surface/", "e2e/datasets/")
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]

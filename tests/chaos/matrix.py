@@ -44,7 +44,7 @@ UPSTREAM_FAULTS = (
     [f"{after}{fault}*1" for fault in ("reset", "malformed", "hang:3") for after in ("", "after_")]
     + [f"{after}http_{status}*1" for status in (408, 409, 500, 502, 503, 504) for after in ("", "after_")]
     # Late, and within the settle time: what lands later than that is an extra, which these jobs of half a second
-    # would end before it is found (tests/story/test_unknown_outcome.py has one that lives long enough).
+    # would end before it is found (tests/e2e/story/test_unknown_outcome.py has one that lives long enough).
     + [f"late_http_{status}:1.5*1" for status in (408, 409, 500, 502, 503, 504)]
     + ["late_reset:1.5*1", "late_malformed:1*1", "after_rate_limit_exceeded:2*1", "rate_limit_exceeded:2*1"]
     + ["slow_down:2*1", "server_is_overloaded:2*1", "late_rate_limit_exceeded:5*1", "file_not_ready*1", "list_lag:6"]

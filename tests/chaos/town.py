@@ -23,8 +23,8 @@ from tests.chaos import processes
 from tests.chaos.board import Board
 from tests.chaos.web import Web, web_between
 from tests.chaos.wire import RedisProxy, redis_proxy
-from tests.neighbours.deployment import SECRET_KEY, Program, free_port, simulator_process
-from tests.neighbours.valkey import Valkey, valkey_server
+from tests.fakes.deployment import SECRET_KEY, Program, free_port, simulator_process
+from tests.fakes.valkey import Valkey, valkey_server
 from tunehook.settings import Settings
 from tunehook.store.store import Store
 

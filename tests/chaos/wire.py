@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.chaos.board import Board, Struck
 from tests.chaos.names import name_unit
-from tests.chaos.resp import read_reply, read_unit
+from tests.fakes.resp import read_reply, read_unit
 
 _LIMIT = 64 * 1024 * 1024
 

@@ -2,7 +2,7 @@
 
 A line is decoded fast; a chat line that is plainly good (text messages of known roles, ending with an answer) is
 counted there and then. All others, and whatever the fast decoder refuses, go through `_judge`, which knows every rule
-and says what is wrong. Both ways give the same report (tests/dataset/test_fast_and_careful.py).
+and says what is wrong. Both ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,103 @@
+"""`tunehook check` and `tunehook build` as a person runs them: what is printed, and the exit status."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.dataset import add_commands
+from tests.unit.dataset.lines import good, jsonl
+
+AUDUBON = Path(__file__).parents[3] / "examples" / "audubon_birds.jsonl"
+
+
+def run(*words: str | Path) -> int:
+    parser = argparse.ArgumentParser("tunehook")
+    add_commands(parser.add_subparsers(dest="command", required=True))
+    args = parser.parse_args([str(word) for word in words])
+    return int(args.run(args))
+
+
+def test_check_of_real_data_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", AUDUBON, "--model", "gpt-4.1-mini-2025-04-14") == 0
+    told = capsys.readouterr().out
+    assert "audubon_birds.jsonl: chat, 208 examples, 25.5 kB" in told
+    assert "✓ No errors" in told
+    assert "no_system_message (× 208)" in told
+    assert "… and 203 more" in told
+    assert "line 20   The same example as line 19." in told
+    assert "4,245 tokens × 3 epochs" in told
+    assert "= 0.06 USD at 5.00 USD per million" in told
+    assert max(map(len, told.splitlines())) <= 120
+
+
+def test_check_of_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(jsonl({"messages": [{"role": "user", "content": "Hi"}]}) + b"{\n")
+    assert run("check", path) == 1
+    told = capsys.readouterr().out
+    assert "✗ 3 errors in 2 examples: the upstream would refuse this file" in told
+    assert "line 2  Expecting property name" in told
+    assert "Add --model to see tokens and the price." in told
+
+
+def test_check_of_a_file_that_is_bad_all_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(b"x\n" * 150_000)
+    assert run("check", path) == 1
+    told = capsys.readouterr().out
+    assert "✗ 100,002 errors in 100,000 examples" in told
+    assert "Checking stopped after line 100,000: 100,000 lines have errors" in told
+    assert "200,000 of 300,000 bytes were read; more may follow." in told
+
+
+def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, apart = tmp_path / "t.jsonl", tmp_path / "v.jsonl"
+    path.write_bytes(jsonl(*map(good, range(20))))
+    apart.write_bytes(jsonl(good(100), good(7)))
+    assert run("check", path, "--validation", apart, "--model", "gpt-4o", "--n-epochs", "2", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is True
+    assert told["training"]["counts"] == {"few_examples": 1}
+    assert told["validation"]["counts"] == {"validation_overlap": 1}
+    assert told["validation"]["findings"][0]["line"] == 2
+    assert told["estimate"]["epochs"] == 2
+    assert told["estimate"]["billed_tokens"] == 2 * told["training"]["tokens"]["total"]
+
+
+def test_check_with_a_grader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, grader = tmp_path / "t.jsonl", tmp_path / "grader.json"
+    path.write_bytes(jsonl(*({"messages": [{"role": "user", "content": f"{n}?"}], "answer": n} for n in range(50))))
+    grader.write_text('{"type": "string_check", "reference": "{{ item.answer }}"}')
+    assert run("check", path, "--grader", grader) == 0
+    grader.write_text('{"type": "string_check", "reference": "{{ item.anser }}"}')
+    assert run("check", path, "--grader", grader) == 1
+    assert "The grader reads item.anser, which line 1 does not have." in capsys.readouterr().out
+    assert run("check", AUDUBON, "--grader", grader) == 2
+    assert "--grader is for reinforcement files" in capsys.readouterr().err
+
+
+def test_build_writes_both_files_that_check_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "birds.csv", tmp_path / "birds.jsonl"
+    source.write_text("question,answer\n" + "".join(f"Bird {n}?,Wren {n}\n" for n in range(50)) + "Bird 50?,\n")
+    how = ("--system", "You name birds.", "--validation-split", "0.2", "--seed", "1")
+    assert run("build", source, "-o", out, *how) == 0
+    told = capsys.readouterr().out
+    assert f"{out}: 40 examples" in told
+    assert "birds.validation.jsonl: 10 examples" in told
+    assert "line 52: no answer" in told
+    assert run("check", out, "--validation", tmp_path / "birds.validation.jsonl") == 0
+
+
+def test_what_cannot_be_done_says_why_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", tmp_path / "none.jsonl") == 2
+    assert "none.jsonl: No such file or directory" in capsys.readouterr().err
+    source = tmp_path / "birds.jsonl"
+    source.write_text('{"q": "a", "a": "b"}')
+    assert run("build", source, "-o", source, "--system", "S") == 2
+    assert "would overwrite the source" in capsys.readouterr().err
+    assert json.loads(source.read_text()) == {"q": "a", "a": "b"}
+    with pytest.raises(SystemExit) as caught:
+        run("check", source, "--n-epochs", "51")
+    assert caught.value.code == 2

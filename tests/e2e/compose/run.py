@@ -1,0 +1,232 @@
+"""`make compose-test`: builds the images, starts the stack as its users do, and puts it to work.
+
+    python -m tests.e2e.compose.run
+
+Needs a Docker engine and Compose v2 that answer. Leaves nothing behind but the images.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+
+from tests.e2e.compose.stack import OUR_CONTAINERS, ROOT, Stack, docker
+
+MODEL = "gpt-4.1-mini-2025-04-14"
+
+BASE_IMAGE = "python:3.13-slim"
+
+JOB_SECONDS = 200.0  # a minute of training, a restart or two, and what they cost
+
+DATASET = b"".join(
+    json.dumps({"messages": [{"role": "user", "content": f"{n} + 1?"}, {"role": "assistant", "content": str(n + 1)}]})
+    .encode() + b"\n"
+    for n in range(20)
+)  # fmt: skip
+
+WITHOUT_BYTECODE = """
+import importlib.util as u, pathlib, sysconfig
+sources = [*pathlib.Path(sysconfig.get_path("purelib")).rglob("*.py")]
+print(len(sources), sum(not pathlib.Path(u.cache_from_source(str(s))).exists() for s in sources))
+"""
+
+COMPILERS = "for name in cc gcc g++ clang tcc rustc go make ld as; do command -v $name; done; true"
+
+
+class Story:
+    """The checks in the order they are made; the first that fails ends the run."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.passed = 0
+        self.began = time.monotonic()
+
+    def check(self, what: str, holds: bool, seen: object = "") -> None:
+        assert holds, f"{what}: {seen}"
+        self.passed += 1
+        say(f"ok  {time.monotonic() - self.began:5.1f} s  {what} {seen}".rstrip())
+
+    def run(self) -> None:
+        self.stack.compose("build")
+        self.the_image()
+        self.stack.compose("up", "--detach", "--wait", "--wait-timeout", "300")
+        self.check("everything is healthy", True)
+        self.the_containers()
+        self.client = OpenAI(
+            base_url=f"http://{self.stack.address('service', 8080)}/v1",
+            api_key=self.stack.settings["TUNEHOOK_BOOTSTRAP_KEY"],
+            max_retries=8,  # Redis is restarted below: the SDK waits up to 8 s between its tries
+        )
+        self.the_main_job()
+        self.the_metrics()
+        self.a_job_through_restarts()
+        self.four_workers()
+        self.the_logs()
+
+    def the_image(self) -> None:
+        size = image_size("tunehook") - image_size(BASE_IMAGE)
+        self.check("the image is under 250 MB beyond its base:", size < 250e6, f"{size / 1e6:.0f} MB")
+        found = in_image("sh", "-c", COMPILERS)
+        self.check("no compiler in the image", not found, found)
+        sources, bare = map(int, in_image("python", "-c", WITHOUT_BYTECODE).split())
+        self.check("all bytecode is compiled", sources > 500 and bare == 0, f"({bare} of {sources} are not)")
+
+    def the_containers(self) -> None:
+        for service in OUR_CONTAINERS:
+            (container,) = self.stack.containers(service)
+            config, host = container["Config"], container["HostConfig"]
+            self.check(f"{service} is not root", config["User"].split(":")[0] not in {"", "0", "root"})
+            self.check(f"{service} is read-only", host["ReadonlyRootfs"])
+            privileges = (host["CapDrop"], host["CapAdd"], host["SecurityOpt"], host["Privileged"])
+            self.check(
+                f"{service} has no privileges and gets none",
+                privileges == (["ALL"], None, ["no-new-privileges:true"], False),
+                privileges,
+            )
+            limits = (host["Memory"], host["PidsLimit"], host["Init"])
+            self.check(f"{service} has limits and an init", all(limits), limits)
+        (redis,) = self.stack.containers("redis")
+        networks = [*redis["NetworkSettings"]["Networks"]]
+        internal = [json.loads(docker("network", "inspect", name))[0]["Internal"] for name in networks]
+        published = [*filter(None, redis["NetworkSettings"]["Ports"].values())]
+        self.check("redis is on an internal network alone", internal == [True], networks)
+        self.check("redis is not published", not published, published)
+        address = self.stack.address("service", 8080)
+        self.check("the API is published on this machine only:", address.startswith("127.0.0.1:"), address)
+
+    def start_job(self, name: str) -> str:
+        file = self.client.files.create(file=(f"{name}.jsonl", DATASET), purpose="fine-tune")
+        job = self.client.fine_tuning.jobs.create(
+            training_file=file.id, model=MODEL, extra_body={"callback_url": f"http://receiver:9000/{name}"}
+        )
+        return job.id
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"http://{self.stack.address('receiver', 9000)}/") as answer:
+            return [post for post in json.load(answer) if post["path"] == f"/{name}"]
+
+    def finish_job(self, name: str, job_id: str) -> str:
+        """Waits for the webhook, verifies it, and returns the new model's id."""
+        wait_until(f"the webhook of the {name} job", lambda: bool(self.told(name)), JOB_SECONDS)
+        posts = self.told(name)
+        event = self.client.webhooks.unwrap(
+            posts[0]["body"], posts[0]["headers"], secret=self.stack.settings["TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET"]
+        )
+        self.check(f"the {name} job's webhook verifies:", event.type == "fine_tuning.job.succeeded", event.type)
+        ids = {post["headers"]["webhook-id"] for post in posts}
+        self.check(f"the {name} job was told once", len(ids) == 1, ids)
+        data = json.loads(posts[0]["body"])["data"]
+        job = self.client.fine_tuning.jobs.retrieve(job_id)
+        self.check(f"webhook and API agree on the {name} job", (job.id, job.status, job.fine_tuned_model)
+                   == (data["id"], "succeeded", data["fine_tuned_model"]), data)  # fmt: skip
+        return str(data["fine_tuned_model"])
+
+    def upstream_jobs(self) -> int:
+        simulator = OpenAI(
+            base_url=f"http://{self.stack.address('simulator', 4010)}/v1",
+            api_key=self.stack.settings["OPENAI_API_KEY"],
+        )
+        return len([*simulator.fine_tuning.jobs.list()])
+
+    def the_main_job(self) -> None:
+        model = self.finish_job("main", self.start_job("main"))
+        answer = self.client.chat.completions.create(model=model, messages=[{"role": "user", "content": "41 + 1?"}])
+        self.check("the tuned model answers:", bool(answer.choices[0].message.content), model)
+
+    def the_metrics(self) -> None:
+        with urllib.request.urlopen(f"http://{self.stack.address('service', 8080)}/metrics") as answer:
+            figures = [line.split() for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        told = {name: float(value) for name, value in figures}
+        for name in ('tunehook_jobs{stage="settled"}', 'tunehook_delivery_attempts_total{outcome="delivered"}'):
+            self.check(f"{name} is 1", told.get(name) == 1, told)
+        names = {name.partition("{")[0] for name in told}
+        page = (ROOT / "docs" / "operating.md").read_text().split("## What to alarm on")[1].split("\n## ")[0]
+        alarms = set(re.findall(r"tunehook_\w+", page))
+        unborn = {"tunehook_extras_cancelled_total"}  # a counter appears with the first that it counts
+        self.check("what docs/operating.md alarms on exists", unborn < alarms <= names | unborn, alarms - names)
+
+    def a_job_through_restarts(self) -> None:
+        job_id = self.start_job("restarted")
+        self.stack.compose("restart", "worker")
+        wait_until("the job to run", lambda: self.status(job_id) not in {"validating_files", "queued"}, JOB_SECONDS)
+        self.check("it runs while redis is restarted", self.status(job_id) == "running", self.status(job_id))
+        self.stack.compose("restart", "redis")
+        replay = [line for line in self.stack.compose("logs", "redis", shown=False).splitlines() if "NOPERM" in line]
+        self.check("redis read back all that it wrote", not replay, replay[:1])
+        self.finish_job("restarted", job_id)
+        self.check("two jobs here are two jobs upstream", self.upstream_jobs() == 2, self.upstream_jobs())
+
+    def four_workers(self) -> None:
+        self.stack.compose("up", "--detach", "--no-recreate", "--scale", "worker=4", "--wait", "--wait-timeout", "300")
+        health = [worker["State"]["Health"]["Status"] for worker in self.stack.containers("worker")]
+        self.check("four workers are healthy", health == ["healthy"] * 4, health)
+        jobs = {name: self.start_job(name) for name in ("first", "second", "third")}
+        for name, job_id in jobs.items():
+            self.finish_job(name, job_id)
+        self.check("five jobs here are five jobs upstream", self.upstream_jobs() == 5, self.upstream_jobs())
+
+    def the_logs(self) -> None:
+        logs = self.stack.compose("logs", "--no-color", "service", "worker", shown=False)
+        self.check("service and worker have something to say", len(logs.splitlines()) > 4)
+        self.check("no traceback in the logs", "Traceback (most recent call last)" not in logs)
+        secret = ("KEY", "SECRET", "PASSWORD")
+        leaked = [name for name, value in self.stack.settings.items() if name.endswith(secret) and value in logs]
+        self.check("no secret in the logs", not leaked, leaked)
+
+    def status(self, job_id: str) -> str:
+        return self.client.fine_tuning.jobs.retrieve(job_id).status
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def wait_until(what: str, holds: Callable[[], bool], seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.5)
+
+
+def image_size(image: str) -> int:
+    """Bytes. A build may have fetched its base without naming it here, so it is fetched by name if missing."""
+    if not docker("image", "ls", "--quiet", image).strip():
+        docker("pull", "--quiet", image)
+    return int(docker("image", "inspect", "--format", "{{.Size}}", image))
+
+
+def in_image(*command: str) -> str:
+    return docker("run", "--rm", "--network", "none", "tunehook", *command).strip()
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="tunehook-compose-") as directory:
+        stack = Stack(Path(directory))
+        story = Story(stack)
+        try:
+            story.run()
+        except (Exception, KeyboardInterrupt):
+            traceback.print_exc()
+            subprocess.run(["docker", "ps", "--all", "--filter", f"name={stack.project}"], check=False)
+            say(stack.compose("logs", "--no-color", "--tail", "60", shown=False))
+            failed = 1
+        else:
+            failed = 0
+        finally:
+            stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+        say(f"compose-test: {story.passed} passed, {failed} failed")
+        return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

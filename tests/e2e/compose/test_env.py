@@ -1,0 +1,82 @@
+"""`.env.example` names what exists, and `deploy/new_env.py` makes a usable `.env` of it."""
+
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunehook.settings import Settings, SettingsError, check_names, known_names
+
+ROOT = Path(__file__).parents[3]
+
+SIMULATED = {"OPENAI_BASE_URL": "http://simulator:4010/v1", "OPENAI_API_KEY": "sk-simulated"}
+
+
+def assignments(text: str) -> dict[str, str]:
+    lines = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("# "))
+    return {name.removeprefix("#"): value for name, _, value in lines}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy" / "new_env.py", tmp_path / "deploy")
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    return tmp_path
+
+
+def new_env(checkout: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "deploy/new_env.py", *args], cwd=checkout, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_setting_in_the_example_exists() -> None:
+    named = assignments((ROOT / ".env.example").read_text())
+    check_names(named)
+    for_compose = {"COMPOSE_PROFILES", "REDIS_PASSWORD", "REDIS_MAXMEMORY", "PUBLISH_ADDRESS", "PUBLISH_PORT"}
+    assert named.keys() - for_compose <= known_names().keys()
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert all("${" + name in compose for name in for_compose - {"COMPOSE_PROFILES"})
+
+
+def test_a_misspelt_one_would_be_found() -> None:
+    with pytest.raises(SettingsError, match="TUNEHOOK_ON_UNKNOWN"):
+        check_names({"TUNEHOOK_ON_UNKNWON": "retry"})
+
+
+def test_new_env_makes_the_secrets_for_the_owner_alone(checkout: Path) -> None:
+    assert new_env(checkout).returncode == 0
+    written = checkout / ".env"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    values = assignments(written.read_text())
+    assert values["REDIS_PASSWORD"].isalnum(), "it becomes part of a URL"
+    assert len(values["REDIS_PASSWORD"]) == 48
+    key = Settings(secret_key=values["TUNEHOOK_SECRET_KEY"]).secret_key  # type: ignore[arg-type]
+    assert key is not None
+    assert key.get_secret_value() == values["TUNEHOOK_SECRET_KEY"]
+
+
+@pytest.mark.parametrize("simulator", [True, False])
+def test_the_simulator_trains_when_asked_for(checkout: Path, simulator: bool) -> None:
+    assert new_env(checkout, *["--simulator"][: int(simulator)]).returncode == 0
+    lines = (checkout / ".env").read_text().splitlines()
+    named = {name: [line for line in lines if line.startswith(f"{name}=")] for name in ("COMPOSE_PROFILES", *SIMULATED)}
+    if simulator:
+        wanted = {"COMPOSE_PROFILES": "simulator", **SIMULATED}
+        assert named == {name: [f"{name}={value}"] for name, value in wanted.items()}
+    else:
+        assert named == {"COMPOSE_PROFILES": [], "OPENAI_BASE_URL": [], "OPENAI_API_KEY": ["OPENAI_API_KEY="]}
+
+
+def test_new_env_never_replaces_secrets_and_shows_none(checkout: Path) -> None:
+    first = new_env(checkout)
+    written = (checkout / ".env").read_bytes()
+    again = new_env(checkout)
+    assert again.returncode == 1
+    assert "stays as it is" in again.stderr
+    assert (checkout / ".env").read_bytes() == written
+    assert assignments(written.decode())["REDIS_PASSWORD"] not in first.stdout + first.stderr + again.stderr

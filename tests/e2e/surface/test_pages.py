@@ -1,0 +1,81 @@
+"""/openapi.json, /docs and /metrics; what files keep of `expires_after`."""
+
+import json
+import re
+from typing import Any, cast
+
+import openai
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.app import ROUTES
+from tests.contract.checker import SPEC, Contract
+from tests.e2e.surface.conftest import Visitor
+from tests.e2e.surface.test_following import submitted
+from tests.fakes.datasets import dataset
+
+SPEC_TEXT = SPEC.read_text("utf-8")
+
+
+async def page(visitor: Visitor, path: str) -> tuple[str, str]:
+    """Content type and text. No key is sent."""
+    async with visitor.simulators["openai"]._session.get(f"{visitor.root}{path}") as answer:
+        body = await answer.read()
+        visitor.contract.check_response("GET", path, answer.status, answer.headers, body)
+        return answer.headers.get("content-security-policy", ""), body.decode()
+
+
+def test_routes_and_contract_are_one(contract: Contract) -> None:
+    assert {(method, path) for method, path, *_ in ROUTES} == contract.operations()
+    assert len(ROUTES) == len(set((method, path) for method, path, *_ in ROUTES))
+
+
+async def test_openapi_json_is_the_contract(visitor: Visitor) -> None:
+    _, text = await page(visitor, "/openapi.json")
+    assert json.loads(text) == yaml.safe_load(SPEC_TEXT)
+
+
+async def test_docs_loads_nothing_from_elsewhere(visitor: Visitor) -> None:
+    policy, text = await page(visitor, "/docs")
+    assert "default-src 'none'" in policy
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", text)
+    assert 'fetch("openapi.json")' in text
+
+
+async def test_metrics_count_what_happens(visitor: Visitor) -> None:
+    def value(text: str, name: str, **labels: str) -> float:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        raise AssertionError(f"no {name} {labels} in {text}")
+
+    _, before = await page(visitor, "/metrics")
+    job_id = await submitted(visitor)
+    async with visitor.http.get(f"{visitor.root}/v1/fine_tuning/jobs/{job_id}?wait=30") as answer:
+        assert (await answer.json())["status"] == "succeeded"
+    _, after = await page(visitor, "/metrics")
+    settled = [value(text, "tunehook_jobs", stage="settled") for text in (before, after)]
+    assert settled[1] >= settled[0] + 1
+    assert value(after, "tunehook_clock_age_seconds") < 5
+    assert value(after, "tunehook_live_jobs", upstream="openai") >= 0
+    assert value(after, "tunehook_due", queue="steps") >= 0
+    assert value(after, "tunehook_parked") == 0
+    assert value(after, "process_resident_memory_bytes") > 1e6
+
+
+async def test_files_keep_expires_after(visitor: Visitor) -> None:
+    create = visitor.client.files.create
+    file = await create(
+        file=("train.jsonl", dataset()),
+        purpose="fine-tune",
+        expires_after={"anchor": "created_at", "seconds": 3600},
+    )
+    assert file.expires_at == file.created_at + 3600
+    assert (await visitor.client.files.retrieve(file.id)).expires_at == file.expires_at
+    wrongs = [({"anchor": "created_at", "seconds": seconds}, "seconds") for seconds in (3599, 2592001)]
+    for wrong, member in [*wrongs, ({"anchor": "now", "seconds": 3600}, "anchor")]:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await create(file=("a", dataset()), purpose="fine-tune", expires_after=cast(Any, wrong))
+        assert caught.value.param == f"expires_after.{member}"

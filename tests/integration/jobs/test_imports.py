@@ -1,0 +1,71 @@
+"""A job that is taken over under another spelling of its id."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from tests.integration.conftest import Bench
+from tests.integration.jobs.test_poller import elsewhere
+from tunehook import api_keys
+from tunehook.errors import InvalidParameter, JobTaken
+from tunehook.jobs import imports
+from tunehook.model.api_key import ApiKey
+from tunehook.model.job import UpstreamJob
+from tunehook.settings import UpstreamSettings
+from tunehook.upstreams.client import OpenAIUpstream
+
+
+class AnyCase(OpenAIUpstream):
+    """An upstream that takes `FTJOB-1` for `ftjob-1`, and shows no metadata by which one would know whose it is."""
+
+    async def retrieve(self, job_id: str) -> UpstreamJob:
+        found = [job for job in (await self.page(None))[0] if job.id.lower() == job_id.lower()]
+        seen = await super().retrieve(found[0].id if found else job_id)
+        return seen.model_copy(update={"metadata": None})
+
+
+@pytest.fixture
+async def any_case(bench: Bench) -> AsyncIterator[Bench]:
+    settings = UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-simulated"))
+    upstream = AnyCase("openai", settings)
+    yield Bench(replace(bench.ctx, upstreams={"openai": upstream}), bench.simulator)
+    await upstream.close()
+
+
+async def stranger(bench: Bench) -> ApiKey:
+    key, _ = await api_keys.create(bench.ctx.store, bench.ctx.webhooks.encryption, project="another", name="n")
+    return await api_keys.authenticate(bench.ctx.store, key)
+
+
+async def adopt(bench: Bench, caller: ApiKey, upstream_job_id: str) -> str:
+    record = await imports.import_job(
+        bench.ctx, caller, upstream="openai", upstream_job_id=upstream_job_id, callback_url=None
+    )
+    return record.job.id
+
+
+async def test_no_other_project_takes_a_job_over_by_another_spelling_of_its_id(any_case: Bench) -> None:
+    caller = await stranger(any_case)
+    job_id = await any_case.accept()
+    there = (await any_case.until_tracked(job_id)).job.upstream_job_id
+    assert there
+    with pytest.raises(InvalidParameter) as refused:
+        await adopt(any_case, caller, there.swapcase())
+    assert refused.value.param == "upstream_job_id"
+    assert there in refused.value.message
+    assert job_id not in refused.value.message
+    with pytest.raises(JobTaken):
+        await adopt(any_case, caller, there)
+    assert (await any_case.ended(job_id)).job.status == "succeeded"
+
+
+async def test_who_asks_by_another_spelling_is_told_the_right_one(any_case: Bench) -> None:
+    caller = await stranger(any_case)
+    first = await any_case.accept()
+    await any_case.until_tracked(first)
+    [there] = await elsewhere(any_case, first)
+    with pytest.raises(InvalidParameter, match=f"calls that job '{there}'"):
+        await adopt(any_case, caller, there.swapcase())
+    assert await adopt(any_case, caller, there) == await adopt(any_case, caller, there)

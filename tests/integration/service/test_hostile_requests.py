@@ -1,0 +1,195 @@
+"""Bad input of any kind: a 4xx with a sentence that helps, never a 5xx, never a half-made record."""
+
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+
+from service.app import ROUTES
+from tests.contract.checker import Contract
+from tests.integration.service.conftest import Api
+
+BODIES: dict[str, bytes] = {
+    "empty": b"",
+    "blank": b" \r\n",
+    "half": b'{"model": ',
+    "no json": b"model=gpt-4.1-mini",
+    "not utf-8": b'{"model": "\xff\xfe"}',
+    "utf-16": '{"model": "a"}'.encode("utf-16"),
+    "with a BOM": b'\xef\xbb\xbf{"model": "a"}',
+    "nan": b'{"model": NaN}',
+    "infinity": b'{"seed": -Infinity}',
+    "huge exponent": b'{"seed": 1e999}',
+    "5,000 digits": b'{"seed": ' + b"9" * 5000 + b"}",
+    "duplicate keys": b'{"model": "a", "model": "b"}',
+    "lone surrogate": b'{"model": "\\ud800"}',
+    "very deep": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "deep arrays": b"[" * 100_000,
+    "an array": b"[]",
+    "a string": b'"model"',
+    "null": b"null",
+    "a number": b"1",
+    "unknown member": b'{"surprise": {"__proto__": 1}}',
+    "wrong types": json.dumps(
+        {name: {"x": [1]} for name in ("model", "training_file", "url", "filename", "bytes", "messages", "grader")}
+    ).encode(),
+    "nul": b'{"model": "a\\u0000b", "training_file": "\\u0000"}',
+    "more than a MiB": b'{"model": "' + b"a" * 1_100_000 + b'"}',
+}
+
+QUERIES = [
+    "limit=x", "limit=0", "limit=-1", "limit=1000000", "limit=1e3", "limit=9999999999999999999999", "limit=%D9%A3",
+    "limit=", "after=unknown", "after=", "after=%00", "after=%ff%fe", "after=" + "a" * 3000, "order=up", "surprise=1",
+    "metadata=x", "metadata[]=x", "metadata[a]=%00", "metadata%5B=1", "purpose=%ff", "limit=1&limit=2", "%ff=%fe",
+    "after=ftevent-", "after=ftevent-1-1-1", "after=ftevent-99999999999999999999999-0", "after=ftevent-%D9%A3-0",
+    "wait=x", "wait=-1",
+]  # fmt: skip
+
+
+def takes_json(contract: Contract, method: str, path: str) -> bool:
+    operation = contract.document["paths"][path][method.lower()]
+    if not operation.get("requestBody", {}).get("required"):
+        return False
+    _, body = contract.resolve(("paths", path, method.lower(), "requestBody"))
+    return "application/json" in body["content"]
+
+
+async def everything_that_is(api: Api) -> dict[str, Any]:
+    """What lists show: bad requests leave nothing behind. A job's estimate comes by itself, some time after it."""
+    lists = ("/v1/files", "/v1/fine_tuning/jobs", "/v1/webhook_endpoints")
+    found = {path: (await api.call("GET", path)).json["data"] for path in lists}
+    for job in found["/v1/fine_tuning/jobs"]:
+        del job["tunehook"]["estimate"]
+    return found
+
+
+@pytest.mark.parametrize("kind", BODIES)
+async def test_no_body_that_is_wrong_is_taken_or_breaks_anything(furnished: Api, contract: Contract, kind: str) -> None:
+    before = await everything_that_is(furnished)
+    tried = 0
+    for method, template, *_ in ROUTES:
+        if not takes_json(contract, method, template):
+            continue
+        path = furnished.path(template)
+        answer = await furnished.call(
+            method, path, data=io.BytesIO(BODIES[kind]), headers={"content-type": "application/json"}
+        )
+        assert 400 <= answer.status < 500, (path, answer)
+        assert answer.error["message"]
+        tried += 1
+    assert tried >= 9
+    assert await everything_that_is(furnished) == before
+
+
+@pytest.mark.parametrize("kind", ["half", "not utf-8", "very deep", "wrong types", "more than a MiB"])
+async def test_routes_without_a_body_are_not_disturbed_by_one(furnished: Api, contract: Contract, kind: str) -> None:
+    for method, template, *_ in ROUTES:
+        if method == "DELETE" or takes_json(contract, method, template) or "stream" in template:
+            continue
+        answer = await furnished.call(
+            method,
+            furnished.path(template),
+            data=io.BytesIO(BODIES[kind]),
+            headers={"content-type": "application/json"},
+        )
+        assert answer.status < 500, (template, answer)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_no_query_breaks_anything(furnished: Api, query: str) -> None:
+    for method, template, *_ in ROUTES:
+        if method != "GET":
+            continue
+        answer = await furnished.call(method, f"{furnished.path(template)}?{query}")
+        assert answer.status < 500, (template, answer)
+
+
+@pytest.mark.parametrize("query", ["limit=x", "limit=0", "limit=-1", "surprise=1", "after=unknown", "limit=%D9%A3"])
+async def test_lists_say_what_is_wrong_with_a_query(furnished: Api, query: str) -> None:
+    for path in (
+        "/v1/files",
+        "/v1/fine_tuning/jobs",
+        f"/v1/fine_tuning/jobs/{furnished.ids['fine_tuning_job_id']}/events",
+    ):
+        answer = await furnished.call("GET", f"{path}?{query}")
+        assert answer.status in (400, 404), (path, answer)
+        assert answer.error["message"]
+
+
+async def test_without_a_good_key_nobody_gets_anywhere(furnished: Api) -> None:
+    wrong = [
+        None,
+        "nonsense",
+        "th_unknown00_" + "a" * 43,
+        furnished.key[:-1] + ("a" if furnished.key[-1] != "a" else "b"),
+        furnished.key + "a",
+        "\u00e9" * 60,
+    ]
+    for method, template, *_ in ROUTES:
+        if not template.startswith("/v1/") or template.startswith("/v1/upstreams/"):
+            continue
+        for key in wrong:
+            answer = await furnished.call(method, furnished.path(template), key=key)
+            assert answer.status == 401, (template, key)
+            assert answer.error["code"] == "invalid_api_key"
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert furnished.key not in answer.body.decode()
+    for header in ("Basic dXNlcjpwYXNz", "Bearer", "Bearer  ", furnished.key):
+        answer = await furnished.call("GET", "/v1/files", headers={"authorization": header})
+        assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1", "/v1/", "/v1/nothing", "/", "/v1/files/a/b/c", "/v1//files", "/v1/files/%2e%2e/livez", "/%ff", "/v1/%00"],
+)
+async def test_unknown_paths_are_404_in_the_usual_shape(api: Api, path: str) -> None:
+    answer = await api.call("GET", path)
+    assert answer.status == 404
+    assert answer.error["message"]
+
+
+async def test_other_methods_are_405_and_say_which_there_are(furnished: Api) -> None:
+    tried = 0
+    for template in {template for _, template, *_ in ROUTES}:
+        path = furnished.path(template)
+        there = {method for method, other, *_ in ROUTES if matches(other, path)}
+        for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - there:
+            answer = await furnished.call(method, path)
+            assert answer.status == 405, (method, path)
+            assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == there
+            tried += 1
+    assert tried > 50
+
+
+def matches(template: str, path: str) -> bool:
+    """/jobs/import is a job's path as well."""
+    return re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path) is not None
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "multipart/form-data", "application/xml", "nonsense"])
+async def test_other_content_types_are_refused(furnished: Api, content_type: str) -> None:
+    answer = await furnished.call("POST", "/v1/fine_tuning/jobs", data=b"{}", headers={"content-type": content_type})
+    assert answer.status in (400, 415)
+    assert answer.error["message"]
+
+
+async def test_a_compressed_body_is_refused(furnished: Api) -> None:
+    answer = await furnished.call(
+        "POST",
+        "/v1/fine_tuning/jobs",
+        data=b"\x1f\x8b\x08\x00nonsense",
+        headers={"content-type": "application/json", "content-encoding": "gzip"},
+    )
+    assert 400 <= answer.status < 500
+    assert answer.error["message"]
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "\u00fc" * 300])
+async def test_idempotency_keys_have_a_length(furnished: Api, key: str) -> None:
+    body = {"model": "gpt-4.1-mini-2025-04-14", "training_file": furnished.ids["file_id"]}
+    answer = await furnished.call("POST", "/v1/fine_tuning/jobs", json=body, headers={"idempotency-key": key})
+    assert answer.status == 400
+    assert answer.error["param"] == "Idempotency-Key"

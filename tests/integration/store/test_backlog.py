@@ -1,0 +1,24 @@
+"""More is due than can be done: what waits is not handed over again and again, and nothing is parked for waiting."""
+
+from tests.fakes.valkey import Valkey
+from tests.integration.conftest import Bench
+from tunehook.store.engine import keys
+from worker.scheduler import IN_HAND, Scheduler, connect, queues
+
+
+async def test_no_more_is_handed_over_than_is_soon_begun(bench: Bench, valkey: Valkey) -> None:
+    """Nobody works here. The clock would claim what waits in RQ each time that its pause is over."""
+    redis = bench.ctx.store.redis
+    due = {f"copy:openai:{number:064d}": number for number in range(100)}
+    await redis.zadd(keys.due("bulk"), due)
+    with connect(valkey.url) as connection:
+        clock = Scheduler(bench.ctx.store, connection, ["openai"])
+        for _ in range(30):
+            await clock.hand_over("bulk")
+            for member in due:  # 20 s later
+                await redis.zincrby(keys.due("bulk"), -20_000, member)
+        assert queues(connection)["bulk"].count == IN_HAND["bulk"]
+    claims = await redis.hgetall(keys.CLAIMS)
+    assert len(claims) == IN_HAND["bulk"]
+    assert set(claims.values()) == {"1"}
+    assert await redis.zcard(keys.PARKED) == 0

@@ -1,0 +1,53 @@
+"""Lists among records that cannot be read: one hides no others, and its own answer says what is wrong."""
+
+import pytest
+
+from tests.integration.conftest import Bench
+from tunehook.errors import RecordUnreadable
+from tunehook.maintenance import model_retirement
+from tunehook.model.job import TunedModel
+from tunehook.model.webhook import Endpoint
+from tunehook.store.engine import keys
+from tunehook.webhooks import event_types
+
+GARBAGE = ['{"id": 7}', "garbage", "[]"]
+
+
+@pytest.mark.parametrize("document", GARBAGE)
+async def test_a_file_that_cannot_be_read_hides_no_other(bench: Bench, document: str) -> None:
+    store = bench.ctx.store
+    first, bad, last = [await bench.file() for _ in range(3)]
+    await store.redis.hset(keys.file(bad.id), "doc", document)
+    for ascending in (True, False):
+        listed, more = await store.files.page("p", after=None, limit=10, purpose="fine-tune", ascending=ascending)
+        assert [file.id for file in listed] == ([first.id, last.id] if ascending else [last.id, first.id])
+        assert not more
+    with pytest.raises(RecordUnreadable, match=bad.id):
+        await store.files.read(bad.id, "p")
+
+
+@pytest.mark.parametrize("document", GARBAGE)
+async def test_a_model_that_cannot_be_read_keeps_no_shutdown_from_being_told(bench: Bench, document: str) -> None:
+    store = bench.ctx.store
+    for project in ("p", "q"):
+        endpoint = Endpoint(
+            id=f"we_{project}",
+            project=project,
+            name="retiring",
+            url="https://you.example/hooks",
+            event_types=[event_types.RETIRING],
+            created_at=1,
+            updated_at=1,
+            secret="sealed",
+            secret_hint="",
+        )
+        await store.endpoints.add(endpoint, key_id="k", digest=endpoint.id)
+    base = "gpt-4.1-mini-2025-04-14"
+    good = TunedModel(name=f"ft:{base}:acme::A", upstream="openai", base=base, job_id="ftjob-1", created_at=1)
+    await store.redis.hset(keys.models("p"), f"ft:{base}:acme::B", document)
+    for project in ("p", "q"):
+        await store.redis.hset(keys.models(project), good.name, good.model_dump_json())
+    assert [made.name for made in await store.models.of_project("p")] == [good.name]
+    assert await model_retirement.publish_retiring(bench.ctx, within_days=100_000)
+    for project in ("p", "q"):
+        assert await store.redis.zcard(keys.endpoint_deliveries(f"we_{project}")) == 1

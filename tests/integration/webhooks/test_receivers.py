@@ -1,0 +1,234 @@
+"""What receivers do, and what the schedule says to it. Pauses are read from Redis, not waited for."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.contract.checker import Contract
+from tests.fakes.misbehaving_receiver import HUGE, Misbehaving
+from tests.fakes.receiver import Receiver
+from tests.integration.webhooks.conftest import Office
+from tunehook.webhooks import dispatch, retry_policy
+
+SUCCEEDED = "fine_tuning.job.succeeded"
+
+
+async def attempted(office: Office, url: str, seconds: float = 15.0) -> tuple[str, Any]:
+    """One event to a new subscription there, one step; the subscription's id and the delivery as it is then."""
+    made = await office.subscribe(url, SUCCEEDED)
+    await office.happen()
+    await office.deliver(seconds)
+    listed = await office.deliveries(made["id"])
+    assert len(listed) == 1
+    return made["id"], await office.get(f"/v1/deliveries/{listed[0]['id']}")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("500", 500, "your server answered 500"),
+        ("404", 404, "does the path of the URL exist?"),
+        ("413", 413, "a limit of your server or of a proxy"),
+        ("301", 301, "redirects are not followed"),
+        ("garbage", None, "is not HTTP"),
+        ("reset", None, "the connection broke"),
+    ],
+)
+async def test_a_failure_is_tried_again_after_the_first_pause(
+    office: Office, bad: Misbehaving, path: str, status: int | None, words: str
+) -> None:
+    endpoint_id, delivery = await attempted(office, f"{bad.root}/{path}")
+    assert bad.seen == [f"/{path}"]  # a redirect's target among them would be a second one
+    assert (delivery["state"], delivery["attempt_count"], delivery["last_status_code"]) == ("pending", 1, status)
+    assert words in delivery["last_error"]
+    attempt = delivery["attempts"][0]
+    assert (attempt["status_code"], attempt["error"]) == (status, delivery["last_error"])
+    assert attempt["response_body"] == ("hello" if path in ("500", "404", "413") else None)
+    # Jitter is injected as 0.5, so the pause is the schedule's own.
+    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(retry_policy.PAUSES[0], abs=1.5)
+
+
+async def test_no_answer_at_all_is_a_failure_after_the_timeout(office: Office, bad: Misbehaving) -> None:
+    endpoint_id, delivery = await attempted(office, f"{bad.root}/hang", seconds=0.3)
+    assert delivery["last_error"] == retry_policy.Fault.TIMEOUT
+    assert delivery["attempts"][0]["duration_ms"] >= 300
+    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(retry_policy.PAUSES[0], abs=1.5)
+
+
+async def test_an_answer_of_100_mb_is_not_read(office: Office, bad: Misbehaving) -> None:
+    _, delivery = await attempted(office, f"{bad.root}/huge")
+    assert bad.sent < HUGE / 4
+    attempt = delivery["attempts"][0]
+    assert (attempt["status_code"], len(attempt["response_body"])) == (500, 2048)
+
+
+async def test_429_is_given_rest_and_nothing_else_is_sent_meanwhile(office: Office, bad: Misbehaving) -> None:
+    endpoint_id, delivery = await attempted(office, f"{bad.root}/429")
+    # Retry-After asks for 120 s: the delivery's own pause can double, and the endpoint rests for all of it.
+    assert await office.due_in(endpoint_id, delivery["id"]) == pytest.approx(2 * retry_policy.PAUSES[0], abs=1.5)
+    rest = await office.ctx.store.redis.pttl(f"th:lane-rest:{endpoint_id}")
+    assert 118_000 < rest <= 120_000
+    await office.happen()
+    await office.deliver()
+    assert len(bad.seen) == 1
+    due = await office.ctx.store.redis.zscore("th:due:deliver", f"lane:{endpoint_id}")
+    assert due / 1000 - time.time() == pytest.approx(120, abs=10)
+    await office.make_due(endpoint_id)
+    await office.deliver()
+    assert len(bad.seen) == 2  # the first of the two that were due is answered 429 again, and the other waits
+
+
+async def test_410_disables_and_tells_the_others(
+    office: Office, bad: Misbehaving, receiver: Receiver, contract: Contract
+) -> None:
+    witness = await office.subscribe(receiver.url, "webhook_endpoint.disabled")
+    endpoint_id, delivery = await attempted(office, f"{bad.root}/410")
+    assert delivery["state"] == "failed"
+    shown = await office.get(f"/v1/webhook_endpoints/{endpoint_id}")
+    assert shown["tunehook"]["state"] == "disabled"
+    assert "410" in shown["tunehook"]["disabled_reason"]
+    await office.deliver()
+    hook = receiver.hooks[0]
+    contract.check_webhook(hook.body, hook.headers)
+    assert hook.event["data"]["id"] == endpoint_id
+    assert [d["event_type"] for d in await office.deliveries(witness["id"])] == ["webhook_endpoint.disabled"]
+
+    # What happens now is not for it; enabled again, it is.
+    await office.happen()
+    assert len(await office.deliveries(endpoint_id)) == 1
+    enabled = await office.post(f"/v1/webhook_endpoints/{endpoint_id}/enable")
+    assert enabled["tunehook"] == {
+        "state": "enabled",
+        "disabled_reason": None,
+        "disabled_at": None,
+        "failing_since": None,
+        "old_secret_active_until": None,
+    }
+    await office.happen()
+    assert len(await office.deliveries(endpoint_id)) == 2
+
+
+async def test_what_was_on_its_way_to_a_disabled_endpoint_is_given_up_and_can_be_recovered(
+    office: Office, bad: Misbehaving, receiver: Receiver
+) -> None:
+    made = await office.subscribe(f"{bad.root}/500", SUCCEEDED)
+    for _ in range(3):
+        await office.happen()
+    await office.deliver()
+    await office.client.webhooks.update(made["id"], url=f"{bad.root}/410")
+    await office.happen()
+    await office.deliver()  # one 410 disables; the three that wait for their time are given up with it
+    listed = await office.deliveries(made["id"])
+    assert [d["state"] for d in listed] == ["failed"] * 4
+    assert sum("the subscription is disabled" in d["last_error"] for d in listed) == 3
+
+    conflict = await office.post(f"/v1/deliveries/{listed[0]['id']}/redeliver", status=409)
+    assert conflict["error"]["code"] == "webhook_endpoint_disabled"
+    await office.post(f"/v1/webhook_endpoints/{made['id']}/recover", {"since": 0}, status=409)
+    await office.post(f"/v1/webhook_endpoints/{made['id']}/enable")
+    await office.client.webhooks.update(made["id"], url=receiver.url)
+    answer = await office.post(f"/v1/webhook_endpoints/{made['id']}/recover", {"since": 0})
+    assert answer["redelivered"] == 4
+    await office.deliver()
+    assert len(receiver.hooks) == 4
+    assert {d["state"] for d in await office.deliveries(made["id"])} == {"delivered"}
+    assert (await office.post(f"/v1/webhook_endpoints/{made['id']}/recover", {"since": 0}))["redelivered"] == 0
+
+
+async def test_120_hours_of_failures_disable_and_one_success_starts_anew(office: Office, bad: Misbehaving) -> None:
+    made = await office.subscribe(f"{bad.root}/500", SUCCEEDED)
+    await office.happen()
+    await office.deliver()
+    since = (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]["failing_since"]
+    assert since == pytest.approx(time.time(), abs=5)
+
+    async def fail_since(hours: float) -> dict[str, Any]:
+        record = await office.ctx.store.endpoints.read(made["id"])
+        long_ago = record.endpoint.model_copy(update={"failing_since": time.time() - hours * 3600})
+        await office.ctx.store.endpoints.put(record, long_ago)
+        await office.make_due(made["id"])
+        await office.deliver()
+        shown: dict[str, Any] = (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]
+        return shown
+
+    assert (await fail_since(119.9))["state"] == "enabled"
+    disabled = await fail_since(120.1)
+    assert disabled["state"] == "disabled"
+    assert "120 hours" in disabled["disabled_reason"]
+    assert "500" in disabled["disabled_reason"]
+
+
+async def test_a_success_ends_the_failing(office: Office, bad: Misbehaving) -> None:
+    made = await office.subscribe(f"{bad.root}/500", SUCCEEDED)
+    await office.happen()
+    await office.deliver()
+    await office.client.webhooks.update(made["id"], name="renamed meanwhile")
+    assert (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]["failing_since"]
+    record = await office.ctx.store.endpoints.read(made["id"])
+    better = record.endpoint.model_copy(update={"url": f"{bad.root}/200"})
+    await office.ctx.store.endpoints.put(record, better)
+    await office.make_due(made["id"])
+    await office.deliver()
+    shown = await office.get(f"/v1/webhook_endpoints/{made['id']}")
+    assert shown["tunehook"]["failing_since"] is None
+    assert shown["name"] == "renamed meanwhile"
+
+
+async def test_ten_attempts_then_it_is_given_up(office: Office, bad: Misbehaving) -> None:
+    made = await office.subscribe(f"{bad.root}/500", SUCCEEDED)
+    await office.happen()
+    delivery_id = (await office.deliveries(made["id"]))[0]["id"]
+    for pause in retry_policy.PAUSES:
+        await office.deliver()
+        assert await office.due_in(made["id"], delivery_id) == pytest.approx(pause, abs=1.5)
+        await office.make_due(made["id"])
+    await office.deliver()
+    delivery = await office.get(f"/v1/deliveries/{delivery_id}")
+    assert (delivery["state"], delivery["attempt_count"], delivery["next_attempt_at"]) == ("failed", 10, None)
+    assert [attempt["number"] for attempt in delivery["attempts"]] == list(range(1, 11))
+    assert len(set(bad.ids)) == 1  # one `webhook-id` throughout
+    await office.make_due(made["id"])
+    await office.deliver()
+    assert len(bad.seen) == 10
+
+
+async def test_one_that_hangs_delays_no_other(office: Office, bad: Misbehaving, receiver: Receiver) -> None:
+    await office.subscribe(f"{bad.root}/hang", SUCCEEDED)
+    await office.subscribe(receiver.url, SUCCEEDED)
+    step = asyncio.create_task(office.deliver(8.0))
+    for count in range(1, 6):
+        await office.happen()
+        await receiver.wait(count, seconds=5)
+    assert not step.done()  # the first attempt at the one that hangs is not over yet
+    assert bad.seen
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+
+
+async def test_a_slow_lane_is_known_and_tried_one_at_a_time(office: Office, bad: Misbehaving) -> None:
+    made = await office.subscribe(f"{bad.root}/hang", SUCCEEDED)
+    for _ in range(3):
+        await office.happen()
+    await office.deliver(0.2)
+    assert await office.ctx.store.redis.sismember("th:slow-lanes", made["id"])
+    await office.client.webhooks.update(made["id"], url=f"{bad.root}/200")
+    await office.make_due(made["id"])
+    await office.deliver()
+    assert not await office.ctx.store.redis.sismember("th:slow-lanes", made["id"])
+    assert {d["state"] for d in await office.deliveries(made["id"])} == {"delivered"}
+
+
+async def test_a_step_that_shall_stop_begins_nothing_more(office: Office, bad: Misbehaving) -> None:
+    await office.subscribe(f"{bad.root}/hang", SUCCEEDED)
+    await office.happen()
+    stop = asyncio.Event()
+    step = asyncio.create_task(dispatch.dispatch(office.ctx.webhooks, stop, attempt_seconds=1.0))
+    await asyncio.wait_for(bad.news.wait(), 10)
+    stop.set()
+    await office.happen()
+    async with asyncio.timeout(10):
+        await step
+    assert len(bad.seen) == 1

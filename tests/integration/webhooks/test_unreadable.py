@@ -1,0 +1,112 @@
+"""Records that nobody can read, or that a newer version wrote: they hold up no other, and are sent by nobody twice."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes.receiver import Receiver
+from tests.integration.webhooks.conftest import Office
+from tunehook import api_keys
+from tunehook.maintenance import sweeps
+from tunehook.store.engine import keys
+from tunehook.webhooks import event_types
+
+SUCCEEDED = event_types.SUCCEEDED
+
+UNREADABLE = ['{"id": 7}', "garbage", "[]", '{"event_id": 7, "key_id": {}}', '"text"']
+
+
+async def delivered(office: Office, receiver: Receiver) -> list[str]:
+    """The jobs that a step told of."""
+    await office.deliver()
+    return [hook.event["data"]["id"] for hook in receiver.hooks]
+
+
+@pytest.mark.parametrize("document", UNREADABLE)
+async def test_a_delivery_that_cannot_be_read_holds_up_none_behind_it(
+    office: Office, receiver: Receiver, document: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await office.subscribe(receiver.url, SUCCEEDED)
+    await office.happen()
+    (bad,) = await office.deliveries(made["id"])
+    redis = office.ctx.store.redis
+    await redis.hset(keys.delivery(bad["id"]), "doc", document)
+    good = await office.happen()
+    assert await delivered(office, receiver) == [good.id]
+    assert f"delivery {bad['id']} cannot be read" in caplog.text
+    assert 3500 < await office.due_in(made["id"], bad["id"]) <= 3600
+    due = await redis.zscore("th:due:deliver", f"lane:{made['id']}") - await office.ctx.store.now_ms()
+    assert due > 3_500_000, "its lane comes at once, again and again"
+    listed = await office.deliveries(made["id"])
+    assert [delivery["job_id"] for delivery in listed] == [good.id], "it hides the others"
+
+
+async def test_a_key_that_cannot_be_read_holds_up_only_what_it_signs(office: Office, receiver: Receiver) -> None:
+    """Two keys of a project, whose jobs call back to the same place."""
+    ctx = office.ctx
+    other, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project=office.project, name="other")
+    await office.happen(callback_url=receiver.url)
+    good = await replace(office, key=other).happen(callback_url=receiver.url)
+    await ctx.store.redis.set(f"th:key:{office.key.split('_')[1]}", '{"id": 7}')
+    assert await delivered(office, receiver) == [good.id]
+
+
+@pytest.mark.parametrize("document", [*UNREADABLE, None])
+async def test_an_endpoint_that_cannot_be_read_holds_up_its_own_alone_and_loses_nothing(
+    office: Office, receiver: Receiver, document: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = await office.subscribe(f"{receiver.url}/broken", SUCCEEDED)
+    await office.subscribe(receiver.url, SUCCEEDED)
+    job = await office.happen()
+    redis, record = office.ctx.store.redis, keys.endpoint(broken["id"])
+    kept = await redis.hget(record, "doc")
+    if document is None:
+        await redis.hdel(record, "doc")
+    else:
+        await redis.hset(record, "doc", document)
+    assert await delivered(office, receiver) == [job.id]
+    assert f"{broken['id']} cannot be read" in caplog.text
+    assert "Traceback" not in caplog.text
+    shown = await office.get("/v1/webhook_endpoints")
+    assert len(shown["data"]) == 1, "it hides the others"
+
+    await redis.hset(record, "doc", kept)
+    await redis.delete(keys.lease(f"lane:{broken['id']}"))
+    await office.make_due(broken["id"])
+    assert await delivered(office, receiver) == [job.id] * 2
+
+
+async def test_a_delivery_of_a_newer_version_makes_no_lane_come_again_and_again(
+    office: Office, receiver: Receiver
+) -> None:
+    made = await office.subscribe(receiver.url, SUCCEEDED)
+    await office.happen()
+    (delivery,) = await office.deliveries(made["id"])
+    redis, record = office.ctx.store.redis, keys.delivery(delivery["id"])
+    await redis.hset(record, "v", "99")
+    stored = await redis.hgetall(record)
+    assert await delivered(office, receiver) == []
+    assert await redis.hgetall(record) == stored
+    due = await redis.zscore("th:due:deliver", f"lane:{made['id']}") - await office.ctx.store.now_ms()
+    assert 3000 < due <= 5000
+
+
+async def test_parked_jobs_that_cannot_be_read_keep_no_other_from_being_told(
+    offices: list[Office], receiver: Receiver
+) -> None:
+    """They are parked because they cannot be read; what is in them is for the operators."""
+    office, tenant = offices
+    for each in offices:
+        await each.subscribe(f"{receiver.url}/{each.project}", event_types.RECORD_PARKED)
+    redis = office.ctx.store.redis
+    theirs = await tenant.happen()
+    await redis.hset(keys.job("ftjob-unreadable"), mapping={"rev": 1, "doc": "garbage"})
+    await redis.zadd(keys.PARKED, {"job:ftjob-unreadable": 1_795_340_000_000, f"job:{theirs.id}": 1_795_340_000_001})
+    await sweeps.sweep(office.ctx, "parked")
+    await office.deliver()
+    told = {hook.event["data"]["record_id"] for hook in receiver.hooks}
+    assert told == {"ftjob-unreadable", theirs.id}
+    assert len(receiver.hooks) == 2, "a tenant is told of its own alone"
+    await sweeps.sweep(office.ctx, "parked")
+    await office.deliver()
+    assert len(receiver.hooks) == 2
