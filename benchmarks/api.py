@@ -32,7 +32,6 @@ from tests.fakes.deployment import Program
 from tests.fakes.valkey import Valkey
 
 WANTED = {"GET": 0.7, "POST": 0.5}
-
 CONNECTIONS = 16
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from tunehook.dataset.checker import Checker
 
 CHUNK = 1 << 18
-
 WORDS = """
 the a of to and in is it you that he was for on are with as his they be at one have this from or had by hot but
 some what there we can out other were all your when up use word how said an each she which do their time if will

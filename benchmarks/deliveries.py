@@ -36,11 +36,8 @@ from tunehook.store.store import Store
 from tunehook.webhooks import Webhooks, event_types, publishing, sample_events
 
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
-
 ENDPOINTS = 200
-
 PROJECT = "benchmark"
-
 ROOT = Path(__file__).parents[1]
 
 

@@ -32,9 +32,7 @@ from tunehook.settings import Settings
 from tunehook.store.engine.commit import Change
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 SIDE_BY_SIDE = 32
-
 Row = tuple[str, str, str, str]
 
 

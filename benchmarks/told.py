@@ -28,7 +28,6 @@ from tests.fakes.deployment import free_port, simulator_process
 from tests.fakes.receiver import Receiver, running_receiver
 
 SECRET = "whsec_" + base64.b64encode(b"u" * 32).decode()
-
 TRACKED_SECONDS = 120.0
 
 

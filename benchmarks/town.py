@@ -13,9 +13,7 @@ from tests.fakes.valkey import Valkey, valkey_server
 
 #: Exists from the start, in the project `default`.
 KEY = "th_benchmark_" + "s" * 43
-
 KEY_ID = "benchmark"
-
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 

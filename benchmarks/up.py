@@ -25,7 +25,6 @@ from benchmarks.table import machine, table
 from tests.fakes.deployment import ROOT
 
 UP = "import sys; from cli.main import main; sys.argv = ['tunehook', 'up']; sys.exit(main())"
-
 FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
 
 

@@ -34,7 +34,6 @@ from benchmarks.town import HEADERS, KEY, Town, town
 from tests.fakes.deployment import Program
 
 MIB = 1024 * 1024
-
 BOUNDARY = b"a-line-that-no-dataset-has"
 
 

@@ -27,11 +27,8 @@ from tunehook import settings
 from tunehook.errors import TunehookError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 SPEED = 80.0
-
 PATIENCE = 120.0
 
 

@@ -26,9 +26,7 @@ from cli import valkey_process
 from cli.valkey_process import EmbeddedError, connect, end_guard, launch, socket_url, wait_until_ready
 
 SOCKET_PATH_BYTES = 100  # sun_path holds 108 bytes on Linux and 104 on macOS, with its final zero
-
 ORPHAN_SECONDS = 15.0  # more than the 10 s that a guard gives its server
-
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
 
 

@@ -19,11 +19,8 @@ import sys
 import time
 
 PR_SET_PDEATHSIG = 1
-
 ENDS_WITHIN_SECONDS = 10  # an AOF of any size is flushed by then: `always` leaves at most one write pending
-
 YOUNG_SECONDS = 1.0
-
 YOUNG_DEATHS = 3  # in a row: it would die again, of a broken file or a full disk
 
 

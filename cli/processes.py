@@ -28,9 +28,7 @@ from tunehook import settings
 from tunehook.errors import TunehookError
 
 READY_SECONDS = 30.0
-
 PR_SET_PDEATHSIG = 1
-
 END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 

@@ -10,7 +10,6 @@ from cli.processes import Access, Processes
 from tunehook import settings
 
 LOCAL_RECEIVERS = "127.0.0.1,localhost"
-
 TEXT = """\
 Tunehook listens on {url}   (ready in {seconds:.1f} s)
 Upstream: {upstream}

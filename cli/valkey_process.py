@@ -20,7 +20,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 GUARD = Path(__file__).with_name("embedded_guard.py")
-
 READY_SECONDS = 30.0  # a large append-only file is read before the first PING is answered
 
 

@@ -18,9 +18,7 @@ from tunehook.errors import StoreUnavailable, TunehookError
 log = logging.getLogger("tunehook.api")
 
 SHUTDOWN_SECONDS = 20.0
-
 REDIS_SECONDS = 30.0
-
 #: A client hears within a second that Redis is away.
 STORE_SECONDS = 0.9
 

@@ -39,7 +39,6 @@ from tunehook.upstreams import catalog
 log = logging.getLogger("tunehook.api")
 
 JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
-
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 
 

@@ -19,9 +19,7 @@ from tunehook.openai_format.files import dataset_object
 
 #: Read into memory as a whole, and taken apart there: 100 MiB and three seconds at worst, so one at a time.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
-
 BUILDING: web.AppKey[asyncio.Lock] = web.AppKey("building", asyncio.Lock)
-
 OPTIONS = ("system", "filename", "validation_split", "seed")
 
 

@@ -20,9 +20,7 @@ from tunehook.settings import SettingsError
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 INVALID, SERVER, UPSTREAM = "invalid_request_error", "server_error", "upstream_error"
-
 #: The class itself or the nearest of its bases decides. `None` as code: the error brings its own.
 TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.InvalidBody: (400, INVALID, "invalid_json"),
@@ -78,7 +76,6 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.UpstreamUnreachable: (502, UPSTREAM, "upstream_unreachable"),
     errors.UpstreamUnknown: (502, UPSTREAM, "upstream_no_answer"),
 }
-
 #: Never the answer to a request: they stop a start, a command or a step, or are told to a receiver.
 NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
     {
@@ -93,10 +90,8 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
         EncryptionKeyMissing,
     }
 )
-
 #: OpenAI names the parameter of these so.
 _PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
-
 #: SDKs try these again by themselves unless told not to; of ours only 503 gets better by that.
 _NO_RETRY = frozenset({408, 409, 429})
 

@@ -26,19 +26,14 @@ from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
 EVENT_ID = "ftevent-"
-
 #: A comment so often, since proxies close connections on which nothing comes. And so often the log is read
 #: without news, for the case that one was lost.
 HEARTBEAT_SECONDS = 15.0
-
 #: Whoever reads a job's events follows it: for so long, looks fetch them every time.
 FOLLOW_SECONDS = 90.0
-
 #: The last events come up to 8 s after the end and are fetched until 16 s after it.
 LATE_SECONDS = 60
-
 ENTRIES_AT_ONCE = 500
-
 log = logging.getLogger("tunehook.api")
 
 RETRY_SECONDS = 0.5

@@ -16,9 +16,7 @@ from tunehook.model.file import File
 from tunehook.openai_format.files import file_object, report_object
 
 FILE_BYTES = 512 * 1024 * 1024
-
 PURPOSE = "fine-tune"
-
 EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 
 

@@ -15,7 +15,6 @@ from service.requests import context_of
 from tunehook.errors import TooManyTests
 
 AT_ONCE = 16  #: in this process; whoever comes then waits for a turn
-
 OF_A_PROJECT = 2  #: under way or waiting, so that no project takes all turns
 
 

@@ -13,9 +13,7 @@ from service.requests import Deadline, refuse_encoding
 from tunehook.errors import InvalidBody, InvalidParameter, MissingParameter, TooLarge, UnknownParameter, WrongMediaType
 
 FIELD_BYTES = 1024
-
 CHUNK = 256 * 1024
-
 Chunk = bytes  # in a class that has a member of that name
 
 

@@ -25,18 +25,12 @@ from tunehook.model.api_key import ApiKey
 from tunehook.openai_format import strict_json
 
 CONTEXT: web.AppKey[Context] = web.AppKey("world", Context)
-
 CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller", ApiKey)
-
 BODY_BYTES = 1024 * 1024
-
 BODY_SECONDS = 20.0
-
 #: A sender is given 60 s and then has to be faster than 50 kB/s on the whole: one that trickles is never closed else.
 GRACE_SECONDS, LEAST_RATE = 60.0, 50_000.0
-
 T = TypeVar("T")
-
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 

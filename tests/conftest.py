@@ -23,7 +23,6 @@ LONGEST = (
     "e2e/crashes/",
     "e2e/cli/test_commands.py",
 )
-
 #: One deployment serves all of a package: apart, its files would each start one, for 6 s of CPU.
 TOGETHER = ("e2e/story/", "e2e/surface/", "e2e/datasets/")
 

@@ -20,7 +20,6 @@ from tunehook.store.store import Store
 
 #: A record that somebody changes at the same moment is read again so often.
 TRIES = 10
-
 _KEY = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 

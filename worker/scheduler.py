@@ -28,12 +28,9 @@ log = logging.getLogger("tunehook.clock")
 #: What waits in RQ is claimed already and is claimed again after 20 s, in vain if it still waits: so no more is handed
 #: over than is soon begun. The rest waits in `due`, in its order. An upload may take ten minutes.
 IN_HAND: dict[Queue, int] = {"steps": 20, "bulk": 2, "deliver": 1}
-
 LOOK_SECONDS = 1.0
-
 #: How soon a queue that had no room is looked at again.
 FULL_SECONDS = 0.1
-
 FAILED_STEP_SECONDS = 24 * 3600
 
 

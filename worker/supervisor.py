@@ -37,9 +37,7 @@ log = logging.getLogger("tunehook.worker")
 
 #: From SIGTERM: steps may finish; then work-horses are ended (RQ's cold shutdown); then everything.
 PATIENCE_SECONDS = 26.0  # a create, the one call that costs money, is answered within 25 s or given up
-
 END_SECONDS = 29.5
-
 _fork = multiprocessing.get_context("fork")
 
 

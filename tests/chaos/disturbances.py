@@ -28,7 +28,6 @@ STOPS = (
     ("work-horse: lane_take", "after"),
     ("clock: claim", "after"),
 )
-
 #: A second is promised; the rest is for a machine that runs other tests beside this one.
 SOON = 3.0
 

@@ -18,10 +18,8 @@ from tests.chaos.town import CALLBACK_SECRET, PROJECT, Town, dataset
 from tunehook.webhooks import publishing
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 #: Characters for each of 12 lines, by which a dataset is above the 100 MB that go in one request.
 LARGE = 8_600_000
-
 ENDED = ("succeeded", "failed", "cancelled")
 
 

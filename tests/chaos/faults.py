@@ -8,13 +8,10 @@ from typing import Literal
 
 #: before: the command or call has not gone out; after: it has taken effect, and its answer has not come back.
 Phase = Literal["before", "after"]
-
 #: kill: SIGKILL of whoever said it (a work-horse, the clock, RQ's worker, the API); +parent: and of the worker above
 #: it; drop: the connection is closed, nobody dies; stop: SIGSTOP for longer than a lease.
 Action = Literal["kill", "kill+parent", "drop", "stop"]
-
 STOP_SECONDS = 17.0
-
 #: What an upstream answers whose reason to wait is known: no create is in doubt.
 BUSY = ("rate_limit_exceeded:2*1", "slow_down:2*1", "file_not_ready*1")
 

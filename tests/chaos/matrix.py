@@ -22,7 +22,6 @@ SCENARIOS: dict[str, str | None] = {
     "waits": "rate_limit_exceeded:2*1",
     "cancel": "stall",
 }
-
 WAYS: tuple[tuple[Phase, Action], ...] = (
     ("before", "kill"),
     ("before", "kill+parent"),
@@ -30,15 +29,11 @@ WAYS: tuple[tuple[Phase, Action], ...] = (
     ("after", "kill+parent"),
     ("after", "drop"),
 )
-
 #: What only a dataset above 100 MB passes by, and in which ways: each costs a hundred megabytes.
 IN_PARTS = ("POST /uploads", "POST /uploads/…/parts", "POST /uploads/…/complete")
-
 IN_PARTS_WAYS: tuple[tuple[Phase, Action], ...] = (("before", "kill+parent"), ("after", "kill"), ("after", "drop"))
-
 #: Nobody but a work-horse has somebody above it whose death makes a difference.
 LONERS = ("API", "clock")
-
 #: What an upstream does to the one call that costs money; each answer after having created, and without.
 UPSTREAM_FAULTS = (
     [f"{after}{fault}*1" for fault in ("reset", "malformed", "hang:3") for after in ("", "after_")]

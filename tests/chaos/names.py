@@ -12,7 +12,6 @@ from tunehook.store.engine.connection import SCRIPTS
 _SCRIPTS = {
     hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode(): name for name, text in SCRIPTS.items()
 }
-
 #: Commands that change nothing; what is neither here nor a script is taken for a write.
 _READS = frozenset(
     b"GET HGET HGETALL HMGET HEXISTS HLEN LLEN LRANGE SMEMBERS SCARD SISMEMBER ZRANGE ZRANGEBYSCORE ZREVRANGE ZRANK "
@@ -20,18 +19,14 @@ _READS = frozenset(
     b"SELECT SMISMEMBER AUTH SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE SCRIPT MGET LPOS TYPE SCAN WATCH UNWATCH QUIT LINDEX "
     b"MULTI EXEC".split()
 )
-
 #: Repeated by the clock or by timers, so no point of a job's life: where they fail, the next one comes in seconds.
 _HUM = re.compile(r"HSET rq:worker|EXPIRE rq:worker|SET th:clock|rq:clean_registries|SETEX|CLIENT")
-
 _KINDS = re.compile(
     rb"(ftjob-|file-|dlv_|evt_)[A-Za-z0-9]{24}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     rb"|\b[0-9a-f]{64}\b|\b[0-9a-f]{24}\b|run-\d{5}|(?:ftjob|upload|part)-[A-Za-z0-9]+"
 )
-
 #: Marks that are nobody else's: digests of 24 and 64 characters may be of what several runs have in common.
 _OWN = re.compile(rb"ftjob-|file-|upload-|part-|dlv_|evt_|[0-9a-f]{8}-")
-
 #: What RQ writes, in words.
 _RQ = (
     (re.compile(r"RPUSH rq:queue:(\w+)"), "RQ hand-over to {}"),

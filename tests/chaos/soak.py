@@ -20,10 +20,8 @@ from tests.chaos.town import Town, town
 
 #: Seconds between two kills, on average; and how long, after the last one, a job may take to end.
 PAUSE, PATIENCE = 2.5, 900.0
-
 #: As shipped: what lands late or is stopped for 17 s lands within it. Above DOUBT s, a create's outcome was not known.
 SETTLE, DOUBT = 180.0, 5.0
-
 #: What dies, and how often beside the others.
 VICTIMS = {
     "work-horse": 30,

@@ -25,7 +25,6 @@ FAULTS = (
     Fault("work-horse: commit job settled -intent", "before", "kill"),
     Fault("work-horse: webhook", "after", "kill"),
 )
-
 UPSTREAM = ("after_http_500*1", "late_reset:1.5*1", "http_409*1", "after_rate_limit_exceeded:2*1")
 
 

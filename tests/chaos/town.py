@@ -29,11 +29,8 @@ from tunehook.settings import Settings
 from tunehook.store.store import Store
 
 API_KEY = "th_attack_" + "s" * 43
-
 CALLBACK_SECRET = "whsec_" + base64.b64encode(b"c" * 32).decode()
-
 PROJECT = "default"
-
 #: What must never be seen, read in one breath: an unsettled job that nobody will ever look at again.
 _FORGOTTEN = """
 local lost = {}

@@ -15,7 +15,6 @@ from tests.chaos import processes
 from tests.chaos.board import Board, Struck
 
 _IDS = re.compile(r"(ftjob|file|upload|part)-[A-Za-z0-9]+")
-
 _HOP = frozenset({"connection", "transfer-encoding", "content-length", "content-encoding", "host", "date", "server"})
 
 

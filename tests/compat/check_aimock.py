@@ -13,7 +13,6 @@ from tests.fakes.deployment import Deployment, deployment
 from tests.fakes.receiver import running_receiver
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 FIXTURES = {"fixtures": [{"match": {"userMessage": "owl"}, "response": {"content": "In nest 7."}}]}
 
 

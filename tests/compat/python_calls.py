@@ -23,9 +23,7 @@ from tests.fakes.datasets import dataset
 from tunehook.security.signature import new_secret, sign
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 RESOURCES = ("files", "uploads", "fine_tuning", "models", "webhooks", "chat.completions")
-
 GRADER: Any = {
     "type": "string_check",
     "name": "same",
@@ -33,7 +31,6 @@ GRADER: Any = {
     "input": "{{ sample.output_text }}",
     "reference": "{{ item.answer }}",
 }
-
 QUESTION: Any = [{"role": "user", "content": "Where does the owl sleep?"}]
 
 
@@ -265,7 +262,6 @@ async def _first(page: Any) -> Any:
 
 #: Members of ours in OpenAI's objects.
 OURS = frozenset({"tunehook"})
-
 #: Of lists, described by OpenAI and left out of the SDK's pages.
 ENVELOPE = frozenset({"object", "first_id", "last_id"})
 

@@ -28,11 +28,8 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 SPEC = Path(__file__).parents[2] / "api_spec" / "openapi.yaml"
-
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
-
 URI = "urn:tunehook:contract"
-
 MOST_FAULTS_SHOWN = 20
 
 

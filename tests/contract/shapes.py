@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Document = Mapping[str, Any]
-
 DEEPEST = 8
 
 

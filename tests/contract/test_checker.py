@@ -15,7 +15,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.contract.checker import CheckedTransport, Contract, strict_json
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
-
 ERROR = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
 
 

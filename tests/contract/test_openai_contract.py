@@ -12,9 +12,7 @@ from tests.contract.openai.trim import KEPT
 from tests.contract.shapes import differences
 
 THEIRS: dict[str, Any] = json.loads(KEPT.read_text("utf-8"))
-
 JOB = "* /fine_tuning/jobs* answer"
-
 #: Pattern of a difference → why it is so. Each must be found, and nothing else.
 MEANT = {
     "POST /files body.purpose: not '*'": "datasets for fine-tuning are the only files that have a use here",
@@ -66,7 +64,6 @@ def other(path: str, value: Any) -> Any:
 
 
 JOB_SCHEMA = "components/schemas/FineTuningJob"
-
 REQUEST = "components/schemas/CreateFineTuningJobRequest"
 
 

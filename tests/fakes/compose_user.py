@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "redis"
-
 PASSWORD = "of these tests"
 
 

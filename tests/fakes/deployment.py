@@ -33,9 +33,7 @@ from tunehook.store.engine.keys import SLOW_DUE, due
 from tunehook.store.store import Store
 
 ROOT = Path(__file__).parents[2]
-
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
-
 #: Its own environment, without what a developer's shell may say about Tunehook.
 _FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
 

@@ -6,7 +6,6 @@ import asyncio
 
 #: Replies of RESP2 and RESP3 that are one line, and those that hold others (a map holds two for each).
 _LINES = frozenset(b"+-:_,#(")
-
 _NESTED = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2}
 
 

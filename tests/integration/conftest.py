@@ -23,7 +23,6 @@ from tunehook.store.engine import keys
 from tunehook.store.jobs import JobRecord
 
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
-
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 

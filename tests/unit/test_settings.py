@@ -13,7 +13,6 @@ import pytest
 from tunehook.settings import Settings, SettingsError, azure_base_url, check_names, known_names, require
 
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
-
 SHOW = "from tunehook.settings import load\nprint(load().model_dump_json())"
 
 
@@ -102,7 +101,6 @@ def test_our_own_key_in_the_place_of_openais_makes_us_no_upstream_of_ourselves()
 
 
 GOOD = {"REDIS_URL": "redis://127.0.0.1:1/0", "TUNEHOOK_SECRET_KEY": KEY}
-
 WRONG: list[tuple[dict[str, str], str]] = [
     ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: must start with redis://"),
     ({"TUNEHOOK_PORT": "eighty"}, "TUNEHOOK_PORT: "),
@@ -120,7 +118,6 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"AZURE_OPENAI_API_KEY": "k"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT go together"),
     ({"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT"),
 ]
-
 REFUSE = """
 import json, os, sys
 from tunehook.settings import SettingsError, load

@@ -22,19 +22,13 @@ from tunehook.dataset.strict_json import LONG, MAX_FOUND, TOO_MANY, Found, fast,
 from tunehook.dataset.tokens import TokenCounter, encoding_of, token_limit
 
 MIN_EXAMPLES, ADVISED_EXAMPLES = 10, 50
-
 MAX_LINE_BYTES = 16 << 20
-
 MAX_IMAGE_EXAMPLES = 50_000
-
 # A good line costs its bytes; a bad one 11 µs and 1 µs a finding, however short it is: 512 MB of "x" and line ends
 # would take 50 minutes. Nobody reads on beyond these.
 MAX_BAD_LINES, MAX_BAD_FINDINGS = 100_000, 1_000_000
-
 _DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
-
 _BOM = b"\xef\xbb\xbf"
-
 _NOT_TEXT = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",

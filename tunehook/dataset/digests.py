@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Iterable, Iterator
 
 MAX_LINES = 4_000_000  # 32 MiB; beyond it duplicates are not looked for, and the report says so
-
 _PART = 1 << 17  # digests held in a dict at once, about 15 MiB
 
 

@@ -11,7 +11,6 @@ from tunehook.dataset.prices import Method, Prices
 from tunehook.dataset.report import Report, TokenStatistics
 
 SOON_DAYS = 90
-
 MAX_EPOCHS = 50
 
 

@@ -11,18 +11,12 @@ from tunehook.dataset.messages import Say, check_messages, is_messages
 from tunehook.dataset.tool_calls import check_tools
 
 Format = Literal["chat", "preference", "reinforcement", "completion"]
-
 FORMATS: tuple[Format, ...] = ("chat", "preference", "reinforcement", "completion")
-
 CHAT_KEYS = frozenset(("messages", "tools", "parallel_tool_calls", "functions"))
-
 # OpenAI's description of the format says …_completion, its examples and its server …_output: both are in use.
 PREFERRED = ("preferred_output", "preferred_completion")
-
 NON_PREFERRED = ("non_preferred_output", "non_preferred_completion")
-
 NO_SYSTEM = "No message of role 'system' or 'developer'."
-
 _PREFERENCE_KEYS = frozenset(("input", *PREFERRED, *NON_PREFERRED))
 
 

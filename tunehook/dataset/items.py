@@ -9,11 +9,8 @@ from tunehook.dataset.findings import Finding, finding
 from tunehook.dataset.strict_json import MAX_DEPTH
 
 MAX_PATHS = 1000  # of the first line; nobody writes a grader for more
-
 _TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-
 _ITEM = re.compile(r"\bitem((?:\.\w+|\[\s*(?:\d+|'[^']*'|\"[^\"]*\")\s*\])+)")
-
 _STEP = re.compile(r"\.(\w+)|\[\s*(?:\d+|'([^']*)'|\"([^\"]*)\")\s*\]")
 
 

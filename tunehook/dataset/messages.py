@@ -13,19 +13,13 @@ from tunehook.dataset.findings import shown
 from tunehook.dataset.tool_calls import check_function_call, check_tool_calls
 
 Say = Callable[[str, str, str], None]
-
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
 MESSAGE_KEYS = frozenset(
     ("role", "content", "name", "weight", "refusal", "tool_calls", "tool_call_id", "function_call")
 )
-
 MAX_IMAGES = 10
-
 MAX_IMAGE_BYTES = 10_000_000
-
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
-
 _EMBEDDED = re.compile(r"data:image/(?:jpeg|jpg|png|webp);base64,", re.IGNORECASE)
 
 

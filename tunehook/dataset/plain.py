@@ -11,9 +11,7 @@ from tunehook.dataset.messages import is_shouting
 
 # Seeds that tell roles apart in a digest; the roles a plainly good line may have.
 _PLAIN = {"system": 1, "developer": 2, "user": 4, "assistant": 8}
-
 SYSTEM, _USER, _ASSISTANT = 3, 4, 8
-
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from tunehook.dataset.tokens import base_model
 
 Method = Literal["supervised", "dpo", "reinforcement"]
-
 METHODS: tuple[Method, ...] = ("supervised", "dpo", "reinforcement")
 
 

@@ -20,7 +20,6 @@ from tunehook.dataset.__main__ import STILL_AT_IT
 from tunehook.errors import DatasetUnread
 
 IDLE_SECONDS = 60.0
-
 #: All others wait for one that hangs. It says each half second that it goes on; on a busy machine, more seldom.
 PATIENCE_SECONDS = 120.0
 

@@ -13,13 +13,9 @@ from pathlib import PurePath
 from typing import Any
 
 KINDS = ("json", "jsonl", "csv", "tsv", "txt")
-
 QUESTIONS = ("question", "prompt", "user", "input", "q", "instruction")
-
 ANSWERS = ("answer", "completion", "assistant", "output", "a", "response")
-
 MAX_FIELD = 16 << 20
-
 _LABELLED = re.compile(
     r"^(?P<who>q|question|user|prompt|a|answer|assistant|completion)[ \t]*[:：][ \t]*", re.IGNORECASE | re.MULTILINE
 )

@@ -18,14 +18,10 @@ from jiter import from_json
 from tunehook.dataset.findings import has_error, shown
 
 MAX_DEPTH = 200  # jiter's own limit
-
 MAX_DIGITS = 4300  # what int() converts; the limit of Python, so of many upstreams
-
 # A line of brackets becomes 25 times as large in memory. No text has so many: it would be cut at 65,536 tokens.
 LONG, MAX_MARKS = 1 << 20, 500_000
-
 MAX_FOUND = 1000  # in one line
-
 Found = tuple[str, str, str]  # code, JSON path, message
 
 

@@ -19,18 +19,13 @@ from splintr import Tokenizer
 from tunehook.dataset.formats import NON_PREFERRED, PREFERRED, Format
 
 Encoding = Literal["o200k_base", "cl100k_base"]
-
 _OLDER = ("gpt-3.5", "gpt-35", "gpt-4-", "babbage-002", "davinci-002")
-
 # A run of one letter takes more than linear time. A text this long is cut at the limit anyway, so that a token too many
 # at each seam changes no bill.
 _LONG, _PIECE = 1_000_000, 50_000
-
 # splintr remembers words it has seen, without a limit that we could find: 3 bytes a character where they are long.
 _CLEAR = 8_000_000
-
 IMAGE_LOW, IMAGE_HIGH = 85, 765
-
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 

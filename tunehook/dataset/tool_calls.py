@@ -10,7 +10,6 @@ from typing import Any
 from tunehook.dataset.findings import shown
 
 Say = Callable[[str, str, str], None]
-
 _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from tunehook.files.reports import Reports
 
 CHUNK = 1024 * 1024
-
 INCOMING = ".incoming-"
 
 

@@ -20,9 +20,7 @@ from tunehook.model.record import new_id
 from tunehook.store.uploads import UploadRecord
 
 LARGEST = 8 * 1024**3
-
 PART_BYTES = 64 * 1024**2
-
 LIFETIME = 3600
 
 

@@ -14,7 +14,6 @@ from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
 
 Verb = Literal["pause", "resume"]
-
 _DONE: dict[Verb, str] = {"pause": "paused", "resume": "resumed"}
 
 

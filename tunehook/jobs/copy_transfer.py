@@ -24,21 +24,15 @@ from tunehook.store.engine.lease import Lease
 log = logging.getLogger(__name__)
 
 PART_BYTES = 8 * 1024 * 1024
-
 STEP_SECONDS = 40.0
-
 #: A job's log says so often, of a whole file, how far it is; the copy's record says it each time.
 TOLD_TIMES = 20
-
 #: A step that is killed is taken up again when its lease has run out, or after this, whichever is later.
 STEP_DUE = 16.0
-
 #: What an upstream without an Uploads API answers to the beginning of one.
 NO_UPLOADS = frozenset({404, 405, 501})
-
 #: The pauses after failures in a row double from the first to the last of these.
 PAUSES = (5.0, 300.0)
-
 #: From so many failures in a row on, or at such a pause, the jobs say that they wait: a hiccup is nobody's business.
 SAID_FROM, LONG_PAUSE = 3, 60.0
 

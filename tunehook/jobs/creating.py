@@ -37,7 +37,6 @@ from tunehook.store.jobs import JobRecord
 #: A create answers within 25 s or never (openai_upstream), its lease renewed meanwhile. Whoever gets the lease
 #: after that finds the intent and looks for what it may have made.
 INTENT_SECONDS = 20.0
-
 #: The one call that costs money is made within so long of the intent, or not at all.
 FRESH_SECONDS = 1.0
 

@@ -21,10 +21,8 @@ _WANTED: dict[Method, tuple[str, str]] = {
     "dpo": ("preference", "lines with `input`, `preferred_output` and `non_preferred_output`"),
     "reinforcement": ("reinforcement", "lines whose `messages` end with the user's turn, with members for the grader"),
 }
-
 #: Models that take prompt and completion, and those of OpenAI that do not. Of others the upstream knows.
 _COMPLETING = ("babbage-002", "davinci-002")
-
 _CHATTING = re.compile(r"gpt-|chatgpt|o\d")
 
 

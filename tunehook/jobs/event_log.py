@@ -15,7 +15,6 @@ from tunehook.webhooks import event_types, publishing
 
 #: Pages of 100 are read back to what is known; a job with more news than this in one look loses its oldest.
 PAGES = 100
-
 SIDE_BY_SIDE = 8
 
 

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 #: An upstream's last events come up to 8 s after `finished_at`.
 LATE_EVENTS_SECONDS = 15
-
 #: An upstream that does not give the results for so long does not have them.
 GIVE_UP_SECONDS = 24 * 3600
 

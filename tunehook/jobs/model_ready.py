@@ -12,7 +12,6 @@ log = logging.getLogger(__name__)
 
 #: A fresh model is "not found" for up to some minutes; one that does not answer for an hour needs something else.
 READY_SECONDS = 3600
-
 READY_PAUSES = (3.0, 60.0)
 
 

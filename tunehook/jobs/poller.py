@@ -32,14 +32,10 @@ log = logging.getLogger(__name__)
 
 #: How often events of a job are fetched that nobody follows and nothing happens to, and of how many a look.
 LOG_SECONDS = 180.0
-
 LOGS_A_POLL = 50
-
 FOLLOWED_A_POLL = 200
-
 #: A look reads pages for so long; RQ ends a step after 60 s.
 READ_SECONDS = 35.0
-
 Live = Mapping[str, tuple[str, str]]
 
 

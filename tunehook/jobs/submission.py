@@ -39,7 +39,6 @@ from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.webhooks import event_types, publishing
 
 Rows = list[dict[str, Any]]
-
 #: What OpenAI answers a create since it closes fine-tuning in steps.
 NOT_AVAILABLE = "training_not_available"
 

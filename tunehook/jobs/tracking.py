@@ -16,11 +16,8 @@ log = logging.getLogger(__name__)
 
 #: Silence: jobs take minutes to hours, reinforcement up to a day and more; and past its own estimate by this much.
 QUIET_SECONDS = 24 * 3600
-
 QUIET_REINFORCEMENT_SECONDS = 72 * 3600
-
 OVERDUE_SECONDS = 6 * 3600
-
 #: A tracked job is seen by the look; this is for the case that its entry there was lost.
 REASSURE_SECONDS = 6 * 3600.0
 

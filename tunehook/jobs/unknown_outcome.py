@@ -27,19 +27,14 @@ log = logging.getLogger(__name__)
 
 #: A create of unknown outcome is believed not to have happened after the settle time and so many empty looks.
 EMPTY_SEARCHES = 3
-
 #: So often a create of unknown outcome is made again, each time but the first after twice as long; then a person has
 #: to see what kind of upstream this is: one that creates jobs and shows none would be paid for each.
 MOST_REPEATS = 4
-
 #: How often extras of a create with unknown outcome are looked for, and of how many jobs a look.
 EXTRAS_SECONDS = 300.0
-
 EXTRAS_A_POLL = 20
-
 #: Few creates are so late; these are looked for before the first one too.
 LONG_SECONDS = 600
-
 #: Clocks differ: an upstream may date a job this much before we wrote the intent.
 SKEW_SECONDS = 600
 

@@ -12,7 +12,6 @@ log = logging.getLogger(__name__)
 
 #: Refusals that follow each other within this time are one spell, told once.
 SPELL_SECONDS = 15 * 60
-
 #: How long nothing is sent to an upstream that refuses our key, or cannot be reached.
 HOLD_SECONDS = {UpstreamUnauthorized: 60.0, UpstreamUnreachable: 15.0}
 

@@ -38,13 +38,10 @@ from tunehook.store.deletion import Ageing
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 300.0
-
 #: One step removes so many of each at most, and comes again at once if there are more.
 AT_ONCE = 200
-
 #: What is needed when its time comes is asked about again after this.
 LATER_SECONDS = 3600.0
-
 #: What cannot be read is left, and this long nothing more is said of it.
 SAID_SECONDS = 30 * 24 * 3600
 

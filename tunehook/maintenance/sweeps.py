@@ -13,9 +13,7 @@ from tunehook.store.announcements import KEPT_SECONDS
 from tunehook.webhooks import event_types, publishing
 
 RETIRING_SWEEP_SECONDS = 24 * 3600
-
 PARKED_SWEEP_SECONDS = 3600
-
 SWEEP_AGAIN_SECONDS = 600.0
 
 # ---- sweeps

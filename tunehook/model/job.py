@@ -21,10 +21,8 @@ from tunehook.model.record import Record
 
 #: Before the id of a file that lies at the upstream and not here.
 AT_UPSTREAM = "upstream:"
-
 #: The statuses that end a job. Whatever else an upstream says, known or not, is not an end.
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
-
 #: The metadata pair that says whose job it is: `<instance>/<our job id>`.
 TAG = "tunehook"
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 Queue = Literal["steps", "bulk", "deliver"]
 QUEUES: tuple[Queue, ...] = ("steps", "bulk", "deliver")
-
 #: The kinds that can be due, and the queue of their steps. `look` is one poll of an upstream: the names are stored in
 #: Redis, so they outlive the words that the code uses.
 KINDS: dict[str, Queue] = {
@@ -21,7 +20,6 @@ KINDS: dict[str, Queue] = {
 }
 #: Worked on by the API itself, one request at a time: never due, only leased.
 _LEASED_ONLY: dict[str, Queue] = {"upload": "steps", "adopt": "steps"}
-
 RETENTION = "sweep:retention"
 RETIRING = "sweep:retiring"
 PARKED = "sweep:parked"

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 #: Version of the record format. An older program leaves newer records alone (a rolling upgrade has both).
 RECORD_VERSION = 1
-
 #: For so long an SDK's own retry is taken for a repeat of what was done.
 REPEAT_SECONDS = 900
 

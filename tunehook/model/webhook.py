@@ -8,7 +8,6 @@ from tunehook.model.record import REPEAT_SECONDS, Record
 
 #: How long both secrets sign after a rotation that keeps the old one, in seconds.
 OVERLAP_SECONDS = 24 * 3600
-
 #: Subscriptions a project may have: an event is one delivery to each.
 MOST_ENDPOINTS = 2000
 

@@ -14,12 +14,9 @@ from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.model.job import TAG
 
 MAX_SEED = 2**31 - 1
-
 #: A job's record is kept in Redis: the only member that may be large is a grader's source, which OpenAI limits to this.
 GRADER_BYTES = 256 * 1024
-
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-
 Request = TypeVar("Request", bound=BaseModel)
 
 
@@ -44,11 +41,8 @@ def _whole(low: int, high: int) -> BeforeValidator:
 
 
 BatchSize = Annotated[Any, _whole(1, 256)]
-
 Epochs = Annotated[Any, _whole(1, 50)]
-
 Multiplier = Annotated[Any, _auto_or(lambda n: n > 0, "a number above 0")]
-
 Count = Annotated[Any, _auto_or(lambda n: isinstance(n, int) and n >= 1, "a whole number from 1")]
 
 

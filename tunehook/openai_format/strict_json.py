@@ -14,9 +14,7 @@ from typing import Any
 from tunehook.errors import InvalidBody
 
 MAX_DEPTH = 64
-
 MAX_DIGITS = 300  # beyond what a double holds, and far below Python's 4,300-digit limit
-
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

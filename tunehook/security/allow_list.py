@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from tunehook.errors import TunehookError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 SETTING = "TUNEHOOK_WEBHOOK_ALLOW"
-
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
-
 HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-
 # Browsers and inet_aton read these as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1, example.0.
 LOOKS_LIKE_IPV4 = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
@@ -58,7 +53,6 @@ class AllowList:
 
 
 NOTHING = AllowList()
-
 EVERYWHERE = AllowList(networks=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
 
 

@@ -14,15 +14,10 @@ from collections.abc import Mapping, Sequence
 from tunehook.errors import TunehookError
 
 ID_HEADER = "webhook-id"
-
 TIMESTAMP_HEADER = "webhook-timestamp"
-
 SIGNATURE_HEADER = "webhook-signature"
-
 TOLERANCE = 300  # seconds either way; the verifiers of OpenAI, Standard Webhooks and Svix use the same
-
 _PREFIX = "whsec_"
-
 _SECRET_BYTES = range(24, 65)  # what Standard Webhooks permits
 
 

@@ -30,9 +30,7 @@ from tunehook.security.allow_list import (
 )
 
 MAX_URL = 2048  # characters
-
 PORTS = (443, 8443)
-
 # IANA's special-purpose registries (RFC 6890 and its updates), and one cloud's address that looks public.
 # `ipaddress.is_global` is not enough: Python 3.11's takes multicast, 192.88.99.1 and 2002::/16 for global.
 _DENIED_4 = {
@@ -56,7 +54,6 @@ _DENIED_4 = {
     "224.0.0.0/4": "multicast",
     "240.0.0.0/4": "reserved",
 }
-
 # Everything outside 2000::/3 is refused anyway: loopback, link-local, private (fc00::/7), multicast, NAT64, …
 _DENIED_6 = {
     "2001::/23": "protocol assignments and Teredo, which carries an IPv4 address",
@@ -65,22 +62,17 @@ _DENIED_6 = {
     "2620:4f:8000::/48": "AS112",
     "3fff::/20": "documentation",
 }
-
 _DENIED: tuple[tuple[Network, str], ...] = tuple(
     (ipaddress.ip_network(text), why) for text, why in (_DENIED_4 | _DENIED_6).items()
 )
-
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
-
 # This machine or this network: RFC 6761, 6762 and 8375, ICANN's .internal, and what routers hand out.
 _LOCAL_NAMES = re.compile(
     r"(?:.*\.)?(?:localhost|localdomain|local|internal|intranet|private|corp|home|lan|home\.arpa)"
 )
-
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)(?P<fragment>#.*)?", re.IGNORECASE
 )
-
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[1-9][0-9]{0,4}))?")
 
 

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 #: Events, deliveries and their attempts are kept for so long, unless the settings say otherwise.
 KEPT_SECONDS = 30 * 24 * 3600
-
 #: So many records are read at once while a list is filtered.
 SCAN = 200
 

@@ -22,10 +22,8 @@ from tunehook.store.engine.connection import unavailable
 from tunehook.store.store import Store
 
 AGAIN_SECONDS = 1.0
-
 #: The clock looks at least once a second.
 CLOCK_MS = 10_000
-
 RQ_SHOWN = 3
 
 

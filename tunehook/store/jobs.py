@@ -22,7 +22,6 @@ from tunehook.store.indexes import common
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_SECONDS = 24 * 3600
-
 #: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
 NO_METADATA = {"": ""}
 

@@ -14,10 +14,8 @@ from tunehook.store.engine.due_queue import DueQueue
 
 #: Records of uploads are kept so long, whatever became of them: a repeated call finds the answer of the first.
 RECORD_SECONDS = 7 * 24 * 3600
-
 #: OpenAI's SDKs send 64 MB a part: 8 GB are 128. Each costs Redis 100 bytes, and the disk a file.
 MOST_PARTS = 10_000
-
 MOST_OPEN = 20  #: uploads of a project
 
 

@@ -15,7 +15,6 @@ from tunehook.store.engine.due_queue import DueQueue
 
 #: How long extras of a create with unknown outcome are looked for.
 DOUBT_SECONDS = 24 * 3600
-
 #: A signature is good for 300 s before and after its time; an id is remembered for longer than both.
 HOOK_SECONDS = 900
 

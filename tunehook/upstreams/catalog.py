@@ -14,10 +14,8 @@ log = logging.getLogger(__name__)
 
 #: Upstreams' lists change a few times a year; an upstream that does not answer is asked again sooner.
 FRESH_SECONDS, FAILED_SECONDS = 300.0, 10.0
-
 #: Whoever asks meanwhile waits as well.
 ASK_SECONDS = 6.0
-
 Rows = list[dict[str, Any]]
 
 

@@ -27,17 +27,12 @@ from tunehook.upstreams import dialect
 from tunehook.upstreams.protocol import Passed, Progress
 
 CALL_SECONDS = 25.0
-
 CONNECT_SECONDS = 5.0
-
 #: A part of 8 MiB at 70 kB/s, and a whole file, or the joining of its parts.
 PART_SECONDS, FILE_SECONDS = 120.0, 600.0
-
 PROGRESS_SECONDS = 0.5
-
 #: An upstream that shows no filter is paged back to the time of the create, this many pages at most.
 FIND_PAGES = 50
-
 _SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 

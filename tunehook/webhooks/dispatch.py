@@ -31,24 +31,16 @@ log = logging.getLogger(__name__)
 #: Lanes are begun for 20 to 40 s, by chance, so that not all steps end at once; RQ ends a step after 60 s.
 #: One that gave no answer last time may take 15 s, and is not begun in the last 15 s.
 STEP_SECONDS = (20.0, 40.0)
-
 #: After the last delivery a step stays for so long: what comes in a burst needs no new step each.
 LINGER_SECONDS = 0.2
-
 TICK_SECONDS = 0.02
-
 LANES_AT_ONCE = 4096
-
 #: So many lanes are taken at a time, and few while this process has its hands full: others may have theirs free.
 CLAIM, CLAIM_LATE = 64, 16
-
 LATE_SECONDS = 0.03
-
 #: Deliveries at once in a lane: one at first, doubled by each answer, halved by each attempt without one.
 MOST_IN_LANE = 8
-
 BATCH = 32
-
 #: After so many, a lane is left to whoever has time.
 TURN = 64
 

@@ -34,11 +34,8 @@ from tunehook.webhooks.sender import Sender
 
 #: A change is tried again when a delivery's outcome has changed the record meanwhile.
 TRIES = 10
-
 RECOVER_BATCH = 100
-
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
 
 

@@ -11,7 +11,6 @@ from enum import StrEnum
 from http import HTTPStatus
 
 _MINUTE, _HOUR = 60.0, 3600.0
-
 # Standard Webhooks' example: ten attempts, the first at once, the tenth 75 h 35 min later.
 PAUSES = (
     5.0,
@@ -24,13 +23,9 @@ PAUSES = (
     20 * _HOUR,
     24 * _HOUR,
 )
-
 MAX_ATTEMPTS = len(PAUSES) + 1
-
 JITTER = 0.2  # each pause is up to this much shorter or longer, so that a crowd does not come back as one
-
 DISABLE_AFTER = 120 * _HOUR  # of nothing but failures, as Svix does
-
 _REST = (5.0, 300.0)  # how long a throttling endpoint is left alone: without, and at most with, Retry-After
 
 

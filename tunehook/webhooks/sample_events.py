@@ -12,9 +12,7 @@ from tunehook.webhooks import event_types as types
 from tunehook.webhooks import publishing
 
 _BASE = "gpt-4.1-mini-2025-04-14"
-
 _MODEL = f"ft:{_BASE}:example:test:Sample00"
-
 _JOB = "ftjob-test000000000000000000"
 
 

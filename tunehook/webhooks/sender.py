@@ -26,13 +26,9 @@ from tunehook.webhooks import retry_policy
 from tunehook.webhooks.retry_policy import Fault, Outcome, Verdict
 
 ATTEMPT_SECONDS = 15.0
-
 ANSWER_BYTES = 2048  #: kept of an answer
-
 READ_BYTES = 64 * 1024  #: read of it at most
-
 NAME_CACHE_SECONDS = 60
-
 #: A name server that hangs holds a thread for up to half a minute; asyncio's own few would all be held by one.
 RESOLVERS = 64
 

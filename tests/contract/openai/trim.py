@@ -11,12 +11,9 @@ from typing import Any
 import yaml
 
 KEPT = Path(__file__).with_name("openapi.json")
-
 PREFIXES = ("/files", "/uploads", "/fine_tuning/jobs", "/fine_tuning/alpha/graders", "/models", "/chat/completions")
-
 #: Stored chats are another resource than the one call that is passed through.
 LEFT_OUT = ("/chat/completions/",)
-
 PROSE = frozenset({"description", "summary", "title", "example", "examples", "tags", "externalDocs"})
 
 

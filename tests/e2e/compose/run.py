@@ -22,23 +22,18 @@ from openai import OpenAI
 from tests.e2e.compose.stack import OUR_CONTAINERS, ROOT, Stack, docker
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 BASE_IMAGE = "python:3.13-slim"
-
 JOB_SECONDS = 200.0  # a minute of training, a restart or two, and what they cost
-
 DATASET = b"".join(
     json.dumps({"messages": [{"role": "user", "content": f"{n} + 1?"}, {"role": "assistant", "content": str(n + 1)}]})
     .encode() + b"\n"
     for n in range(20)
 )  # fmt: skip
-
 WITHOUT_BYTECODE = """
 import importlib.util as u, pathlib, sysconfig
 sources = [*pathlib.Path(sysconfig.get_path("purelib")).rglob("*.py")]
 print(len(sources), sum(not pathlib.Path(u.cache_from_source(str(s))).exists() for s in sources))
 """
-
 COMPILERS = "for name in cc gcc g++ clang tcc rustc go make ld as; do command -v $name; done; true"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
-
 OUR_CONTAINERS = ("service", "worker", "redis", "simulator")
 
 

@@ -11,7 +11,6 @@ import pytest
 from tunehook.settings import Settings, SettingsError, check_names, known_names
 
 ROOT = Path(__file__).parents[3]
-
 SIMULATED = {"OPENAI_BASE_URL": "http://simulator:4010/v1", "OPENAI_API_KEY": "sk-simulated"}
 
 

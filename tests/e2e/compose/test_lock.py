@@ -8,9 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
-
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-
 LOCKS = {
     "requirements.lock": PYPROJECT["project"]["dependencies"],
     "requirements-build.lock": PYPROJECT["build-system"]["requires"],

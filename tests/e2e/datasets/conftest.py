@@ -15,7 +15,6 @@ from tests.contract.checker import CheckedTransport, Contract
 from tests.fakes.deployment import Deployment, deployment
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 #: 4 dollars for a million tokens, which nobody else asks.
 PRICES = {
     "prices": [

@@ -23,12 +23,9 @@ from tests.fakes.receiver import Hook, Receiver, running_receiver
 from tests.fakes.simulator import Simulator
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 #: A small job takes half a second there.
 FAST = ("--speed", "900", "--slots", "0", "--azure-deployed")
-
 T = TypeVar("T")
-
 STATED = ("succeeded", "failed", "cancelled")
 
 

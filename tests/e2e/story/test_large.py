@@ -10,7 +10,6 @@ import pytest
 from tests.e2e.story.conftest import Story
 
 MB = 1_000_000
-
 MIB = 1024 * 1024
 
 

@@ -14,7 +14,6 @@ NASTY: list[Any] = [
     None, True, 0, -1, 2**63, 1.5, 1e308, "", " ", "x" * 20_000, "\x00", "\ud800", "../../etc/passwd",
     "{id}", "%2e%2e%2f", [], [None], [[]], {}, {"": ""}, {"a": {"b": []}}, ["part_1"] * 3,
 ]  # fmt: skip
-
 RIGHT: dict[str, dict[str, Any]] = {
     "/v1/uploads": {
         "filename": "a",

@@ -20,7 +20,6 @@ from tunehook.security.signature import new_secret, sign
 from tunehook.store.engine.keys import due
 
 T = TypeVar("T")
-
 GRADER: dict[str, Any] = {
     "type": "string_check",
     "name": "same",

@@ -18,7 +18,6 @@ from tunehook.model.file import File
 from tunehook.store.engine.connection import SCRIPTS
 
 PROJECT = "acme"
-
 CONTENT = jsonl(*(good(n) for n in range(12)))
 
 

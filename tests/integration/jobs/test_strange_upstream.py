@@ -27,9 +27,7 @@ STRANGE: list[dict[str, Any]] = [
     {"id": "ftjob-d", "status": "running", "seed": 0.5},
     {},
 ]
-
 TAG = "tunehook/ftjob-ours"
-
 SPEC = JobSpec(model="m", training_file="file-1", seed=1)
 
 

@@ -20,7 +20,6 @@ from tunehook.store.engine import keys
 from tunehook.store.jobs import JobRecord
 
 EVERYTHING = RetentionPeriods(jobs=0.0, datasets=0.0, copies=0.0)
-
 GARBAGE = '{"id": 7}'
 
 

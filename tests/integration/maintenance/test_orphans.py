@@ -20,7 +20,6 @@ from tunehook.model.record import new_id
 from tunehook.store.engine import keys
 
 PROJECT = "acme"
-
 #: As if a day had passed: what was there a moment ago is old.
 A_DAY_LATER = RetentionPeriods(orphans=-1.0)
 

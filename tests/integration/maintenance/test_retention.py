@@ -29,11 +29,8 @@ from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Missing
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 PROJECT = "acme"
-
 NOTHING = RetentionPeriods()
-
 EVERYTHING = RetentionPeriods(jobs=0.0, datasets=0.0, copies=0.0)
 
 

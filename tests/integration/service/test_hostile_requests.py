@@ -38,7 +38,6 @@ BODIES: dict[str, bytes] = {
     "nul": b'{"model": "a\\u0000b", "training_file": "\\u0000"}',
     "more than a MiB": b'{"model": "' + b"a" * 1_100_000 + b'"}',
 }
-
 QUERIES = [
     "limit=x", "limit=0", "limit=-1", "limit=1000000", "limit=1e3", "limit=9999999999999999999999", "limit=%D9%A3",
     "limit=", "after=unknown", "after=", "after=%00", "after=%ff%fe", "after=" + "a" * 3000, "order=up", "surprise=1",

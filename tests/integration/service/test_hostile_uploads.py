@@ -22,13 +22,9 @@ def field(name: str, content: bytes, headers: str = "") -> bytes:
 
 
 PURPOSE = field("purpose", b"fine-tune")
-
 FILE = part('Content-Disposition: form-data; name="file"; filename="a.jsonl"', DATASET)
-
 END = f"--{BOUNDARY}--\r\n".encode()
-
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
-
 FORMS: dict[str, tuple[str, bytes]] = {
     "nothing": (MULTIPART, b""),
     "no boundary": ("multipart/form-data", PURPOSE + FILE + END),

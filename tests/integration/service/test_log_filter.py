@@ -11,9 +11,7 @@ from service.log_filter import ONE_LINE
 from tests.integration.service.conftest import Api
 
 HEAD = b"GET /livez HTTP/1.1\r\nhost: a\r\n"
-
 POST = b"POST /v1/fine_tuning/jobs HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
-
 MALFORMED = {
     "no method": (b"\x00\x01garbage\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 40, 400),

@@ -19,9 +19,7 @@ from tunehook.store.redis_health import RedisHealth
 from tunehook.webhooks import dispatch
 
 FILLER = 20_000_000
-
 ENDPOINT = {"url": "https://example.com/hook", "name": "n", "event_types": ["fine_tuning.job.succeeded"]}
-
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 

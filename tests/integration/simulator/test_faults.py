@@ -14,7 +14,6 @@ from simulator.problems import NAMED
 from tests.integration.simulator.conftest import Bench, Start, dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 JOBS = r"/v1/fine_tuning/jobs$"
 
 

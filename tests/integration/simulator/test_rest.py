@@ -11,7 +11,6 @@ from simulator.settings import from_environment
 from tests.integration.simulator.conftest import Bench, Start, dataset
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

@@ -13,7 +13,6 @@ from simulator import telling, training
 from simulator.training import FOREVER, Failure, Mark, Spec
 
 ORDER = ["created", "validating_files", "pending", "queued", "running", "succeeded", "failed", "cancelled"]
-
 specs = st.builds(
     Spec,
     job_id=st.text("abcdef", min_size=1, max_size=8).map("ftjob-".__add__),
@@ -30,7 +29,6 @@ specs = st.builds(
     stall=st.sampled_from([None, None, "validating_files", "queued", "running"]),
     queue_delay=st.sampled_from([0.0, 500.0]),
 )
-
 times = st.lists(st.floats(0, 60_000), min_size=2, max_size=12).map(sorted)
 
 

@@ -15,7 +15,6 @@ from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
 PAIRS = list(itertools.product(Stage, Stage))
-
 #: By hand, so that nobody adds an arrow without thinking of it twice.
 MOVES = {
     "accepted → uploading settled",

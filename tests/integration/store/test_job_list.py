@@ -11,7 +11,6 @@ from tunehook.model.job import FileRef, Job, JobSpec
 from tunehook.store.store import Store
 
 PROJECT = "acme"
-
 BOTH = {"team": "search", "kind": "nightly"}
 
 

@@ -30,9 +30,7 @@ from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
 T = TypeVar("T")
-
 FAR = 600.0
-
 NEWER = 99
 
 

@@ -11,7 +11,6 @@ from tests.fakes.receiver import Receiver
 from tests.integration.webhooks.conftest import Office
 
 SUCCEEDED = "fine_tuning.job.succeeded"
-
 Meanwhile = Callable[[], Awaitable[object]]
 
 

@@ -12,7 +12,6 @@ from tunehook.store.engine import keys
 from tunehook.webhooks import event_types
 
 SUCCEEDED = event_types.SUCCEEDED
-
 UNREADABLE = ['{"id": 7}', "garbage", "[]", '{"event_id": 7, "key_id": {}}', '"text"']
 
 

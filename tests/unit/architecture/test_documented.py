@@ -8,7 +8,6 @@ import pytest
 from tunehook.settings import Settings, UpstreamSettings, known_names
 
 README = Path(__file__).parents[3] / "README.md"
-
 ROW = re.compile(r"^\| (?P<names>`[^|]*`) \| (?P<default>[^|]*) \| (?P<meaning>[^|]+) \|$", re.MULTILINE)
 
 

@@ -15,7 +15,6 @@ from worker.steps import TIMEOUTS, step_for
 
 #: The ids that a member of each kind may have, where one word would not do.
 IDS = {"copy": "openai:" + "0" * 64, "sweep": "parked"}
-
 ENQUEUED = {kind: queue for kind, queue in KINDS.items() if queue != "deliver"}
 
 

@@ -10,7 +10,6 @@ from tunehook.dataset.checker import Checker, UnknownFormat
 from tunehook.dataset.report import Report, overlap
 
 TEN = jsonl(*map(good, range(10)))
-
 FIFTY = jsonl(*map(good, range(50)))
 
 
@@ -217,15 +216,12 @@ def test_how_many_lines_may_show_images() -> None:
 
 
 CALL: dict[str, Any] = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
 PAIR: dict[str, Any] = {
     "input": {"messages": GOOD["messages"][:2]},
     "preferred_output": [{"role": "assistant", "content": "Wren"}],
     "non_preferred_output": [{"role": "assistant", "content": "Stone"}],
 }
-
 RFT = {"messages": GOOD["messages"][:2], "answer": "Wren"}
-
 COMPLETION = {"prompt": "Name one:", "completion": " Wren"}
 
 

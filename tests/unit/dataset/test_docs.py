@@ -6,7 +6,6 @@ from pathlib import Path
 from tunehook.dataset.findings import CODES
 
 ROOT = Path(__file__).parents[3]
-
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 

@@ -16,15 +16,11 @@ from tunehook.dataset.tokens import TokenCounter
 texts = st.sampled_from(
     ["", " ", "Hi", "Ärger 🐦", "NUL\0", "YES", "ALL OF THIS IS IN CAPITALS", "\u3000", "<|endoftext|>"]
 ) | st.text(max_size=8)
-
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
-
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
 )
-
 roles = st.sampled_from(["system", "developer", "user", "assistant", "tool", "function", "human"])
-
 calls = st.fixed_dictionaries(
     {},
     optional={
@@ -34,7 +30,6 @@ calls = st.fixed_dictionaries(
         | anything,
     },
 )
-
 parts = st.fixed_dictionaries(
     {"type": st.sampled_from(["text", "image_url", "refusal", "audio"]) | anything},
     optional={
@@ -45,7 +40,6 @@ parts = st.fixed_dictionaries(
         | anything,
     },
 )
-
 messages = st.fixed_dictionaries(
     {"role": roles, "content": texts | st.lists(parts, max_size=2)},
     optional={
@@ -57,15 +51,11 @@ messages = st.fixed_dictionaries(
         "other": anything,
     },
 )
-
 plain = st.fixed_dictionaries({"role": roles, "content": texts})
-
 lists = st.lists(plain, max_size=4) | st.lists(messages | anything, max_size=3)
-
 tools = st.lists(
     st.fixed_dictionaries({"type": st.just("function")}, optional={"function": anything}) | anything, max_size=2
 )
-
 examples = (
     st.fixed_dictionaries(
         {"messages": lists}, optional={"tools": tools | anything, "functions": anything, "answer": anything}
@@ -81,7 +71,6 @@ examples = (
     | st.fixed_dictionaries({}, optional={"prompt": anything, "completion": anything})
     | anything
 )  # fmt: skip
-
 broken = st.sampled_from(
     [
         b"", b"\r", b"{", b"NaN", b'{"a":1,"a":2}', b'"\\ud800"', b"\xff", b"\0", b"[" * 300, b"1" * 4301, b"1e999",
@@ -89,7 +78,6 @@ broken = st.sampled_from(
         b'{"messages":[{"role":"user","role":"user","content":NaN}]}',
     ]
 ) | st.binary(max_size=30)  # fmt: skip
-
 encodings: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}, {"ensure_ascii": False}, {"separators": (",", ":")}, {"indent": None, "sort_keys": True}]
 )

@@ -8,7 +8,6 @@ from tests.unit.dataset.lines import jsonl, report_of
 from tunehook.dataset.items import check_grader
 
 MESSAGES = [{"role": "user", "content": "Name a bird."}]
-
 LINES = [
     {"messages": MESSAGES, "answer": "wren", "meta": {"tier": 1, "place": {"name": "hedge"}}, "rare": 1},
     {"messages": MESSAGES, "answer": "owl", "meta": {"tier": 2, "place": None}, "rare": 1},

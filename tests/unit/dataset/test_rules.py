@@ -9,11 +9,8 @@ from tests.unit.dataset.test_checker import CALL, COMPLETION, PAIR, RFT
 from tunehook.dataset.findings import CODES
 
 SYSTEM, USER, ANSWER = GOOD["messages"]
-
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-
 PART, FIRST_CALL = "$.messages[2].content[0]", "$.messages[2].tool_calls[0]"
-
 PNG = "data:image/png;base64,"
 
 
@@ -94,7 +91,6 @@ CHAT: list[tuple[Any, str, str]] = [
         "$.messages[2].function_call",
     ),
 ]  # fmt: skip
-
 OTHERS: list[tuple[str, Any, str, str]] = [
     ("preference", GOOD, "missing_input", "$.input"),
     ("preference", PAIR | {"input": {"messages": []}}, "missing_input", "$.input.messages"),

@@ -10,7 +10,6 @@ from tests.unit.dataset.lines import GOOD, good, jsonl, report_of
 from tunehook.dataset.tokens import IMAGE_HIGH, IMAGE_LOW, Encoding, TokenCounter, _tokenizer, encoding_of, token_limit
 
 COUNTS = json.loads((Path(__file__).parent / "token_counts.json").read_text())["cases"]
-
 AUDUBON = Path(__file__).parents[3] / "examples" / "audubon_birds.jsonl"
 
 

@@ -16,7 +16,6 @@ FITTING: list[tuple[str, Method, str]] = [
     ("preference", "dpo", "gpt-4.1-mini-2025-04-14"),
     ("reinforcement", "reinforcement", "o4-mini-2025-04-16"),
 ]
-
 MISFITS: list[tuple[str, Method, str]] = [
     ("chat", "dpo", "gpt-4o"),
     ("chat", "reinforcement", "o4-mini"),

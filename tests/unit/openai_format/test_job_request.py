@@ -12,9 +12,7 @@ from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.openai_format.job_request import JobRequest, parse
 
 LEAST: dict[str, Any] = {"model": "gpt-4.1-mini", "training_file": "file-1"}
-
 GRADER = {"type": "string_check", "name": "g", "input": "a", "operation": "eq", "reference": "a"}
-
 GOOD: list[dict[str, Any]] = [
     {},
     {"suffix": "x" * 64, "seed": 0, "validation_file": "file-2"},
@@ -39,7 +37,6 @@ GOOD: list[dict[str, Any]] = [
     {"callback_url": "https://you.example/hooks", "tunehook": {"upstream": "azure"}},
     {name: None for name in ("suffix", "seed", "method", "metadata", "hyperparameters", "integrations", "tunehook")},
 ]
-
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"model": ""}, "model", "at least 1 character"),
     ({"model": 4}, "model", "string"),
@@ -135,9 +132,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-
 NAMES = st.sampled_from([*JobRequest.model_fields, "type", "supervised", "dpo", "reinforcement", "n_epochs", "other"])
-
 NESTED = st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3), max_size=5)
 
 

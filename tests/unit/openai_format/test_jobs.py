@@ -12,7 +12,6 @@ from tunehook.openai_format import jobs
 from tunehook.webhooks import publishing
 
 SPEC = JobSpec(model="gpt-4.1-mini", training_file="file-ours", seed=3, metadata={"team": "birds"})
-
 SCHEMA = ("components", "schemas", "FineTuningJob")
 
 
@@ -27,7 +26,6 @@ def seen(status: str = "running", **members: Any) -> UpstreamJob:
 
 
 WAITING = Waiting(code="no_slot", reason="Others wait.", since=100, retry_at=160)
-
 STAGES: dict[str, tuple[Job, str]] = {
     "accepted": (job(), "validating_files"),
     "uploading": (job(stage=Stage.UPLOADING), "validating_files"),
@@ -116,9 +114,7 @@ def test_events_speak_of_our_ids(contract: Contract) -> None:
 
 
 VALIDATION = FileRef(id="file-val", sha256="1" * 64, bytes=10)
-
 THEIRS = "Example 3 of file-theirs, not of file-v-theirs (job ftjob-theirs) nor file-theirs2; results in file-t."
-
 OURS = "Example 3 of file-ours, not of file-val (job ftjob-ours) nor file-theirs2; results in file-result."
 
 

@@ -9,7 +9,6 @@ from tunehook.model.job import TunedModel
 from tunehook.openai_format import models
 
 PRICES = load_prices()
-
 MADE = TunedModel(name="ft:gpt-4.1:x::1", upstream="openai", base="gpt-4.1", job_id="ftjob-1", created_at=5)
 
 

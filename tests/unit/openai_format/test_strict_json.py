@@ -11,7 +11,6 @@ from tunehook.errors import InvalidBody
 from tunehook.openai_format.strict_json import MAX_DEPTH, parse, parse_object
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-
 VALUES = st.recursive(
     st.none()
     | st.booleans()

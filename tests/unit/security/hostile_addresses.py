@@ -70,7 +70,6 @@ HOSTS = [
     "a" * 64 + ".example",
     ".".join(["abcdefgh"] * 29),  # 260 characters
 ]
-
 # One or more of each range that is not public.
 ADDRESSES = [
     "0.0.0.0",  # noqa: S104

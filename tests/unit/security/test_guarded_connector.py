@@ -14,9 +14,7 @@ from tunehook.security.allow_list import AllowList
 from tunehook.security.ssrf import AddressRefused, SocketRefused, check_address, guarded_connector
 
 NOTHING = AllowList()
-
 PUBLIC = "93.184.216.34"
-
 # Bound to loopback, no packet for a public address leaves this machine: the kernel says EINVAL at once.
 AT_HOME = ("127.0.0.1", 0)
 

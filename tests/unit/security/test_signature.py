@@ -19,13 +19,9 @@ from tunehook.security import signature
 from tunehook.security.signature import SecretMalformed, SignatureRejected, decode_secret, new_secret, sign, verify
 
 VECTOR_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-
 NOW = 1_790_000_000
-
 Verifier = Callable[[bytes, dict[str, str]], object]
-
 _client = openai.OpenAI(api_key="not used", base_url="http://127.0.0.1:9")
-
 # What each of the three may raise at hostile input; standardwebhooks lets bare errors through (1.1.0).
 REFUSALS = (
     openai.InvalidWebhookSignatureError,

@@ -246,9 +246,7 @@ def test_no_list_permits_nothing() -> None:
 
 # Parts of URLs, to be strung together at random.
 WORDS = ["https://", "http", "you.example", "127.0.0.1", "0x7f", "443", "xn--", "::ffff:"]
-
 SIGNS = list(":/[].。@#?%\\\t-_1")
-
 url_like = st.one_of(
     st.text(st.characters(exclude_categories=())),
     st.lists(

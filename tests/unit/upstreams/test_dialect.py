@@ -86,7 +86,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-
 MEMBERS = st.dictionaries(st.sampled_from([*UpstreamJob.model_fields]), JSON, max_size=6)
 
 

@@ -25,9 +25,7 @@ from tunehook.webhooks.retry_policy import (
 )
 
 NOW = 1_790_000_000.0
-
 HOUR = 3600.0
-
 FAILED = Outcome(Verdict.FAILED, "your server answered 500")
 
 

@@ -19,15 +19,10 @@ from tunehook.errors import StoreUnavailable
 from tunehook.store.engine.commit import Change
 
 ROUND_TRIPS_AT_ONCE = 2
-
 ASKED_AT_ONCE = 100
-
 Asked = tuple[tuple[tuple[str, ...], ...], asyncio.Future[list[Any]]]
-
 GATHER_SECONDS = 0.002
-
 CALLS_AT_ONCE = 128
-
 SCRIPT_TRIPS_AT_ONCE = 4
 
 

@@ -17,7 +17,6 @@ from tunehook.store.engine import keys
 
 #: The newest lines of a job's log that are kept: at 600 bytes each, 6 MB of a job that says very much.
 LOG_KEPT = 10_000
-
 _ARROWS = json.dumps({source: {target: True for target in targets} for source, targets in ARROWS.items()})
 
 

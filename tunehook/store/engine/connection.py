@@ -41,7 +41,6 @@ _NAMES = (
     "upload_begin",
     "upload_part",
 )
-
 SCRIPTS = {name: _lua(name) for name in _NAMES}
 
 
@@ -148,7 +147,6 @@ class Connection:
 #: What a Redis answers that cannot take a write or a command now: the code that its answer begins with, which
 #: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
 _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
-
 _REFUSAL_CLASSES = (OutOfMemoryError, ReadOnlyError)
 
 

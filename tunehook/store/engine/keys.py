@@ -12,24 +12,15 @@ from tunehook.model.member import Queue
 
 #: Channel: something has become due. Its message is the queue's name.
 WAKE = "th:wake"
-
 #: Channel: a job or its log has news. Its message is the job's id.
 NEWS = "th:news"
-
 CLAIMS = "th:claims"  # hash: member → claims since something came of it
-
 WOKEN = "th:woken"  # set: members that were woken while somebody held their lease
-
 PARKED = "th:parked"  # zset: member → when it was given up
-
 SEQUENCE = "th:sequence"  # counter: the order in which things were accepted
-
 SEAL = "th:seal"  # something sealed under the key that all secrets here are sealed under
-
 CLOCK = "th:clock"  # the last tick of any clock, ms
-
 STAGES = "th:stages"  # hash: stage → how many jobs there are of it
-
 SETTLED = "th:settled"  # zset: jobs that have ended → when, ms
 
 
@@ -123,18 +114,12 @@ def copy_users(upstream: str, sha256: str) -> str:
 
 #: What will be removed, and when it was needed last (or, for the first, when its time is over): zsets, ms.
 EXPIRING = "th:expiring"  # files with an `expires_after`
-
 DATASETS = "th:datasets"  # the other datasets
-
 COPIES = "th:copies"  # `<upstream>:<sha256>`
-
 SHELF = "th:shelf"  # the mark that the data directory of this store bears
-
 UNKNOWN = "th:unknown"  # zset: what lies in it and has no record here → since when that is so, ms
-
 #: What is known no more, and still has to be removed where its bytes are: sets.
 LEAVING = "th:leaving"  # file ids, from the shelf
-
 LEAVING_COPIES = "th:leaving-copies"  # `<upstream> <file id there>`
 
 
@@ -205,9 +190,7 @@ def hold(upstream: str) -> str:
 
 
 FOLLOWED = "th:followed"  # zset: jobs whose log somebody reads → until when, ms
-
 ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made
-
 EXTRAS = "th:extras"  # hash: upstream → extra jobs found there and cancelled
 
 
@@ -216,7 +199,6 @@ def api_key(key_id: str) -> str:
 
 
 API_KEYS = "th:keys"  # set of ids
-
 PROJECTS = "th:projects"  # set of names
 
 
@@ -248,7 +230,6 @@ def lane_rest(lane_id: str) -> str:
 
 
 SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer at all
-
 SLOW_DUE = "th:due:slow"  # zset: these are due here, so that no other stands in line behind them
 
 

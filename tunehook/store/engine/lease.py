@@ -13,7 +13,6 @@ from tunehook.model import member
 from tunehook.store.engine import keys
 
 LEASE_SECONDS = 15.0
-
 RENEW_SECONDS = 5.0
 
 
