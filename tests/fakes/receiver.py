@@ -16,6 +16,7 @@ class Hook:
     """One POST as it came. `at` is unix seconds; header names are lower case."""
 
     at: float
+    path: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -40,7 +41,7 @@ class Receiver:
 
     async def take(self, request: web.Request) -> web.Response:
         headers = {name.lower(): text for name, text in request.headers.items()}
-        hook = Hook(time.time(), headers, await request.read())
+        hook = Hook(time.time(), request.path, headers, await request.read())
         async with self._news:
             self.hooks.append(hook)
             self._news.notify_all()
