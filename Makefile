@@ -7,10 +7,13 @@ NEIGHBOURS := $(VENV)/.neighbours
 UV := $(VENV)/lock/bin/uv
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
 
-.PHONY: demo test neighbours check compose-test chaos bench lock clean
+.PHONY: demo test-fast test neighbours check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
+
+test-fast: $(READY)  ## unit and integration tests that start no program of ours: about a minute
+	$(BIN)/pytest tests/unit tests/integration -m "not processes" --numprocesses 3 --dist worksteal
 
 test: $(READY)  ## all tests; most of them wait for processes, so three of their groups run at a time
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder

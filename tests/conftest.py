@@ -34,8 +34,9 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]
         return next((name for name in TOGETHER if nodeid.startswith(f"tests/{name}")), nodeid.partition("::")[0])
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    return Together(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
+    """For `--dist loadscope`; `make test-fast` has no deployments to share, so any test may run in any process."""
+    return Together(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

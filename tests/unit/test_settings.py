@@ -31,6 +31,7 @@ def test_everything_has_a_default_but_secrets_and_redis() -> None:
         assert not getattr(defaults, secret)
 
 
+@pytest.mark.processes
 def test_the_environment_is_read_in_a_program() -> None:
     found = read(
         REDIS_URL="redis://localhost/1",
@@ -133,6 +134,7 @@ for environment in json.load(sys.stdin):
 """
 
 
+@pytest.mark.processes
 def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_quotes_no_secret() -> None:
     sent = json.dumps([GOOD | environment for environment, _ in WRONG])
     ended = subprocess.run(
@@ -146,6 +148,7 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_quotes_no_secret
         assert "short-secret" not in said
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("program", "environment", "said"),
     [

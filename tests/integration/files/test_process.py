@@ -13,6 +13,8 @@ from tunehook.dataset.__main__ import CHUNK
 from tunehook.dataset.process import DatasetProcess
 from tunehook.errors import DatasetUnread
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:

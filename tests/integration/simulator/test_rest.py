@@ -214,6 +214,7 @@ def test_settings_come_from_the_environment_unless_given(monkeypatch: pytest.Mon
     assert (found.speed, found.slots, found.port) == (50, 0, 4010)
 
 
+@pytest.mark.processes
 async def test_it_starts_by_one_command_and_says_where_it_is() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "simulator", "--port", "0", "--speed", "100", stdout=asyncio.subprocess.PIPE
@@ -229,6 +230,7 @@ async def test_it_starts_by_one_command_and_says_where_it_is() -> None:
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("options", "said"),
     [(["--speed", "fast"], "simulator: speed: "), (["--webhook-url", "http://x.example"], "simulator: options: ")],

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
 from tunehook.model.member import copy_member
 from tunehook.model.webhook import Delivery
 from tunehook.store.engine import keys
+
+pytestmark = pytest.mark.processes
 
 COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())", "doctor"]
 

@@ -4,9 +4,13 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.misbehaving_receiver import Misbehaving
 from tests.fakes.valkey import Valkey
 from tests.integration.webhooks.conftest import VAULT_KEY, Office
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,6 +14,8 @@ import pytest
 from tests.fakes.deployment import free_port
 from tests.integration.webhooks.conftest import Office
 
+pytestmark = pytest.mark.processes
+
 RECEIVERS = Path(__file__).parents[3] / "examples" / "receivers"
 
 
