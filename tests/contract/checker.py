@@ -27,6 +27,8 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from tunehook.security.tls import ssl_context
+
 SPEC = Path(__file__).parents[2] / "api_spec" / "openapi.yaml"
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 URI = "urn:tunehook:contract"
@@ -202,7 +204,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
     def __init__(self, contract: Contract, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         self.contract = contract
         self.seen: list[tuple[str, str | None, int]] = []
-        self._inner = inner or httpx2.AsyncHTTPTransport()
+        self._inner = inner or httpx2.AsyncHTTPTransport(verify=ssl_context())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._inner.handle_async_request(request)

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from simulator.clock import Clock
 from tests.fakes.simulator import Simulator, running_simulator
+from tunehook.security.tls import ssl_context
 
 START = 1_800_000_000.0
 
@@ -52,7 +53,8 @@ def start() -> Start:
     @asynccontextmanager
     async def starting(**config: object) -> AsyncIterator[Bench]:
         async with running_simulator(clock=Clock(lambda: START), **config) as simulator:
-            client = AsyncOpenAI(base_url=simulator.base_url, api_key="sk-test", max_retries=0)
+            http = DefaultAsyncHttpxClient(verify=ssl_context())
+            client = AsyncOpenAI(base_url=simulator.base_url, api_key="sk-test", max_retries=0, http_client=http)
             azure = client.with_options(base_url=simulator.azure_url, api_key="az-test")
             async with client:
                 yield Bench(simulator, client, azure)
