@@ -30,8 +30,8 @@ check: $(READY)  ## linters, types and import rules
 compose-test: $(READY)  ## builds the images, starts the stack as its users do, restarts things: needs Docker
 	$(BIN)/python -m tests.e2e.compose.run
 
-chaos: $(READY)  ## kills, faults and clocks at every point of the story, and what must hold: about half an hour
-	$(BIN)/python -m tests.chaos --table docs/guarantees.md
+chaos: $(READY)  ## kills, faults and clocks at every point of the story: about half an hour
+	$(BIN)/python -m tests.chaos --table docs/guarantees-$$(date -u +%F).md
 
 bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/benchmarks.md
 	for name in api upload look up told deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="points that contain this text")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="kill at random for so long instead")
     parser.add_argument("--jobs", type=int, default=1000, help="with --soak: how many jobs (1000)")
-    parser.add_argument("--table", type=Path, help="write the results into this page (docs/guarantees.md)")
+    parser.add_argument("--table", type=Path, help="write the results into this page (docs/guarantees-<date>.md)")
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="tunehook-chaos-") as directory:
         if asked.soak:

@@ -1,4 +1,4 @@
-"""What came of it: point × fault × runs × result, as text and as the table of docs/guarantees.md."""
+"""Reports a run: point × fault × runs × result, as text and as a dated page beside docs/guarantees.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.faults import Run
+
+ABOUT = "Written by the runs. [guarantees.md](guarantees.md) says what they prove and how to read them."
+HEADINGS = {"matrix": "The matrix", "soak": "Random kills"}
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Report:
         return "\n".join([self.title, *self.summary(), *self.broken, "", self.table()])
 
     def write_into(self, page: Path) -> None:
-        """Between `<!-- name -->` and `<!-- /name -->`."""
+        """Writes its part of the page, between `<!-- name -->` and `<!-- /name -->`; makes what is not there yet."""
         when = time.strftime("%Y-%m-%d", time.gmtime())
         body = "\n".join(
             [
@@ -81,7 +84,9 @@ class Report:
                 self.table(),
             ]
         )
-        text = page.read_text("utf-8")
+        text = page.read_text("utf-8") if page.exists() else f"# Results of the attacks, {when}\n\n{ABOUT}\n"
+        if f"<!-- {self.name} -->" not in text:
+            text += f"\n## {HEADINGS[self.name]}\n\n<!-- {self.name} -->\n<!-- /{self.name} -->\n"
         found = re.sub(
             rf"<!-- {self.name} -->.*?<!-- /{self.name} -->",
             lambda _: f"<!-- {self.name} -->\n{body}\n<!-- /{self.name} -->",

@@ -1,6 +1,6 @@
 """The short form of the matrix, in a minute: one point of each kind, all at once in one deployment.
 
-`make chaos` tries every point in every way; docs/guarantees.md has its results.
+`make chaos` tries every point in every way and writes docs/guarantees-<date>.md.
 """
 
 import asyncio
