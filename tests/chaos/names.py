@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
-from tunehook.store.engine.connection import SCRIPTS
+from tunehook.store.engine.scripts import SCRIPTS
 
 _SCRIPTS = {
     hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode(): name for name, text in SCRIPTS.items()

@@ -110,8 +110,8 @@ class Deletion:
         Returns those that were not noted before, and those that have been for so many seconds.
         """
         now = await self._store.now_ms()
-        flat = await self._store.whole("ZRANGE", keys.UNKNOWN, "0", "-1", "WITHSCORES")
-        since = {name: float(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
+        with unavailable():
+            since = dict(await self._store.redis.zrange(keys.UNKNOWN, 0, -1, withscores=True))
         new, over = names - set(since), set(since) - names
         with unavailable():
             for some in _in_thousands(new):

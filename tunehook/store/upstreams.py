@@ -51,8 +51,9 @@ class Upstreams:
 
     async def live(self, upstream: str) -> dict[str, tuple[str, str]]:
         """Upstream job id → (our id, fingerprint when last seen)."""
-        flat = await self._store.whole("HGETALL", keys.live(upstream))
-        return {upstream_id: _split(value) for upstream_id, value in zip(flat[::2], flat[1::2], strict=True)}
+        with unavailable():
+            entries = await self._store.redis.hgetall(keys.live(upstream))
+        return {upstream_id: _split(value) for upstream_id, value in entries.items()}
 
     async def owner(self, upstream: str, upstream_job_id: str) -> tuple[str | None, str | None]:
         """(our job's id, None), or (None, the project) of one that retention has removed, or (None, None)."""
@@ -104,9 +105,8 @@ class Upstreams:
 
     async def _in_turn(self, key: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         now = await self._store.now_ms()
-        flat = await self._store.whole("ZRANGE", key, "0", "-1", "WITHSCORES")
-        read = {job_id: float(at) for job_id, at in zip(flat[::2], flat[1::2], strict=True)}
         with unavailable():
+            read = dict(await self._store.redis.zrange(key, 0, -1, withscores=True))
             wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
             chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
             gone = set(read) - set(job_ids)

@@ -17,7 +17,7 @@ RENEW_SECONDS = 5.0
 
 
 class Runs(Protocol):
-    """Who runs scripts: a Connection, or a Gathering of many calls."""
+    """Runs scripts: a Connection, or a Batcher of many calls."""
 
     async def run(self, script: str, keys: list[str], arguments: list[Any], /) -> Any: ...
 
