@@ -92,7 +92,7 @@ async def _files(ctx: Context, index: Ageing, seconds: float) -> int:
     for file_id in await forgetting.older(index, seconds, AT_ONCE):
         try:
             file = await forgetting.file(file_id)
-        except RecordUnreadable as error:
+        except (RecordTooNew, RecordUnreadable) as error:
             await _left(ctx, index, file_id, seconds, error)
             continue
         promised = index == Ageing.DATASETS and file is not None and file.expires_at is not None
@@ -151,7 +151,7 @@ async def _copies(ctx: Context) -> int:
         upstream, _, sha256 = name.rpartition(":")
         try:
             gone = await forgetting.forget_copy(upstream, sha256)
-        except RecordUnreadable as error:
+        except (RecordTooNew, RecordUnreadable) as error:
             await _left(ctx, Ageing.COPIES, name, ctx.keep.copies, error)
             continue
         if gone:

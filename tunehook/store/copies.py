@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tunehook.errors import RecordUnreadable
 from tunehook.model.file import Copy
 from tunehook.model.job import FileRef
 from tunehook.model.member import copy_member
@@ -12,26 +9,23 @@ from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
-from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.record import Stored
 
 
-@dataclass(frozen=True)
-class CopyRecord:
-    copy: Copy
-    revision: int
+class CopyRecord(Stored[Copy]):
+    """A copy as it was read."""
+
+    model = Copy
+    key = staticmethod(keys.copy)
+    names = ("upstream", "sha256")
+
+    @property
+    def copy(self) -> Copy:
+        return self.value
 
     @property
     def member(self) -> str:
         return copy_member(self.copy.upstream, self.copy.sha256)
-
-    def change(self, copy: Copy, lease: Lease) -> Change:
-        return Change(
-            record=keys.copy(copy.upstream, copy.sha256),
-            revision=self.revision,
-            document=copy.model_dump_json(exclude_none=True),
-            member=lease.member,
-            token=lease.token,
-        )
 
 
 class Copies:
@@ -39,14 +33,8 @@ class Copies:
         self._store = store
 
     async def read(self, upstream: str, sha256: str) -> CopyRecord | None:
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.copy(upstream, sha256))
-        if not fields.get("doc"):
-            return None
-        try:
-            return CopyRecord(Copy.model_validate_json(fields["doc"]), int(fields["rev"]))
-        except (KeyError, ValueError) as error:
-            raise RecordUnreadable(record=copy_member(upstream, sha256), why=type(error).__name__) from error
+        """Returns None for a copy that nothing wants. Raises RecordTooNew, RecordUnreadable."""
+        return await CopyRecord.read(self._store, upstream, sha256)
 
     async def want(self, upstream: str, ref: FileRef, filename: str, job_id: str) -> None:
         """Let these bytes be uploaded once; the job is woken when they are. Safe to ask again and again.
@@ -65,8 +53,7 @@ class Copies:
                 await pipe.execute()
         record = await self.read(upstream, ref.sha256)
         if record is not None and record.copy.state == "refused":
-            again = Change(record=key, revision=record.revision, document=wanted.model_dump_json(exclude_none=True))
-            await self._store.commit(again.due(member, 0))
+            await self._store.commit(record.change(wanted).due(member, 0))
         elif record is not None and record.copy.state == "wanted":
             # Whoever asked first may have died before this line; an upload that waits for its time is left to wait.
             await self._store.plan_if_absent(member, 0)

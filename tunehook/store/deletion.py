@@ -17,7 +17,7 @@ from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.keys import FORGOTTEN
-from tunehook.store.files import Files, parse
+from tunehook.store.files import Files
 from tunehook.store.jobs import NO_METADATA, JobRecord
 
 
@@ -59,10 +59,9 @@ class Deletion:
     # ---- files
 
     async def file(self, file_id: str) -> File | None:
-        """Raises RecordUnreadable."""
-        with unavailable():
-            document = await self._store.redis.hget(keys.file(file_id), "doc")
-        return parse(document, file_id)
+        """Raises RecordTooNew, RecordUnreadable."""
+        record = await self._files.read_any(file_id)
+        return record.file if record else None
 
     async def forget_file(self, file: File) -> bool:
         """False while a live job needs it. Its bytes are then `leaving`."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-
-from tunehook.errors import FileInUse, FileNotFound, RecordUnreadable
+from tunehook.errors import FileInUse, FileNotFound
 from tunehook.model.file import Counted, File
 from tunehook.model.member import check_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
-from tunehook.store.engine.lease import Lease
-
-log = logging.getLogger(__name__)
+from tunehook.store.engine.record import Stored
 
 
-@dataclass(frozen=True)
-class FileRecord:
-    file: File
-    revision: int
+class FileRecord(Stored[File]):
+    """A file as it was read."""
+
+    model = File
+    key = staticmethod(keys.file)
+
+    @property
+    def file(self) -> File:
+        return self.value
 
 
 class Files:
@@ -28,9 +28,7 @@ class Files:
         self._store = store
 
     async def add(self, file: File) -> None:
-        change = Change(record=keys.file(file.id), revision=0, document=file.model_dump_json(exclude_none=True))
-        self.enter(change, file)
-        await self._store.commit(change)
+        await self._store.commit(self.enter(FileRecord.new(file), file))
 
     def enter(self, change: Change, file: File) -> Change:
         """What a new file is known by besides its record: its project's list, and when it will be removed."""
@@ -51,34 +49,17 @@ class Files:
 
     async def replace(self, file: File) -> None:
         """Writes what has changed of a file, unless it was deleted meanwhile."""
-        key = keys.file(file.id)
-        with unavailable():
-            revision = await self._store.redis.hget(key, "rev")
-        if revision is not None:
-            document = file.model_dump_json(exclude_none=True)
-            await self._store.commit(Change(record=key, revision=int(revision), document=document))
+        record = await self.read_any(file.id)
+        if record is not None:
+            await self._store.commit(record.change(file))
 
     async def note_count(self, file_id: str, kind: str, counted: Counted) -> None:
         """Keeps a count of a dataset's tokens with its record, unless it was deleted meanwhile."""
-        key = keys.file(file_id)
-        with unavailable():
-            revision, document = await self._store.redis.hmget(key, "rev", "doc")
-        file = parse(document, file_id)
-        if file is not None and file.dataset is not None:
-            dataset = file.dataset.model_copy(update={"counted": {**file.dataset.counted, kind: counted}})
-            file = file.model_copy(update={"dataset": dataset})
-            document = file.model_dump_json(exclude_none=True)
-            await self._store.commit(Change(record=key, revision=int(revision), document=document))
-
-    def change(self, file: File, revision: int, lease: Lease) -> Change:
-        """A change of the record that was read at `revision` into `file`."""
-        return Change(
-            record=keys.file(file.id),
-            revision=revision,
-            document=file.model_dump_json(exclude_none=True),
-            member=lease.member,
-            token=lease.token,
-        )
+        record = await self.read_any(file_id)
+        if record is not None and record.file.dataset is not None:
+            dataset = record.file.dataset
+            dataset = dataset.model_copy(update={"counted": {**dataset.counted, kind: counted}})
+            await self._store.commit(record.change(record.file.model_copy(update={"dataset": dataset})))
 
     async def users(self, file_id: str) -> list[str]:
         """Ids of the unsettled jobs that need the file."""
@@ -86,19 +67,15 @@ class Files:
             return sorted(await self._store.redis.smembers(keys.file_users(file_id)))
 
     async def read_any(self, file_id: str) -> FileRecord | None:
-        """Of any project; None for what does not exist. Raises RecordUnreadable."""
-        with unavailable():
-            revision, document = await self._store.redis.hmget(keys.file(file_id), "rev", "doc")
-        file = parse(document, file_id)
-        return FileRecord(file, int(revision)) if file is not None else None
+        """Returns a file of any project, or None. Raises RecordTooNew, RecordUnreadable."""
+        return await FileRecord.read(self._store, file_id)
 
     async def read(self, file_id: str, project: str) -> File:
-        """Raises FileNotFound, also for another project's, and RecordUnreadable."""
-        [document] = await self._store.ask(("HGET", keys.file(file_id), "doc"))
-        file = parse(document, file_id)
-        if file is None or file.project != project:
+        """Raises FileNotFound, also for another project's file, RecordTooNew and RecordUnreadable."""
+        record = await self.read_any(file_id)
+        if record is None or record.file.project != project:
             raise FileNotFound(id=file_id, param="id")
-        return file
+        return record.file
 
     async def page(
         self, project: str, *, after: str | None, limit: int, purpose: str | None, ascending: bool
@@ -116,12 +93,8 @@ class Files:
         while True:
             with unavailable():
                 ids = await redis.zrange(index, start, start + 500, desc=not ascending)
-                async with redis.pipeline(transaction=False) as pipe:
-                    for file_id in ids:
-                        pipe.hget(keys.file(file_id), "doc")
-                    documents = await pipe.execute() if ids else []
-            files = [_readable(document, file_id) for file_id, document in zip(ids, documents, strict=True)]
-            found += [file for file in files if file is not None and purpose in (None, file.purpose)]
+            files = [record.file for record in await FileRecord.read_many(self._store, ids)]
+            found += [file for file in files if purpose in (None, file.purpose)]
             start += len(ids)
             if len(found) > limit or len(ids) <= 500:
                 return found[:limit], len(found) > limit
@@ -142,19 +115,3 @@ class Files:
         """Its bytes are gone from the shelf too."""
         with unavailable():
             await self._store.redis.srem(keys.LEAVING, file_id)
-
-
-def parse(document: str | None, file_id: str) -> File | None:
-    """None for what does not exist. Raises RecordUnreadable."""
-    try:
-        return File.model_validate_json(document) if document else None
-    except ValueError as error:
-        raise RecordUnreadable(record=file_id, why=type(error).__name__) from error
-
-
-def _readable(document: str | None, file_id: str) -> File | None:
-    try:
-        return parse(document, file_id)
-    except RecordUnreadable as error:  # one bad record hides no others
-        log.warning("left out: %s", error.message)
-        return None

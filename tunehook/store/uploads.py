@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tunehook.errors import TooLarge, TooManyParts, TooManyUploads, UploadNotFound
 from tunehook.model.file import Upload
 from tunehook.model.record import RECORD_VERSION
@@ -11,6 +9,8 @@ from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.record import Stored
 
 #: Records of uploads are kept so long, whatever became of them: a repeated call finds the answer of the first.
 RECORD_SECONDS = 7 * 24 * 3600
@@ -19,20 +19,27 @@ MOST_PARTS = 10_000
 MOST_OPEN = 20  #: uploads of a project
 
 
-@dataclass(frozen=True)
-class UploadRecord:
-    upload: Upload
-    revision: int
-    stored: int = 0  #: bytes of all its parts
+class UploadRecord(Stored[Upload]):
+    """An upload as it was read."""
 
-    def change(self, upload: Upload) -> Change:
-        """A change of the record; whatever it becomes but pending, it and its parts are not counted any more."""
-        change = Change(
-            record=keys.upload(upload.id), revision=self.revision, document=upload.model_dump_json(exclude_none=True)
-        )
-        if upload.status != "pending":
-            change.do("DEL", keys.upload_parts(upload.id))
-            change.do("ZREM", keys.open_uploads(upload.project), upload.id)
+    model = Upload
+    key = staticmethod(keys.upload)
+
+    @property
+    def upload(self) -> Upload:
+        return self.value
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all its parts."""
+        return int(self.fields.get("stored", 0))
+
+    def change(self, value: Upload, lease: Lease | None = None) -> Change:
+        """A change of the record. Of an upload that is not pending any more, no part is counted."""
+        change = super().change(value, lease)
+        if value.status != "pending":
+            change.do("DEL", keys.upload_parts(value.id))
+            change.do("ZREM", keys.open_uploads(value.project), value.id)
         return change
 
 
@@ -50,12 +57,10 @@ class Uploads:
 
     async def read(self, upload_id: str, project: str) -> UploadRecord:
         """Raises UploadNotFound, also for another project's."""
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.upload(upload_id))
-        upload = Upload.model_validate_json(fields["doc"]) if fields.get("doc") else None
-        if upload is None or upload.project != project:
+        record = await UploadRecord.read(self._store, upload_id)
+        if record is None or record.upload.project != project:
             raise UploadNotFound(id=upload_id[:100], param="id")
-        return UploadRecord(upload, int(fields["rev"]), int(fields.get("stored", 0)))
+        return record
 
     async def add_part(self, upload: Upload, part_id: str, size: int, most_bytes: int) -> None:
         """Raises TooManyParts, UploadNotFound; TooLarge when all parts together would have more than `most_bytes`."""
