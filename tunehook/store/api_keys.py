@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.exceptions import WatchError
 
+from tunehook.errors import RevisionChanged
 from tunehook.model.api_key import ApiKey
 from tunehook.store.engine import keys
 from tunehook.store.engine.connection import unavailable
@@ -14,15 +15,18 @@ class ApiKeys:
     def __init__(self, store: DueQueue) -> None:
         self._store = store
 
-    async def replace(self, before: ApiKey | None, after: ApiKey) -> bool:
-        """False when it was changed since it was read (None: there was none): nothing is written over a revocation."""
+    async def replace(self, before: ApiKey | None, after: ApiKey) -> ApiKey:
+        """Writes `after` over `before` (None: a new key) and returns it: a revocation is never overwritten.
+
+        Raises RevisionChanged when the key is not `before` any more.
+        """
         key = keys.api_key(after.id)
         with unavailable():
             async with self._store.redis.pipeline(transaction=True) as pipe:
                 await pipe.watch(key)
                 document = await pipe.get(key)
                 if (ApiKey.model_validate_json(document) if document else None) != before:
-                    return False
+                    raise RevisionChanged(record=f"The API key th_{after.id}_…")
                 pipe.multi()
                 pipe.set(key, after.model_dump_json(exclude_none=True))
                 pipe.sadd(keys.API_KEYS, after.id)
@@ -30,8 +34,8 @@ class ApiKeys:
                 try:
                     await pipe.execute()
                 except WatchError:
-                    return False
-        return True
+                    raise RevisionChanged(record=f"The API key th_{after.id}_…") from None
+        return after
 
     async def first_encrypted(self, sealed: str) -> str:
         """What was given at the first call ever."""

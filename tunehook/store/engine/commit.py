@@ -6,8 +6,11 @@ State without its event, or an event without its state, cannot be seen: both are
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from tunehook.errors import AlreadyTracked, IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
 from tunehook.model.job import ARROWS, Message, Stage
@@ -18,6 +21,27 @@ from tunehook.store.engine import keys
 #: The newest lines of a job's log that are kept: at 600 bytes each, 6 MB of a job that says very much.
 LOG_KEPT = 10_000
 _ARROWS = json.dumps({source: {target: True for target in targets} for source, targets in ARROWS.items()})
+
+#: So often an update is tried whose record another process changes at the same moment.
+TRIES = 10
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def optimistic_update(update: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Decorates a function that reads, changes and commits: tried again when the record changed in between.
+
+    Raises RevisionChanged after 10 attempts.
+    """
+
+    @wraps(update)
+    async def _update(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(TRIES - 1):
+            with suppress(RevisionChanged):
+                return await update(*args, **kwargs)
+        return await update(*args, **kwargs)
+
+    return _update
 
 
 class AlreadyThere(Exception):
@@ -131,22 +155,23 @@ class Change:
         return [self.record, *lease], [json.dumps(present), self.document, _ARROWS]
 
     def outcome(self, answer: list[str]) -> int:
-        """The ms at which it happened, by Redis' clock; or the conflict, raised."""
+        """Returns when it happened, in ms of Redis' clock, or raises the conflict."""
+        name = self.record.split(":", 2)[-1]
         match answer:
             case ["ok", now]:
                 return int(now)
             case ["revision", _]:
-                raise RevisionChanged(record=self.record)
+                raise RevisionChanged(record=name)
             case ["newer", version]:
-                raise RecordTooNew(record=self.record, version=version, known=RECORD_VERSION)
+                raise RecordTooNew(record=name, version=version, known=RECORD_VERSION)
             case ["lease", _]:
-                raise LeaseLost(record=self.record)
+                raise LeaseLost(record=name)
             case ["missing", key]:
                 raise Missing(key)
             case ["exists", key, value]:
                 raise AlreadyThere(key, value)
-            case ["claimed", name, owner]:
-                raise AlreadyTracked(record=self.record, upstream_job_id=name, owner=owner)
+            case ["claimed", upstream_job_id, owner]:
+                raise AlreadyTracked(record=name, upstream_job_id=upstream_job_id, owner=owner)
             case ["move", source]:
                 raise IllegalMove(source=source, target=self.stage)
         raise AssertionError(f"commit.lua answered {answer!r}")
