@@ -13,7 +13,7 @@ from tunehook.model.member import ready_member
 from tunehook.store.copies import Copies
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.engine import keys
-from tunehook.store.engine.commit import Change
+from tunehook.store.engine.commit import Change, Occupied
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.keys import FORGOTTEN
@@ -128,10 +128,14 @@ class Deletion:
         if record is None:
             await self.drop(Ageing.COPIES, name)
             return True
-        there = record.copy.upstream_file_id
-        at = [keys.copy(upstream, sha256), keys.copy_users(upstream, sha256), keys.COPIES, keys.LEAVING_COPIES]
-        gone = await self._store.run("forget_copy", at, [name, record.revision, f"{upstream} {there}" if there else ""])
-        return bool(gone)
+        change = record.deletion(empty=[keys.copy_users(upstream, sha256)]).do("ZREM", keys.COPIES, name)
+        if record.copy.upstream_file_id:
+            change.do("SADD", keys.LEAVING_COPIES, f"{upstream} {record.copy.upstream_file_id}")
+        try:
+            await self._store.commit(change)
+        except (Occupied, Conflict):
+            return False
+        return True
 
     async def leaving_copies(self, limit: int) -> list[tuple[str, str]]:
         """(upstream, file id there) of what still has to be deleted there."""
@@ -168,7 +172,7 @@ class Deletion:
         The model that it made stays known, and its deliveries live as long as all deliveries do.
         """
         job = record.job
-        change = Change(record=keys.job(job.id), revision=record.revision, delete=True)
+        change = record.deletion()
         change.do("DEL", keys.job_log(job.id), keys.job_log_seen(job.id), keys.job_deliveries(job.id))
         change.do("ZREM", keys.jobs(job.project), job.id)
         for name, value in (job.spec.metadata or NO_METADATA).items():

@@ -6,7 +6,7 @@ from tunehook.errors import FileInUse, FileNotFound
 from tunehook.model.file import Counted, File
 from tunehook.model.member import check_member
 from tunehook.store.engine import keys
-from tunehook.store.engine.commit import Change
+from tunehook.store.engine.commit import Change, Occupied, optimistic_update
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.record import Stored
@@ -72,10 +72,13 @@ class Files:
 
     async def read(self, file_id: str, project: str) -> File:
         """Raises FileNotFound, also for another project's file, RecordTooNew and RecordUnreadable."""
+        return (await self._read(file_id, project)).file
+
+    async def _read(self, file_id: str, project: str) -> FileRecord:
         record = await self.read_any(file_id)
         if record is None or record.file.project != project:
             raise FileNotFound(id=file_id, param="id")
-        return record.file
+        return record
 
     async def page(
         self, project: str, *, after: str | None, limit: int, purpose: str | None, ascending: bool
@@ -99,17 +102,20 @@ class Files:
             if len(found) > limit or len(ids) <= 500:
                 return found[:limit], len(found) > limit
 
+    @optimistic_update
     async def delete(self, file_id: str, project: str) -> None:
-        """Raises FileInUse while a live job needs it: asked in the same script that removes the record.
+        """Deletes a record. Raises FileInUse while a live job needs the file: checked in the same commit.
 
-        Its bytes are noted as leaving; whoever has removed them from the shelf says so with `left`.
+        Its bytes are noted as leaving until `left` says that the storage has them no more.
         """
-        file = await self.read(file_id, project)
-        record, users, listed = keys.file(file.id), keys.file_users(file.id), keys.files(project)
-        at = [record, users, listed, keys.EXPIRING, keys.DATASETS, keys.LEAVING]
-        held_by = await self._store.run("forget_file", at, [file.id])
-        if held_by:
-            raise FileInUse(id=file_id, job=", ".join(sorted(held_by)[:3]))
+        record = await self._read(file_id, project)
+        change = record.deletion(empty=[keys.file_users(file_id)])
+        for index in (keys.files(project), keys.EXPIRING, keys.DATASETS):
+            change.do("ZREM", index, file_id)
+        try:
+            await self._store.commit(change.do("SADD", keys.LEAVING, file_id))
+        except Occupied as held:
+            raise FileInUse(id=file_id, job=held.value) from None
 
     async def left(self, file_id: str) -> None:
         """Its bytes are gone from the shelf too."""

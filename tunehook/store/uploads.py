@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tunehook.errors import TooLarge, TooManyParts, TooManyUploads, UploadNotFound
 from tunehook.model.file import Upload
-from tunehook.model.record import RECORD_VERSION
 from tunehook.store.engine import keys
-from tunehook.store.engine.commit import Change
+from tunehook.store.engine.commit import Change, Occupied
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
@@ -48,12 +47,17 @@ class Uploads:
         self._store = store
 
     async def add(self, upload: Upload) -> None:
-        """Raises TooManyUploads: counted in the same script that adds it. See upload_begin.lua."""
-        names = [keys.upload(upload.id), keys.UPLOADS, keys.open_uploads(upload.project)]
-        document, expires = upload.model_dump_json(exclude_none=True), upload.expires_at * 1000
-        arguments = [document, RECORD_VERSION, upload.id, expires, MOST_OPEN, RECORD_SECONDS]
-        if not await self._store.run("upload_begin", names, arguments):
-            raise TooManyUploads(most=MOST_OPEN)
+        """Raises TooManyUploads: the open ones are counted in the commit that adds it."""
+        change, opened = UploadRecord.new(upload), keys.open_uploads(upload.project)
+        change.room.append((opened, MOST_OPEN))
+        change.do("EXPIRE", keys.upload(upload.id), RECORD_SECONDS)
+        change.do("ZREMRANGEBYSCORE", opened, "-inf", (upload.created_at - RECORD_SECONDS) * 1000)
+        for index in (keys.UPLOADS, opened):
+            change.do("ZADD", index, upload.expires_at * 1000, upload.id)
+        try:
+            await self._store.commit(change.do("EXPIRE", opened, RECORD_SECONDS))
+        except Occupied:
+            raise TooManyUploads(most=MOST_OPEN) from None
 
     async def read(self, upload_id: str, project: str) -> UploadRecord:
         """Raises UploadNotFound, also for another project's."""

@@ -111,18 +111,18 @@ async def test_a_renewal_of_a_lease_travels_before_what_waits_longer() -> None:
         return [index for index, _ in enumerate(commands)]
 
     async with Batcher(_send, at_once=1) as batcher:
-        calls = [asyncio.create_task(batcher.run("wake", ["th:due:steps"], ["job:1", "steps"]))]
+        calls = [asyncio.create_task(batcher.run("plan", ["th:due:steps"], ["job:1", "steps", "wake", ""]))]
         await asyncio.sleep(0.01)  # under way
-        calls += [asyncio.create_task(batcher.run("wake", ["th:due:steps"], [n])) for n in range(2 * BATCH)]
+        calls += [asyncio.create_task(batcher.run("plan", ["th:due:steps"], [n])) for n in range(2 * BATCH)]
         await asyncio.sleep(0)
-        renewal = asyncio.create_task(batcher.run("lease", ["th:lease:job:1"], ["token", 15_000]))
+        renewal = asyncio.create_task(batcher.run("lease", ["th:lease:job:1"], ["renew", "token", 15_000]))
         await asyncio.sleep(0)
         go_on.set()
         assert await renewal == 0
         await asyncio.gather(*calls)
     assert [len(commands) for commands in sent] == [1, BATCH, BATCH, 1]
     with pytest.raises(StoreUnavailable):
-        await batcher.run("wake", ["th:due:steps"], ["job:1", "steps"])
+        await batcher.run("plan", ["th:due:steps"], ["job:1", "steps", "wake", ""])
 
 
 async def test_results_that_wait_do_not_fail_with_the_batch_before_them() -> None:
@@ -135,7 +135,7 @@ async def test_results_that_wait_do_not_fail_with_the_batch_before_them() -> Non
         return ["ok"] * len(commands)
 
     async with Batcher(_send, at_once=1, fail_queued=False) as batcher:
-        calls = (batcher.run("wake", ["th:due:steps"], [number]) for number in range(BATCH + 5))
+        calls = (batcher.run("plan", ["th:due:steps"], [number]) for number in range(BATCH + 5))
         answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreUnavailable] * BATCH + [str] * 5
 
@@ -143,6 +143,6 @@ async def test_results_that_wait_do_not_fail_with_the_batch_before_them() -> Non
 async def test_a_script_that_redis_does_not_know_is_run_by_its_text(store: Store) -> None:
     await store.redis.script_flush()
     async with store.batcher() as batcher:
-        taken = [batcher.run("wake", ["th:due:steps"], [f"job:{number}", "steps"]) for number in range(3)]
+        taken = [batcher.run("plan", ["th:due:steps"], [f"job:{number}", "steps", "wake", ""]) for number in range(3)]
         await asyncio.gather(*taken)
     assert await store.redis.zcard("th:due:steps") == 3

@@ -44,21 +44,25 @@ def optimistic_update(update: Callable[P, Awaitable[R]]) -> Callable[P, Coroutin
     return _update
 
 
-class AlreadyThere(Exception):
-    """A guarded key exists; `value` is what it holds."""
+class Precondition(Exception):
+    """A key that a change depends on is not as it must be; `value` is what it holds."""
 
-    def __init__(self, key: str, value: str) -> None:
+    def __init__(self, key: str, value: str = "") -> None:
         super().__init__(key)
         self.key = key
         self.value = value
 
 
-class Missing(Exception):
+class AlreadyThere(Precondition):
+    """A guarded key exists."""
+
+
+class Missing(Precondition):
     """A key that the change needs is gone."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+
+class Occupied(Precondition):
+    """A set that must be empty has members (`value` names three), or one that must have room is full."""
 
 
 @dataclass
@@ -74,6 +78,8 @@ class Change:
     delete: bool = False
     guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold all the same)
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
+    empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
+    room: list[tuple[str, int]] = field(default_factory=list)  #: (zset of expiry times, the most before), else Occupied
     claims: list[list[str]] = field(default_factory=list)
     stamp: list[str] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
@@ -136,6 +142,8 @@ class Change:
             "delete": self.delete,
             "guards": self.guards,
             "needs": self.needs,
+            "empty": self.empty,
+            "room": self.room,
             "claims": self.claims,
             "stamp": self.stamp,
             "clear": self.clear,
@@ -170,6 +178,8 @@ class Change:
                 raise Missing(key)
             case ["exists", key, value]:
                 raise AlreadyThere(key, value)
+            case ["occupied", key, value]:
+                raise Occupied(key, value)
             case ["claimed", upstream_job_id, owner]:
                 raise AlreadyTracked(record=name, upstream_job_id=upstream_job_id, owner=owner)
             case ["move", source]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tunehook.model.member import Queue, queue_of
 from tunehook.store.engine import keys
@@ -33,14 +34,12 @@ class DueQueue(Connection):
         return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
 
     async def wake(self, member: str) -> None:
-        """Makes something due now. Whoever works on it at this moment does not plan it for later: see wake.lua."""
-        queue = queue_of(member)
-        await self.run("wake", [keys.due(queue)], [member, queue])
+        """Makes a member due now. A step that works on it at this moment cannot plan it for later: see plan.lua."""
+        await self._plan(member, "wake")
 
     async def plan(self, member: str, delay: float) -> None:
         """Enters something as due in `delay` seconds, without a record; now, if it was woken meanwhile."""
-        queue = queue_of(member)
-        await self.run("plan", [keys.due(queue)], [member, queue, int(delay * 1000), ""])
+        await self._plan(member, int(delay * 1000))
 
     async def plan_if_absent(self, member: str, delay: float) -> None:
         queue = queue_of(member)
@@ -68,8 +67,11 @@ class DueQueue(Connection):
 
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
         """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""
+        await self._plan(member, "never", unless_any_in)
+
+    async def _plan(self, member: str, delay_ms: int | Literal["wake", "never"], unless_any_in: str = "") -> None:
         queue = queue_of(member)
-        await self.run("plan", [keys.due(queue)], [member, queue, -1, unless_any_in])
+        await self.run("plan", [keys.due(queue)], [member, queue, delay_ms, unless_any_in])
 
     async def forgive(self, member: str) -> None:
         """A claim that came to nothing, and is not to be counted: it is due again after the shortest pause."""

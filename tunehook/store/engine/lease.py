@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tunehook.errors import LeaseLost, LeaseTaken, StoreUnavailable
 from tunehook.model import member
@@ -37,7 +37,7 @@ class Lease:
 
     async def take(self) -> None:
         before = time.monotonic()
-        if not await self._store.run("take", self._keys(), [self.token, int(LEASE_SECONDS * 1000), self.member]):
+        if not await self._run("take"):
             raise LeaseTaken(record=self.member)
         self._until = before + LEASE_SECONDS
 
@@ -47,7 +47,7 @@ class Lease:
 
     async def renew(self) -> None:
         before = time.monotonic()
-        if not await self._run(int(LEASE_SECONDS * 1000)):
+        if not await self._run("renew"):
             self._until = 0.0
             raise LeaseLost(record=self.member)
         self._until = before + LEASE_SECONDS
@@ -59,14 +59,12 @@ class Lease:
 
     async def give_back(self) -> None:
         with suppress(StoreUnavailable):
-            await self._run(0)
+            await self._run("give back")
 
-    def _keys(self) -> list[str]:
-        return [keys.lease(self.member), keys.due(member.queue_of(self.member))]
-
-    async def _run(self, lifetime: int) -> bool:
-        arguments = [self.token, lifetime, self.member, member.queue_of(self.member)]
-        return bool(await self._store.run("lease", self._keys(), arguments))
+    async def _run(self, what: Literal["take", "renew", "give back"]) -> bool:
+        queue = member.queue_of(self.member)
+        arguments = [what, self.token, int(LEASE_SECONDS * 1000), self.member, queue]
+        return bool(await self._store.run("lease", [keys.lease(self.member), keys.due(queue)], arguments))
 
     async def keep(self) -> None:
         """Renews for ever. A renewal that fails is tried again: until `check` refuses, the lease is ours."""

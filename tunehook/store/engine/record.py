@@ -97,12 +97,19 @@ class Stored(_Of[T]):
     def change(self, value: T, lease: Lease | None = None) -> Change:
         """Returns the change of this record into `value`; with a lease, it is refused when that is lost."""
         return Change(
-            record=type(self).key(*(getattr(value, name) for name in self.names)),
+            record=self._key(value),
             revision=self.revision,
             document=value.model_dump_json(exclude_none=True),
             member=lease.member if lease else None,
             token=lease.token if lease else None,
         )
+
+    def deletion(self, *, empty: Iterable[str] = ()) -> Change:
+        """Returns the change that deletes this record, refused while one of the sets `empty` has members."""
+        return Change(record=self._key(self.value), revision=self.revision, delete=True, empty=list(empty))
+
+    def _key(self, value: T) -> str:
+        return type(self).key(*(getattr(value, name) for name in self.names))
 
 
 def _first_line(error: Exception) -> str:

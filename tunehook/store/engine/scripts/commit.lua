@@ -1,7 +1,7 @@
 -- One change of one record, refused unless the record is what its writer read, the lease is its
 -- writer's and the move is an arrow of the table; with it, in the same breath, all that follows from it.
 -- KEYS: record, lease   ARGV: change (JSON), document, arrows (JSON)
--- Returns {"ok", now_ms}, {"revision"|"lease"|"move"|"newer", what was found}, {"exists", key, value},
+-- Returns {"ok", now_ms}, {"revision"|"lease"|"move"|"newer", what was found}, {"exists"|"occupied", key, value},
 -- {"missing", key} or {"claimed", name, whose}. Nothing is written before the last of these checks.
 local change = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
@@ -15,6 +15,16 @@ end
 -- needs: keys that must exist (a job is not accepted on a file that is being deleted)
 for _, key in ipairs(change.needs) do
   if redis.call('EXISTS', key) == 0 then return {'missing', key} end
+end
+-- empty: sets that must have no member (a file is not deleted while live jobs need it)
+for _, key in ipairs(change.empty) do
+  local members = redis.call('SMEMBERS', key)
+  table.sort(members)
+  if #members > 0 then return {'occupied', key, table.concat(members, ', ', 1, math.min(3, #members))} end
+end
+-- room: {zset of times at which its members expire, the most there may be besides this one}
+for _, row in ipairs(change.room) do
+  if redis.call('ZCOUNT', row[1], '(' .. now, '+inf') >= row[2] then return {'occupied', row[1], ''} end
 end
 -- claims: {hash, name, job}: a name there that no other job may have (an upstream's job is one of ours only)
 for _, claim in ipairs(change.claims) do
@@ -72,7 +82,7 @@ for _, entry in ipairs(change.freed) do
   redis.call('DEL', entry[1])
 end
 -- due: {zset, member, delay, queue}; a negative delay means: nothing more is to be done. What was woken while its
--- writer was at work (wake.lua) may have been read too early: it is due now, whatever the writer thinks.
+-- writer was at work (plan.lua) may have been read too early: it is due now, whatever the writer thinks.
 for _, entry in ipairs(change.due) do
   redis.call('HDEL', 'th:claims', entry[2])
   redis.call('ZREM', 'th:parked', entry[2])
