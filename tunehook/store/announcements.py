@@ -5,7 +5,6 @@ from __future__ import annotations
 from tunehook.errors import Conflict
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 KEPT_SECONDS = 400 * 24 * 3600
@@ -21,16 +20,14 @@ class Announcements:
         Of two processes that announce it at the same time one commit is refused. Remembered for `keep` seconds.
         """
         key = keys.told(what)
-        with unavailable():
-            told, revision = await self._store.redis.hmget(key, "doc", "rev")
+        told, revision = await self._store.redis.hmget(key, "doc", "rev")
         if told == value:
             return None
         return Change(record=key, revision=int(revision or 0), document=value).do("EXPIRE", key, keep)
 
     async def keep(self, what: str, seconds: int) -> None:
         """Remembers an announcement for `seconds` from now."""
-        with unavailable():
-            await self._store.redis.expire(keys.told(what), seconds)
+        await self._store.redis.expire(keys.told(what), seconds)
 
     async def commit(self, change: Change) -> None:
         """Commits an announcement, unless another process has just made it."""

@@ -7,7 +7,6 @@ from tunehook.model.job import FileRef
 from tunehook.model.member import copy_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.record import Stored
 
@@ -44,13 +43,12 @@ class Copies:
         wanted = Copy(upstream=upstream, sha256=ref.sha256, file_id=ref.id, filename=filename, bytes=ref.bytes)
         member = copy_member(upstream, ref.sha256)
         key = keys.copy(upstream, ref.sha256)
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
-                pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
-                pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
-                pipe.hsetnx(key, "rev", 1)
-                await pipe.execute()
+        async with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
+            pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
+            pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
+            pipe.hsetnx(key, "rev", 1)
+            await pipe.execute()
         record = await self.read(upstream, ref.sha256)
         if record is not None and record.copy.state == "refused":
             await self._store.commit(record.change(wanted).due(member, 0))
@@ -63,8 +61,7 @@ class Copies:
         return change.do("DEL", keys.copy(upstream, ref.sha256))
 
     async def waiters(self, upstream: str, sha256: str) -> list[str]:
-        with unavailable():
-            return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
+        return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
 
     async def rest(self, upstream: str, sha256: str) -> None:
         """Nobody waits for the upload, so it is not due; unless somebody came at this moment."""

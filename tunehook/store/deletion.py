@@ -43,18 +43,15 @@ class Deletion:
     async def older(self, index: Ageing, seconds: float, limit: int) -> list[str]:
         """Members of an index of times that are so many seconds old, the oldest first."""
         before = await self._store.now_ms() - int(seconds * 1000)
-        with unavailable():
-            return list(await self._store.redis.zrangebyscore(index, "-inf", before, start=0, num=limit))
+        return list(await self._store.redis.zrangebyscore(index, "-inf", before, start=0, num=limit))
 
     async def postpone(self, index: Ageing, member: str, seconds: float) -> None:
         """Somebody needs it: asked again as if it had been put there in `seconds` from now."""
         at = await self._store.now_ms() + int(seconds * 1000)
-        with unavailable():
-            await self._store.redis.zadd(index, {member: at}, xx=True)
+        await self._store.redis.zadd(index, {member: at}, xx=True)
 
     async def drop(self, index: Ageing, member: str) -> None:
-        with unavailable():
-            await self._store.redis.zrem(index, member)
+        await self._store.redis.zrem(index, member)
 
     # ---- files
 

@@ -18,7 +18,6 @@ from tunehook.model.job import Job, Stage
 from tunehook.model.member import QUEUES, Queue, job_member, lane_member, poll_member, queue_of
 from tunehook.model.webhook import Delivery
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.store import Store
 
 AGAIN_SECONDS = 1.0
@@ -49,14 +48,13 @@ async def findings(store: Store) -> list[Finding]:
 
 async def _once(store: Store) -> list[Finding]:
     checkup = _Checkup(store)
-    with unavailable():
-        await checkup.jobs()
-        await checkup.parked()
-        await checkup.live()
-        await checkup.copies()
-        await checkup.deliveries()
-        await checkup.leases()
-        await checkup.machinery()
+    await checkup.jobs()
+    await checkup.parked()
+    await checkup.live()
+    await checkup.copies()
+    await checkup.deliveries()
+    await checkup.leases()
+    await checkup.machinery()
     return checkup.found
 
 
@@ -89,8 +87,7 @@ class _Checkup:
 
     def _wake(self, member: str) -> Callable[[], Awaitable[object]]:
         async def _mend() -> None:
-            with unavailable():
-                await self._redis.zrem(keys.PARKED, member)
+            await self._redis.zrem(keys.PARKED, member)
             await self._store.wake(member)
 
         return _mend
@@ -197,8 +194,7 @@ class _Checkup:
                 self._say("stuck", delivery.id, words, self._wake(member))
 
     async def _again(self, delivery: Delivery) -> None:
-        with unavailable():
-            await self._redis.zadd(keys.lane(delivery.lane), {delivery.id: await self._store.now_ms()})
+        await self._redis.zadd(keys.lane(delivery.lane), {delivery.id: await self._store.now_ms()})
         await self._store.wake(lane_member(delivery.lane))
 
     async def leases(self) -> None:

@@ -63,8 +63,7 @@ class Files:
 
     async def users(self, file_id: str) -> list[str]:
         """Ids of the unsettled jobs that need the file."""
-        with unavailable():
-            return sorted(await self._store.redis.smembers(keys.file_users(file_id)))
+        return sorted(await self._store.redis.smembers(keys.file_users(file_id)))
 
     async def read_any(self, file_id: str) -> FileRecord | None:
         """Returns a file of any project, or None. Raises RecordTooNew, RecordUnreadable."""
@@ -89,13 +88,11 @@ class Files:
         start = 0
         if after is not None:
             await self.read(after, project)
-            with unavailable():
-                rank = await (redis.zrank if ascending else redis.zrevrank)(index, after)
+            rank = await (redis.zrank if ascending else redis.zrevrank)(index, after)
             start = int(rank) + 1 if rank is not None else 0
         found: list[File] = []
         while True:
-            with unavailable():
-                ids = await redis.zrange(index, start, start + 500, desc=not ascending)
+            ids = await redis.zrange(index, start, start + 500, desc=not ascending)
             files = [record.file for record in await FileRecord.read_many(self._store, ids)]
             found += [file for file in files if purpose in (None, file.purpose)]
             start += len(ids)

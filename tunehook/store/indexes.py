@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 #: So many ids are compared in a round trip.
@@ -19,20 +18,17 @@ async def common(store: DueQueue, names: list[str], *, after: str | None, at_onc
     """
     redis = store.redis
     if len(names) > 1:
-        with unavailable():
-            async with redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.zcard(name)
-                names = [name for _, name in sorted(zip(await pipe.execute(), names, strict=True))]
+        async with redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zcard(name)
+            names = [name for _, name in sorted(zip(await pipe.execute(), names, strict=True))]
     shortest, *others = names
     size, start = (SCAN if others else at_once), 0
     if after is not None:
-        with unavailable():
-            rank = await redis.zrevrank(shortest, after)
+        rank = await redis.zrevrank(shortest, after)
         start = 0 if rank is None else int(rank) + 1
     while True:
-        with unavailable():
-            ids = await redis.zrevrange(shortest, start, start + size - 1)
+        ids = await redis.zrevrange(shortest, start, start + size - 1)
         fitting = await _in_all(store, others, ids)
         for first in range(0, len(fitting), at_once):
             yield fitting[first : first + at_once]
@@ -44,9 +40,8 @@ async def common(store: DueQueue, names: list[str], *, after: str | None, at_onc
 async def _in_all(store: DueQueue, names: list[str], ids: list[str]) -> list[str]:
     if not names or not ids:
         return ids
-    with unavailable():
-        async with store.redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.zmscore(name, ids)
-            rows = await pipe.execute()
+    async with store.redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.zmscore(name, ids)
+        rows = await pipe.execute()
     return [member for member, *scores in zip(ids, *rows, strict=True) if None not in scores]

@@ -10,7 +10,6 @@ from typing import Any
 from tunehook.model.job import Job, Message
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import LOG_KEPT
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 
@@ -45,33 +44,28 @@ class JobLog:
     async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
         """Whether one of an upstream's events is in the log already."""
         ids = [message.upstream_event_id for message in messages if message.upstream_event_id]
-        with unavailable():
-            return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
+        return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
 
     async def page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
         """Newest first, those older than the position `after`."""
         newest = f"({after}" if after else "+"
-        with unavailable():
-            rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
+        rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
         return [_entry(row) for row in rows[:limit]], len(rows) > limit
 
     async def after(self, job_id: str, position: str, limit: int) -> list[LogEntry]:
         """Oldest first, those newer than `position`; `0-0` is before all."""
-        with unavailable():
-            rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
+        rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
         return [_entry(row) for row in rows]
 
     async def follow(self, job_id: str, seconds: float) -> None:
         """Somebody reads this log: looks fetch its events every time for that long."""
         until = await self._store.now_ms() + int(seconds * 1000)
-        with unavailable():
-            await self._store.redis.zadd(keys.FOLLOWED, {job_id: until})
+        await self._store.redis.zadd(keys.FOLLOWED, {job_id: until})
 
     async def followed(self) -> set[str]:
         now = await self._store.now_ms()
-        with unavailable():
-            await self._store.redis.zremrangebyscore(keys.FOLLOWED, "-inf", now)
-            return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
+        await self._store.redis.zremrangebyscore(keys.FOLLOWED, "-inf", now)
+        return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
 
 
 def _entry(row: tuple[str, Mapping[str, Any]]) -> LogEntry:

@@ -9,7 +9,6 @@ from tunehook.model.job import Cost, Job
 from tunehook.model.member import copy_id, job_member, queue_of
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
@@ -110,14 +109,12 @@ class Jobs:
 
     async def remembered(self, key: str) -> str | None:
         """Returns the id of the job that an earlier call left under one of these keys."""
-        with unavailable():
-            job_id = await self._store.redis.get(key)
+        job_id = await self._store.redis.get(key)
         return str(job_id) if job_id else None
 
     async def remember(self, key: str, job_id: str, seconds: int) -> None:
         """Leaves a job under one of these keys."""
-        with unavailable():
-            await self._store.redis.set(key, job_id, ex=seconds)
+        await self._store.redis.set(key, job_id, ex=seconds)
 
     async def mark_cancelled(self, job_id: str) -> str | None:
         """Asks the job's step to cancel it. Returns the stage it was in; None when there is no such job."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tunehook.model import member
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 
@@ -31,18 +30,17 @@ class MetricsReader:
     async def read(self, upstreams: Iterable[str]) -> Metrics:
         names = list(upstreams)
         now = await self._store.now_ms()
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(keys.STAGES)
-                for queue in member.QUEUES:
-                    pipe.zcount(keys.due(queue), "-inf", now)
-                pipe.zcard(keys.PARKED)
-                pipe.hgetall(keys.ATTEMPTS)
-                pipe.hgetall(keys.EXTRAS)
-                pipe.get(keys.CLOCK)
-                for name in names:
-                    pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
-                answers = await pipe.execute()
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.STAGES)
+            for queue in member.QUEUES:
+                pipe.zcount(keys.due(queue), "-inf", now)
+            pipe.zcard(keys.PARKED)
+            pipe.hgetall(keys.ATTEMPTS)
+            pipe.hgetall(keys.EXTRAS)
+            pipe.get(keys.CLOCK)
+            for name in names:
+                pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
+            answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
         parked, attempts, extras, clock, *of_upstreams = rest

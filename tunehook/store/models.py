@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from tunehook.model.job import Job, TunedModel
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
@@ -34,21 +33,18 @@ class Models:
 
     async def owner(self, model: str) -> str | None:
         """The project that tuned it, or that took over the job which did; None for one that was not tuned here."""
-        with unavailable():
-            found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
+        found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
         return next((str(project) for project in found if project), None)
 
     async def find(self, model: str, project: str) -> TunedModel | None:
         """A model, or the one that a checkpoint (`…:ckpt-step-90`) is of."""
-        with unavailable():
-            found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])
+        found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])
         document = next((document for document in found if document), None)
         return TunedModel.model_validate_json(document) if document else None
 
     async def of_project(self, project: str) -> list[TunedModel]:
         """The newest first."""
-        with unavailable():
-            documents = await self._store.redis.hgetall(keys.models(project))
+        documents = await self._store.redis.hgetall(keys.models(project))
         found = []
         for name, document in documents.items():
             try:

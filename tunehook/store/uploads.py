@@ -6,7 +6,6 @@ from tunehook.errors import TooLarge, TooManyParts, TooManyUploads, UploadNotFou
 from tunehook.model.file import Upload
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change, Occupied
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
@@ -80,27 +79,23 @@ class Uploads:
 
     async def check_count(self, upload: Upload) -> None:
         """Raises TooManyParts if no other may come."""
-        with unavailable():
-            count = await self._store.redis.hlen(keys.upload_parts(upload.id))
+        count = await self._store.redis.hlen(keys.upload_parts(upload.id))
         if int(count) >= MOST_PARTS:
             raise TooManyParts(id=upload.id, most=MOST_PARTS)
 
     async def parts(self, upload_id: str) -> dict[str, int]:
         """Part id → bytes."""
-        with unavailable():
-            rows = await self._store.redis.hgetall(keys.upload_parts(upload_id))
+        rows = await self._store.redis.hgetall(keys.upload_parts(upload_id))
         return {part_id: int(size) for part_id, size in rows.items()}
 
     async def expired(self, limit: int) -> list[str]:
         """Uploads whose time is over and whose parts may still be on the shelf."""
         now = await self._store.now_ms()
-        with unavailable():
-            return list(await self._store.redis.zrangebyscore(keys.UPLOADS, "-inf", now, start=0, num=limit))
+        return list(await self._store.redis.zrangebyscore(keys.UPLOADS, "-inf", now, start=0, num=limit))
 
     async def cleared(self, upload_id: str) -> None:
         """None of its parts is on the shelf any more."""
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.zrem(keys.UPLOADS, upload_id)
-                pipe.delete(keys.upload_parts(upload_id))
-                await pipe.execute()
+        async with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(keys.UPLOADS, upload_id)
+            pipe.delete(keys.upload_parts(upload_id))
+            await pipe.execute()

@@ -10,7 +10,6 @@ from tunehook.model.job import Job, UpstreamJob
 from tunehook.model.member import job_member, poll_member, queue_of
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 #: How long extras of a create with unknown outcome are looked for.
@@ -51,14 +50,12 @@ class Upstreams:
 
     async def live(self, upstream: str) -> dict[str, tuple[str, str]]:
         """Upstream job id → (our id, fingerprint when last seen)."""
-        with unavailable():
-            entries = await self._store.redis.hgetall(keys.live(upstream))
+        entries = await self._store.redis.hgetall(keys.live(upstream))
         return {upstream_id: _split(value) for upstream_id, value in entries.items()}
 
     async def owner(self, upstream: str, upstream_job_id: str) -> tuple[str | None, str | None]:
         """(our job's id, None), or (None, the project) of one that retention has removed, or (None, None)."""
-        with unavailable():
-            value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
+        value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
         if not value:
             return None, None
         text = str(value)
@@ -68,17 +65,15 @@ class Upstreams:
         """Those of these that are known as another job's than this one."""
         if not upstream_job_ids:
             return set()
-        with unavailable():
-            owners = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
+        owners = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
         pairs = zip(upstream_job_ids, owners, strict=True)
         return {upstream_id for upstream_id, owner in pairs if owner and owner != job_id}
 
     async def doubtful(self, upstream: str) -> list[str]:
         """Jobs of ours whose extras are still looked for."""
         now = await self._store.now_ms()
-        with unavailable():
-            await self._store.redis.zremrangebyscore(keys.doubtful(upstream), "-inf", now)
-            return list(await self._store.redis.zrange(keys.doubtful(upstream), 0, -1))
+        await self._store.redis.zremrangebyscore(keys.doubtful(upstream), "-inf", now)
+        return list(await self._store.redis.zrange(keys.doubtful(upstream), 0, -1))
 
     async def logs_to_read(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         """Those whose events were not fetched for `older_than` seconds, the longest first; notes them as read."""
@@ -91,39 +86,34 @@ class Upstreams:
     async def look_from(self, upstream: str) -> tuple[str | None, set[str] | None]:
         """Where the last look had to stop, told once: the job behind which the list goes on (None: it was read to
         its end, or is read from the top) and the upstream's jobs that were not seen yet (None: it did not stop)."""
-        with unavailable():
-            value = await self._store.redis.getdel(keys.look_cursor(upstream))
+        value = await self._store.redis.getdel(keys.look_cursor(upstream))
         if not value:
             return None, None
         stopped = json.loads(value)
         return stopped["after"], set(stopped["unseen"])
 
     async def look_on(self, upstream: str, after: str | None, unseen: Iterable[str]) -> None:
-        with unavailable():
-            stopped = json.dumps({"after": after, "unseen": sorted(unseen)})
-            await self._store.redis.set(keys.look_cursor(upstream), stopped, ex=3600)
+        stopped = json.dumps({"after": after, "unseen": sorted(unseen)})
+        await self._store.redis.set(keys.look_cursor(upstream), stopped, ex=3600)
 
     async def _in_turn(self, key: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         now = await self._store.now_ms()
-        with unavailable():
-            read = dict(await self._store.redis.zrange(key, 0, -1, withscores=True))
-            wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
-            chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
-            gone = set(read) - set(job_ids)
-            if chosen:
-                await self._store.redis.zadd(key, dict.fromkeys(chosen, now))
-            if gone:
-                await self._store.redis.zrem(key, *gone)
+        read = dict(await self._store.redis.zrange(key, 0, -1, withscores=True))
+        wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
+        chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
+        gone = set(read) - set(job_ids)
+        if chosen:
+            await self._store.redis.zadd(key, dict.fromkeys(chosen, now))
+        if gone:
+            await self._store.redis.zrem(key, *gone)
         return chosen
 
     async def hook_came_before(self, upstream: str, message_id: str) -> bool:
-        with unavailable():
-            return bool(await self._store.redis.exists(keys.hook_seen(upstream, message_id)))
+        return bool(await self._store.redis.exists(keys.hook_seen(upstream, message_id)))
 
     async def remember_hook(self, upstream: str, message_id: str) -> None:
         """For as long as it could be replayed."""
-        with unavailable():
-            await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, ex=HOOK_SECONDS)
+        await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, ex=HOOK_SECONDS)
 
     # ---- who waits for a slot
 
@@ -142,11 +132,8 @@ class Upstreams:
     async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
         """The first of those in the queue that are still due: one that is parked must not hold up all others."""
         queue = keys.due(queue_of(job_member("")))
-        with unavailable():
-            ids = [
-                job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides
-            ]
-            due = await self._store.redis.zmscore(queue, [job_member(job_id) for job_id in ids]) if ids else []
+        ids = [job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides]
+        due = await self._store.redis.zmscore(queue, [job_member(job_id) for job_id in ids]) if ids else []
         return next((str(job_id) for job_id, at in zip(ids, due, strict=True) if at is not None), None)
 
     # ---- holds
@@ -154,16 +141,14 @@ class Upstreams:
     async def hold(self, upstream: str, code: str, reason: str, seconds: float) -> None:
         until = (await self._store.now_ms()) // 1000 + int(seconds)
         value = json.dumps({"code": code, "reason": reason, "until": until})
-        with unavailable():
-            await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
+        await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
 
     def hold_with(self, change: Change, upstream: str, hold: str, seconds: float) -> Change:
         """The same, in the same breath as a change."""
         return change.do("SET", keys.hold(upstream), hold, "PX", max(1, int(seconds * 1000)))
 
     async def held(self, upstream: str) -> Hold | None:
-        with unavailable():
-            value = await self._store.redis.get(keys.hold(upstream))
+        value = await self._store.redis.get(keys.hold(upstream))
         return Hold(**json.loads(value)) if value else None
 
 

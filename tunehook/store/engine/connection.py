@@ -8,15 +8,58 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
 
 from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
 from tunehook.store.engine.scripts import Command, call, with_text
+
+#: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
+#: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
+_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
+
+
+def _refuses(error: BaseException | None) -> bool:
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
+
+
+class unavailable:  # lower case: it reads as a statement
+    """Turns every error of a Redis that is away, full or restarting into StoreUnavailable."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
+            return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
+        if isinstance(error, RedisError | OSError | TimeoutError):
+            raise StoreUnavailable from error
+
+
+class _Pipeline(Pipeline):
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        with unavailable():
+            return await super().execute(raise_on_error)
+
+    async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        with unavailable():
+            return await super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class _Client(Redis):
+    """redis-py's client that raises StoreUnavailable itself. Only `pubsub` raises redis-py's own errors."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with unavailable():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class Connection:
@@ -41,7 +84,7 @@ class Connection:
             socket_connect_timeout=0.8,
             decode_responses=True,
         )
-        return cls(Redis(connection_pool=pool))
+        return cls(_Client(connection_pool=pool))
 
     async def close(self) -> None:
         await self.redis.aclose()
@@ -114,13 +157,11 @@ class Connection:
         return outcomes
 
     async def now_ms(self) -> int:
-        with unavailable():
-            seconds, micros = await self.redis.time()
+        seconds, micros = await self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def ping(self) -> None:
-        with unavailable():
-            await self.redis.ping()
+        await self.redis.ping()
 
     # ---- leases
 
@@ -135,25 +176,3 @@ class Connection:
         finally:
             await ended(keeper)
             await lease.give_back()
-
-
-#: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
-#: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
-_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
-
-
-def _refuses(error: BaseException | None) -> bool:
-    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
-
-
-class unavailable:  # lower case: it reads as a statement
-    """Turns every error of a Redis that is away, full or restarting into StoreUnavailable."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ResponseError) and not _refuses(error):
-            return  # a mistake of this program (a wrong command, a script that fails): not "unavailable"
-        if isinstance(error, RedisError | OSError | TimeoutError):
-            raise StoreUnavailable from error

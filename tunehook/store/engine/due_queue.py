@@ -44,25 +44,21 @@ class DueQueue(Connection):
     async def plan_if_absent(self, member: str, delay: float) -> None:
         queue = queue_of(member)
         due_at = await self.now_ms() + int(delay * 1000)
-        with unavailable():
-            if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
-                await self.redis.publish(keys.WAKE, queue)
+        if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
+            await self.redis.publish(keys.WAKE, queue)
 
     async def is_planned(self, member: str) -> bool:
         """Whether anything still has to happen."""
-        with unavailable():
-            return await self.redis.zscore(keys.due(queue_of(member)), member) is not None
+        return await self.redis.zscore(keys.due(queue_of(member)), member) is not None
 
     async def parked(self) -> list[tuple[str, int]]:
         """What was given up, and when (ms)."""
-        with unavailable():
-            rows = await self.redis.zrange(keys.PARKED, 0, -1, withscores=True)
+        rows = await self.redis.zrange(keys.PARKED, 0, -1, withscores=True)
         return [(str(member), int(at)) for member, at in rows]
 
     async def unsettled(self, limit: int) -> list[str]:
         """Ids of jobs that something is still planned for, the next that are due."""
-        with unavailable():
-            members = await self.redis.zrange(keys.due("steps"), 0, limit - 1)
+        members = await self.redis.zrange(keys.due("steps"), 0, limit - 1)
         return [member.removeprefix("job:") for member in members if member.startswith("job:")]
 
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
@@ -75,18 +71,16 @@ class DueQueue(Connection):
 
     async def forgive(self, member: str) -> None:
         """A claim that came to nothing, and is not to be counted: it is due again after the shortest pause."""
-        with unavailable():
-            await self.redis.hdel(keys.CLAIMS, member)
+        await self.redis.hdel(keys.CLAIMS, member)
 
     async def park(self, member: str) -> None:
         """What no step can handle: not due any more, until a person (`tunehook doctor`) or a change wakes it."""
         now = await self.now_ms()
-        with unavailable():
-            async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(keys.PARKED, {member: now})
-                pipe.zrem(keys.due(queue_of(member)), member)
-                pipe.hdel(keys.CLAIMS, member)
-                await pipe.execute()
+        async with self.redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(keys.PARKED, {member: now})
+            pipe.zrem(keys.due(queue_of(member)), member)
+            pipe.hdel(keys.CLAIMS, member)
+            await pipe.execute()
 
     async def wakes(self, patience: Callable[[], float]) -> AsyncIterator[set[Queue]]:
         """Yields the queues that something became due in; an empty set when nothing did for `patience()` seconds.
@@ -123,10 +117,8 @@ class DueQueue(Connection):
 
     async def tick(self, host: str) -> None:
         """The clock on `host` has been through all that is due."""
-        with unavailable():
-            await self.redis.set(keys.clock_on(host), "ticks", px=LATE_MS)
+        await self.redis.set(keys.clock_on(host), "ticks", px=LATE_MS)
 
     async def ticks(self, host: str) -> bool:
         """Has the clock on `host` ticked within 10 s? It does so once a second."""
-        with unavailable():
-            return bool(await self.redis.exists(keys.clock_on(host)))
+        return bool(await self.redis.exists(keys.clock_on(host)))

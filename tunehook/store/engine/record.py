@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.model.record import RECORD_VERSION, Record
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import Connection, unavailable
+from tunehook.store.engine.connection import Connection
 from tunehook.store.engine.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,11 @@ class Stored(_Of[T]):
     async def read_many(cls, store: Connection, ids: Iterable[str]) -> list[Self]:
         """Returns the records that exist and can be read, in the order given: a bad one hides no others."""
         wanted, records = list(ids), []
-        with unavailable():
-            async with store.redis.pipeline(transaction=False) as pipe:
-                pipe.time()
-                for record_id in wanted:
-                    pipe.hgetall(cls.key(record_id))
-                time, *found = await pipe.execute()
+        async with store.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for record_id in wanted:
+                pipe.hgetall(cls.key(record_id))
+            time, *found = await pipe.execute()
         for record_id, fields in zip(wanted, found, strict=True):
             try:
                 record = cls._parse(fields, time, record_id)
