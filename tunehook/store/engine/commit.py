@@ -135,32 +135,12 @@ class Change:
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:
-        change = {
-            "revision": self.revision,
-            "token": self.token,
-            "stage": self.stage,
-            "delete": self.delete,
-            "guards": self.guards,
-            "needs": self.needs,
-            "empty": self.empty,
-            "room": self.room,
-            "claims": self.claims,
-            "stamp": self.stamp,
-            "clear": self.clear,
-            "commands": self.commands,
-            "listed": self.listed,
-            "timed": self.timed,
-            "log": self.log,
-            "due": self.due_entries,
-            "soon": self.soon,
-            "freed": self.freed,
-            "version": RECORD_VERSION,
-            "woken": [],
-        }
-        present = {name: value for name, value in change.items() if value is not None and value is not False}
+        """Returns the keys and arguments of commit.lua."""
+        beside = ("record", "document", "member")
+        change = {name: value for name, value in vars(self).items() if value is not None and name not in beside}
         # No lease, no key: an empty name is a key too, and one that Redis' user in compose may not touch.
         lease = [keys.lease(self.member)] if self.member else []
-        return [self.record, *lease], [json.dumps(present), self.document, _ARROWS]
+        return [self.record, *lease], [json.dumps({**change, "version": RECORD_VERSION}), self.document, _ARROWS]
 
     def outcome(self, answer: list[str]) -> int:
         """Returns when it happened, in ms of Redis' clock, or raises the conflict."""

@@ -37,7 +37,7 @@ if revision ~= change.revision then return {'revision', tostring(revision)} end
 local version = redis.call('HGET', KEYS[1], 'v')
 if version and tonumber(version) > change.version then return {'newer', version} end
 if change.token and redis.call('GET', KEYS[2]) ~= change.token then return {'lease', ''} end
-local news = {}
+local news, woken = {}, {}
 local from = redis.call('HGET', KEYS[1], 'stage')
 if change.stage then
   if from and from ~= change.stage then
@@ -83,7 +83,7 @@ for _, entry in ipairs(change.freed) do
 end
 -- due: {zset, member, delay, queue}; a negative delay means: nothing more is to be done. What was woken while its
 -- writer was at work (plan.lua) may have been read too early: it is due now, whatever the writer thinks.
-for _, entry in ipairs(change.due) do
+for _, entry in ipairs(change.due_entries) do
   redis.call('HDEL', 'th:claims', entry[2])
   redis.call('ZREM', 'th:parked', entry[2])
   if redis.call('SISMEMBER', 'th:woken', entry[2]) == 1 then entry[3] = 0 end
@@ -91,16 +91,16 @@ for _, entry in ipairs(change.due) do
     redis.call('ZREM', entry[1], entry[2])
   else
     redis.call('ZADD', entry[1], now + entry[3], entry[2])
-    if entry[3] < 1000 then change.woken[#change.woken + 1] = entry[4] end
+    if entry[3] < 1000 then woken[#woken + 1] = entry[4] end
   end
 end
 -- soon: {zset, member, queue}: at once, whatever was planned for later
 for _, entry in ipairs(change.soon) do
   redis.call('ZADD', entry[1], 'LT', now, entry[2])
   if redis.call('EXISTS', 'th:lease:' .. entry[2]) == 1 then redis.call('SADD', 'th:woken', entry[2]) end
-  change.woken[#change.woken + 1] = entry[3]
+  woken[#woken + 1] = entry[3]
 end
-for _, queue in ipairs(change.woken) do redis.call('PUBLISH', 'th:wake', queue) end
+for _, queue in ipairs(woken) do redis.call('PUBLISH', 'th:wake', queue) end
 for _, line in ipairs(change.log) do news[line[3]] = true end
 for job in pairs(news) do redis.call('PUBLISH', 'th:news', job) end
 return {'ok', tostring(now)}
