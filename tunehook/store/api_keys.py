@@ -1,4 +1,4 @@
-"""API keys. Only hashes of their secrets are kept."""
+"""API keys as records, which hold hashes of the secrets."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ApiKeys:
                 raise RevisionChanged(record=f"The API key th_{after.id}_…") from None
         return after
 
-    async def first_encrypted(self, sealed: str) -> str:
-        """What was given at the first call ever."""
-        await self._store.redis.set(keys.SEAL, sealed, nx=True)
+    async def first_encrypted(self, encrypted: str) -> str:
+        """Returns the value of the first call ever made, which is kept."""
+        await self._store.redis.set(keys.SEAL, encrypted, nx=True)
         return str(await self._store.redis.get(keys.SEAL))
 
     async def get(self, key_id: str) -> ApiKey | None:
@@ -45,11 +45,11 @@ class ApiKeys:
         return ApiKey.model_validate_json(document) if document else None
 
     async def projects(self) -> list[str]:
-        """Every project that has ever had a key, a job or a subscription."""
+        """Returns every project that ever had a key, a job or a webhook endpoint."""
         return sorted(await self._store.redis.smembers(keys.PROJECTS))
 
     async def all(self) -> list[ApiKey]:
-        """By age."""
+        """Returns all keys, the oldest first."""
         ids = await self._store.redis.smembers(keys.API_KEYS)
         found = [key for key_id in ids if (key := await self.get(key_id)) is not None]
         return sorted(found, key=lambda key: (key.created_at, key.id))

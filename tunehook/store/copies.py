@@ -1,4 +1,4 @@
-"""Copies of a dataset's bytes at upstreams: each uploaded once per upstream, however many jobs train on it."""
+"""Copies of datasets at upstreams: the same bytes are uploaded once per upstream."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Copies:
         return await CopyRecord.read(self._store, upstream, sha256)
 
     async def want(self, upstream: str, ref: FileRef, filename: str, job_id: str) -> None:
-        """Let these bytes be uploaded once; the job is woken when they are. Safe to ask again and again.
+        """Wants these bytes to be uploaded; the job is woken when they are. Repeating it is safe.
 
-        An upload that was refused or has been lost is wanted anew.
+        A copy that was refused or lost is uploaded anew.
         """
         wanted = Copy(upstream=upstream, sha256=ref.sha256, file_id=ref.id, filename=filename, bytes=ref.bytes)
         member = copy_member(upstream, ref.sha256)
@@ -53,22 +53,23 @@ class Copies:
         if record is not None and record.copy.state == "refused":
             await self._store.commit(record.change(wanted).due(member, 0))
         elif record is not None and record.copy.state == "wanted":
-            # Whoever asked first may have died before this line; an upload that waits for its time is left to wait.
+            # The process that wanted it first may have died before this line. An upload that waits is left to wait.
             await self._store.plan_if_absent(member, 0)
 
     def lost(self, change: Change, upstream: str, ref: FileRef) -> Change:
-        """The upstream does not know the file any more: the next that wants it uploads it anew."""
+        """Adds that the upstream has lost the file: the next job that wants it uploads it anew."""
         return change.do("DEL", keys.copy(upstream, ref.sha256))
 
     async def waiters(self, upstream: str, sha256: str) -> list[str]:
+        """Returns the ids of the jobs that wait for the upload."""
         return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
 
     async def rest(self, upstream: str, sha256: str) -> None:
-        """Nobody waits for the upload, so it is not due; unless somebody came at this moment."""
+        """Takes an upload that no job waits for off the plan, unless a job began to wait at this moment."""
         waiters = keys.copy_waiters(upstream, sha256)
         await self._store.unplan(copy_member(upstream, sha256), unless_any_in=waiters)
 
     def release_waiters(self, change: Change, copy: Copy) -> Change:
-        """The upload has ended, well or not: all that wait at this moment go on."""
+        """Adds the end of an upload, successful or not: the jobs that wait at the commit go on."""
         change.free(keys.copy_waiters(copy.upstream, copy.sha256), "job")
         return change.due(copy_member(copy.upstream, copy.sha256), None)

@@ -1,4 +1,4 @@
-"""File records."""
+"""File records, their lists, and the jobs that need them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tunehook.store.engine.commit import Change, Occupied, optimistic_update
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.record import Stored
+from tunehook.store.indexes import SCAN, common
 
 
 class FileRecord(Stored[File]):
@@ -28,10 +29,11 @@ class Files:
         self._store = store
 
     async def add(self, file: File) -> None:
+        """Adds a new file."""
         await self._store.commit(self.enter(FileRecord.new(file), file))
 
     def enter(self, change: Change, file: File) -> Change:
-        """What a new file is known by besides its record: its project's list, and when it will be removed."""
+        """Adds a new file to its project's list and to retention's; an unchecked dataset is due."""
         change.list_in(keys.files(file.project), file.id)
         if file.expires_at is not None:
             change.do("ZADD", keys.EXPIRING, file.expires_at * 1000, file.id)
@@ -42,19 +44,19 @@ class Files:
         return change
 
     def entry(self, change: Change, file: File) -> Change:
-        """Adds or replaces a file's record in the same breath as another change."""
+        """Adds a file's record, new or replaced, to another change."""
         document = file.model_dump_json(exclude_none=True)
         change.do("HSET", keys.file(file.id), "rev", 1, "doc", document)
         return self.enter(change, file)
 
     async def replace(self, file: File) -> None:
-        """Writes what has changed of a file, unless it was deleted meanwhile."""
+        """Writes a changed file, unless it was deleted meanwhile."""
         record = await self.read_any(file.id)
         if record is not None:
             await self._store.commit(record.change(file))
 
     async def note_count(self, file_id: str, kind: str, counted: Counted) -> None:
-        """Keeps a count of a dataset's tokens with its record, unless it was deleted meanwhile."""
+        """Adds a token count to a dataset's record, unless it was deleted meanwhile."""
         record = await self.read_any(file_id)
         if record is not None and record.file.dataset is not None:
             dataset = record.file.dataset
@@ -62,7 +64,7 @@ class Files:
             await self._store.commit(record.change(record.file.model_copy(update={"dataset": dataset})))
 
     async def users(self, file_id: str) -> list[str]:
-        """Ids of the unsettled jobs that need the file."""
+        """Returns the ids of the live jobs that need the file."""
         return sorted(await self._store.redis.smembers(keys.file_users(file_id)))
 
     async def read_any(self, file_id: str) -> FileRecord | None:
@@ -82,22 +84,16 @@ class Files:
     async def page(
         self, project: str, *, after: str | None, limit: int, purpose: str | None, ascending: bool
     ) -> tuple[list[File], bool]:
-        """In order of arrival, or newest first, and whether there are more."""
-        index = keys.files(project)
-        redis = self._store.redis
-        start = 0
+        """Returns files in order of arrival, or newest first, and whether there are more."""
         if after is not None:
             await self.read(after, project)
-            rank = await (redis.zrank if ascending else redis.zrevrank)(index, after)
-            start = int(rank) + 1 if rank is not None else 0
         found: list[File] = []
-        while True:
-            ids = await redis.zrange(index, start, start + 500, desc=not ascending)
+        async for ids in common(self._store, [keys.files(project)], after=after, at_once=SCAN, ascending=ascending):
             files = [record.file for record in await FileRecord.read_many(self._store, ids)]
             found += [file for file in files if purpose in (None, file.purpose)]
-            start += len(ids)
-            if len(found) > limit or len(ids) <= 500:
-                return found[:limit], len(found) > limit
+            if len(found) > limit:
+                break
+        return found[:limit], len(found) > limit
 
     @optimistic_update
     async def delete(self, file_id: str, project: str) -> None:
@@ -115,6 +111,6 @@ class Files:
             raise FileInUse(id=file_id, job=held.value) from None
 
     async def left(self, file_id: str) -> None:
-        """Its bytes are gone from the shelf too."""
+        """Notes that the storage has deleted its bytes too."""
         with unavailable():
             await self._store.redis.srem(keys.LEAVING, file_id)

@@ -1,4 +1,4 @@
-"""Job records: submitting, reading, listing, their log, and the indexes a look needs."""
+"""Job records: submission, reading, lists, repeated calls."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Jobs:
     # ---- one job
 
     def submission(self, job: Job) -> Change:
-        """The change that makes a job exist: record, indexes, due now, its files held."""
+        """Returns the change that accepts a job: its record and index entries, due now, its files in use."""
         change = JobRecord.new(job)
         change.list_in(keys.jobs(job.project), job.id)
         for name, value in (job.spec.metadata or NO_METADATA).items():
@@ -95,12 +95,12 @@ class Jobs:
 
     @staticmethod
     def by_body(key_id: str, digest: str) -> str:
-        """The key that holds the job which this body made last, for SDKs that repeat a call without an id of it."""
+        """Returns the key of the job that this body made last, for SDKs that retry without an idempotency key."""
         return keys.repeat(key_id, digest)
 
     @staticmethod
     def by_retry(key_id: str, digest: str) -> str:
-        """The key that holds the job which an SDK's retry of this body made: its first call may still run."""
+        """Returns the key of the job that an SDK's retry of this body made: its first call may still run."""
         return keys.retried(key_id, digest)
 
     @staticmethod
@@ -108,23 +108,23 @@ class Jobs:
         return keys.idempotency(project, idempotency_key)
 
     async def remembered(self, key: str) -> str | None:
-        """Returns the id of the job that an earlier call left under one of these keys."""
+        """Returns the id of the job that an earlier call stored under one of these keys."""
         job_id = await self._store.redis.get(key)
         return str(job_id) if job_id else None
 
     async def remember(self, key: str, job_id: str, seconds: int) -> None:
-        """Leaves a job under one of these keys."""
+        """Stores the id of a job under one of these keys."""
         await self._store.redis.set(key, job_id, ex=seconds)
 
     async def mark_cancelled(self, job_id: str) -> str | None:
-        """Asks the job's step to cancel it. Returns the stage it was in; None when there is no such job."""
+        """Marks a job so that its step cancels it. Returns its stage; None when there is no such job."""
         member = job_member(job_id)
         queue = queue_of(member)
         stage = await self._store.run("cancel", [keys.job(job_id), keys.due(queue)], [member, queue])
         return str(stage) if stage else None
 
     async def last_refusal(self, project: str, upstream: str) -> str | None:
-        """The code with which the project's last job that this upstream decided on failed; None if it did not fail."""
+        """Returns the error code of the project's last job that this upstream decided on, or None."""
         records, _ = await self.page(project, after=None, limit=20, metadata={})
         decided = (record.job for record in records if record.job.upstream == upstream)
         last = next((job for job in decided if job.upstream_job_id or job.error), None)
@@ -135,7 +135,7 @@ class Jobs:
     async def page(
         self, project: str, *, after: str | None, limit: int, metadata: Mapping[str, str]
     ) -> tuple[list[JobRecord], bool]:
-        """Newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
+        """Returns jobs newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
         names = [keys.jobs_with(project, name, value) for name, value in metadata.items()] or [keys.jobs(project)]
         if after is not None:
             await self.read(after, project)
@@ -148,10 +148,8 @@ class Jobs:
                 break
         return found[:limit], len(found) > limit
 
-    # ---- changes made by several hands
-
     def release(self, change: Change, job: Job) -> Change:
-        """What an unsettled job holds: its files, its place among the live and the waiting. From now on it ages."""
+        """Adds the end of a job: its files are released, it is not polled or waiting any more, and it ages."""
         for file in job.files:
             change.do("SREM", keys.file_users(file.id), job.id)
             change.do("SREM", keys.copy_waiters(job.upstream, file.sha256), job.id)

@@ -1,4 +1,4 @@
-"""Figures for an operator: how much there is of what. Counted where it happens, so that asking costs 1 round trip."""
+"""Metrics from Redis: counted where things happen, so that reading them takes two round trips."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tunehook.store.engine.due_queue import DueQueue
 @dataclass(frozen=True)
 class Metrics:
     jobs: dict[str, int]  #: stage → jobs
-    backlog: dict[str, int]  #: queue → what is due and not taken yet
+    backlog: dict[str, int]  #: queue → members that are due and not claimed yet
     parked: int
     attempts: dict[str, int]  #: outcome → attempts of deliveries ever made
     extras: dict[str, int]  #: upstream → extra jobs found there and cancelled, ever
     live: dict[str, int]  #: upstream → jobs that are tracked there
     slot_waiting: dict[str, int]  #: upstream → jobs that wait for a slot
-    held: dict[str, bool]  #: upstream → nothing is created there for now
-    clock_age: float | None  #: seconds since any clock looked; None: none ever did
+    held: dict[str, bool]  #: upstream → whether it is on hold
+    clock_age: float | None  #: seconds since a scheduler ticked; None: none ever did
 
 
 class MetricsReader:
@@ -28,6 +28,7 @@ class MetricsReader:
         self._store = store
 
     async def read(self, upstreams: Iterable[str]) -> Metrics:
+        """Returns all metrics, with those of the upstreams named."""
         names = list(upstreams)
         now = await self._store.now_ms()
         async with self._store.redis.pipeline(transaction=False) as pipe:

@@ -1,4 +1,4 @@
-"""Files that come in parts: their records, and which parts are on the shelf."""
+"""Uploads in parts: their records, and which parts the storage has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
 
-#: Records of uploads are kept so long, whatever became of them: a repeated call finds the answer of the first.
+#: Records of uploads are kept so long, completed or not: a repeated call finds the answer of the first.
 RECORD_SECONDS = 7 * 24 * 3600
 #: OpenAI's SDKs send 64 MB a part: 8 GB are 128. Each costs Redis 100 bytes, and the disk a file.
 MOST_PARTS = 10_000
@@ -33,7 +33,7 @@ class UploadRecord(Stored[Upload]):
         return int(self.fields.get("stored", 0))
 
     def change(self, value: Upload, lease: Lease | None = None) -> Change:
-        """A change of the record. Of an upload that is not pending any more, no part is counted."""
+        """Returns a change of the record. An upload that is not pending any more has no parts and is not open."""
         change = super().change(value, lease)
         if value.status != "pending":
             change.do("DEL", keys.upload_parts(value.id))
@@ -46,7 +46,7 @@ class Uploads:
         self._store = store
 
     async def add(self, upload: Upload) -> None:
-        """Raises TooManyUploads: the open ones are counted in the commit that adds it."""
+        """Adds an upload. Raises TooManyUploads: the commit counts the project's open ones."""
         change, opened = UploadRecord.new(upload), keys.open_uploads(upload.project)
         change.room.append((opened, MOST_OPEN))
         change.do("EXPIRE", keys.upload(upload.id), RECORD_SECONDS)
@@ -59,14 +59,14 @@ class Uploads:
             raise TooManyUploads(most=MOST_OPEN) from None
 
     async def read(self, upload_id: str, project: str) -> UploadRecord:
-        """Raises UploadNotFound, also for another project's."""
+        """Raises UploadNotFound, also for another project's upload; RecordTooNew and RecordUnreadable."""
         record = await UploadRecord.read(self._store, upload_id)
         if record is None or record.upload.project != project:
             raise UploadNotFound(id=upload_id[:100], param="id")
         return record
 
     async def add_part(self, upload: Upload, part_id: str, size: int, most_bytes: int) -> None:
-        """Raises TooManyParts, UploadNotFound; TooLarge when all parts together would have more than `most_bytes`."""
+        """Counts a part. Raises TooManyParts, UploadNotFound, or TooLarge above `most_bytes` in all."""
         names = [keys.upload(upload.id), keys.upload_parts(upload.id)]
         arguments = [part_id, size, MOST_PARTS, most_bytes, RECORD_SECONDS]
         match await self._store.run("upload_part", names, arguments):
@@ -78,23 +78,23 @@ class Uploads:
                 raise UploadNotFound(id=upload.id)
 
     async def check_count(self, upload: Upload) -> None:
-        """Raises TooManyParts if no other may come."""
+        """Raises TooManyParts when the upload has as many parts as it may have."""
         count = await self._store.redis.hlen(keys.upload_parts(upload.id))
         if int(count) >= MOST_PARTS:
             raise TooManyParts(id=upload.id, most=MOST_PARTS)
 
     async def parts(self, upload_id: str) -> dict[str, int]:
-        """Part id → bytes."""
+        """Returns the parts: id → bytes."""
         rows = await self._store.redis.hgetall(keys.upload_parts(upload_id))
         return {part_id: int(size) for part_id, size in rows.items()}
 
     async def expired(self, limit: int) -> list[str]:
-        """Uploads whose time is over and whose parts may still be on the shelf."""
+        """Returns uploads whose time is over and whose parts the storage may still have."""
         now = await self._store.now_ms()
         return list(await self._store.redis.zrangebyscore(keys.UPLOADS, "-inf", now, start=0, num=limit))
 
     async def cleared(self, upload_id: str) -> None:
-        """None of its parts is on the shelf any more."""
+        """Notes that the storage has none of its parts any more."""
         async with self._store.redis.pipeline(transaction=True) as pipe:
             pipe.zrem(keys.UPLOADS, upload_id)
             pipe.delete(keys.upload_parts(upload_id))

@@ -68,7 +68,7 @@ class Batcher:
         return await waiting
 
     async def run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
-        """Runs a script. A renewal of a lease cannot wait behind the long queue of a slow disk, so it goes first."""
+        """Runs a script. A lease goes first: it cannot wait behind the long queue of a slow disk."""
         [answer] = await self.ask(call(script, keys, arguments), first=script == "lease")
         return answer
 

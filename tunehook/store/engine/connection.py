@@ -71,7 +71,7 @@ class Connection:
 
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0) -> Self:
-        """Sends no command before the first use. Without Redis, that raises within a second or `timeout` seconds.
+        """Sends no command before the first use, which without Redis raises within a second or `timeout`.
 
         redis-py retries by default, which runs commands twice when only the reply was lost: no retries here.
         """
