@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from tunehook.errors import Conflict
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
@@ -31,7 +33,5 @@ class Announcements:
 
     async def commit(self, change: Change) -> None:
         """Commits an announcement, unless another process has just made it."""
-        try:
+        with suppress(Conflict):
             await self._store.commit(change)
-        except Conflict:
-            return

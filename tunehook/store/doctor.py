@@ -24,6 +24,7 @@ AGAIN_SECONDS = 1.0
 #: A scheduler ticks once a second; after this it is late.
 CLOCK_MS = 10_000
 RQ_SHOWN = 3
+Mend = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Finding:
     kind: str
     subject: str
     words: str
-    mend: Callable[[], Awaitable[object]] | None = field(default=None, compare=False)
+    mend: Mend | None = field(default=None, compare=False)
     grave: bool = True  #: False: worth knowing, but no inconsistency
 
 
@@ -65,15 +66,7 @@ class _Checkup:
         self._jobs: dict[str, Job | None] = {}  #: None: it exists and cannot be read
         self.found: list[Finding] = []
 
-    def _say(
-        self,
-        kind: str,
-        subject: str,
-        words: str,
-        mend: Callable[[], Awaitable[object]] | None = None,
-        *,
-        grave: bool = True,
-    ) -> None:
+    def _say(self, kind: str, subject: str, words: str, mend: Mend | None = None, *, grave: bool = True) -> None:
         self.found.append(Finding(kind, subject, words, mend, grave))
 
     async def _names(self, pattern: str) -> AsyncIterator[str]:
@@ -85,7 +78,7 @@ class _Checkup:
         queues = [keys.due(queue_of(member)), *([keys.SLOW_DUE] if member.startswith("lane:") else [])]
         return any([await self._redis.zscore(queue, member) is not None for queue in queues])
 
-    def _wake(self, member: str) -> Callable[[], Awaitable[object]]:
+    def _wake(self, member: str) -> Mend:
         async def _mend() -> None:
             await self._redis.zrem(keys.PARKED, member)
             await self._store.wake(member)
@@ -118,21 +111,11 @@ class _Checkup:
         for member in await self._redis.zrange(keys.PARKED, 0, -1):
             kind, _, job_id = member.partition(":")
             if kind == "job" and job_id not in self._jobs:
-                self._say(
-                    "parked",
-                    member,
-                    "its record was deleted",
-                    partial(self._redis.zrem, keys.PARKED, member),
-                )
+                self._say("parked", member, "its record was deleted", partial(self._redis.zrem, keys.PARKED, member))
             elif kind == "job" and self._jobs[job_id] is None:
                 self._say("parked", member, "no step can read its record: mend or delete it by hand")
             else:
-                self._say(
-                    "parked",
-                    member,
-                    "20 steps in a row failed; the workers' log says why",
-                    self._wake(member),
-                )
+                self._say("parked", member, "20 steps in a row failed; the workers' log says why", self._wake(member))
 
     async def live(self) -> None:
         """Polls see the jobs in `live` alone."""
