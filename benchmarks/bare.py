@@ -20,7 +20,7 @@ from tunehook import settings
 from tunehook.model.job import FileRef, Job, JobSpec, Message
 from tunehook.model.record import new_id
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import SCRIPTS
+from tunehook.store.engine.scripts import SCRIPTS
 from tunehook.store.store import Store
 
 #: Stands in the prepared script arguments where each job's own id goes.

@@ -11,15 +11,14 @@ import re
 import secrets
 import time
 
-from tunehook.errors import RevisionChanged, TunehookError, WrongKey
+from tunehook.errors import TunehookError, WrongKey
 from tunehook.model.api_key import ApiKey
 from tunehook.model.webhook import OVERLAP_SECONDS, is_repeat
 from tunehook.security import signature
 from tunehook.security.encryption import Encryption
+from tunehook.store.engine.commit import optimistic_update
 from tunehook.store.store import Store
 
-#: A record that somebody changes at the same moment is read again so often.
-TRIES = 10
 _KEY = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
@@ -46,11 +45,11 @@ async def create(store: Store, encryption: Encryption, *, project: str, name: st
     callback_secret = signature.new_secret()
     await check_secret_key(store, encryption)
     made = _made(encryption, text, callback_secret, project=project, name=name)
-    if not await store.api_keys.replace(None, made):
-        raise RevisionChanged(record=f"The API key th_{key_id}_…")
+    await store.api_keys.replace(None, made)
     return text, callback_secret
 
 
+@optimistic_update
 async def bootstrap(store: Store, encryption: Encryption, key: str, callback_secret: str | None) -> None:
     """Lets a given key exist from the first start on; a revoked one stays revoked."""
     match = _KEY.fullmatch(key)
@@ -60,27 +59,20 @@ async def bootstrap(store: Store, encryption: Encryption, key: str, callback_sec
         signature.decode_secret(callback_secret)
     await check_secret_key(store, encryption)
     made = _made(encryption, key, callback_secret or signature.new_secret(), project="default", name="bootstrap")
-    for _ in range(TRIES):
-        found = await store.api_keys.get(made.id)
-        if found is not None and found.secret_sha256 == made.secret_sha256:
-            return
-        if await store.api_keys.replace(found, made):
-            return
-    raise RevisionChanged(record=f"The API key th_{made.id}_…")
+    found = await store.api_keys.get(made.id)
+    if found is None or found.secret_sha256 != made.secret_sha256:
+        await store.api_keys.replace(found, made)
 
 
+@optimistic_update
 async def revoke(store: Store, key_id: str) -> ApiKey:
     """From the next request on. Webhooks of jobs that it submitted are still signed with its callback secret."""
-    for _ in range(TRIES):
-        found = await store.api_keys.get(key_id.removeprefix("th_").partition("_")[0])
-        if found is None:
-            raise KeyUnknown(id=key_id)
-        if found.revoked_at:
-            return found
-        revoked = found.model_copy(update={"revoked_at": int(time.time())})
-        if await store.api_keys.replace(found, revoked):
-            return revoked
-    raise RevisionChanged(record=f"The API key {key_id}")
+    found = await store.api_keys.get(key_id.removeprefix("th_").partition("_")[0])
+    if found is None:
+        raise KeyUnknown(id=key_id)
+    if found.revoked_at:
+        return found
+    return await store.api_keys.replace(found, found.model_copy(update={"revoked_at": int(time.time())}))
 
 
 async def rotate_callback_secret(
@@ -98,9 +90,7 @@ async def rotate_callback_secret(
             "callback_rotated_at": now,
         }
     )
-    if not await store.api_keys.replace(key, rotated):
-        raise RevisionChanged(record=f"The API key th_{key.id}_…")
-    return secret, rotated
+    return secret, await store.api_keys.replace(key, rotated)
 
 
 async def authenticate(store: Store, text: str) -> ApiKey:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
-from tunehook.store.engine.connection import SCRIPTS
+from tunehook.store.engine.scripts import SCRIPTS
 
 _SCRIPTS = {
     hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode(): name for name, text in SCRIPTS.items()
@@ -62,7 +62,6 @@ def _name(command: Sequence[bytes]) -> str | None:
 
 
 def _script(name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> str:
-    """Empty for a script that only reads."""
     if name == "commit":
         change = json.loads(arguments[0])
         parts = [name, _prefix(keys[0]).removeprefix("th:"), change.get("stage") or ""]
@@ -71,12 +70,9 @@ def _script(name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> str
             parts.append("new")
         return " ".join(part for part in parts if part)
     if name == "lease":
-        return ("renew " if arguments[1] != b"0" else "give back ") + _prefix(keys[0]).removeprefix("th:lease:")
-    if name == "read":
-        return ""
-    if name in ("take", "wake", "plan"):
-        member = arguments[2 if name == "take" else 0]
-        return f"{name} {member.partition(b':')[0].decode()}"
+        return f"{arguments[0].decode()} {_prefix(keys[0]).removeprefix('th:lease:')}"
+    if name == "plan":
+        return f"{'wake' if arguments[2] == b'wake' else name} {arguments[0].partition(b':')[0].decode()}"
     return name
 
 

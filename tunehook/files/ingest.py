@@ -26,6 +26,7 @@ from tunehook.model.file import BuiltFiles, Dataset, File
 from tunehook.model.member import check_member, estimate_member, job_member
 from tunehook.model.record import new_id
 from tunehook.store.engine.lease import Lease
+from tunehook.store.files import FileRecord
 
 log = logging.getLogger(__name__)
 
@@ -146,11 +147,11 @@ async def check_stored(files: Files, file_id: str) -> None:
             log.warning("file %s is not checked yet: %s", file_id, error.message)
             return
         await files.storage.reports.save(file_id, report)
-        await _finish_check(files, checked(stored.file, report), stored.revision, lease)
+        await _finish_check(files, stored, checked(stored.file, report), lease)
 
 
-async def _finish_check(files: Files, file: File, revision: int, lease: Lease) -> None:
-    change = files.store.files.change(file, revision, lease).due(check_member(file.id), None)
+async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lease) -> None:
+    change = stored.change(file, lease).due(check_member(file.id), None)
     for job_id in await files.store.files.users(file.id):
         change.wake(job_member(job_id)).wake(estimate_member(job_id))
     await files.store.commit(change)

@@ -6,11 +6,12 @@ from contextlib import suppress
 from typing import Literal
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, JobAlreadyEnded, JobNotSteered, UpstreamRefused
+from tunehook.errors import Conflict, JobAlreadyEnded, JobNotSteered, RevisionChanged, UpstreamRefused
 from tunehook.jobs import tracking
 from tunehook.jobs.finishing import settle
 from tunehook.model.job import Stage
 from tunehook.openai_format import jobs
+from tunehook.store.engine.commit import optimistic_update
 from tunehook.store.jobs import JobRecord
 
 Verb = Literal["pause", "resume"]
@@ -39,23 +40,24 @@ async def pause_or_resume(ctx: Context, job_id: str, project: str, verb: Verb) -
 
 
 async def cancel(ctx: Context, job_id: str, project: str) -> JobRecord:
-    """Ends a job that is nowhere yet on the spot; one that may be at the upstream is marked, and its step ends it.
-
-    A race with a step is decided by the revision: whoever commits second reads again.
-    """
-    for _ in range(10):
-        record = await ctx.store.jobs.read(job_id, project)
-        job = record.job
-        if job.stage is Stage.SETTLED:
-            if job.status == "cancelled":
-                return record
-            raise JobAlreadyEnded(id=job.id, status=job.status)
-        if record.intent_ms is not None or job.upstream_job_id:
-            break
-        try:
-            await settle(ctx, record, "cancelled")
-        except Conflict:
-            continue
-        return await ctx.store.jobs.read(job_id, project)
-    await ctx.store.jobs.mark_cancelled(job_id)
+    """Ends a job that is nowhere yet on the spot; one that may be at the upstream is marked, and its step ends it."""
+    is_over = False
+    with suppress(RevisionChanged):
+        is_over = await _end_here(ctx, job_id, project)
+    if not is_over:
+        await ctx.store.jobs.mark_cancelled(job_id)
     return await ctx.store.jobs.read(job_id, project)
+
+
+@optimistic_update
+async def _end_here(ctx: Context, job_id: str, project: str) -> bool:
+    """Returns False for a job that may be at the upstream."""
+    record = await ctx.store.jobs.read(job_id, project)
+    if record.job.stage is Stage.SETTLED:
+        if record.job.status != "cancelled":
+            raise JobAlreadyEnded(id=job_id, status=record.job.status)
+        return True
+    if record.intent_ms is not None or record.job.upstream_job_id:
+        return False
+    await settle(ctx, record, "cancelled")
+    return True

@@ -71,7 +71,7 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     intent = record.change(job, lease).due(record.member, INTENT_SECONDS)
     intent.stamp.append("intent")
     intent_ms = await ctx.store.commit(intent)
-    record = replace(record, revision=record.revision + 1, intent_ms=intent_ms)
+    record = replace(record, revision=record.revision + 1, fields={**record.fields, "intent": str(intent_ms)})
     if time.monotonic() - written > FRESH_SECONDS:
         await _withdraw(ctx, record, lease, again_in=1.0)
         return False
@@ -128,7 +128,7 @@ async def _busy(
     code, reason, pause = pause_for(busy)
     reason = own_ids(reason, record.job, files)
     job = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
-    record = replace(record, job=job)
+    record = JobRecord(job, record.revision, record.now_ms, record.fields)
     return await wait(ctx, record, lease, code, reason, pause, queue=code == "no_slot", doubt=True)
 
 

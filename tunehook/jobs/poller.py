@@ -65,7 +65,7 @@ async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECOND
 
 async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) -> None:
     live = await ctx.store.upstreams.live(upstream.name)
-    doubtful = await ctx.store.upstreams.doubtful(upstream.name)
+    doubtful = await ctx.store.upstreams.watched_for_extras(upstream.name)
     if not live and not doubtful:
         return
     changed: list[Job] = []
@@ -94,12 +94,12 @@ async def read_pages(
     could lie any number of pages further down. When the time of a look is over, the next goes on from there,
     with what this one has not seen.
     """
-    after, unseen = await ctx.store.upstreams.look_from(upstream.name)
+    after, unseen = await ctx.store.upstreams.stopped_poll(upstream.name)
     missing = set(live) if unseen is None else set(live) & unseen
     pages, more = 0, unseen is None or after is not None
     while more and (len(missing) > pages + (0 if pages or whole_page else 1) or (whole_page and pages == 0)):
         if time.monotonic() > until:
-            await ctx.store.upstreams.look_on(upstream.name, after, missing)
+            await ctx.store.upstreams.stop_poll(upstream.name, after, missing)
             return
         lease.check()
         page, more = await upstream.page(after)
@@ -110,7 +110,7 @@ async def read_pages(
         more = more and bool(page)
     for upstream_id in sorted(missing):
         if time.monotonic() > until:
-            await ctx.store.upstreams.look_on(upstream.name, None, missing)
+            await ctx.store.upstreams.stop_poll(upstream.name, None, missing)
             return
         lease.check()
         missing.discard(upstream_id)

@@ -266,4 +266,4 @@ async def accept(
         now_ms = await ctx.store.commit(change)
     except AlreadyThere as earlier:
         return await ctx.store.jobs.read(earlier.value, job.project)
-    return JobRecord(job=job, revision=1, now_ms=now_ms)
+    return JobRecord(job, 1, now_ms)

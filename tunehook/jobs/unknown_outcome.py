@@ -109,7 +109,7 @@ async def note_unknown(ctx: Context, record: JobRecord, lease: Lease, unknown: U
     """The create may have happened. Said in the log, watched for extras for a day, then looked for."""
     doubtful = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
     change = record.change(doubtful, lease).due(record.member, next_search(0.0, ctx.settle_seconds))
-    ctx.store.upstreams.doubt(change, doubtful)
+    ctx.store.upstreams.watch_for_extras(change, doubtful)
     ctx.store.upstreams.leave_queue(change, doubtful)  # nobody stands behind what may take minutes to decide
     text = f"{unknown.message} The job may exist there: it is looked for before it is created again."
     change.say(doubtful.id, Message(created_at=record.now, level="warn", message=text))
@@ -145,7 +145,7 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         return True
     looked = job.model_copy(update={"looks": job.looks + 1, "doubtful_since": job.doubtful_since or record.now})
     change = record.change(looked, lease).due(record.member, next_search(age, settle_seconds))
-    ctx.store.upstreams.doubt(change, looked)
+    ctx.store.upstreams.watch_for_extras(change, looked)
     ctx.store.upstreams.leave_queue(change, looked)
     await ctx.store.commit(change)
     return False

@@ -39,7 +39,7 @@ async def wait(
     elif doubt:  # it has left the queue for slots with an answer about something else
         ctx.store.upstreams.leave_queue(change, job)
     if doubt:
-        ctx.store.upstreams.doubt(change, job)
+        ctx.store.upstreams.watch_for_extras(change, job)
     if job.waiting is None or job.waiting.code != code:
         change.say(job.id, Message(created_at=record.now, level="warn", message=f"Waiting: {reason}"))
         await publishing.publish(ctx.webhooks, change, moved, event_types.WAITING, now=record.now)

@@ -92,13 +92,13 @@ async def _files(ctx: Context, index: Ageing, seconds: float) -> int:
     for file_id in await forgetting.older(index, seconds, AT_ONCE):
         try:
             file = await forgetting.file(file_id)
-        except RecordUnreadable as error:
+        except (RecordTooNew, RecordUnreadable) as error:
             await _left(ctx, index, file_id, seconds, error)
             continue
         promised = index == Ageing.DATASETS and file is not None and file.expires_at is not None
         if file is None or promised:  # one that has a time of its own is kept until then
             await forgetting.drop(index, file_id)
-        elif await forgetting.forget_file(file):
+        elif await forgetting.delete_file(file):
             removed += 1
         else:
             await forgetting.postpone(index, file_id, LATER_SECONDS - seconds)
@@ -130,8 +130,8 @@ async def _job(ctx: Context, job_id: str, seconds: float) -> bool:
     for file_id in record.job.result_files.values():
         file = await forgetting.file(file_id)
         if file is not None:
-            await forgetting.forget_file(file)
-    return await forgetting.forget_job(record)
+            await forgetting.delete_file(file)
+    return await forgetting.delete_job(record)
 
 
 async def _left(ctx: Context, index: Ageing, member: str, seconds: float, error: TunehookError) -> None:
@@ -150,8 +150,8 @@ async def _copies(ctx: Context) -> int:
     for name in await forgetting.older(Ageing.COPIES, ctx.keep.copies, AT_ONCE):
         upstream, _, sha256 = name.rpartition(":")
         try:
-            gone = await forgetting.forget_copy(upstream, sha256)
-        except RecordUnreadable as error:
+            gone = await forgetting.delete_copy(upstream, sha256)
+        except (RecordTooNew, RecordUnreadable) as error:
             await _left(ctx, Ageing.COPIES, name, ctx.keep.copies, error)
             continue
         if gone:

@@ -1,3 +1,5 @@
+"""Files, uploads in parts, and copies of datasets at upstreams. Pure."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from tunehook.model.record import Record
 
 
 class Counted(Record):
-    """Tokens of a dataset: `total`, and `trained`, what remains when examples over the limit (`over`) are cut."""
+    """Tokens of a dataset: in all, and trained, with the examples over the limit (`over` of them) cut."""
 
     total: int
     trained: int
@@ -16,18 +18,18 @@ class Counted(Record):
 
 
 class Dataset(Record):
-    """What the check found of a file, in numbers; the report on the shelf has the lines."""
+    """What the check of a dataset found, in numbers; the stored report has the lines."""
 
     format: str
     examples: int
     errors: int
     warnings: int
     image_examples: int = 0
-    counted: dict[str, Counted] = {}  #: by `<encoding>/<limit>`, once somebody asked for it
+    counted: dict[str, Counted] = {}  #: by `<encoding>/<limit>`, once it was needed
 
 
 class File(Record):
-    """A file that is kept here; its bytes lie in the data directory under its id."""
+    """A file; the storage has its bytes under its id."""
 
     id: str
     project: str
@@ -39,11 +41,11 @@ class File(Record):
     status: Literal["uploaded", "processed", "error"] = "processed"
     status_details: str | None = None
     expires_at: int | None = None
-    dataset: Dataset | None = None  #: none of result files
+    dataset: Dataset | None = None  #: None for result files
 
 
 class Upload(Record):
-    """A file that comes in parts. Once `completed`, `file_id` is the file that was made of them."""
+    """An upload in parts. Once `completed`, `file_id` is the file that was joined from them."""
 
     id: str
     project: str
@@ -55,15 +57,15 @@ class Upload(Record):
     expires_after: int | None = None  #: of the file, seconds
     status: Literal["pending", "completed", "cancelled"] = "pending"
     file_id: str | None = None
-    part_ids: list[str] = []  #: of which the file was made
+    part_ids: list[str] = []  #: of which the file was joined, in order
 
     def shown_status(self, now: float) -> str:
-        """`expired` is not written anywhere: it is a pending upload whose hour is over."""
+        """Returns the status for clients: a pending upload whose hour is over is `expired`."""
         return "expired" if self.status == "pending" and now >= self.expires_at else self.status
 
 
 class Copy(Record):
-    """The one upload of some bytes to one upstream, shared by all jobs that train on them."""
+    """The copy of a dataset at one upstream, shared by all jobs that train on the same bytes."""
 
     upstream: str
     sha256: str
@@ -72,18 +74,18 @@ class Copy(Record):
     bytes: int
     state: Literal["wanted", "ready", "refused"] = "wanted"
     upstream_file_id: str | None = None
-    upload_id: str | None = None  #: of the upstream's Uploads API
-    parts: list[str] = []  #: its part ids so far, in order
+    upload_id: str | None = None  #: at the upstream's Uploads API
+    parts: list[str] = []  #: ids of the parts sent so far, in order
     bytes_sent: int = 0
-    attempts: int = 0  #: sent whole, or begun anew in parts
-    failures: int = 0  #: in a row, since something arrived
-    waiting: Waiting | None = None  #: why nothing is sent now, if that goes on
+    attempts: int = 0  #: uploads begun, whole or in parts
+    failures: int = 0  #: in a row, since a part arrived
+    waiting: Waiting | None = None  #: why it is not sent now, if it waits
     error: JobError | None = None
 
 
 @dataclass(frozen=True)
 class BuiltFiles:
-    """The files, and what the check found in the one to train on."""
+    """The files built from examples, and the report on the training file."""
 
     training: File
     validation: File | None

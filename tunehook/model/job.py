@@ -1,4 +1,4 @@
-"""The job, its stages and its arrows. Pure: what may happen, not how.
+"""The job record: its stages, the moves between them, and its parts. Pure.
 
 A job lives through *stages*, which are ours, while its *status* is what OpenAI's clients see:
 
@@ -19,11 +19,11 @@ from typing import Any, Literal
 from tunehook.errors import IllegalMove
 from tunehook.model.record import Record
 
-#: Before the id of a file that lies at the upstream and not here.
+#: Prefix of the id of a file that lies at the upstream and not here.
 AT_UPSTREAM = "upstream:"
-#: The statuses that end a job. Whatever else an upstream says, known or not, is not an end.
+#: The statuses that end a job. No other status of an upstream, known or not, is an end.
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
-#: The metadata pair that says whose job it is: `<instance>/<our job id>`.
+#: The name of the metadata pair that marks our jobs: `<deployment>/<our job id>`.
 TAG = "tunehook"
 
 
@@ -36,7 +36,7 @@ class Stage(StrEnum):
     SETTLED = "settled"
 
 
-#: The only moves there are. Staying in a stage (progress) is always allowed but in `settled`, see `may_move`.
+#: All moves between stages. A job may also change within its stage, see `may_move`.
 ARROWS: Mapping[Stage, frozenset[Stage]] = {
     Stage.ACCEPTED: frozenset({Stage.UPLOADING, Stage.SETTLED}),
     Stage.UPLOADING: frozenset({Stage.CREATING, Stage.WAITING, Stage.SETTLED}),
@@ -48,7 +48,7 @@ ARROWS: Mapping[Stage, frozenset[Stage]] = {
 
 
 def may_move(source: Stage, target: Stage) -> bool:
-    """A settled job may still be annotated (late events, result files), so every stage may stay what it is."""
+    """Returns whether a move is allowed. A stage may stay: a settled job still gets result files."""
     return source == target or target in ARROWS[source]
 
 
@@ -59,7 +59,7 @@ class JobError(Record):
 
 
 class Waiting(Record):
-    """Why nothing happens now. `code` is the upstream's own where it sent one. Times are unix seconds."""
+    """Why a job or an upload waits. `code` is the upstream's own if it sent one. Times are unix seconds."""
 
     code: str
     reason: str
@@ -69,9 +69,9 @@ class Waiting(Record):
 
 
 class FileRef(Record):
-    """A dataset as the job needs it: which file of ours, and which bytes (the same bytes are uploaded once).
+    """A dataset of a job: the id of our file and its bytes, of which the same are uploaded once.
 
-    Or `upstream:file-…`, which names a file there; its bytes are not known here.
+    Or `upstream:file-…`, a file at the upstream, whose bytes are not known here.
     """
 
     id: str
@@ -80,12 +80,12 @@ class FileRef(Record):
 
     @property
     def upstream_id(self) -> str | None:
-        """Of a file that was never here and lies at the upstream already: its id there."""
+        """The id at the upstream of a file that was never here; None for our own."""
         return self.id.removeprefix(AT_UPSTREAM) if self.id.startswith(AT_UPSTREAM) else None
 
 
 class Price(Record):
-    """US dollars for a million trained tokens, or for an hour; `as_of` is the day somebody last looked (YYYY-MM-DD)."""
+    """US dollars for a million trained tokens, or for an hour; `as_of` is the day of that price."""
 
     usd_per_million_tokens: float | None = None
     usd_per_hour: float | None = None
@@ -94,14 +94,14 @@ class Price(Record):
 
 
 class Cost(Record):
-    """`usd` is None where there is no price for a token."""
+    """What a training costs or will cost. `usd` is None without a price per token."""
 
     billed_tokens: int
     usd: float | None = None
 
 
 class UpstreamJob(Record):
-    """A job as the upstream last described it, its dialect already undone (see openai_upstream)."""
+    """A job as the upstream last described it, without the differences of its dialect."""
 
     id: str
     status: str
@@ -126,12 +126,12 @@ class UpstreamJob(Record):
 
     @property
     def fingerprint(self) -> str:
-        """Differs when there is news: what a look compares before it reads any record."""
+        """Changes when the job does: a poll compares it before it reads the record."""
         return f"{self.status}|{self.finished_at}|{self.fine_tuned_model}|{self.estimated_finish}"
 
 
 class JobSpec(Record):
-    """What the client asked to be trained, checked, in OpenAI's own members."""
+    """The client's request, checked, in OpenAI's own members."""
 
     model: str
     training_file: str
@@ -157,10 +157,10 @@ class Job(Record):
     callback_url: str | None = None
     training: FileRef
     validation: FileRef | None = None
-    looks: int = 0  #: looks for a create of unknown outcome that found nothing
-    repeats: int = 0  #: creates that were made again since the one before had never been found
-    doubtful_since: int | None = None  #: a create once had an unknown outcome: extras are watched for from then
-    upload_again: int = 0  #: how often the upstream had lost our copy of the dataset
+    looks: int = 0  #: searches after a create of unknown outcome that found nothing
+    repeats: int = 0  #: creates that were repeated because the one before was never found
+    doubtful_since: int | None = None  #: when a create first had an unknown outcome: extras are looked for from then on
+    upload_again: int = 0  #: how often the upstream had lost the copy of the dataset
     upstream_job_id: str | None = None
     seen: UpstreamJob | None = None
     waiting: Waiting | None = None
@@ -168,23 +168,23 @@ class Job(Record):
     status: str | None = None  #: the end, once settled
     settled_at: int | None = None
     result_files: dict[str, str] = {}  #: upstream file id → ours
-    mark: str = ""  #: the deployment's name when the job was accepted: what its upstream job bears before its id
+    mark: str = ""  #: the deployment's name when the job was accepted, for the mark of its upstream job
     request_sha256: str = ""  #: of the canonical body that asked for it
-    news_at: int | None = None  #: when the upstream last said something new of it
-    stalled_at: int | None = None  #: when it was told that there was none for long
-    checkpoint_told: int = 0  #: the last step whose checkpoint was told
+    news_at: int | None = None  #: when the upstream last reported something new
+    stalled_at: int | None = None  #: when the webhook was published that nothing new came for long
+    checkpoint_told: int = 0  #: the last step whose checkpoint was published
     ready_at: int | None = None  #: when its model first answered
     price: Price | None = None  #: as it was when the job was accepted
-    estimate: Cost | None = None  #: none if its dataset is not here, or until its tokens are counted
+    estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property
     def files(self) -> list[FileRef]:
-        """Those of ours, which have to be brought to the upstream."""
+        """The files of ours, which have to be uploaded to the upstream."""
         asked = [self.training, *([self.validation] if self.validation else [])]
         return [file for file in asked if file.upstream_id is None]
 
     def moved(self, target: Stage, **changes: Any) -> Job:
-        """The job one stage further (or, with the same stage, changed in place)."""
+        """Returns the job moved to a stage, or changed within its own. Raises IllegalMove."""
         if not may_move(self.stage, target):
             raise IllegalMove(source=self.stage, target=target)
         if target is not Stage.WAITING:
@@ -192,12 +192,12 @@ class Job(Record):
         return self.model_copy(update={"stage": target, **changes})
 
     def settled(self, status: str, *, now: int, **changes: Any) -> Job:
-        """The job at its end; `status` is one of ENDS."""
+        """Returns the job at its end; `status` is one of ENDS."""
         return self.moved(Stage.SETTLED, status=status, settled_at=now, **changes)
 
 
 class TunedModel(Record):
-    """A model that was made here: where it can be asked, and what it was made from."""
+    """A fine-tuned model: its upstream, its base model and the job that made it."""
 
     name: str
     upstream: str
@@ -207,7 +207,7 @@ class TunedModel(Record):
 
 
 class Message(Record):
-    """A line of a job's event log, as `GET …/events` shows it."""
+    """An entry of a job's log, as `GET …/events` shows it."""
 
     created_at: int
     level: str = "info"
@@ -218,6 +218,6 @@ class Message(Record):
 
 
 def mark_of(job: UpstreamJob) -> tuple[str, str]:
-    """(deployment, our job's id) as its mark says; empty where it bears none."""
+    """Returns (deployment, our job's id) from an upstream job's mark; two empty strings without one."""
     deployment, _, job_id = (job.metadata or {}).get(TAG, "").partition("/")
     return deployment, job_id

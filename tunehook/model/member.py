@@ -1,4 +1,4 @@
-"""Members: the names of what can be due or leased, `<kind>:<id>`, and the RQ queue that runs each kind."""
+"""Members: names of what can be due or leased, `<kind>:<id>`, and the RQ queue of each kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS: dict[str, Queue] = {
     "estimate": "bulk",
     "lane": "deliver",
 }
-#: Worked on by the API itself, one request at a time: never due, only leased.
+#: Handled by the API itself, one request at a time: leased, never due.
 _LEASED_ONLY: dict[str, Queue] = {"upload": "steps", "adopt": "steps"}
 RETENTION = "sweep:retention"
 RETIRING = "sweep:retiring"

@@ -1,3 +1,5 @@
+"""The base of all stored records, and new ids."""
+
 from __future__ import annotations
 
 import secrets
@@ -6,18 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 #: Version of the record format. An older program leaves newer records alone (a rolling upgrade has both).
 RECORD_VERSION = 1
-#: For so long an SDK's own retry is taken for a repeat of what was done.
+#: For so many seconds an SDK's retry of a call that succeeded returns the result of that call.
 REPEAT_SECONDS = 900
 
 
 class Record(BaseModel):
-    """Base of everything that is stored as JSON: unknown members of a newer version survive being rewritten."""
+    """Base of all records. Members that only a newer version knows survive rewriting."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 def new_id(prefix: str) -> str:
-    """`<prefix><24 characters>`, 142 random bits in base 62, as OpenAI's ids look."""
+    """Returns `<prefix><24 characters>`: 142 random bits in base 62, like OpenAI's ids."""
     alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     number, digits = secrets.randbits(142), []
     for _ in range(24):

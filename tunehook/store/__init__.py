@@ -1,9 +1,10 @@
-"""Every Redis key and script, and nothing else in the program knows one.
+"""The store: all of Redis' keys and scripts. The rest of the program knows none.
 
-store.py        the connection, time, leases, what is due
-commit.py       one change of one record, with all that must happen in the same breath
-jobs.py …       the records
-*.lua           what Redis itself decides
+store.py             the facade
+jobs.py, files.py …  one module per kind of record
+deletion.py          removes what is old
+doctor.py            finds inconsistencies
+engine/              connection, commits, leases, due members, batches, Lua scripts
 """
 
 from tunehook.store.store import Store

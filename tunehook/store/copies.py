@@ -1,37 +1,30 @@
-"""Copies of a dataset's bytes at upstreams: each uploaded once per upstream, however many jobs train on it."""
+"""Copies of datasets at upstreams: the same bytes are uploaded once per upstream."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tunehook.errors import RecordUnreadable
 from tunehook.model.file import Copy
 from tunehook.model.job import FileRef
 from tunehook.model.member import copy_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
-from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.record import Stored
 
 
-@dataclass(frozen=True)
-class CopyRecord:
-    copy: Copy
-    revision: int
+class CopyRecord(Stored[Copy]):
+    """A copy as it was read."""
+
+    model = Copy
+    key = staticmethod(keys.copy)
+    names = ("upstream", "sha256")
+
+    @property
+    def copy(self) -> Copy:
+        return self.value
 
     @property
     def member(self) -> str:
         return copy_member(self.copy.upstream, self.copy.sha256)
-
-    def change(self, copy: Copy, lease: Lease) -> Change:
-        return Change(
-            record=keys.copy(copy.upstream, copy.sha256),
-            revision=self.revision,
-            document=copy.model_dump_json(exclude_none=True),
-            member=lease.member,
-            token=lease.token,
-        )
 
 
 class Copies:
@@ -39,52 +32,44 @@ class Copies:
         self._store = store
 
     async def read(self, upstream: str, sha256: str) -> CopyRecord | None:
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.copy(upstream, sha256))
-        if not fields.get("doc"):
-            return None
-        try:
-            return CopyRecord(Copy.model_validate_json(fields["doc"]), int(fields["rev"]))
-        except (KeyError, ValueError) as error:
-            raise RecordUnreadable(record=copy_member(upstream, sha256), why=type(error).__name__) from error
+        """Returns None for a copy that nothing wants. Raises RecordTooNew, RecordUnreadable."""
+        return await CopyRecord.read(self._store, upstream, sha256)
 
     async def want(self, upstream: str, ref: FileRef, filename: str, job_id: str) -> None:
-        """Let these bytes be uploaded once; the job is woken when they are. Safe to ask again and again.
+        """Wants these bytes to be uploaded; the job is woken when they are. Repeating it is safe.
 
-        An upload that was refused or has been lost is wanted anew.
+        A copy that was refused or lost is uploaded anew.
         """
         wanted = Copy(upstream=upstream, sha256=ref.sha256, file_id=ref.id, filename=filename, bytes=ref.bytes)
         member = copy_member(upstream, ref.sha256)
         key = keys.copy(upstream, ref.sha256)
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
-                pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
-                pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
-                pipe.hsetnx(key, "rev", 1)
-                await pipe.execute()
+        async with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(keys.copy_waiters(upstream, ref.sha256), job_id)
+            pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
+            pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
+            pipe.hsetnx(key, "rev", 1)
+            await pipe.execute()
         record = await self.read(upstream, ref.sha256)
         if record is not None and record.copy.state == "refused":
-            again = Change(record=key, revision=record.revision, document=wanted.model_dump_json(exclude_none=True))
-            await self._store.commit(again.due(member, 0))
+            await self._store.commit(record.change(wanted).due(member, 0))
         elif record is not None and record.copy.state == "wanted":
-            # Whoever asked first may have died before this line; an upload that waits for its time is left to wait.
+            # The process that wanted it first may have died before this line. An upload that waits is left to wait.
             await self._store.plan_if_absent(member, 0)
 
     def lost(self, change: Change, upstream: str, ref: FileRef) -> Change:
-        """The upstream does not know the file any more: the next that wants it uploads it anew."""
+        """Adds that the upstream has lost the file: the next job that wants it uploads it anew."""
         return change.do("DEL", keys.copy(upstream, ref.sha256))
 
     async def waiters(self, upstream: str, sha256: str) -> list[str]:
-        with unavailable():
-            return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
+        """Returns the ids of the jobs that wait for the upload."""
+        return sorted(await self._store.redis.smembers(keys.copy_waiters(upstream, sha256)))
 
     async def rest(self, upstream: str, sha256: str) -> None:
-        """Nobody waits for the upload, so it is not due; unless somebody came at this moment."""
+        """Takes an upload that no job waits for off the plan, unless a job began to wait at this moment."""
         waiters = keys.copy_waiters(upstream, sha256)
         await self._store.unplan(copy_member(upstream, sha256), unless_any_in=waiters)
 
     def release_waiters(self, change: Change, copy: Copy) -> Change:
-        """The upload has ended, well or not: all that wait at this moment go on."""
+        """Adds the end of an upload, successful or not: the jobs that wait at the commit go on."""
         change.free(keys.copy_waiters(copy.upstream, copy.sha256), "job")
         return change.due(copy_member(copy.upstream, copy.sha256), None)

@@ -1,28 +1,29 @@
-"""What retention asks of the store: what is old enough, and how it goes, unless somebody needs it after all."""
+"""Deletion: finds records that are old enough, and deletes those that no live job needs."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from enum import StrEnum
 from itertools import islice
 
 from tunehook.errors import Conflict, FileInUse, FileNotFound
 from tunehook.model.file import File
-from tunehook.model.member import ready_member
+from tunehook.model.member import copy_id, ready_member
 from tunehook.store.copies import Copies
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.engine import keys
-from tunehook.store.engine.commit import Change
+from tunehook.store.engine.commit import Change, Occupied
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.keys import FORGOTTEN
-from tunehook.store.files import Files, parse
+from tunehook.store.files import Files
 from tunehook.store.jobs import NO_METADATA, JobRecord
 
 
 class Ageing(StrEnum):
-    """The indexes of what retention removes, by the time since which it was not needed."""
+    """The indexes by which retention finds what is old: members by the time they were needed last."""
 
     EXPIRING = keys.EXPIRING  # files with an `expires_at`, by that time
     DATASETS = keys.DATASETS
@@ -41,37 +42,33 @@ class Deletion:
         self._store, self._files, self._copies, self._deliveries = store, files, copies, deliveries
 
     async def older(self, index: Ageing, seconds: float, limit: int) -> list[str]:
-        """Members of an index of times that are so many seconds old, the oldest first."""
+        """Returns members of an index that are so many seconds old, the oldest first."""
         before = await self._store.now_ms() - int(seconds * 1000)
-        with unavailable():
-            return list(await self._store.redis.zrangebyscore(index, "-inf", before, start=0, num=limit))
+        return list(await self._store.redis.zrangebyscore(index, "-inf", before, start=0, num=limit))
 
     async def postpone(self, index: Ageing, member: str, seconds: float) -> None:
-        """Somebody needs it: asked again as if it had been put there in `seconds` from now."""
+        """Moves a member that is still needed to `seconds` from now."""
         at = await self._store.now_ms() + int(seconds * 1000)
-        with unavailable():
-            await self._store.redis.zadd(index, {member: at}, xx=True)
+        await self._store.redis.zadd(index, {member: at}, xx=True)
 
     async def drop(self, index: Ageing, member: str) -> None:
-        with unavailable():
-            await self._store.redis.zrem(index, member)
+        """Removes a member from an index."""
+        await self._store.redis.zrem(index, member)
 
     # ---- files
 
     async def file(self, file_id: str) -> File | None:
-        """Raises RecordUnreadable."""
-        with unavailable():
-            document = await self._store.redis.hget(keys.file(file_id), "doc")
-        return parse(document, file_id)
+        """Returns None for a file that does not exist. Raises RecordTooNew, RecordUnreadable."""
+        record = await self._files.read_any(file_id)
+        return record.file if record else None
 
-    async def forget_file(self, file: File) -> bool:
-        """False while a live job needs it. Its bytes are then `leaving`."""
+    async def delete_file(self, file: File) -> bool:
+        """Returns False while a live job needs the file. Otherwise its bytes are among `leaving`."""
         try:
-            await self._files.delete(file.id, file.project)
+            with suppress(FileNotFound):
+                await self._files.delete(file.id, file.project)
         except FileInUse:
             return False
-        except FileNotFound:
-            return True
         return True
 
     async def leaving(self, limit: int) -> list[str]:
@@ -110,8 +107,8 @@ class Deletion:
         Returns those that were not noted before, and those that have been for so many seconds.
         """
         now = await self._store.now_ms()
-        flat = await self._store.whole("ZRANGE", keys.UNKNOWN, "0", "-1", "WITHSCORES")
-        since = {name: float(at) for name, at in zip(flat[::2], flat[1::2], strict=True)}
+        with unavailable():
+            since = dict(await self._store.redis.zrange(keys.UNKNOWN, 0, -1, withscores=True))
         new, over = names - set(since), set(since) - names
         with unavailable():
             for some in _in_thousands(new):
@@ -122,17 +119,21 @@ class Deletion:
 
     # ---- copies at upstreams
 
-    async def forget_copy(self, upstream: str, sha256: str) -> bool:
-        """False while a live job trains on it. The upstream's file is then among `leaving_copies`."""
+    async def delete_copy(self, upstream: str, sha256: str) -> bool:
+        """Returns False while a live job needs it. Otherwise its file is among `leaving_copies`."""
         record = await self._copies.read(upstream, sha256)
-        name = f"{upstream}:{sha256}"
+        name = copy_id(upstream, sha256)
         if record is None:
             await self.drop(Ageing.COPIES, name)
             return True
-        there = record.copy.upstream_file_id
-        at = [keys.copy(upstream, sha256), keys.copy_users(upstream, sha256), keys.COPIES, keys.LEAVING_COPIES]
-        gone = await self._store.run("forget_copy", at, [name, record.revision, f"{upstream} {there}" if there else ""])
-        return bool(gone)
+        change = record.deletion(empty=[keys.copy_users(upstream, sha256)]).do("ZREM", keys.COPIES, name)
+        if record.copy.upstream_file_id:
+            change.do("SADD", keys.LEAVING_COPIES, f"{upstream} {record.copy.upstream_file_id}")
+        try:
+            await self._store.commit(change)
+        except (Occupied, Conflict):
+            return False
+        return True
 
     async def leaving_copies(self, limit: int) -> list[tuple[str, str]]:
         """(upstream, file id there) of what still has to be deleted there."""
@@ -147,7 +148,7 @@ class Deletion:
         return {row.removeprefix(f"{upstream} ") for row in rows if row.startswith(f"{upstream} ")}
 
     def stays(self, change: Change, upstream: str, file_id: str) -> Change:
-        """It is needed again, whatever was noted of it."""
+        """Adds that a file there is needed again, so it is not deleted."""
         return change.do("SREM", keys.LEAVING_COPIES, f"{upstream} {file_id}")
 
     async def left_copy(self, upstream: str, file_id: str) -> None:
@@ -157,25 +158,25 @@ class Deletion:
     # ---- jobs
 
     async def is_busy(self, record: JobRecord) -> bool:
-        """Whether anything of a settled job is still to be done: results, late events, webhooks."""
+        """Returns whether a settled job still waits for results, late events or webhooks."""
         job_id = record.job.id
         if await self._store.is_planned(record.member) or await self._store.is_planned(ready_member(job_id)):
             return True
         return any(delivery.state == "pending" for delivery in await self._deliveries.of_job(job_id))
 
-    async def forget_job(self, record: JobRecord) -> bool:
-        """The record, its log and its places in all lists; False if it was changed meanwhile.
+    async def delete_job(self, record: JobRecord) -> bool:
+        """Deletes the record, its log and its index entries. Returns False if it was changed meanwhile.
 
-        The model that it made stays known, and its deliveries live as long as all deliveries do.
+        The model that it made stays known, and its deliveries are kept as long as all others.
         """
         job = record.job
-        change = Change(record=keys.job(job.id), revision=record.revision, delete=True)
+        change = record.deletion()
         change.do("DEL", keys.job_log(job.id), keys.job_log_seen(job.id), keys.job_deliveries(job.id))
         change.do("ZREM", keys.jobs(job.project), job.id)
         for name, value in (job.spec.metadata or NO_METADATA).items():
             change.do("ZREM", keys.jobs_with(job.project, name, value), job.id)
         if job.upstream_job_id:
-            # Whose it was stays known: nobody else may import it, and with it the model that it made.
+            # The project stays known: no other may import the job, and with it the model that it made.
             change.do("HSET", keys.known(job.upstream), job.upstream_job_id, f"{FORGOTTEN}{job.project}")
         change.do("ZREM", keys.SETTLED, job.id)
         try:

@@ -1,7 +1,7 @@
-"""Reads the whole store for what cannot be right, and mends what is safe. `tunehook doctor` shows it.
+"""The doctor: finds inconsistencies in the whole store and can mend those that are safe to mend.
 
-Nothing here should ever find anything: each finding is a fault of ours, or of somebody who wrote to Redis by hand.
-Reading is not atomic while programs run, so a finding is one only if it is found twice.
+Each finding is a fault of this program, or of a person who wrote to Redis by hand. Reading is not atomic while
+programs run, so a finding counts only when it is found twice.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from tunehook.model.job import Job, Stage
 from tunehook.model.member import QUEUES, Queue, job_member, lane_member, poll_member, queue_of
 from tunehook.model.webhook import Delivery
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.store import Store
 
 AGAIN_SECONDS = 1.0
-#: The clock looks at least once a second.
+#: A scheduler ticks once a second; after this it is late.
 CLOCK_MS = 10_000
 RQ_SHOWN = 3
+Mend = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind` is one of a few words, `subject` what it is about. `mend` is None where a person has to decide."""
+    """An inconsistency of one member or key. `mend` is None where a person has to decide."""
 
     kind: str
     subject: str
     words: str
-    mend: Callable[[], Awaitable[object]] | None = field(default=None, compare=False)
-    grave: bool = True  #: False: worth knowing, and no inconsistency
+    mend: Mend | None = field(default=None, compare=False)
+    grave: bool = True  #: False: worth knowing, but no inconsistency
 
 
 async def findings(store: Store) -> list[Finding]:
-    """What is wrong now, and was a second ago."""
+    """Returns what is wrong now and was a second ago."""
     before = set(await _once(store))
     if not before:
         return []
@@ -49,14 +49,13 @@ async def findings(store: Store) -> list[Finding]:
 
 async def _once(store: Store) -> list[Finding]:
     checkup = _Checkup(store)
-    with unavailable():
-        await checkup.jobs()
-        await checkup.parked()
-        await checkup.live()
-        await checkup.copies()
-        await checkup.deliveries()
-        await checkup.leases()
-        await checkup.machinery()
+    await checkup.jobs()
+    await checkup.parked()
+    await checkup.live()
+    await checkup.copies()
+    await checkup.deliveries()
+    await checkup.leases()
+    await checkup.machinery()
     return checkup.found
 
 
@@ -64,18 +63,10 @@ class _Checkup:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._redis = store.redis
-        self._jobs: dict[str, Job | None] = {}  #: None: there, and not for us to read
+        self._jobs: dict[str, Job | None] = {}  #: None: it exists and cannot be read
         self.found: list[Finding] = []
 
-    def _say(
-        self,
-        kind: str,
-        subject: str,
-        words: str,
-        mend: Callable[[], Awaitable[object]] | None = None,
-        *,
-        grave: bool = True,
-    ) -> None:
+    def _say(self, kind: str, subject: str, words: str, mend: Mend | None = None, *, grave: bool = True) -> None:
         self.found.append(Finding(kind, subject, words, mend, grave))
 
     async def _names(self, pattern: str) -> AsyncIterator[str]:
@@ -83,14 +74,13 @@ class _Checkup:
             yield str(name)
 
     async def _due(self, member: str) -> bool:
-        # A lane that gave no answer last time waits among its like.
+        # A lane that gave no answer last time is planned apart.
         queues = [keys.due(queue_of(member)), *([keys.SLOW_DUE] if member.startswith("lane:") else [])]
         return any([await self._redis.zscore(queue, member) is not None for queue in queues])
 
-    def _wake(self, member: str) -> Callable[[], Awaitable[object]]:
+    def _wake(self, member: str) -> Mend:
         async def _mend() -> None:
-            with unavailable():
-                await self._redis.zrem(keys.PARKED, member)
+            await self._redis.zrem(keys.PARKED, member)
             await self._store.wake(member)
 
         return _mend
@@ -111,32 +101,30 @@ class _Checkup:
                 self._say("newer", member, f"{error.message} It waits for a newer worker.", grave=False)
                 continue
             except TunehookError:
-                continue  # removed meanwhile
+                continue  # deleted meanwhile
             self._jobs[job_id] = job
             parked = await self._redis.zscore(keys.PARKED, member) is not None
             if job.stage is not Stage.SETTLED and not parked and not await self._due(member):
-                self._say("forgotten", member, f"it is {job.stage} and nothing is due for it", self._wake(member))
+                self._say("forgotten", member, f"it is {job.stage} and no step is planned", self._wake(member))
 
     async def parked(self) -> None:
         for member in await self._redis.zrange(keys.PARKED, 0, -1):
             kind, _, job_id = member.partition(":")
             if kind == "job" and job_id not in self._jobs:
-                self._say("parked", member, "and its record is gone", partial(self._redis.zrem, keys.PARKED, member))
+                self._say("parked", member, "its record was deleted", partial(self._redis.zrem, keys.PARKED, member))
             elif kind == "job" and self._jobs[job_id] is None:
                 self._say("parked", member, "no step can read its record: mend or delete it by hand")
             else:
-                self._say(
-                    "parked", member, "20 steps in a row came to nothing; the workers' log says why", self._wake(member)
-                )
+                self._say("parked", member, "20 steps in a row failed; the workers' log says why", self._wake(member))
 
     async def live(self) -> None:
-        """The look sees what is in `live`, and nothing else."""
+        """Polls see the jobs in `live` alone."""
         for job_id, job in self._jobs.items():
             if job is None or job.stage is not Stage.TRACKED or job.seen is None:
                 continue
             if not await self._redis.hexists(keys.live(job.upstream), job.seen.id):
                 entry = (keys.live(job.upstream), job.seen.id, f"{job_id} ")
-                words = f"it is tracked at {job.upstream} and no look would see it"
+                words = f"it is tracked at {job.upstream} but no poll would see it"
                 self._say("unseen", job_member(job_id), words, partial(self._redis.hset, *entry))
         prefix = keys.live("")
         async for name in self._names(f"{prefix}*"):
@@ -145,15 +133,15 @@ class _Checkup:
             for upstream_id, (job_id, _) in entries.items():
                 job = self._jobs.get(job_id)
                 if job_id not in self._jobs or (job and job.stage is Stage.SETTLED):
-                    words = f"{upstream} is looked at for {job_id}, which has ended or is gone"
+                    words = f"{upstream} is polled for {job_id}, which has ended or was deleted"
                     self._say("orphan", upstream_id, words, partial(self._redis.hdel, name, upstream_id))
             if entries and not await self._due(poll_member(upstream)):
                 member = poll_member(upstream)
-                self._say("forgotten", member, "jobs live there and no look is planned", self._wake(member))
+                self._say("forgotten", member, "jobs are live there and no poll is planned", self._wake(member))
         await self._orphans()
 
     async def _orphans(self) -> None:
-        """Indexes of unsettled jobs that name others: they hold up a queue, or a file that may be deleted."""
+        """Finds ended jobs in indexes of live ones: they hold up a queue or the deletion of a file."""
         for pattern in (keys.waiting("*"), keys.file_users("*"), keys.copy_users("*", "*")):
             async for name in self._names(pattern):
                 ordered = name.startswith(keys.waiting(""))
@@ -161,7 +149,7 @@ class _Checkup:
                     job = self._jobs.get(job_id)
                     if job_id not in self._jobs or (job and job.stage is Stage.SETTLED):
                         remove = self._redis.zrem if ordered else self._redis.srem
-                        words = f"in {name}, though it has ended or is gone"
+                        words = f"is in {name}, though it has ended or was deleted"
                         self._say("orphan", job_id, words, partial(remove, name, job_id))
 
     async def copies(self) -> None:
@@ -174,8 +162,10 @@ class _Checkup:
             except RecordUnreadable as error:
                 self._say("unreadable", member, error.message)
                 continue
+            except RecordTooNew:
+                continue
             if record and record.copy.state == "wanted" and not await self._due(member):
-                self._say("forgotten", member, "jobs wait for this upload and it is not due", self._wake(member))
+                self._say("forgotten", member, "jobs wait for this upload and no step is planned", self._wake(member))
 
     async def deliveries(self) -> None:
         prefix = keys.delivery("")
@@ -197,26 +187,25 @@ class _Checkup:
                 self._say("stuck", delivery.id, words, self._wake(member))
 
     async def _again(self, delivery: Delivery) -> None:
-        with unavailable():
-            await self._redis.zadd(keys.lane(delivery.lane), {delivery.id: await self._store.now_ms()})
+        await self._redis.zadd(keys.lane(delivery.lane), {delivery.id: await self._store.now_ms()})
         await self._store.wake(lane_member(delivery.lane))
 
     async def leases(self) -> None:
         async for name in self._names(keys.lease("*")):
             if await self._redis.pttl(name) == -1:
-                words = "a lease that never ends: whoever took it is not one of ours"
+                words = "a lease that never ends: this program did not take it"
                 self._say("lease", name, words, partial(self._redis.delete, name))
 
     async def machinery(self) -> None:
         tick, now = await self._redis.get(keys.CLOCK), await self._store.now_ms()
         if tick is None or now - int(tick) > CLOCK_MS:
             ago = "ever" if tick is None else f"for {(now - int(tick)) // 1000} s"
-            self._say("clock", "clock", f"no clock has ticked {ago}: is a worker running?", grave=False)
+            self._say("clock", "clock", f"no scheduler has ticked {ago}: is a worker running?", grave=False)
         for queue in QUEUES:
             await self._failed(queue)
 
     async def _failed(self, queue: Queue) -> None:
-        """RQ keeps failed steps for a day. They are done again all the same: what they were for is still due."""
+        """Finds failed steps, which RQ keeps for a day. They are repeated anyway: their members are still due."""
         registry = f"rq:failed:{queue}"
         count = await self._redis.zcard(registry)
         if not count:

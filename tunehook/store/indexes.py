@@ -1,38 +1,36 @@
-"""Ids that stand in several indexes (zsets) at once, newest first, without a record being read."""
+"""Walks indexes (zsets): finds the ids that are in all of several, without reading a record."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
-#: So many ids are compared in a round trip.
+#: So many ids are read and compared in a round trip.
 SCAN = 500
 
 
-async def common(store: DueQueue, names: list[str], *, after: str | None, at_once: int) -> AsyncIterator[list[str]]:
-    """Up to `at_once` at a time of those behind `after` (or from the first, where that stands in none).
+async def common(
+    store: DueQueue, names: list[str], *, after: str | None, at_once: int, ascending: bool = False
+) -> AsyncIterator[list[str]]:
+    """Yields the ids behind `after`, up to `at_once` at a time, newest first.
 
-    The shortest index is walked to its end if need be: a page that broke off before it could be empty though more
-    follow, and clients take an empty page for the last.
+    Begins with the first if `after` is not in the index. Walks the shortest index to its end if need be: a page that
+    broke off before it could be empty though more follow, and clients take an empty page for the last.
     """
     redis = store.redis
     if len(names) > 1:
-        with unavailable():
-            async with redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.zcard(name)
-                names = [name for _, name in sorted(zip(await pipe.execute(), names, strict=True))]
+        async with redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zcard(name)
+            names = [name for _, name in sorted(zip(await pipe.execute(), names, strict=True))]
     shortest, *others = names
     size, start = (SCAN if others else at_once), 0
     if after is not None:
-        with unavailable():
-            rank = await redis.zrevrank(shortest, after)
+        rank = await (redis.zrank if ascending else redis.zrevrank)(shortest, after)
         start = 0 if rank is None else int(rank) + 1
     while True:
-        with unavailable():
-            ids = await redis.zrevrange(shortest, start, start + size - 1)
+        ids = await redis.zrange(shortest, start, start + size - 1, desc=not ascending)
         fitting = await _in_all(store, others, ids)
         for first in range(0, len(fitting), at_once):
             yield fitting[first : first + at_once]
@@ -44,9 +42,8 @@ async def common(store: DueQueue, names: list[str], *, after: str | None, at_onc
 async def _in_all(store: DueQueue, names: list[str], ids: list[str]) -> list[str]:
     if not names or not ids:
         return ids
-    with unavailable():
-        async with store.redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.zmscore(name, ids)
-            rows = await pipe.execute()
+    async with store.redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.zmscore(name, ids)
+        rows = await pipe.execute()
     return [member for member, *scores in zip(ids, *rows, strict=True) if None not in scores]

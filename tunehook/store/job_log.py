@@ -1,4 +1,4 @@
-"""A job's event log: a Redis stream, whose ids are the positions that clients page and resume by."""
+"""Job logs: a Redis stream per job, whose ids are the positions by which clients page and resume."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 from tunehook.model.job import Job, Message
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import LOG_KEPT
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A line of a job's log; `position` (`<ms>-<n>`) orders it and is its resumable cursor."""
+    """An entry of a job's log; `position` (`<ms>-<n>`) orders entries and is the cursor to resume from."""
 
     position: str
     message: Message
@@ -27,7 +26,7 @@ class JobLog:
         self._store = store
 
     async def append(self, job_id: str, messages: Iterable[Message]) -> int:
-        """Adds events in order; those of the upstream each once. Returns how many were new."""
+        """Adds events in order, each of the upstream's once. Returns how many were new."""
         arguments: list[str] = [job_id, str(LOG_KEPT)]
         for message in messages:
             arguments += [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
@@ -37,41 +36,37 @@ class JobLog:
         return int(await self._store.run("append", log, arguments))
 
     async def append_extra(self, job: Job, message: Message) -> None:
-        """An extra job at the upstream (`upstream_event_id` names it): said and counted once, however often found."""
+        """Logs and counts an extra job, named by `upstream_event_id`, the first time it is found."""
         at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
         row = [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
         await self._store.run("append", at, [job.id, str(LOG_KEPT), *row, job.upstream])
 
     async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
-        """Whether one of an upstream's events is in the log already."""
+        """Returns whether one of an upstream's events is in the log already."""
         ids = [message.upstream_event_id for message in messages if message.upstream_event_id]
-        with unavailable():
-            return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
+        return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
 
     async def page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
-        """Newest first, those older than the position `after`."""
+        """Returns entries older than the position `after`, newest first, and whether there are more."""
         newest = f"({after}" if after else "+"
-        with unavailable():
-            rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
+        rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
         return [_entry(row) for row in rows[:limit]], len(rows) > limit
 
     async def after(self, job_id: str, position: str, limit: int) -> list[LogEntry]:
-        """Oldest first, those newer than `position`; `0-0` is before all."""
-        with unavailable():
-            rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
+        """Returns entries newer than `position`, oldest first; `0-0` is before all."""
+        rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
         return [_entry(row) for row in rows]
 
     async def follow(self, job_id: str, seconds: float) -> None:
-        """Somebody reads this log: looks fetch its events every time for that long."""
+        """Lets every poll fetch this job's events for so many seconds: a client reads its log."""
         until = await self._store.now_ms() + int(seconds * 1000)
-        with unavailable():
-            await self._store.redis.zadd(keys.FOLLOWED, {job_id: until})
+        await self._store.redis.zadd(keys.FOLLOWED, {job_id: until})
 
     async def followed(self) -> set[str]:
+        """Returns the ids of the jobs whose logs clients read now."""
         now = await self._store.now_ms()
-        with unavailable():
-            await self._store.redis.zremrangebyscore(keys.FOLLOWED, "-inf", now)
-            return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
+        await self._store.redis.zremrangebyscore(keys.FOLLOWED, "-inf", now)
+        return set(await self._store.redis.zrange(keys.FOLLOWED, 0, -1))
 
 
 def _entry(row: tuple[str, Mapping[str, Any]]) -> LogEntry:

@@ -1,4 +1,4 @@
-"""Figures for an operator: how much there is of what. Counted where it happens, so that asking costs 1 round trip."""
+"""Metrics from Redis: counted where things happen, so that reading them takes two round trips."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 from tunehook.model import member
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 
 @dataclass(frozen=True)
 class Metrics:
     jobs: dict[str, int]  #: stage → jobs
-    backlog: dict[str, int]  #: queue → what is due and not taken yet
+    backlog: dict[str, int]  #: queue → members that are due and not claimed yet
     parked: int
     attempts: dict[str, int]  #: outcome → attempts of deliveries ever made
     extras: dict[str, int]  #: upstream → extra jobs found there and cancelled, ever
     live: dict[str, int]  #: upstream → jobs that are tracked there
     slot_waiting: dict[str, int]  #: upstream → jobs that wait for a slot
-    held: dict[str, bool]  #: upstream → nothing is created there for now
-    clock_age: float | None  #: seconds since any clock looked; None: none ever did
+    held: dict[str, bool]  #: upstream → whether it is on hold
+    clock_age: float | None  #: seconds since a scheduler ticked; None: none ever did
 
 
 class MetricsReader:
@@ -29,20 +28,20 @@ class MetricsReader:
         self._store = store
 
     async def read(self, upstreams: Iterable[str]) -> Metrics:
+        """Returns all metrics, with those of the upstreams named."""
         names = list(upstreams)
         now = await self._store.now_ms()
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(keys.STAGES)
-                for queue in member.QUEUES:
-                    pipe.zcount(keys.due(queue), "-inf", now)
-                pipe.zcard(keys.PARKED)
-                pipe.hgetall(keys.ATTEMPTS)
-                pipe.hgetall(keys.EXTRAS)
-                pipe.get(keys.CLOCK)
-                for name in names:
-                    pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
-                answers = await pipe.execute()
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.STAGES)
+            for queue in member.QUEUES:
+                pipe.zcount(keys.due(queue), "-inf", now)
+            pipe.zcard(keys.PARKED)
+            pipe.hgetall(keys.ATTEMPTS)
+            pipe.hgetall(keys.EXTRAS)
+            pipe.get(keys.CLOCK)
+            for name in names:
+                pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
+            answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
         parked, attempts, extras, clock, *of_upstreams = rest

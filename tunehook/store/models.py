@@ -1,4 +1,4 @@
-"""Models that were tuned here: known by name for as long as the project lives, longer than the jobs that made them."""
+"""Fine-tuned models: known by name for longer than the jobs that made them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from tunehook.model.job import Job, TunedModel
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ class Models:
         self._store = store
 
     def name(self, change: Change, job: Job, model: str) -> Change:
-        """In the same breath as the end of the job that made it."""
+        """Adds a model to the change that ends its job."""
         made = TunedModel(
             name=model,
             upstream=job.upstream,
@@ -33,26 +32,23 @@ class Models:
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
 
     async def owner(self, model: str) -> str | None:
-        """The project that tuned it, or that took over the job which did; None for one that was not tuned here."""
-        with unavailable():
-            found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
+        """Returns the project whose job made the model, or imported that job; None for any other model."""
+        found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
         return next((str(project) for project in found if project), None)
 
     async def find(self, model: str, project: str) -> TunedModel | None:
-        """A model, or the one that a checkpoint (`…:ckpt-step-90`) is of."""
-        with unavailable():
-            found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])
+        """Returns a model by its name or the name of a checkpoint of it (`…:ckpt-step-90`)."""
+        found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])
         document = next((document for document in found if document), None)
         return TunedModel.model_validate_json(document) if document else None
 
     async def of_project(self, project: str) -> list[TunedModel]:
-        """The newest first."""
-        with unavailable():
-            documents = await self._store.redis.hgetall(keys.models(project))
+        """Returns the project's models, newest first."""
+        documents = await self._store.redis.hgetall(keys.models(project))
         found = []
         for name, document in documents.items():
             try:
                 found.append(TunedModel.model_validate_json(document))
-            except ValidationError as error:  # one bad record hides no others
+            except ValidationError as error:  # a bad record hides no others
                 log.warning("left out: model %s cannot be read: %s", name, error)
         return sorted(found, key=lambda made: (-made.created_at, made.name))

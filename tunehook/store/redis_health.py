@@ -1,7 +1,7 @@
-"""Redis' own health: does it keep what it acknowledges, and is there room for new records?
+"""Redis' health: whether it keeps what it acknowledges, and whether it has room for new records.
 
-A full Redis refuses every script: no webhook leaves, no end is seen, and retention removes nothing, so it would stay
-full. So nothing new is let in above nine tenths; the last tenth is for what was accepted before.
+A full Redis refuses every script: no webhook leaves, no job ends, and retention removes nothing, so it would stay
+full. Above 90 % of its memory no new record is accepted; the last tenth is for jobs that were accepted before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from redis.exceptions import ResponseError
 
 from tunehook.errors import StoreMisconfigured, StoreNearlyFull
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
@@ -29,10 +28,9 @@ class RedisHealth:
         self._full = False
 
     async def shortcomings(self) -> list[str]:
-        """Lists the settings that would have to change. A managed Redis may forbid CONFIG GET: then that is said."""
+        """Returns the settings to change, in words; or that a managed Redis does not allow CONFIG GET."""
         try:
-            with unavailable():
-                found = await self._store.redis.config_get(*NEEDED)
+            found = await self._store.redis.config_get(*NEEDED)
         except ResponseError as error:
             return [f"CONFIG GET is not allowed ({error}), so its durability is unknown"]
         return [
@@ -42,7 +40,7 @@ class RedisHealth:
         ]
 
     async def check_durability(self, *, strict: bool) -> None:
-        """Raises StoreMisconfigured, in one line that says what to set; only warns when that is allowed."""
+        """Raises StoreMisconfigured, which names the settings to change; not strict, it only warns."""
         faults = await self.shortcomings()
         if not faults:
             return
@@ -54,7 +52,7 @@ class RedisHealth:
         log.warning("this Redis could lose jobs that were accepted: %s", words)
 
     async def check_room(self) -> None:
-        """Raises StoreNearlyFull. Called before a record is made; Redis is asked once a second at most."""
+        """Raises StoreNearlyFull. Called before a record is made; asks Redis at most once a second."""
         now = time.monotonic()
         if now >= self._known_until:
             self._known_until = now + ASK_SECONDS  # requests that come while we ask use the last answer
@@ -64,11 +62,10 @@ class RedisHealth:
 
     async def _is_full(self) -> bool:
         try:
-            with unavailable():
-                found = await self._store.redis.info("memory")
+            found = await self._store.redis.info("memory")
         except ResponseError:
             return False  # a managed Redis may forbid INFO
-        # Buffers of the append-only file are not part of what Redis holds against its limit.
+        # Redis does not count the buffers of the append-only file against its limit.
         used = int(found["used_memory"]) - int(found.get("mem_not_counted_for_evict", 0))
         limit = int(found.get("maxmemory", 0))  # 0: none
         return limit > 0 and used >= (1 - LEFT_TO_STEPS) * limit

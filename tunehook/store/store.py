@@ -1,4 +1,4 @@
-"""All of it behind one name."""
+"""The facade: every part of the store behind one object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunehook.store.upstreams import Upstreams
 
 
 class Store(DueQueue):
-    """Redis as the program sees it: records and what is due. Nothing is sent before the first call."""
+    """Redis as the program sees it: records and due members. No command is sent before the first call."""
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis)

@@ -1,38 +1,43 @@
-"""Files that come in parts: their records, and which parts are on the shelf."""
+"""Uploads in parts: their records, and which parts the storage has."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tunehook.errors import TooLarge, TooManyParts, TooManyUploads, UploadNotFound
 from tunehook.model.file import Upload
-from tunehook.model.record import RECORD_VERSION
 from tunehook.store.engine import keys
-from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
+from tunehook.store.engine.commit import Change, Occupied
 from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.record import Stored
 
-#: Records of uploads are kept so long, whatever became of them: a repeated call finds the answer of the first.
+#: Records of uploads are kept so long, completed or not: a repeated call finds the answer of the first.
 RECORD_SECONDS = 7 * 24 * 3600
 #: OpenAI's SDKs send 64 MB a part: 8 GB are 128. Each costs Redis 100 bytes, and the disk a file.
 MOST_PARTS = 10_000
 MOST_OPEN = 20  #: uploads of a project
 
 
-@dataclass(frozen=True)
-class UploadRecord:
-    upload: Upload
-    revision: int
-    stored: int = 0  #: bytes of all its parts
+class UploadRecord(Stored[Upload]):
+    """An upload as it was read."""
 
-    def change(self, upload: Upload) -> Change:
-        """A change of the record; whatever it becomes but pending, it and its parts are not counted any more."""
-        change = Change(
-            record=keys.upload(upload.id), revision=self.revision, document=upload.model_dump_json(exclude_none=True)
-        )
-        if upload.status != "pending":
-            change.do("DEL", keys.upload_parts(upload.id))
-            change.do("ZREM", keys.open_uploads(upload.project), upload.id)
+    model = Upload
+    key = staticmethod(keys.upload)
+
+    @property
+    def upload(self) -> Upload:
+        return self.value
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all its parts."""
+        return int(self.fields.get("stored", 0))
+
+    def change(self, value: Upload, lease: Lease | None = None) -> Change:
+        """Returns a change of the record. An upload that is not pending any more has no parts and is not open."""
+        change = super().change(value, lease)
+        if value.status != "pending":
+            change.do("DEL", keys.upload_parts(value.id))
+            change.do("ZREM", keys.open_uploads(value.project), value.id)
         return change
 
 
@@ -41,24 +46,27 @@ class Uploads:
         self._store = store
 
     async def add(self, upload: Upload) -> None:
-        """Raises TooManyUploads: counted in the same script that adds it. See upload_begin.lua."""
-        names = [keys.upload(upload.id), keys.UPLOADS, keys.open_uploads(upload.project)]
-        document, expires = upload.model_dump_json(exclude_none=True), upload.expires_at * 1000
-        arguments = [document, RECORD_VERSION, upload.id, expires, MOST_OPEN, RECORD_SECONDS]
-        if not await self._store.run("upload_begin", names, arguments):
-            raise TooManyUploads(most=MOST_OPEN)
+        """Adds an upload. Raises TooManyUploads: the commit counts the project's open ones."""
+        change, opened = UploadRecord.new(upload), keys.open_uploads(upload.project)
+        change.room.append((opened, MOST_OPEN))
+        change.do("EXPIRE", keys.upload(upload.id), RECORD_SECONDS)
+        change.do("ZREMRANGEBYSCORE", opened, "-inf", (upload.created_at - RECORD_SECONDS) * 1000)
+        for index in (keys.UPLOADS, opened):
+            change.do("ZADD", index, upload.expires_at * 1000, upload.id)
+        try:
+            await self._store.commit(change.do("EXPIRE", opened, RECORD_SECONDS))
+        except Occupied:
+            raise TooManyUploads(most=MOST_OPEN) from None
 
     async def read(self, upload_id: str, project: str) -> UploadRecord:
-        """Raises UploadNotFound, also for another project's."""
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.upload(upload_id))
-        upload = Upload.model_validate_json(fields["doc"]) if fields.get("doc") else None
-        if upload is None or upload.project != project:
+        """Raises UploadNotFound, also for another project's upload; RecordTooNew and RecordUnreadable."""
+        record = await UploadRecord.read(self._store, upload_id)
+        if record is None or record.upload.project != project:
             raise UploadNotFound(id=upload_id[:100], param="id")
-        return UploadRecord(upload, int(fields["rev"]), int(fields.get("stored", 0)))
+        return record
 
     async def add_part(self, upload: Upload, part_id: str, size: int, most_bytes: int) -> None:
-        """Raises TooManyParts, UploadNotFound; TooLarge when all parts together would have more than `most_bytes`."""
+        """Counts a part. Raises TooManyParts, UploadNotFound, or TooLarge above `most_bytes` in all."""
         names = [keys.upload(upload.id), keys.upload_parts(upload.id)]
         arguments = [part_id, size, MOST_PARTS, most_bytes, RECORD_SECONDS]
         match await self._store.run("upload_part", names, arguments):
@@ -70,28 +78,24 @@ class Uploads:
                 raise UploadNotFound(id=upload.id)
 
     async def check_count(self, upload: Upload) -> None:
-        """Raises TooManyParts if no other may come."""
-        with unavailable():
-            count = await self._store.redis.hlen(keys.upload_parts(upload.id))
+        """Raises TooManyParts when the upload has as many parts as it may have."""
+        count = await self._store.redis.hlen(keys.upload_parts(upload.id))
         if int(count) >= MOST_PARTS:
             raise TooManyParts(id=upload.id, most=MOST_PARTS)
 
     async def parts(self, upload_id: str) -> dict[str, int]:
-        """Part id → bytes."""
-        with unavailable():
-            rows = await self._store.redis.hgetall(keys.upload_parts(upload_id))
+        """Returns the parts: id → bytes."""
+        rows = await self._store.redis.hgetall(keys.upload_parts(upload_id))
         return {part_id: int(size) for part_id, size in rows.items()}
 
     async def expired(self, limit: int) -> list[str]:
-        """Uploads whose time is over and whose parts may still be on the shelf."""
+        """Returns uploads whose time is over and whose parts the storage may still have."""
         now = await self._store.now_ms()
-        with unavailable():
-            return list(await self._store.redis.zrangebyscore(keys.UPLOADS, "-inf", now, start=0, num=limit))
+        return list(await self._store.redis.zrangebyscore(keys.UPLOADS, "-inf", now, start=0, num=limit))
 
     async def cleared(self, upload_id: str) -> None:
-        """None of its parts is on the shelf any more."""
-        with unavailable():
-            async with self._store.redis.pipeline(transaction=True) as pipe:
-                pipe.zrem(keys.UPLOADS, upload_id)
-                pipe.delete(keys.upload_parts(upload_id))
-                await pipe.execute()
+        """Notes that the storage has none of its parts any more."""
+        async with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(keys.UPLOADS, upload_id)
+            pipe.delete(keys.upload_parts(upload_id))
+            await pipe.execute()

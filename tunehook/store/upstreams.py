@@ -1,4 +1,4 @@
-"""What is known of each upstream: the jobs that live there, those that wait for it, why it is on hold."""
+"""Upstreams: the jobs that are live at each, those that wait for a slot, and holds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from tunehook.model.job import Job, UpstreamJob
 from tunehook.model.member import job_member, poll_member, queue_of
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
-#: How long extras of a create with unknown outcome are looked for.
-DOUBT_SECONDS = 24 * 3600
-#: A signature is good for 300 s before and after its time; an id is remembered for longer than both.
+#: So long extra jobs of a create with unknown outcome are looked for.
+EXTRAS_SECONDS = 24 * 3600
+#: A webhook's signature is valid for 300 s before and after its time; its id is kept for longer.
 HOOK_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Nothing is created at this upstream until `until` (unix seconds)."""
+    """No job is created at this upstream until `until` (unix seconds)."""
 
     code: str
     reason: str
@@ -33,137 +32,132 @@ class Upstreams:
         self._store = store
 
     def track(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
-        """From now on the look finds it; one that has ended already is news to the first look."""
+        """Adds a job to those that polls watch; one that has ended already is news to the first poll."""
         fingerprint = "" if seen.ended else seen.fingerprint
         change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
         change.claim(keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
-        look = poll_member(job.upstream)
-        change.do("ZADD", keys.due(queue_of(look)), "NX", 0, look)  # it comes by itself, if it is planned at all
-        return change.wake(look) if seen.ended else change
+        poll = poll_member(job.upstream)
+        change.do("ZADD", keys.due(queue_of(poll)), "NX", 0, poll)  # a poll repeats itself once it is planned
+        return change.wake(poll) if seen.ended else change
 
     def noticed(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
+        """Adds the state in which a poll last saw the job."""
         return change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
 
-    def doubt(self, change: Change, job: Job) -> Change:
-        """The outcome of a create is unknown: an extra may turn up within a day."""
-        return change.at(keys.doubtful(job.upstream), job.id, DOUBT_SECONDS)
+    def watch_for_extras(self, change: Change, job: Job) -> Change:
+        """Adds that a create of the job has an unknown outcome: an extra job may turn up within a day."""
+        return change.at(keys.watched_for_extras(job.upstream), job.id, EXTRAS_SECONDS)
 
     async def live(self, upstream: str) -> dict[str, tuple[str, str]]:
-        """Upstream job id → (our id, fingerprint when last seen)."""
-        flat = await self._store.whole("HGETALL", keys.live(upstream))
-        return {upstream_id: _split(value) for upstream_id, value in zip(flat[::2], flat[1::2], strict=True)}
+        """Returns the live jobs: upstream job id → (our id, fingerprint when last seen)."""
+        entries = await self._store.redis.hgetall(keys.live(upstream))
+        return {upstream_id: _split(value) for upstream_id, value in entries.items()}
 
     async def owner(self, upstream: str, upstream_job_id: str) -> tuple[str | None, str | None]:
-        """(our job's id, None), or (None, the project) of one that retention has removed, or (None, None)."""
-        with unavailable():
-            value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
+        """Returns (our job's id, None), (None, its project) of a job that was deleted, or (None, None)."""
+        value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
         if not value:
             return None, None
         text = str(value)
         return (None, text.removeprefix(keys.FORGOTTEN)) if text.startswith(keys.FORGOTTEN) else (text, None)
 
     async def of_others(self, upstream: str, upstream_job_ids: list[str], job_id: str) -> set[str]:
-        """Those of these that are known as another job's than this one."""
+        """Returns those upstream jobs that belong to another job than this one."""
         if not upstream_job_ids:
             return set()
-        with unavailable():
-            owners = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
+        owners = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
         pairs = zip(upstream_job_ids, owners, strict=True)
         return {upstream_id for upstream_id, owner in pairs if owner and owner != job_id}
 
-    async def doubtful(self, upstream: str) -> list[str]:
-        """Jobs of ours whose extras are still looked for."""
+    async def watched_for_extras(self, upstream: str) -> list[str]:
+        """Returns the jobs whose extras are still looked for."""
         now = await self._store.now_ms()
-        with unavailable():
-            await self._store.redis.zremrangebyscore(keys.doubtful(upstream), "-inf", now)
-            return list(await self._store.redis.zrange(keys.doubtful(upstream), 0, -1))
+        await self._store.redis.zremrangebyscore(keys.watched_for_extras(upstream), "-inf", now)
+        return list(await self._store.redis.zrange(keys.watched_for_extras(upstream), 0, -1))
 
     async def logs_to_read(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
-        """Those whose events were not fetched for `older_than` seconds, the longest first; notes them as read."""
+        """Returns jobs whose events were not fetched for `older_than` seconds, and notes them as read."""
         return await self._in_turn(keys.log_read(upstream), job_ids, older_than=older_than, limit=limit)
 
     async def extras_to_find(self, upstream: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
-        """Likewise, those whose extras were not looked for."""
+        """Returns jobs whose extras were not looked for in `older_than` seconds, likewise."""
         return await self._in_turn(keys.extras_sought(upstream), job_ids, older_than=older_than, limit=limit)
 
-    async def look_from(self, upstream: str) -> tuple[str | None, set[str] | None]:
-        """Where the last look had to stop, told once: the job behind which the list goes on (None: it was read to
-        its end, or is read from the top) and the upstream's jobs that were not seen yet (None: it did not stop)."""
-        with unavailable():
-            value = await self._store.redis.getdel(keys.look_cursor(upstream))
+    async def stopped_poll(self, upstream: str) -> tuple[str | None, set[str] | None]:
+        """Returns, once, where the last poll ran out of time, so that the next one goes on there.
+
+        That is the upstream job behind which the list goes on (None: from the top, or it was read to its end) and
+        the upstream jobs that were not seen yet (None: the last poll did not stop).
+        """
+        value = await self._store.redis.getdel(keys.poll_cursor(upstream))
         if not value:
             return None, None
         stopped = json.loads(value)
         return stopped["after"], set(stopped["unseen"])
 
-    async def look_on(self, upstream: str, after: str | None, unseen: Iterable[str]) -> None:
-        with unavailable():
-            stopped = json.dumps({"after": after, "unseen": sorted(unseen)})
-            await self._store.redis.set(keys.look_cursor(upstream), stopped, ex=3600)
+    async def stop_poll(self, upstream: str, after: str | None, unseen: Iterable[str]) -> None:
+        """Notes where the next poll goes on; see `stopped_poll`."""
+        stopped = json.dumps({"after": after, "unseen": sorted(unseen)})
+        await self._store.redis.set(keys.poll_cursor(upstream), stopped, ex=3600)
 
     async def _in_turn(self, key: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         now = await self._store.now_ms()
-        flat = await self._store.whole("ZRANGE", key, "0", "-1", "WITHSCORES")
-        read = {job_id: float(at) for job_id, at in zip(flat[::2], flat[1::2], strict=True)}
-        with unavailable():
-            wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
-            chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
-            gone = set(read) - set(job_ids)
-            if chosen:
-                await self._store.redis.zadd(key, dict.fromkeys(chosen, now))
-            if gone:
-                await self._store.redis.zrem(key, *gone)
+        read = dict(await self._store.redis.zrange(key, 0, -1, withscores=True))
+        wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
+        chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
+        gone = set(read) - set(job_ids)
+        if chosen:
+            await self._store.redis.zadd(key, dict.fromkeys(chosen, now))
+        if gone:
+            await self._store.redis.zrem(key, *gone)
         return chosen
 
     async def hook_came_before(self, upstream: str, message_id: str) -> bool:
-        with unavailable():
-            return bool(await self._store.redis.exists(keys.hook_seen(upstream, message_id)))
+        """Returns whether an upstream's webhook with this id was accepted before."""
+        return bool(await self._store.redis.exists(keys.hook_seen(upstream, message_id)))
 
     async def remember_hook(self, upstream: str, message_id: str) -> None:
-        """For as long as it could be replayed."""
-        with unavailable():
-            await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, ex=HOOK_SECONDS)
+        """Remembers a webhook for as long as it could be replayed."""
+        await self._store.redis.set(keys.hook_seen(upstream, message_id), 1, ex=HOOK_SECONDS)
 
-    # ---- who waits for a slot
+    # ---- waiting for a slot
 
     def queue_up(self, change: Change, job: Job) -> Change:
+        """Adds the job to those that wait for a slot."""
         return change.list_in(keys.waiting(job.upstream), job.id)
 
     def leave_queue(self, change: Change, job: Job) -> Change:
-        """What waits for something else holds up nobody who waits for a slot."""
+        """Removes the job from those that wait for a slot."""
         return change.do("ZREM", keys.waiting(job.upstream), job.id)
 
     async def waits_behind(self, job: Job) -> bool:
-        """Whether others, accepted earlier, wait for a slot there: the slot that opens is theirs."""
+        """Returns whether a job that was accepted earlier waits for a slot there, which is to be the first."""
         first = await self.next_waiting(job.upstream)
         return first is not None and first != job.id
 
     async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
-        """The first of those in the queue that are still due: one that is parked must not hold up all others."""
+        """Returns the first job in the queue that is due: a parked one must not hold up all others."""
         queue = keys.due(queue_of(job_member("")))
-        with unavailable():
-            ids = [
-                job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides
-            ]
-            due = await self._store.redis.zmscore(queue, [job_member(job_id) for job_id in ids]) if ids else []
+        ids = [job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides]
+        due = await self._store.redis.zmscore(queue, [job_member(job_id) for job_id in ids]) if ids else []
         return next((str(job_id) for job_id, at in zip(ids, due, strict=True) if at is not None), None)
 
     # ---- holds
 
     async def hold(self, upstream: str, code: str, reason: str, seconds: float) -> None:
+        """Puts an upstream on hold for `seconds`."""
         until = (await self._store.now_ms()) // 1000 + int(seconds)
         value = json.dumps({"code": code, "reason": reason, "until": until})
-        with unavailable():
-            await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
+        await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
 
     def hold_with(self, change: Change, upstream: str, hold: str, seconds: float) -> Change:
-        """The same, in the same breath as a change."""
+        """Adds a hold (as JSON) to a change."""
         return change.do("SET", keys.hold(upstream), hold, "PX", max(1, int(seconds * 1000)))
 
     async def held(self, upstream: str) -> Hold | None:
-        with unavailable():
-            value = await self._store.redis.get(keys.hold(upstream))
+        """Returns the hold that an upstream is on; None: none."""
+        value = await self._store.redis.get(keys.hold(upstream))
         return Hold(**json.loads(value)) if value else None
 
 

@@ -19,7 +19,6 @@ from tunehook.errors import Conflict, EndpointNotFound, LeaseTaken, TunehookErro
 from tunehook.model.webhook import Attempt, Delivery, both
 from tunehook.store.delivery_queue import Parcel, receiver_of
 from tunehook.store.endpoints import EndpointRecord
-from tunehook.store.engine.batching import Gathering
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
 from tunehook.webhooks import Webhooks, event_types, publishing, retry_policy
@@ -59,7 +58,7 @@ class _Step:
         self._until = time.monotonic() + shortest + (longest - shortest) * webhooks.jitter()
         self.slow = 0  #: slow lanes that run
         self.post = Sender(webhooks.allow, webhooks.encryption, attempt_seconds)
-        self.gathering = Gathering(webhooks.store.run_many)
+        self.gathering = webhooks.store.batcher()
         self._stop = stop
         self._lanes: set[asyncio.Task[None]] = set()
         self._room = max(64, min(LANES_AT_ONCE, _open_files() - 256))

@@ -16,7 +16,6 @@ from tunehook.errors import (
     EndpointDisabled,
     EndpointNotFound,
     InvalidParameter,
-    RevisionChanged,
     TestUnanswered,
     TooManyEndpoints,
 )
@@ -27,13 +26,10 @@ from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.security import signature
 from tunehook.security.ssrf import AddressRefused, check_url
 from tunehook.store.deliveries import DeliveryRecord
-from tunehook.store.endpoints import EndpointRecord
-from tunehook.store.engine.commit import AlreadyThere
+from tunehook.store.engine.commit import AlreadyThere, optimistic_update
 from tunehook.webhooks import Webhooks, event_types, sample_events
 from tunehook.webhooks.sender import Sender
 
-#: A change is tried again when a delivery's outcome has changed the record meanwhile.
-TRIES = 10
 RECOVER_BATCH = 100
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -147,14 +143,9 @@ async def enable(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> Endpoi
     return await _change(webhooks, caller, endpoint_id, lambda e: e if e.enabled else e.reenabled(now=now))
 
 
+@optimistic_update
 async def delete(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> None:
-    for _ in range(TRIES):
-        try:
-            await webhooks.store.endpoints.delete(await webhooks.store.endpoints.read(endpoint_id, caller.project))
-        except RevisionChanged:
-            continue
-        return
-    raise RevisionChanged(record=endpoint_id)
+    await webhooks.store.endpoints.delete(await webhooks.store.endpoints.read(endpoint_id, caller.project))
 
 
 async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> tuple[str, int]:
@@ -175,18 +166,14 @@ async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[
 test.__test__ = False  # type: ignore[attr-defined]
 
 
+@optimistic_update
 async def redeliver(webhooks: Webhooks, caller: ApiKey, delivery_id: str) -> Delivery:
     """Due now, with the same `webhook-id` and body; its schedule begins anew."""
-    for _ in range(TRIES):
-        record = await webhooks.store.deliveries.read(delivery_id, caller.project)
-        await _check_receiver(webhooks, record.delivery)
-        delivery = _again(record.delivery, int(time.time()))
-        try:
-            await webhooks.store.commit(webhooks.store.deliveries.again(record.change(delivery), delivery))
-        except RevisionChanged:
-            continue
-        return delivery
-    raise RevisionChanged(record=delivery_id)
+    record = await webhooks.store.deliveries.read(delivery_id, caller.project)
+    await _check_receiver(webhooks, record.delivery)
+    delivery = _again(record.delivery, int(time.time()))
+    await webhooks.store.commit(webhooks.store.deliveries.again(record.change(delivery), delivery))
+    return delivery
 
 
 async def recover(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> int:
@@ -243,20 +230,15 @@ def _again(delivery: Delivery, now: int) -> Delivery:
     return delivery.model_copy(update=begun_anew)
 
 
+@optimistic_update
 async def _change(
     webhooks: Webhooks, caller: ApiKey, endpoint_id: str, changed: Callable[[Endpoint], Endpoint]
 ) -> Endpoint:
-    for _ in range(TRIES):
-        record: EndpointRecord = await webhooks.store.endpoints.read(endpoint_id, caller.project)
-        endpoint = changed(record.endpoint)
-        if endpoint == record.endpoint:
-            return endpoint
-        try:
-            await webhooks.store.endpoints.put(record, endpoint)
-        except RevisionChanged:
-            continue
-        return endpoint
-    raise RevisionChanged(record=endpoint_id)
+    record = await webhooks.store.endpoints.read(endpoint_id, caller.project)
+    endpoint = changed(record.endpoint)
+    if endpoint != record.endpoint:
+        await webhooks.store.endpoints.put(record, endpoint)
+    return endpoint
 
 
 def _check_url(webhooks: Webhooks, url: str) -> None:

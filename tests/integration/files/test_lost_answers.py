@@ -15,7 +15,7 @@ from tunehook.context import Context
 from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.files import ingest, uploads
 from tunehook.model.file import File
-from tunehook.store.engine.connection import SCRIPTS
+from tunehook.store.engine.scripts import SCRIPTS
 
 PROJECT = "acme"
 CONTENT = jsonl(*(good(n) for n in range(12)))

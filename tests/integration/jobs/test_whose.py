@@ -158,7 +158,7 @@ async def test_one_job_whose_extras_cannot_be_looked_for_holds_up_no_other(bench
         await lifecycle.advance(bench.ctx, job_id)
         await lifecycle.advance(bench.ctx, job_id)
         assert await bench.stage(job_id) is Stage.TRACKED
-    first, second = sorted(await bench.ctx.store.upstreams.doubtful("openai"))
+    first, second = sorted(await bench.ctx.store.upstreams.watched_for_extras("openai"))
     record = await bench.read(second)
     [extra] = await elsewhere(bench, second, tag=bench.ctx.tag(record.job))
     before = len(await bench.ctx.store.job_log.after(healthy, "0-0", 100))

@@ -1,4 +1,4 @@
-"""Reads in company: each gets its own answers, and what happens to one happens to no other."""
+"""Batches: each request gets its own answers, and an error in one affects no other."""
 
 import asyncio
 import time
@@ -12,7 +12,8 @@ from redis.exceptions import ResponseError
 from cli.valkey_process import connect
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook.errors import StoreUnavailable
-from tunehook.store.engine.batching import ASKED_AT_ONCE, ROUND_TRIPS_AT_ONCE
+from tunehook.store.engine.batching import BATCH, READ_TRIPS_AT_ONCE, Batcher
+from tunehook.store.engine.scripts import Command
 from tunehook.store.store import Store
 
 
@@ -33,12 +34,12 @@ def _round_trips(valkey: Valkey) -> int:
 
 
 async def test_many_at_once_get_their_own_answers_in_few_round_trips(store: Store, valkey: Valkey) -> None:
-    await asyncio.gather(*(store.ask(("GET", "key-0")) for _ in range(ROUND_TRIPS_AT_ONCE)))  # connections are made
+    await asyncio.gather(*(store.ask(("GET", "key-0")) for _ in range(READ_TRIPS_AT_ONCE)))  # connections are made
     before = _round_trips(valkey)
     answers = await asyncio.gather(*(store.ask(("GET", f"key-{n}"), ("HGETALL", "hash")) for n in range(500)))
     taken = _round_trips(valkey) - before
     assert answers == [[f"value-{n}", {"a": "1", "b": "2"}] for n in range(500)]
-    assert taken < 500 / ASKED_AT_ONCE * 4  # a full one is a few reads of the socket
+    assert taken < 500 / BATCH * 4  # a full one is a few reads of the socket
 
 
 async def test_a_mistake_is_its_makers_alone(store: Store) -> None:
@@ -98,3 +99,50 @@ async def test_nobody_waits_twice_for_a_redis_that_is_silent(tmp_path: Path) -> 
         if task is not None:
             task.cancel()
     await asyncio.gather(*(task for task in silent if task), return_exceptions=True)
+
+
+async def test_a_renewal_of_a_lease_travels_before_what_waits_longer() -> None:
+    sent: list[list[Command]] = []
+    go_on = asyncio.Event()
+
+    async def _send(commands: list[Command]) -> list[Any]:
+        sent.append(commands)
+        await go_on.wait()
+        return [index for index, _ in enumerate(commands)]
+
+    async with Batcher(_send, at_once=1) as batcher:
+        calls = [asyncio.create_task(batcher.run("plan", ["th:due:steps"], ["job:1", "steps", "wake", ""]))]
+        await asyncio.sleep(0.01)  # under way
+        calls += [asyncio.create_task(batcher.run("plan", ["th:due:steps"], [n])) for n in range(2 * BATCH)]
+        await asyncio.sleep(0)
+        renewal = asyncio.create_task(batcher.run("lease", ["th:lease:job:1"], ["renew", "token", 15_000]))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await renewal == 0
+        await asyncio.gather(*calls)
+    assert [len(commands) for commands in sent] == [1, BATCH, BATCH, 1]
+    with pytest.raises(StoreUnavailable):
+        await batcher.run("plan", ["th:due:steps"], ["job:1", "steps", "wake", ""])
+
+
+async def test_results_that_wait_do_not_fail_with_the_batch_before_them() -> None:
+    failures = iter([StoreUnavailable()])
+
+    async def _send(commands: list[Command]) -> list[Any]:
+        await asyncio.sleep(0.01)
+        for failure in failures:
+            raise failure
+        return ["ok"] * len(commands)
+
+    async with Batcher(_send, at_once=1, fail_queued=False) as batcher:
+        calls = (batcher.run("plan", ["th:due:steps"], [number]) for number in range(BATCH + 5))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * BATCH + [str] * 5
+
+
+async def test_a_script_that_redis_does_not_know_is_run_by_its_text(store: Store) -> None:
+    await store.redis.script_flush()
+    async with store.batcher() as batcher:
+        taken = [batcher.run("plan", ["th:due:steps"], [f"job:{number}", "steps", "wake", ""]) for number in range(3)]
+        await asyncio.gather(*taken)
+    assert await store.redis.zcard("th:due:steps") == 3

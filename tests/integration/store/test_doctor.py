@@ -112,4 +112,4 @@ async def test_failed_steps_and_a_clock_that_stands_are_worth_knowing(bench: Ben
     status, text = doctor(valkey)
     assert status == 0
     assert "1 steps failed lately: worker.steps.job ftjob-x" in text
-    assert "no clock has ticked ever" in text
+    assert "no scheduler has ticked ever" in text

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.integration.conftest import Bench
-from tunehook.errors import RecordUnreadable
+from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.maintenance import model_retirement
 from tunehook.model.job import TunedModel
 from tunehook.model.webhook import Endpoint
@@ -24,6 +24,16 @@ async def test_a_file_that_cannot_be_read_hides_no_other(bench: Bench, document:
         assert not more
     with pytest.raises(RecordUnreadable, match=bad.id):
         await store.files.read(bad.id, "p")
+
+
+async def test_a_file_of_a_newer_version_is_left_alone(bench: Bench) -> None:
+    store = bench.ctx.store
+    newer, other = [await bench.file() for _ in range(2)]
+    await store.redis.hset(keys.file(newer.id), "v", "99")
+    with pytest.raises(RecordTooNew, match=newer.id):
+        await store.files.read(newer.id, "p")
+    listed, _ = await store.files.page("p", after=None, limit=10, purpose=None, ascending=True)
+    assert [file.id for file in listed] == [other.id]
 
 
 @pytest.mark.parametrize("document", GARBAGE)

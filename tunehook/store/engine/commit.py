@@ -1,13 +1,16 @@
-"""One change of one record, and all that must happen in the same breath.
+"""Commits: one change of one record, atomic with all that follows from it.
 
-State without its event, or an event without its state, cannot be seen: both are one run of `commit.lua`.
+A state and its event are one run of `commit.lua`, so that neither is ever seen without the other.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from tunehook.errors import AlreadyTracked, IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
 from tunehook.model.job import ARROWS, Message, Stage
@@ -15,31 +18,56 @@ from tunehook.model.member import queue_of
 from tunehook.model.record import RECORD_VERSION
 from tunehook.store.engine import keys
 
-#: The newest lines of a job's log that are kept: at 600 bytes each, 6 MB of a job that says very much.
+#: So many of the newest entries of a job's log are kept: at 600 bytes each, up to 6 MB a job.
 LOG_KEPT = 10_000
 _ARROWS = json.dumps({source: {target: True for target in targets} for source, targets in ARROWS.items()})
 
+#: So often an update is tried whose record another process changes at the same moment.
+TRIES = 10
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class AlreadyThere(Exception):
-    """A guarded key exists; `value` is what it holds."""
 
-    def __init__(self, key: str, value: str) -> None:
+def optimistic_update(update: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Decorates a function that reads, changes and commits: retried when the record has changed.
+
+    Raises RevisionChanged after 10 attempts.
+    """
+
+    @wraps(update)
+    async def _update(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(TRIES - 1):
+            with suppress(RevisionChanged):
+                return await update(*args, **kwargs)
+        return await update(*args, **kwargs)
+
+    return _update
+
+
+class Precondition(Exception):
+    """A key that a change depends on is not as it must be; `value` is what it holds."""
+
+    def __init__(self, key: str, value: str = "") -> None:
         super().__init__(key)
         self.key = key
         self.value = value
 
 
-class Missing(Exception):
+class AlreadyThere(Precondition):
+    """A guarded key exists."""
+
+
+class Missing(Precondition):
     """A key that the change needs is gone."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+
+class Occupied(Precondition):
+    """A set that must be empty has members (`value` names three), or one that must have room is full."""
 
 
 @dataclass
 class Change:
-    """What `commit.lua` is asked to do. Delays are in seconds here and ms there."""
+    """A change for `commit.lua`. Delays are in seconds here and in ms there."""
 
     record: str  #: key
     revision: int  #: as it was read; 0: it must not exist
@@ -48,8 +76,10 @@ class Change:
     token: str | None = None
     stage: Stage | None = None
     delete: bool = False
-    guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold all the same)
+    guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold), else AlreadyThere
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
+    empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
+    room: list[tuple[str, int]] = field(default_factory=list)  #: (zset of expiry times, the most before), else Occupied
     claims: list[list[str]] = field(default_factory=list)
     stamp: list[str] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
@@ -62,91 +92,76 @@ class Change:
     freed: list[list[str]] = field(default_factory=list)
 
     def do(self, *command: str | int) -> Change:
-        """A Redis command that belongs to the change."""
+        """Adds a Redis command."""
         self.commands.append([str(part) for part in command])
         return self
 
     def claim(self, names: str, name: str, job_id: str) -> Change:
-        """Enter in the hash `names` that `name` is this job's; AlreadyTracked if it is another's."""
+        """Enters `name` in the hash `names` as this job's; AlreadyTracked if it is another job's."""
         self.claims.append([names, name, job_id])
         return self
 
     def due(self, member: str, delay: float | None) -> Change:
-        """When something has to happen next; None: never again. Resets the count of fruitless claims."""
+        """Plans a member in `delay` seconds; None: never. Resets its count of fruitless claims."""
         queue = queue_of(member)
         self.due_entries.append([keys.due(queue), member, -1 if delay is None else int(delay * 1000), queue])
         return self
 
     def wake(self, member: str) -> Change:
-        """Let something happen now, whatever was planned for later."""
+        """Makes a member due now, even if it was planned for later."""
         queue = queue_of(member)
         self.soon.append([keys.due(queue), member, queue])
         return self
 
     def free(self, waiting: str, kind: str) -> Change:
-        """All ids in the set `waiting`, as they are at the commit, go on now; the set is emptied."""
+        """Wakes all ids that are in the set `waiting` at the commit, and empties the set."""
         queue = queue_of(f"{kind}:")
         self.freed.append([waiting, kind, keys.due(queue), queue])
         return self
 
     def at(self, zset: str, member: str, delay: float, *, keep: int | None = None) -> Change:
-        """Enter `member` at now + delay (seconds); with `keep`, the whole set expires so many seconds from now."""
+        """Adds `member` at now + delay (seconds); with `keep`, the whole set expires after so many seconds."""
         self.timed.append([zset, member, int(delay * 1000), *([] if keep is None else [keep])])
         return self
 
     def list_in(self, zset: str, member: str) -> Change:
-        """Enter `member` in an index, in the order of acceptance."""
+        """Adds `member` to an index in the order of acceptance."""
         self.listed.append([zset, member])
         return self
 
     def say(self, job_id: str, message: Message) -> Change:
-        """A line for the job's own event log."""
+        """Adds an entry to the job's log."""
         self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), job_id, str(LOG_KEPT)])
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:
-        change = {
-            "revision": self.revision,
-            "token": self.token,
-            "stage": self.stage,
-            "delete": self.delete,
-            "guards": self.guards,
-            "needs": self.needs,
-            "claims": self.claims,
-            "stamp": self.stamp,
-            "clear": self.clear,
-            "commands": self.commands,
-            "listed": self.listed,
-            "timed": self.timed,
-            "log": self.log,
-            "due": self.due_entries,
-            "soon": self.soon,
-            "freed": self.freed,
-            "version": RECORD_VERSION,
-            "woken": [],
-        }
-        present = {name: value for name, value in change.items() if value is not None and value is not False}
-        # No lease, no key: an empty name is a key too, and one that Redis' user in compose may not touch.
+        """Returns the keys and arguments of commit.lua."""
+        beside = ("record", "document", "member")
+        change = {name: value for name, value in vars(self).items() if value is not None and name not in beside}
+        # No key without a lease: an empty name is a key too, and the ACL in compose refuses it.
         lease = [keys.lease(self.member)] if self.member else []
-        return [self.record, *lease], [json.dumps(present), self.document, _ARROWS]
+        return [self.record, *lease], [json.dumps({**change, "version": RECORD_VERSION}), self.document, _ARROWS]
 
     def outcome(self, answer: list[str]) -> int:
-        """The ms at which it happened, by Redis' clock; or the conflict, raised."""
+        """Returns when it happened, in ms of Redis' clock, or raises the conflict."""
+        name = self.record.split(":", 2)[-1]
         match answer:
             case ["ok", now]:
                 return int(now)
             case ["revision", _]:
-                raise RevisionChanged(record=self.record)
+                raise RevisionChanged(record=name)
             case ["newer", version]:
-                raise RecordTooNew(record=self.record, version=version, known=RECORD_VERSION)
+                raise RecordTooNew(record=name, version=version, known=RECORD_VERSION)
             case ["lease", _]:
-                raise LeaseLost(record=self.record)
+                raise LeaseLost(record=name)
             case ["missing", key]:
                 raise Missing(key)
             case ["exists", key, value]:
                 raise AlreadyThere(key, value)
-            case ["claimed", name, owner]:
-                raise AlreadyTracked(record=self.record, upstream_job_id=name, owner=owner)
+            case ["occupied", key, value]:
+                raise Occupied(key, value)
+            case ["claimed", upstream_job_id, owner]:
+                raise AlreadyTracked(record=name, upstream_job_id=upstream_job_id, owner=owner)
             case ["move", source]:
                 raise IllegalMove(source=source, target=self.stage)
         raise AssertionError(f"commit.lua answered {answer!r}")

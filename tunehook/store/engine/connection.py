@@ -1,60 +1,77 @@
-"""The connection: scripts, changes, and Redis' own time."""
+"""The connection to Redis: round trips, scripts, commits, leases, and the time of Redis' clock."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
 
 from tunehook.errors import Conflict, StoreUnavailable
-from tunehook.store.engine.batching import Reads, ScriptCall
+from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
+from tunehook.store.engine.scripts import Command, call, with_text
+
+#: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
+#: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
+_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
 
 
-def _lua(name: str) -> str:
-    return Path(__file__).with_name("scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+def _refuses(error: BaseException | None) -> bool:
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
 
 
-_NAMES = (
-    "whole",
-    "commit",
-    "claim",
-    "lease",
-    "append",
-    "cancel",
-    "lane_take",
-    "lane_leave",
-    "take",
-    "wake",
-    "plan",
-    "forget_file",
-    "forget_copy",
-    "upload_begin",
-    "upload_part",
-)
-SCRIPTS = {name: _lua(name) for name in _NAMES}
+class unavailable:  # lower case: it reads as a statement
+    """Turns every error of a Redis that is away, full or restarting into StoreUnavailable."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
+            return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
+        if isinstance(error, RedisError | OSError | TimeoutError):
+            raise StoreUnavailable from error
+
+
+class _Pipeline(Pipeline):
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        with unavailable():
+            return await super().execute(raise_on_error)
+
+    async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        with unavailable():
+            return await super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class _Client(Redis):
+    """redis-py's client that raises StoreUnavailable itself. Only `pubsub` raises redis-py's own errors."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with unavailable():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class Connection:
-    """The connection to Redis. `redis` is for the modules of this package alone."""
+    """The connection to Redis. Only the modules of this package use `redis`."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
-        self._reads = Reads(redis)
-        self._scripts = {name: redis.register_script(text) for name, text in SCRIPTS.items()}
+        self._reads = Batcher(self.send)
 
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0) -> Self:
-        """No command is sent before the first use. Redis that is away is told within a second or `timeout`.
+        """Sends no command before the first use, which without Redis raises within a second or `timeout`.
 
         redis-py retries by default, which runs commands twice when only the reply was lost: no retries here.
         """
@@ -67,34 +84,69 @@ class Connection:
             socket_connect_timeout=0.8,
             decode_responses=True,
         )
-        return cls(Redis(connection_pool=pool))
+        return cls(_Client(connection_pool=pool))
 
     async def close(self) -> None:
         await self.redis.aclose()
         await self.redis.connection_pool.disconnect()
 
-    async def ask(self, *commands: tuple[str, ...]) -> list[Any]:
-        """The answers of small read commands, in company with others'. See reads.py."""
-        with unavailable():
-            return await self._reads.ask(*commands)
+    async def send(self, commands: list[Command]) -> list[Any]:
+        """Carries out commands in one round trip; an answer is an exception where its command failed.
 
-    async def run(self, script: str, keys_: list[str], arguments: list[Any]) -> Any:
+        Uses the bare connection: redis-py's pipeline does the same for twice the CPU. A script that Redis does not
+        know ran nothing, and is run again by its text.
+        """
         with unavailable():
-            return await self._scripts[script](keys=keys_, args=arguments)
+            answers = await self._round_trip(commands)
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            again = await self.send([with_text(commands[index]) for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
 
-    async def whole(self, command: str, key: str, *arguments: str) -> list[str]:
-        """The answer of a read command that gives very many strings. See whole.lua."""
-        return list(json.loads(await self.run("whole", [key], [command, *arguments])))
+    async def _round_trip(self, commands: list[Command]) -> list[Any]:
+        pool, callbacks = self.redis.connection_pool, self.redis.response_callbacks
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            answers: list[Any] = []
+            for name, *_ in commands:
+                try:
+                    answer = await connection.read_response()
+                    answers.append(callbacks[name](answer) if name in callbacks else answer)
+                except ResponseError as error:
+                    answers.append(StoreUnavailable() if _refuses(error) else error)
+            return answers
+        finally:
+            await pool.release(connection)
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """Returns the answers of small read commands, batched with those of other tasks."""
+        return await self._reads.ask(*commands)
+
+    def batcher(self) -> Batcher:
+        """Returns a batcher for the scripts of one step, to be entered before and left after its use.
+
+        Only the batch that failed fails: what still waits is a result that would be lost.
+        """
+        return Batcher(self.send, at_once=SCRIPT_TRIPS_AT_ONCE, gather_seconds=GATHER_SECONDS, fail_queued=False)
+
+    async def run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        """Runs a script. Raises what it raised, or StoreUnavailable."""
+        [answer] = await self.send([call(script, keys, arguments)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def commit(self, change: Change) -> int:
         """Carries out a change; returns when, in ms of Redis' clock. Raises a Conflict when it is refused."""
-        keys_, arguments = change.arguments()
-        return change.outcome(await self.run("commit", keys_, arguments))
+        return change.outcome(await self.run("commit", *change.arguments()))
 
     async def commit_many(self, changes: list[Change]) -> list[int | Conflict]:
-        """Several changes in one round trip, each for itself: what refuses one refuses no other."""
-        answers = await self.run_many([ScriptCall("commit", *change.arguments()) for change in changes])
+        """Carries out changes in one round trip. Each is refused or not by itself."""
         outcomes: list[int | Conflict] = []
+        answers = await self.send([call("commit", *change.arguments()) for change in changes])
         for change, answer in zip(changes, answers, strict=True):
             if isinstance(answer, Exception):
                 raise answer
@@ -104,36 +156,18 @@ class Connection:
                 outcomes.append(conflict)
         return outcomes
 
-    async def run_many(self, calls: list[ScriptCall]) -> list[Any]:
-        """Several scripts in one round trip; an answer is an exception where its script failed.
-
-        By EVALSHA: redis-py's own pipeline of scripts asks first whether they exist, a round trip more. One that
-        Redis has forgotten ran nothing, and is run again by its text.
-        """
-        with unavailable():
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for call in calls:
-                    pipe.evalsha(self._scripts[call.script].sha, len(call.keys), *call.keys, *call.arguments)
-                answers: list[Any] = await pipe.execute(raise_on_error=False)
-        for index, call in enumerate(calls):
-            if isinstance(answers[index], NoScriptError):
-                answers[index] = await self.run(call.script, call.keys, call.arguments)
-        return answers
-
     async def now_ms(self) -> int:
-        with unavailable():
-            seconds, micros = await self.redis.time()
+        seconds, micros = await self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def ping(self) -> None:
-        with unavailable():
-            await self.redis.ping()
+        await self.redis.ping()
 
     # ---- leases
 
     @asynccontextmanager
     async def lease(self, member: str) -> AsyncIterator[Lease]:
-        """Raises LeaseTaken at once when somebody else works on it."""
+        """Holds a lease while its block runs. Raises LeaseTaken at once when another holder has it."""
         lease = Lease(self, member)
         await lease.take()
         keeper = asyncio.create_task(lease.keep())
@@ -142,23 +176,3 @@ class Connection:
         finally:
             await ended(keeper)
             await lease.give_back()
-
-
-#: What a Redis answers that cannot take a write or a command now: the code that its answer begins with, which
-#: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
-_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
-_REFUSAL_CLASSES = (OutOfMemoryError, ReadOnlyError)
-
-
-class unavailable:  # lower case: it reads as a statement
-    """Everything that redis-py raises when Redis is away, full or restarting becomes StoreUnavailable."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        refuses = isinstance(error, _REFUSAL_CLASSES) or str(error).startswith(_REFUSALS)
-        if isinstance(error, ResponseError) and not refuses:
-            return  # our own mistake (a wrong command, a script that fails): never called "unavailable"
-        if isinstance(error, RedisError | OSError | TimeoutError):
-            raise StoreUnavailable from error

@@ -1,18 +1,19 @@
-"""What is due, who takes it, and how one hears of it."""
+"""The due queue: when each member is due, who claims it, and how a scheduler hears of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tunehook.model.member import Queue, queue_of
 from tunehook.store.engine import keys
 from tunehook.store.engine.connection import Connection, unavailable
 
-#: A clock looks once a second; after this it is late.
+#: A scheduler ticks once a second; after this it is late.
 LATE_MS = 10_000
-#: These go on for ever, every 20 s, since all others depend on them.
+#: Kinds that are claimed for ever, every 20 s: all others depend on them.
 NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
 
 
@@ -24,72 +25,68 @@ class Claimed:
 
 
 class DueQueue(Connection):
-    """Sets of members (`<kind>:<id>`), each with the moment at which something has to happen to it."""
+    """Members (`<kind>:<id>`) by the time at which each is due, one set per RQ queue."""
 
     async def claim(self, queue: Queue, limit: int) -> Claimed:
-        """Takes up to `limit` members that are due. See claim.lua."""
+        """Claims up to `limit` members that are due, with a visibility timeout. See claim.lua."""
         answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED], [limit, NEVER_PARKED])
         members, parked, wait = answer
         return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
 
     async def wake(self, member: str) -> None:
-        """Makes something due now. Whoever works on it at this moment does not plan it for later: see wake.lua."""
-        queue = queue_of(member)
-        await self.run("wake", [keys.due(queue)], [member, queue])
+        """Makes a member due now. A step that works on it now cannot plan it for later: see plan.lua."""
+        await self._plan(member, "wake")
 
     async def plan(self, member: str, delay: float) -> None:
-        """Enters something as due in `delay` seconds, without a record; now, if it was woken meanwhile."""
-        queue = queue_of(member)
-        await self.run("plan", [keys.due(queue)], [member, queue, int(delay * 1000), ""])
+        """Plans a member in `delay` seconds, without a record; now, if it was woken meanwhile."""
+        await self._plan(member, int(delay * 1000))
 
     async def plan_if_absent(self, member: str, delay: float) -> None:
+        """Plans a member in `delay` seconds unless it is planned already."""
         queue = queue_of(member)
         due_at = await self.now_ms() + int(delay * 1000)
-        with unavailable():
-            if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
-                await self.redis.publish(keys.WAKE, queue)
+        if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
+            await self.redis.publish(keys.WAKE, queue)
 
     async def is_planned(self, member: str) -> bool:
-        """Whether anything still has to happen."""
-        with unavailable():
-            return await self.redis.zscore(keys.due(queue_of(member)), member) is not None
+        """Returns whether the member will be due."""
+        return await self.redis.zscore(keys.due(queue_of(member)), member) is not None
 
     async def parked(self) -> list[tuple[str, int]]:
-        """What was given up, and when (ms)."""
-        with unavailable():
-            rows = await self.redis.zrange(keys.PARKED, 0, -1, withscores=True)
+        """Returns the members that were given up, and when (ms)."""
+        rows = await self.redis.zrange(keys.PARKED, 0, -1, withscores=True)
         return [(str(member), int(at)) for member, at in rows]
 
     async def unsettled(self, limit: int) -> list[str]:
-        """Ids of jobs that something is still planned for, the next that are due."""
-        with unavailable():
-            members = await self.redis.zrange(keys.due("steps"), 0, limit - 1)
+        """Returns ids of jobs that are planned, the next to be due first."""
+        members = await self.redis.zrange(keys.due("steps"), 0, limit - 1)
         return [member.removeprefix("job:") for member in members if member.startswith("job:")]
 
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
-        """Nothing more is to be done with it: unless it was woken meanwhile, or somebody is in that set."""
+        """Removes a member from the plan, unless it was woken meanwhile or that set has members."""
+        await self._plan(member, "never", unless_any_in)
+
+    async def _plan(self, member: str, delay_ms: int | Literal["wake", "never"], unless_any_in: str = "") -> None:
         queue = queue_of(member)
-        await self.run("plan", [keys.due(queue)], [member, queue, -1, unless_any_in])
+        await self.run("plan", [keys.due(queue)], [member, queue, delay_ms, unless_any_in])
 
     async def forgive(self, member: str) -> None:
-        """A claim that came to nothing, and is not to be counted: it is due again after the shortest pause."""
-        with unavailable():
-            await self.redis.hdel(keys.CLAIMS, member)
+        """Does not count the last claim: the member is due again after the shortest pause."""
+        await self.redis.hdel(keys.CLAIMS, member)
 
     async def park(self, member: str) -> None:
-        """What no step can handle: not due any more, until a person (`tunehook doctor`) or a change wakes it."""
+        """Parks a member that no step can handle, until `tunehook doctor` or a change wakes it."""
         now = await self.now_ms()
-        with unavailable():
-            async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(keys.PARKED, {member: now})
-                pipe.zrem(keys.due(queue_of(member)), member)
-                pipe.hdel(keys.CLAIMS, member)
-                await pipe.execute()
+        async with self.redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(keys.PARKED, {member: now})
+            pipe.zrem(keys.due(queue_of(member)), member)
+            pipe.hdel(keys.CLAIMS, member)
+            await pipe.execute()
 
     async def wakes(self, patience: Callable[[], float]) -> AsyncIterator[set[Queue]]:
-        """Yields the queues that something became due in; an empty set when nothing did for `patience()` seconds.
+        """Yields the queues in which a member became due; an empty set after `patience()` seconds without one.
 
-        A burst of wake-ups is one: they are gathered for 3 ms.
+        Wake-ups of 3 ms are gathered into one.
         """
         async with self.redis.pubsub() as pubsub:
             with unavailable():
@@ -120,11 +117,9 @@ class DueQueue(Connection):
                 yield str(message["data"]) if message else ""
 
     async def tick(self, host: str) -> None:
-        """The clock on `host` has been through all that is due."""
-        with unavailable():
-            await self.redis.set(keys.clock_on(host), "ticks", px=LATE_MS)
+        """Notes that the scheduler on `host` has been through all that is due."""
+        await self.redis.set(keys.clock_on(host), "ticks", px=LATE_MS)
 
     async def ticks(self, host: str) -> bool:
-        """Has the clock on `host` ticked within 10 s? It does so once a second."""
-        with unavailable():
-            return bool(await self.redis.exists(keys.clock_on(host)))
+        """Returns whether the scheduler on `host` has ticked within 10 s. It does so once a second."""
+        return bool(await self.redis.exists(keys.clock_on(host)))

@@ -1,7 +1,7 @@
-"""The name of every key. All begin with `th:`; RQ's own begin with `rq:`.
+"""Names of all Redis keys. Ours begin with `th:`, RQ's with `rq:`.
 
-Records are hashes: `doc` (JSON), `rev` (revision), for jobs also `stage`, `intent` (ms), `cancel` (s) and
-`estimate` (JSON, until a change of the job takes it in).
+A record is a hash: `doc` (JSON), `rev` (revision), `v` (version of the format). A job's also has `stage`, `intent`
+(ms), `cancel` (s), and `estimate` (JSON) if an earlier version wrote it.
 """
 
 from __future__ import annotations
@@ -10,32 +10,36 @@ import hashlib
 
 from tunehook.model.member import Queue
 
-#: Channel: something has become due. Its message is the queue's name.
-WAKE = "th:wake"
-#: Channel: a job or its log has news. Its message is the job's id.
-NEWS = "th:news"
-CLAIMS = "th:claims"  # hash: member → claims since something came of it
-WOKEN = "th:woken"  # set: members that were woken while somebody held their lease
-PARKED = "th:parked"  # zset: member → when it was given up
-SEQUENCE = "th:sequence"  # counter: the order in which things were accepted
-SEAL = "th:seal"  # something sealed under the key that all secrets here are sealed under
-CLOCK = "th:clock"  # the last tick of any clock, ms
-STAGES = "th:stages"  # hash: stage → how many jobs there are of it
-SETTLED = "th:settled"  # zset: jobs that have ended → when, ms
+# ---- due members and leases
 
-
-def clock_on(host: str) -> str:
-    """There while the clock on that host ticks. A worker's health is its own clock's, not any other's."""
-    return f"th:clock:{host}"
+WAKE = "th:wake"  # channel: a member has become due; the message is its queue
+NEWS = "th:news"  # channel: a job or its log has changed; the message is the job's id
+CLAIMS = "th:claims"  # hash: member → claims since the last commit
+WOKEN = "th:woken"  # set: members that were woken while another process held their lease
+PARKED = "th:parked"  # zset: member → when it was given up, ms
+CLOCK = "th:clock"  # the last tick of any scheduler, ms
 
 
 def due(queue: Queue) -> str:
-    """zset: member → the ms at which it is due."""
+    """zset: member → when it is due, ms."""
     return f"th:due:{queue}"
 
 
 def lease(member: str) -> str:
     return f"th:lease:{member}"
+
+
+def clock_on(host: str) -> str:
+    """Exists while the scheduler on that host ticks: a worker's health depends on its own scheduler alone."""
+    return f"th:clock:{host}"
+
+
+# ---- jobs
+
+SEQUENCE = "th:sequence"  # counter: the order of acceptance
+STAGES = "th:stages"  # hash: stage → number of jobs
+SETTLED = "th:settled"  # zset: job → when it ended, ms
+FOLLOWED = "th:followed"  # zset: job whose log a client reads → until when, ms
 
 
 def job(job_id: str) -> str:
@@ -53,36 +57,51 @@ def job_log_seen(job_id: str) -> str:
 
 
 def jobs(project: str) -> str:
-    """zset: the project's jobs by order of acceptance."""
+    """zset: the project's jobs in order of acceptance."""
     return f"th:jobs:{project}"
 
 
 def jobs_with(project: str, name: str, value: str) -> str:
-    """zset: those with one metadata pair."""
+    """zset: the project's jobs with one metadata pair, in order of acceptance."""
     digest = hashlib.sha256(f"{name}\0{value}".encode()).hexdigest()[:24]
     return f"th:jobs:{project}:with:{digest}"
 
 
-def models(project: str) -> str:
-    """hash: name of a model that was tuned here → where it is and what it was made from, JSON."""
-    return f"th:models:{project}"
-
-
-MODEL_OWNERS = "th:model-owners"  # hash: name of a model that was tuned here → the project that may use it
-
-
 def repeat(key_id: str, digest: str) -> str:
-    """The job that this very body made last, for SDKs that repeat a call without an idempotency key."""
+    """What a call with this body made last, for SDKs that retry without an idempotency key."""
     return f"th:repeat:{key_id}:{digest}"
 
 
 def retried(key_id: str, digest: str) -> str:
-    """The job that an SDK's own repeat of this very body made last: its first call may still be under way."""
+    """The job that an SDK's retry of this body made last: its first call may still run."""
     return f"th:retried:{key_id}:{digest}"
 
 
 def idempotency(project: str, key: str) -> str:
+    """The job of an idempotency key."""
     return f"th:idempotency:{project}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+# ---- fine-tuned models
+
+MODEL_OWNERS = "th:model-owners"  # hash: name of a fine-tuned model → the project that may use it
+
+
+def models(project: str) -> str:
+    """hash: name of a fine-tuned model → its upstream and origin, JSON."""
+    return f"th:models:{project}"
+
+
+# ---- files, copies at upstreams, uploads in parts
+
+EXPIRING = "th:expiring"  # zset: file with `expires_after` → when it expires, ms
+DATASETS = "th:datasets"  # zset: any other dataset → when it was needed last, ms
+COPIES = "th:copies"  # zset: `<upstream>:<sha256>` → when it was needed last, ms
+LEAVING = "th:leaving"  # set: files without a record whose bytes are still to be deleted
+LEAVING_COPIES = "th:leaving-copies"  # set: `<upstream> <file id there>`, still to be deleted there
+SHELF = "th:shelf"  # the mark of the data directory that belongs to this store
+UNKNOWN = "th:unknown"  # zset: bytes in that directory without a record → since when, ms
+UPLOADS = "th:uploads"  # zset: upload whose parts are stored → when it expires, ms
 
 
 def file(file_id: str) -> str:
@@ -90,11 +109,12 @@ def file(file_id: str) -> str:
 
 
 def files(project: str) -> str:
+    """zset: the project's files in order of arrival."""
     return f"th:files:{project}"
 
 
 def file_users(file_id: str) -> str:
-    """set: the unsettled jobs that need it."""
+    """set: the live jobs that need the file."""
     return f"th:file-users:{file_id}"
 
 
@@ -108,19 +128,8 @@ def copy_waiters(upstream: str, sha256: str) -> str:
 
 
 def copy_users(upstream: str, sha256: str) -> str:
-    """set: the unsettled jobs that train on the copy."""
+    """set: the live jobs that train on the copy."""
     return f"th:copy-users:{upstream}:{sha256}"
-
-
-#: What will be removed, and when it was needed last (or, for the first, when its time is over): zsets, ms.
-EXPIRING = "th:expiring"  # files with an `expires_after`
-DATASETS = "th:datasets"  # the other datasets
-COPIES = "th:copies"  # `<upstream>:<sha256>`
-SHELF = "th:shelf"  # the mark that the data directory of this store bears
-UNKNOWN = "th:unknown"  # zset: what lies in it and has no record here → since when that is so, ms
-#: What is known no more, and still has to be removed where its bytes are: sets.
-LEAVING = "th:leaving"  # file ids, from the shelf
-LEAVING_COPIES = "th:leaving-copies"  # `<upstream> <file id there>`
 
 
 def upload(upload_id: str) -> str:
@@ -132,26 +141,20 @@ def upload_parts(upload_id: str) -> str:
     return f"th:upload-parts:{upload_id}"
 
 
-UPLOADS = "th:uploads"  # zset: uploads whose parts are on the shelf → when they expire, ms
-
-
 def open_uploads(project: str) -> str:
     """zset: the project's uploads that are neither completed nor cancelled → when they expire, ms."""
     return f"th:open-uploads:{project}"
 
 
-def hook_seen(upstream: str, message_id: str) -> str:
-    """A webhook of an upstream that came before."""
-    return f"th:hook-seen:{upstream}:{hashlib.sha256(message_id.encode(errors='surrogatepass')).hexdigest()[:32]}"
+# ---- upstreams
+
+EXTRAS = "th:extras"  # hash: upstream → extra jobs found there and cancelled
+FORGOTTEN = "forgotten:"  # in `known`, before the project of a job that retention has deleted
 
 
 def live(upstream: str) -> str:
     """hash: upstream job id → `<our id> <fingerprint>` of every job that is tracked there."""
     return f"th:live:{upstream}"
-
-
-#: In `known`, of a job that retention has removed: whose it was.
-FORGOTTEN = "forgotten:"
 
 
 def known(upstream: str) -> str:
@@ -160,46 +163,56 @@ def known(upstream: str) -> str:
 
 
 def log_read(upstream: str) -> str:
-    """zset: live jobs → when their events were last fetched, ms."""
+    """zset: live job → when its events were last fetched, ms."""
     return f"th:log-read:{upstream}"
 
 
 def extras_sought(upstream: str) -> str:
-    """zset: doubtful jobs → when their extras were last looked for, ms."""
+    """zset: job that is watched for extras → when they were last looked for, ms."""
     return f"th:extras-sought:{upstream}"
 
 
-def look_cursor(upstream: str) -> str:
-    """Where in the upstream's list a look that ran out of time goes on."""
-    return f"th:look-cursor:{upstream}"
-
-
-def doubtful(upstream: str) -> str:
-    """zset: jobs one of whose creates had an unknown outcome → until when extras are looked for, ms."""
+def watched_for_extras(upstream: str) -> str:
+    """zset: job with a create of unknown outcome → until when its extras are looked for, ms."""
     return f"th:doubtful:{upstream}"
 
 
+def poll_cursor(upstream: str) -> str:
+    """JSON: where in the upstream's list the next poll goes on, if the last one ran out of time."""
+    return f"th:look-cursor:{upstream}"
+
+
 def waiting(upstream: str) -> str:
-    """zset: jobs that wait for a slot, by order of acceptance."""
+    """zset: the jobs that wait for a slot, in order of acceptance."""
     return f"th:waiting:{upstream}"
 
 
 def hold(upstream: str) -> str:
-    """JSON with an expiry: why nothing is created there for now."""
+    """JSON that expires: why no job is created there now."""
     return f"th:hold:{upstream}"
 
 
-FOLLOWED = "th:followed"  # zset: jobs whose log somebody reads → until when, ms
-ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made
-EXTRAS = "th:extras"  # hash: upstream → extra jobs found there and cancelled
+def hook_seen(upstream: str, message_id: str) -> str:
+    """Exists for a webhook of the upstream that was accepted before."""
+    return f"th:hook-seen:{upstream}:{hashlib.sha256(message_id.encode(errors='surrogatepass')).hexdigest()[:32]}"
+
+
+# ---- projects and API keys
+
+API_KEYS = "th:keys"  # set of ids
+PROJECTS = "th:projects"  # set of names
+SEAL = "th:seal"  # a value that is encrypted with the same key as all secrets
 
 
 def api_key(key_id: str) -> str:
     return f"th:key:{key_id}"
 
 
-API_KEYS = "th:keys"  # set of ids
-PROJECTS = "th:projects"  # set of names
+# ---- webhooks
+
+ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made
+SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer
+SLOW_DUE = "th:due:slow"  # zset: slow lane → when it is due, ms; apart, so that no other lane waits behind them
 
 
 def event(event_id: str) -> str:
@@ -216,21 +229,18 @@ def attempts(delivery_id: str) -> str:
 
 
 def lane(lane_id: str) -> str:
-    """zset: the deliveries to one receiver that are still to be made → when, ms."""
+    """zset: delivery to one receiver that is still to be made → when, ms."""
     return f"th:lane:{lane_id}"
 
 
-def job_deliveries(job_id: str) -> str:
-    return f"th:job-deliveries:{job_id}"
-
-
 def lane_rest(lane_id: str) -> str:
-    """While it exists, the receiver throttles: nothing is sent there, whatever comes."""
+    """Exists while the receiver throttles: no delivery is sent there."""
     return f"th:lane-rest:{lane_id}"
 
 
-SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer at all
-SLOW_DUE = "th:due:slow"  # zset: these are due here, so that no other stands in line behind them
+def job_deliveries(job_id: str) -> str:
+    """zset: the job's deliveries → when they were made, ms."""
+    return f"th:job-deliveries:{job_id}"
 
 
 def endpoint(endpoint_id: str) -> str:
@@ -238,25 +248,25 @@ def endpoint(endpoint_id: str) -> str:
 
 
 def endpoints(project: str) -> str:
-    """zset: the project's subscriptions by age."""
+    """zset: the project's webhook endpoints by age."""
     return f"th:endpoints:{project}"
 
 
 def subscriptions(project: str) -> str:
-    """hash: enabled subscription → JSON of its URL and event types, so that finding who is told is one read."""
+    """hash: enabled endpoint → JSON of URL and event types: one read finds an event's receivers."""
     return f"th:subscriptions:{project}"
 
 
 def endpoint_deliveries(endpoint_id: str) -> str:
-    """zset: its deliveries → when they were made, ms."""
+    """zset: the endpoint's deliveries → when they were made, ms."""
     return f"th:endpoint-deliveries:{endpoint_id}"
 
 
 def failed_deliveries(endpoint_id: str) -> str:
-    """zset: those of them that were given up → when they were made, ms."""
+    """zset: those of the endpoint's deliveries that were given up → when they were made, ms."""
     return f"th:failed-deliveries:{endpoint_id}"
 
 
-def told(what: str) -> str:
-    """What was told last of something that has no record of its own to say so."""
-    return f"th:told:{what}"
+def announced(subject: str) -> str:
+    """What was announced last about a subject that has no record of its own."""
+    return f"th:told:{subject}"

@@ -1,4 +1,4 @@
-"""Leases: who may work on a record now."""
+"""Leases: the right of one process to work on a record, for 15 s at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tunehook.errors import LeaseLost, LeaseTaken, StoreUnavailable
 from tunehook.model import member
@@ -17,7 +17,7 @@ RENEW_SECONDS = 5.0
 
 
 class Runs(Protocol):
-    """Who runs scripts: a Connection, or a Gathering of many calls."""
+    """Runs scripts: a Connection, or a Batcher of many calls."""
 
     async def run(self, script: str, keys: list[str], arguments: list[Any], /) -> Any: ...
 
@@ -25,8 +25,8 @@ class Runs(Protocol):
 class Lease:
     """The right to work on one record: 15 s, renewed every 5 s while its holder lives.
 
-    Time is also kept here, by the monotonic clock: a process that was stopped for longer than the lease
-    finds it lost even before Redis says so.
+    The holder keeps time by its own monotonic clock too: a process that was stopped for longer than the lease finds
+    it lost before Redis says so.
     """
 
     def __init__(self, store: Runs, member: str) -> None:
@@ -36,40 +36,41 @@ class Lease:
         self._until = 0.0
 
     async def take(self) -> None:
+        """Raises LeaseTaken when another holder has it."""
         before = time.monotonic()
-        if not await self._store.run("take", self._keys(), [self.token, int(LEASE_SECONDS * 1000), self.member]):
+        if not await self._run("take"):
             raise LeaseTaken(record=self.member)
         self._until = before + LEASE_SECONDS
 
     def held_from(self, moment: float) -> None:
-        """A script has taken it, not before this moment of the monotonic clock."""
+        """Notes that a script took the lease, at this time of the monotonic clock or later."""
         self._until = moment + LEASE_SECONDS
 
     async def renew(self) -> None:
+        """Raises LeaseLost when it is not ours any more."""
         before = time.monotonic()
-        if not await self._run(int(LEASE_SECONDS * 1000)):
+        if not await self._run("renew"):
             self._until = 0.0
             raise LeaseLost(record=self.member)
         self._until = before + LEASE_SECONDS
 
     def check(self) -> None:
-        """To be asked before every call outside: raises LeaseLost when it may no longer be ours."""
+        """Raises LeaseLost when another holder may have it. Called before every outgoing request."""
         if time.monotonic() >= self._until - 1:
             raise LeaseLost(record=self.member)
 
     async def give_back(self) -> None:
+        """Gives the lease back. Without Redis it ends by itself."""
         with suppress(StoreUnavailable):
-            await self._run(0)
+            await self._run("give back")
 
-    def _keys(self) -> list[str]:
-        return [keys.lease(self.member), keys.due(member.queue_of(self.member))]
-
-    async def _run(self, lifetime: int) -> bool:
-        arguments = [self.token, lifetime, self.member, member.queue_of(self.member)]
-        return bool(await self._store.run("lease", self._keys(), arguments))
+    async def _run(self, what: Literal["take", "renew", "give back"]) -> bool:
+        queue = member.queue_of(self.member)
+        arguments = [what, self.token, int(LEASE_SECONDS * 1000), self.member, queue]
+        return bool(await self._store.run("lease", [keys.lease(self.member), keys.due(queue)], arguments))
 
     async def keep(self) -> None:
-        """Renews for ever. A renewal that fails is tried again: until `check` refuses, the lease is ours."""
+        """Renews for ever. A renewal that fails is tried again: the lease is held until `check` refuses."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
@@ -81,8 +82,10 @@ class Lease:
 
 
 async def ended(task: asyncio.Task[None]) -> None:
-    """Cancels a task that goes round for ever, until it has ended: a cancel that comes while redis-py gives up a
-    connection has been seen swallowed, and its step went on for ever."""
+    """Cancels an endless task until it has ended.
+
+    One cancel is not enough: redis-py has swallowed one that came while it closed a connection.
+    """
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=1.0)

@@ -1,7 +1,7 @@
--- Adds an upstream's events to a job's log, each once. Of a long log the oldest go.
--- KEYS: log, seen, and where a count is kept beside it: counts
--- ARGV: job id, how many lines are kept, then pairs of upstream event id and document, then (with counts) the field
--- that is counted
+-- Adds an upstream's events to a job's log, each once, and drops the oldest of a long log.
+-- KEYS: log, ids that are in the log; a hash of counts, if the new ones are counted
+-- ARGV: job id, how many entries are kept, pairs of upstream event id and document; with counts, the field of the hash
+-- Returns how many were new.
 local kept, added = tonumber(ARGV[2]), 0
 for i = 3, #ARGV - 1, 2 do
   if ARGV[i] == '' or redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
@@ -9,7 +9,7 @@ for i = 3, #ARGV - 1, 2 do
     added = added + 1
   end
 end
--- An upstream is read back to an event that is known, so those that left the log need not be.
+-- An upstream is read back to the first known event, so the ids of events that left the log are not needed.
 if redis.call('SCARD', KEYS[2]) > 2 * kept then
   redis.call('DEL', KEYS[2])
   for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do

@@ -1,5 +1,6 @@
--- Marks a job that cannot be settled on the spot (it may exist at the upstream); its step does the rest.
--- KEYS: record, due   ARGV: member, queue     Returns the stage, or nil when there is no such job.
+-- Marks a job as cancelled that cannot be settled at once (it may exist at the upstream); its step does the rest.
+-- Does not change the revision: a create that is under way must still be able to record its outcome.
+-- KEYS: record, due   ARGV: member, queue   Returns the stage, or nil when there is no such job.
 local stage = redis.call('HGET', KEYS[1], 'stage')
 if not stage or stage == 'settled' then return stage end
 local time = redis.call('TIME')

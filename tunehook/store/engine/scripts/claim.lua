@@ -1,7 +1,7 @@
--- Takes what is due: its due time moves ahead, so that whoever dies with it loses nothing. Any number of
--- clocks may run this side by side. What is claimed again and again without anything coming of it
--- pauses longer (20 s, from the fourth time on doubling to 10 min) and is parked after 20 claims; a commit resets
--- the count. What is never parked keeps to 20 s: all others depend on it.
+-- Claims members that are due, with a visibility timeout: if the claimant dies, they are due again after it.
+-- Any number of schedulers may run this at once.
+-- The timeout is 20 s, from the fourth claim without a commit on doubling to 10 min; after 20 claims a member is
+-- parked. A commit resets the count. Kinds that are never parked keep to 20 s: all others depend on them.
 -- KEYS: due, claims, parked   ARGV: limit, kinds that are never parked (JSON)
 -- Returns {claimed, parked, ms until the next is due or -1}.
 local time = redis.call('TIME')

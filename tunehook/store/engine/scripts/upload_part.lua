@@ -1,6 +1,6 @@
--- A part that lies on the shelf, counted; unless there are too many or too much of them by now: parts come side by side.
--- KEYS: record of the upload, its parts   ARGV: part, bytes, most parts, most bytes, for how many seconds it is kept
--- Returns "ok", "parts", "bytes", or "gone" where there is no such upload any more.
+-- Counts a stored part, unless there are too many parts or bytes by now: parts come in parallel.
+-- KEYS: record of the upload, its parts   ARGV: part id, bytes, most parts, most bytes, seconds that it is kept
+-- Returns "ok", "parts" or "bytes" (too many), or "gone" (no such upload).
 if redis.call('HEXISTS', KEYS[1], 'doc') == 0 then return 'gone' end
 if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 'parts' end
 local stored = tonumber(redis.call('HGET', KEYS[1], 'stored') or '0')

@@ -1,0 +1,118 @@
+"""Stored records: a value with its revision, and one policy for records that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Self, TypeVar
+
+from pydantic import ValidationError
+
+from tunehook.errors import RecordTooNew, RecordUnreadable
+from tunehook.model.record import RECORD_VERSION, Record
+from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import Connection
+from tunehook.store.engine.lease import Lease
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Record)
+
+
+class _Of(Generic[T]):
+    model: type[T]
+
+
+@dataclass(frozen=True)
+class Stored(_Of[T]):
+    """A record as it was read, or as a commit has just written it.
+
+    `now_ms` is Redis' clock when it was read; `fields` are those of its hash beside the value. A subclass names its
+    `model`, the function that makes its `key`, and the members of the model that the key is made of.
+    """
+
+    value: T
+    revision: int  #: 0: it does not exist yet
+    now_ms: int = 0
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    key: ClassVar[Callable[..., str]]
+    names: ClassVar[tuple[str, ...]] = ("id",)
+
+    @classmethod
+    async def read(cls, store: Connection, *names: str) -> Self | None:
+        """Returns None for a record that does not exist.
+
+        Raises RecordTooNew for one that a newer version of the program wrote, RecordUnreadable for a broken one.
+        """
+        time, fields = await store.ask(("TIME",), ("HGETALL", cls.key(*names)))
+        return cls._parse(fields, time, ":".join(names))
+
+    @classmethod
+    async def read_many(cls, store: Connection, ids: Iterable[str]) -> list[Self]:
+        """Returns the records that exist and can be read, in the order given: a bad one hides no others."""
+        wanted, records = list(ids), []
+        async with store.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for record_id in wanted:
+                pipe.hgetall(cls.key(record_id))
+            time, *found = await pipe.execute()
+        for record_id, fields in zip(wanted, found, strict=True):
+            try:
+                record = cls._parse(fields, time, record_id)
+            except (RecordTooNew, RecordUnreadable) as error:
+                log.warning("left out of a list: %s", error.message)
+                continue
+            if record is not None:
+                records.append(record)
+        return records
+
+    @classmethod
+    def _parse(cls, fields: dict[str, str], time: tuple[int, int], name: str) -> Self | None:
+        document = fields.pop("doc", "")
+        if not document:
+            return None
+        version = fields.get("v", "")
+        if version.isdecimal() and int(version) > RECORD_VERSION:
+            raise RecordTooNew(record=name, version=version, known=RECORD_VERSION)
+        seconds, micros = time
+        try:
+            value = cls._load(document, fields)
+            return cls(value, int(fields["rev"]), int(seconds) * 1000 + int(micros) // 1000, fields)
+        except (KeyError, ValueError) as error:
+            raise RecordUnreadable(record=name, why=_first_line(error)) from error
+
+    @classmethod
+    def _load(cls, document: str, fields: Mapping[str, str]) -> T:
+        """Returns the value. Raises ValueError where it, or a field beside it, cannot be read."""
+        return cls.model.model_validate_json(document)
+
+    @classmethod
+    def new(cls, value: T) -> Change:
+        """Returns the change that makes a record of `value`."""
+        return cls(value, 0).change(value)
+
+    def change(self, value: T, lease: Lease | None = None) -> Change:
+        """Returns the change of this record into `value`; with a lease, it is refused when that is lost."""
+        return Change(
+            record=self._key(value),
+            revision=self.revision,
+            document=value.model_dump_json(exclude_none=True),
+            member=lease.member if lease else None,
+            token=lease.token if lease else None,
+        )
+
+    def deletion(self, *, empty: Iterable[str] = ()) -> Change:
+        """Returns the change that deletes this record, refused while one of the sets `empty` has members."""
+        return Change(record=self._key(self.value), revision=self.revision, delete=True, empty=list(empty))
+
+    def _key(self, value: T) -> str:
+        return type(self).key(*(getattr(value, name) for name in self.names))
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc']) or 'document'}: {first['msg']}"
+    return f"{type(error).__name__} {error}"

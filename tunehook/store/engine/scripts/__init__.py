@@ -1,0 +1,23 @@
+"""The Lua scripts, each atomic in Redis: their texts by name, and the command that runs one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+Command = tuple[Any, ...]
+
+SCRIPTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.lua"))}
+_DIGESTS = {name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in SCRIPTS.items()}
+_TEXTS = {_DIGESTS[name]: text for name, text in SCRIPTS.items()}
+
+
+def call(script: str, keys: list[str], arguments: list[Any]) -> Command:
+    """Returns the command that runs a script by its digest; Redis must know its text already."""
+    return ("EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
+
+
+def with_text(command: Command) -> Command:
+    """Returns the same call with the script's text, for a Redis that does not know it (anew)."""
+    return ("EVAL", _TEXTS[command[1]], *command[2:])
