@@ -106,7 +106,7 @@ class Town:
                 with suppress(RedisError):
                     self.forgotten |= set(await self.store.redis.eval(_FORGOTTEN, 0))
 
-    async def answers(self, seconds: float = 30.0) -> None:
+    async def answers(self, seconds: float = 90.0) -> None:
         """Returns once the API answers."""
         async with asyncio.timeout(seconds):
             while True:

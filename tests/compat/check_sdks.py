@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -88,17 +89,24 @@ def written(python: dict[str, str], javascript: dict[str, str]) -> str:
         mine, told = python.get(name, "–"), spoken.get(name, "–")
         why = next((text for start, text in WHY.items() if name.startswith(start) and "refused" in mine + told), "")
         rows.append((name.partition(".")[0], f"| `{name}` | {mine} | {told} | {why} |"))
+    intro = (
+        "Written by `make neighbours`, which tries every call against Tunehook with simulated upstreams and looks at "
+        f"what comes of it. Python SDK {openai.__version__}: every answer is held against the SDK's own types (nothing "
+        "missing, nothing more than the member `tunehook`) and against our contract. "
+        f"Node SDK {versions['openai']}. The names are Python's; Node's are the same in its own spelling."
+    )
+    known = (
+        "Two things that OpenAI itself does are not in its SDKs' types: events of the type `moderation_checks`, and "
+        "the statuses of a paused job. The SDKs let them pass."
+    )
     lines = [
         "# What works with OpenAI's SDKs",
         "",
-        "Written by `make neighbours`, which tries every call against Tunehook with simulated upstreams and looks at",
-        f"what comes of it. Python SDK {openai.__version__}: every answer is held against the SDK's own types (nothing",
-        "missing, nothing more than the member `tunehook`) and against our contract. "
-        f"Node SDK {versions['openai']}. The names are",
-        "Python's; Node's are the same in its own spelling.",
+        "Which calls of the Python and the Node SDK were tried, with what result.",
         "",
-        "Two things that OpenAI itself does are not in its SDKs' types: events of the type `moderation_checks`, and",
-        "the statuses of a paused job. The SDKs let them pass.",
+        *textwrap.wrap(intro, 100, break_on_hyphens=False),
+        "",
+        *textwrap.wrap(known, 100, break_on_hyphens=False),
         "",
         "| call | Python | Node | why not |",
         "|---|---|---|---|",

@@ -85,7 +85,7 @@ class Program:
     def said(self) -> str:
         return self.output.read_text("utf-8", "replace")
 
-    def wait_for(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 90.0) -> re.Match[str]:
         """The first match in what it has printed. AssertionError, with that, when it ends or `seconds` are over."""
         until = time.monotonic() + seconds
         while (found := re.search(pattern, self.said())) is None:

@@ -47,7 +47,7 @@ class Receiver:
             self._news.notify_all()
         return web.Response(status=self.answers.pop(0) if self.answers else 204)
 
-    async def wait(self, count: int = 1, seconds: float = 60.0) -> list[Hook]:
+    async def wait(self, count: int = 1, seconds: float = 120.0) -> list[Hook]:
         """Returns the hooks once there are `count`; TimeoutError when that takes longer than `seconds`."""
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: len(self.hooks) >= count)

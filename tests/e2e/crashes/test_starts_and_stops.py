@@ -68,7 +68,7 @@ def test_a_worker_that_waits_for_redis_ends_when_it_is_told(tmp_path: Path) -> N
         stack.callback(worker.stop)
         worker.wait_for("Redis does not answer at REDIS_URL yet")
         os.kill(worker.pid, signal.SIGTERM)
-        until, ended = time.monotonic() + 10, (0, 0)
+        until, ended = time.monotonic() + 60, (0, 0)
         while ended[0] == 0 and time.monotonic() < until:
             time.sleep(0.02)
             ended = os.waitpid(worker.pid, os.WNOHANG)
@@ -164,7 +164,7 @@ def _half_a_dataset(root: str, key: str) -> socket.socket:
 
 def _until_asked(simulator: str, method: str, path: str) -> None:
     """Returns once the upstream has been asked, which it never answers."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while time.monotonic() < until:
         asked = httpx2.get(f"{simulator}/simulator/requests").json()["data"]
         if any(one["method"] == method and str(one["path"]).endswith(path) for one in asked):

@@ -86,19 +86,19 @@ async def test_two_versions_side_by_side_end_all_jobs_and_the_older_leaves_what_
     async with running_receiver() as receiver:
         jobs = await submit(upgrade.old.url, caller, receiver.url, 4)
         jobs |= await submit(upgrade.new_url, caller, receiver.url, 4)
-        hooks = await receiver.wait(8, seconds=90)
+        hooks = await receiver.wait(8, seconds=180)
         assert {hook.event["data"]["id"] for hook in hooks} == jobs
         assert all(hook.event["type"] == "fine_tuning.job.succeeded" for hook in hooks)
 
         upgrade.new_worker.stop()  # the upgrade is half done, or taken back
         left = await submit(upgrade.new_url, caller, receiver.url, 1)
         older = await submit(upgrade.old.url, caller, receiver.url, 1)
-        await receiver.wait(9, seconds=60)
+        await receiver.wait(9, seconds=180)
         await asyncio.to_thread(upgrade.old.worker.wait_for, f"left to a newer worker: {next(iter(left))}")
         assert versions(upgrade.old)[next(iter(left))] == RECORD_VERSION + 1
 
         upgrade.new_worker.start()
-        hooks = await receiver.wait(10, seconds=90)
+        hooks = await receiver.wait(10, seconds=180)
     assert {hook.event["data"]["id"] for hook in hooks} == jobs | left | older
     assert len({hook.id for hook in hooks}) == len(hooks) == 10
     found = versions(upgrade.old)

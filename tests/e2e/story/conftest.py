@@ -86,7 +86,7 @@ class Story:
         return await self.client.fine_tuning.jobs.create(**parameters, extra_body=extra)
 
     async def until(
-        self, job_id: str, reached: Callable[[FineTuningJob], bool], *, seconds: float = 60.0
+        self, job_id: str, reached: Callable[[FineTuningJob], bool], *, seconds: float = 180.0
     ) -> FineTuningJob:
         """The job as soon as it is what is waited for; AssertionError, with the job, if that does not come."""
         try:
@@ -95,7 +95,7 @@ class Story:
             raise AssertionError(f"{late}; its events are {await self.log(job_id)}") from late
 
     async def wait_for(
-        self, read: Callable[[], Awaitable[T]], reached: Callable[[T], bool], *, seconds: float = 60.0
+        self, read: Callable[[], Awaitable[T]], reached: Callable[[T], bool], *, seconds: float = 180.0
     ) -> T:
         """What `read` gives as soon as it is what is waited for. TimeoutError, with the last one, if that fails."""
         until = time.monotonic() + seconds
@@ -108,7 +108,7 @@ class Story:
     async def until_stage(self, job_id: str, *stages: str) -> FineTuningJob:
         return await self.until(job_id, lambda job: stage(job) in stages)
 
-    async def until_end(self, job_id: str, *, seconds: float = 60.0) -> FineTuningJob:
+    async def until_end(self, job_id: str, *, seconds: float = 180.0) -> FineTuningJob:
         return await self.until(job_id, lambda job: job.status in STATED, seconds=seconds)
 
     async def cancel(self, job_id: str) -> FineTuningJob:

@@ -18,14 +18,14 @@ async def test_ten_jobs_at_an_upstream_with_three_slots_all_end_well(story: Stor
         return Counter((stage(job), job.status, why(job)) for job in page.data)
 
     in_line = ("waiting", "queued", "no_slot")
-    await story.wait_for(seen, lambda found: found[in_line] == 7, seconds=60)
+    await story.wait_for(seen, lambda found: found[in_line] == 7)
     assert [len(await story.created(job.id, "narrow")) for job in jobs].count(1) == 3
 
     async def three_more() -> Counter[tuple[str, str, str | None]]:
         await story.simulators["narrow"].advance(600)
         return await seen()
 
-    ended = await story.wait_for(three_more, lambda found: found["settled", "succeeded", None] == 10, seconds=60)
+    ended = await story.wait_for(three_more, lambda found: found["settled", "succeeded", None] == 10)
     assert sum(ended.values()) == 10
     for job in jobs:
         assert len(await story.created(job.id, "narrow")) == 1

@@ -29,7 +29,7 @@ GRADER: dict[str, Any] = {
 }
 
 
-async def until(read: Callable[[], Awaitable[T]], reached: Callable[[T], bool], seconds: float = 20.0) -> T:
+async def until(read: Callable[[], Awaitable[T]], reached: Callable[[T], bool], seconds: float = 90.0) -> T:
     """What `read` gives, as soon as it is what is waited for."""
     end = time.monotonic() + seconds
     while not reached(found := await read()):

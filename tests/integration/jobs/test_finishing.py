@@ -116,7 +116,7 @@ async def test_checkpoints_are_told_though_the_job_changes_meanwhile(bench: Benc
     job_id = await bench.accept()
     await bench.until_tracked(job_id)
     await bench.simulator.advance(3600)
-    await bench.simulator.fault("delay", path=CHECKPOINTS, seconds=0.3)
+    await bench.simulator.fault("delay", path=CHECKPOINTS, seconds=2)
     telling = asyncio.ensure_future(event_log.publish_checkpoints(bench.ctx, job_id))
     while not any("/checkpoints" in str(seen["path"]) for seen in await bench.simulator.requests()):  # noqa: ASYNC110
         await asyncio.sleep(0.01)  # until it is asked for, and the job has been read

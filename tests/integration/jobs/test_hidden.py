@@ -27,7 +27,7 @@ async def test_a_create_that_is_never_found_is_made_again_a_few_times_and_then_h
     ctx = replace(bench.ctx, upstreams={"openai": upstream}, settle_seconds=0.01)
     await bench.simulator.fault("after_malformed", path="/fine_tuning/jobs$", method="POST", times=None)
     job_id = await at_its_create(Bench(ctx, bench.simulator))
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while (await bench.stage(job_id)) is not Stage.WAITING:
         assert time.monotonic() < until
         await lifecycle.advance(ctx, job_id)

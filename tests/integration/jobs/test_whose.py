@@ -77,7 +77,7 @@ async def test_without_metadata_a_job_whose_create_made_nothing_does_not_take_ov
     for _ in range(3):
         await lifecycle.advance(plain.ctx, second)
     assert await upstream_id(plain, second) is None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await plain.stage(second) is not Stage.TRACKED:  # created again after the settle time of 2 s
             await asyncio.sleep(0.3)
             await lifecycle.advance(plain.ctx, second)

@@ -36,13 +36,13 @@ class Line:
         await self.writer.drain()
 
     async def until(self, mark: bytes) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.reader.readuntil(mark)
 
     async def rest(self) -> bytes:
         """All that comes until the connection is closed, which is waited for."""
         content = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             try:
                 while piece := await self.reader.read(65536):
                     content += piece

@@ -137,7 +137,7 @@ async def test_a_sender_that_goes_away_leaves_nothing(api: Api) -> None:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(reached):  # noqa: ASYNC110  nobody tells of files
             await asyncio.sleep(0.01)
 
@@ -161,7 +161,7 @@ async def test_what_is_no_http_is_refused_before_it_reaches_anybody(api: Api, se
     writer.write(sent)
     writer.write_eof()
     answer = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with suppress(ConnectionResetError):  # it need not be read to its end
             answer = await reader.read()
     writer.close()

@@ -187,13 +187,13 @@ async def test_the_end_of_a_job_is_posted_and_signed(start: Start) -> None:
             file = await bench.upload()
             job = await bench.client.fine_tuning.jobs.create(model=MODEL, training_file=file)
             await bench.simulator.advance(700)
-            seen = [await asyncio.wait_for(got.get(), 10) for _ in range(2)]  # the first was refused
+            seen = [await asyncio.wait_for(got.get(), 60) for _ in range(2)]  # the first was refused
             stopped = await bench.client.fine_tuning.jobs.create(model=MODEL, training_file=file)
             await bench.client.fine_tuning.jobs.cancel(stopped.id)
-            seen.append(await asyncio.wait_for(got.get(), 10))
+            seen.append(await asyncio.wait_for(got.get(), 60))
             bad = await bench.client.fine_tuning.jobs.create(model=f"{MODEL}+fail", training_file=file)
             await bench.simulator.advance(700)
-            seen.append(await asyncio.wait_for(got.get(), 10))
+            seen.append(await asyncio.wait_for(got.get(), 60))
             events = [bench.client.webhooks.unwrap(body, headers, secret=SECRET) for body, headers in seen]
     finally:
         await runner.cleanup()
@@ -221,13 +221,13 @@ async def test_it_starts_by_one_command_and_says_where_it_is() -> None:
     )
     assert process.stdout is not None
     try:
-        url = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+        url = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
         assert url.endswith("/v1")
         async with openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as client:
             assert (await client.models.retrieve(MODEL)).shutdown_date == "2027-01-14"
     finally:
         process.terminate()
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 @pytest.mark.processes
@@ -239,7 +239,7 @@ async def test_a_senseless_option_is_said_in_one_line(options: list[str], said: 
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "simulator", *options, stderr=asyncio.subprocess.PIPE
     )
-    _, words = await asyncio.wait_for(process.communicate(), 20)
+    _, words = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 2
     assert words.decode().startswith(said)
     assert len(words.decode().splitlines()) == 1
