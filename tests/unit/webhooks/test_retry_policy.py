@@ -5,11 +5,14 @@ from email.utils import formatdate
 from itertools import pairwise
 
 import pytest
+from annotated_types import Ge
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunehook.settings import Settings
 from tunehook.webhooks.retry_policy import (
     DISABLE_AFTER,
+    JITTER,
     MAX_ATTEMPTS,
     PAUSES,
     Fault,
@@ -43,6 +46,12 @@ def test_ten_attempts_over_75_hours() -> None:
     pauses = [later - earlier for earlier, later in pairwise(times)]
     assert pauses == pytest.approx([5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400])
     assert times[-1] / HOUR == pytest.approx(75.6, abs=0.1)
+
+
+def test_deliveries_are_kept_for_longer_than_they_are_retried() -> None:
+    """Jitter makes a pause 1.2 times as long, Retry-After twice that."""
+    least = next(rule.ge for rule in Settings.model_fields["keep_deliveries_days"].metadata if isinstance(rule, Ge))
+    assert 2 * (1 + JITTER) * sum(PAUSES) < float(str(least)) * 24 * HOUR
 
 
 @pytest.mark.parametrize(("jitter", "hours"), [(0.0, 60.5), (1.0, 90.7)])
