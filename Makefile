@@ -15,7 +15,7 @@ demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machi
 test-fast: $(READY)  ## unit and integration tests that start no program of ours: about a minute
 	$(BIN)/pytest tests/unit tests/integration -m "not processes" --numprocesses 3 --dist worksteal
 
-test: $(READY)  ## all tests; most of them wait for processes, so three of their groups run at a time
+test: $(READY)  ## all tests, three groups at a time, since most of them wait for processes
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, Prism, aimock

@@ -8,13 +8,13 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 pytest_plugins = ["tests.contract.checker", "tests.fakes.valkey"]
 
-# No test here is about time: a machine that is busy with something else must not fail one.
+# Deadlines are off: a busy machine must not fail a test.
 settings.register_profile("tunehook", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 settings.load_profile("tunehook")
 
-#: They wait for leases, deadlines and processes: begun first, they end while the others use the CPU.
-#: Left to the end, they took two of five minutes with the machine idle.
+#: These wait for leases, deadlines and processes. Begun first, they overlap with tests that use the CPU; at the end
+#: they took two of five minutes with the machine idle.
 LONGEST = (
     "chaos/test_short.py",
     "e2e/story/",
@@ -23,19 +23,19 @@ LONGEST = (
     "e2e/crashes/",
     "e2e/cli/test_commands.py",
 )
-#: One deployment serves all of a package: apart, its files would each start one, for 6 s of CPU.
+#: One deployment serves all files of a package; starting one costs 6 s of CPU.
 TOGETHER = ("e2e/story/", "e2e/surface/", "e2e/datasets/")
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]
-    """What runs in one process: a file, or a whole package."""
+    """Keeps a file, or a package that shares a deployment, in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((name for name in TOGETHER if nodeid.startswith(f"tests/{name}")), nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
-    """For `--dist loadscope`; `make test-fast` has no deployments to share, so any test may run in any process."""
+    """Returns Together for `--dist loadscope`. `make test-fast` shares no deployments and balances test by test."""
     return Together(config, log) if config.getvalue("dist") == "loadscope" else None
 
 

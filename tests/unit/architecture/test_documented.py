@@ -1,4 +1,4 @@
-"""The README's table of settings is the settings."""
+"""The README's table of settings has every setting, and its default."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ ROW = re.compile(r"^\| (?P<names>`[^|]*`) \| (?P<default>[^|]*) \| (?P<meaning>[
 
 
 def rows() -> dict[str, str]:
-    """Name → what the table says of its default."""
+    """Returns name → default, as the table has them."""
     found: dict[str, str] = {}
     for row in ROW.finditer(README.read_text("utf-8")):
         for name in re.findall(r"`([^`]+)`", row["names"]):

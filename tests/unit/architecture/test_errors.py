@@ -1,4 +1,4 @@
-"""Everything that can go wrong is known to the table that turns it into HTTP, and to the tree that shows it."""
+"""Every exception is in the table that turns it into HTTP, and in the tree of tunehook/errors.py."""
 
 import importlib
 import pkgutil
@@ -52,8 +52,8 @@ def test_rows_are_statuses_that_clients_understand(kind: type[TunehookError], ro
     assert code is None or re.fullmatch(r"[a-z_]+", code)
 
 
-def test_conflicts_between_our_own_hands_are_no_fault_of_the_client() -> None:
-    """A 409 that says to try again; SDKs are told not to do so by themselves."""
+def test_every_conflict_has_the_same_row() -> None:
+    """A 409 that says to retry; SDKs are told not to do so by themselves."""
     assert {row_of(kind) for kind in _below(Conflict)} == {TABLE[Conflict]}
 
 

@@ -1,4 +1,4 @@
-"""The guard itself: it must see what blocks, or the tests that stand under it prove nothing."""
+"""The guard against blocking calls sees one: otherwise the tests under it would prove nothing."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ async def test_a_blocking_call_of_ours_on_the_loop_is_an_error(part: Path) -> No
         assert await asyncio.to_thread(read_part, part, 0) == b"abc"
 
 
-async def test_what_goes_to_threads_is_none(tmp_path: Path) -> None:
+async def test_work_in_threads_is_no_blocking_call(tmp_path: Path) -> None:
     with nothing_blocks():
         storage = Storage(tmp_path)
         await storage.save("file-1", b"content")

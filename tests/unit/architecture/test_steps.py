@@ -1,4 +1,4 @@
-"""What the clock hands over, RQ can run: a broken import would surface there as `Invalid attribute name`."""
+"""RQ can run every step that the scheduler enqueues; a broken import would show there as `Invalid attribute name`."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ from tunehook.model.member import KINDS, QUEUES, queue_of
 from tunehook.upstreams.client import CALL_SECONDS, FILE_SECONDS, PART_SECONDS
 from worker.steps import TIMEOUTS, step_for
 
-#: The ids that a member of each kind may have, where one word would not do.
+#: Ids of members, for the kinds whose ids have a form.
 IDS = {"copy": "openai:" + "0" * 64, "sweep": "parked"}
 ENQUEUED = {kind: queue for kind, queue in KINDS.items() if queue != "deliver"}
 
@@ -27,8 +27,8 @@ def test_every_kind_that_can_be_due_has_a_step_that_resolves(kind: str) -> None:
     assert "".join(arguments) == IDS.get(kind, "some-id").replace(":", "")
 
 
-def test_steps_that_the_clock_names_itself_resolve() -> None:
-    """Deliveries are not handed over one by one: a step takes what is due."""
+def test_steps_that_the_scheduler_names_resolve() -> None:
+    """Deliveries are not enqueued one by one: a step takes those that are due."""
     named = set(re.findall(r'"(worker\.steps\.\w+)"', Path(worker.scheduler.__file__).read_text("utf-8")))
     assert "worker.steps.deliver" in named
     for path in named:
@@ -37,7 +37,7 @@ def test_steps_that_the_clock_names_itself_resolve() -> None:
         inspect.signature(step).bind()
 
 
-def test_what_nobody_knows_is_no_step() -> None:
+def test_an_unknown_kind_is_no_step() -> None:
     with pytest.raises(ValueError, match="nothing is known to do"):
         step_for("unheard:of")
 
@@ -48,5 +48,5 @@ def test_every_queue_has_a_timeout_and_every_kind_a_queue() -> None:
 
 
 def test_an_upload_step_outlives_the_calls_in_it() -> None:
-    """The last part may begin when its time is nearly over; then the parts are joined, and an answer is looked for."""
+    """The last part may begin when the step's time is nearly over; then the parts are joined."""
     assert TIMEOUTS["bulk"] > STEP_SECONDS + PART_SECONDS + FILE_SECONDS + CALL_SECONDS
