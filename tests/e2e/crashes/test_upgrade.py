@@ -12,7 +12,11 @@ from cli.valkey_process import connect
 from tests.fakes.deployment import Program
 from tests.fakes.old_program import COMMIT, ROOT, Left, checkout, filled, states
 
-there = subprocess.run(["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"], cwd=ROOT, capture_output=True).returncode == 0
+
+def has_history() -> bool:
+    """Tells whether the commit of version 0.1 can be unpacked: not without git, nor in a shallow clone."""
+    command = ["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"]
+    return shutil.which("git") is not None and subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
 
 
 def skip(left: Left, seconds: int) -> None:
@@ -26,7 +30,7 @@ def skip(left: Left, seconds: int) -> None:
                 client.delete(name)
 
 
-@pytest.mark.skipif(not there or shutil.which("git") is None, reason="the history is not here (a shallow clone)")
+@pytest.mark.skipif(not has_history(), reason="the history is not here: no git, or a shallow clone")
 async def test_an_upgrade_with_live_jobs_needs_no_step_by_hand(tmp_path: Path) -> None:
     async with filled(checkout(tmp_path / "old"), tmp_path) as left:
         assert set(left.jobs.values()) == {"accepted", "uploading", "creating", "waiting", "tracked", "settled"}
