@@ -28,7 +28,7 @@ from service import (
 )
 from service.auth import authenticated
 from service.error_responses import Handler, broken_off, note_begun, problems
-from service.event_stream import NEWS, News, listening, stop_waiting
+from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import TEST_LIMIT, ProjectLimit, room_for
 from service.log_filter import ONE_LINE
 from service.models import CATALOG
@@ -111,12 +111,12 @@ def build_app(ctx: Context) -> web.Application:
     server_logger.addFilter(ONE_LINE)
     app.on_response_prepare.append(note_begun)
     app[CONTEXT] = ctx
-    app[NEWS] = News()
+    app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
     app[TEST_LIMIT] = ProjectLimit()
     app[datasets.BUILDING] = asyncio.Lock()
-    app.cleanup_ctx.append(listening)
-    app.on_shutdown.append(stop_waiting)
+    app.cleanup_ctx.append(followed.reading)
+    app.on_shutdown.append(followed.close)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
     return app

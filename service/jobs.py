@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
-from service.event_stream import EVENT_ID, FOLLOW_SECONDS, HEARTBEAT_SECONDS, heard, news_of, stream, wants_stream
+from service.event_stream import EVENT_ID, FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
 from service.requests import (
     caller_of,
@@ -24,7 +22,7 @@ from service.requests import (
     required,
 )
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter, StoreUnavailable
+from tunehook.errors import InvalidParameter
 from tunehook.jobs import commands, imports, submission, uploading
 from tunehook.model.job import Stage
 from tunehook.openai_format import jobs
@@ -98,29 +96,15 @@ async def retrieve(request: web.Request) -> web.Response:
     seconds = integer(request, "wait", 0, 0, 60)
     record = await _record(request)
     if seconds and record.job.stage is not Stage.SETTLED:
-        record = await _wait(request, record, seconds)
+        record = await wait_for_end(request, record, seconds)
     return web.json_response(await _object(context_of(request), record))
-
-
-async def _wait(request: web.Request, record: JobRecord, seconds: int) -> JobRecord:
-    """Reads again at each news of the job, and now and then without, for the case that one was lost."""
-    ctx, news = context_of(request), news_of(request)
-    until = asyncio.get_running_loop().time() + seconds
-    with news.bell(record.job.id) as bell:
-        while True:
-            with suppress(StoreUnavailable):  # Redis may come and go while somebody waits
-                record = await ctx.store.jobs.read(record.job.id)
-            left = until - asyncio.get_running_loop().time()
-            if record.job.stage is Stage.SETTLED or left <= 0 or news.closing.is_set():
-                return record
-            await heard(bell, min(left, HEARTBEAT_SECONDS))
 
 
 async def cancel(request: web.Request) -> web.Response:
     ctx, caller = context_of(request), caller_of(request)
     record = await commands.cancel(ctx, request.match_info["fine_tuning_job_id"], caller.project)
     if record.job.stage is not Stage.SETTLED:
-        record = await _wait(request, record, CANCEL_SECONDS)
+        record = await wait_for_end(request, record, CANCEL_SECONDS)
     return web.json_response(await _object(ctx, record))
 
 

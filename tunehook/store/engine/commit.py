@@ -101,7 +101,7 @@ class Change:
 
     def say(self, job_id: str, message: Message) -> Change:
         """A line for the job's own event log."""
-        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), job_id, str(LOG_KEPT)])
+        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), str(LOG_KEPT)])
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:

@@ -12,8 +12,6 @@ from tunehook.model.member import Queue
 
 #: Channel: something has become due. Its message is the queue's name.
 WAKE = "th:wake"
-#: Channel: a job or its log has news. Its message is the job's id.
-NEWS = "th:news"
 CLAIMS = "th:claims"  # hash: member → claims since something came of it
 WOKEN = "th:woken"  # set: members that were woken while somebody held their lease
 PARKED = "th:parked"  # zset: member → when it was given up
