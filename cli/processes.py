@@ -1,34 +1,32 @@
 """All of Tunehook on this machine, as processes: Valkey, simulator, API, workers; started in order, ended together.
 
-However we end: on Linux our children are told when we were killed (PR_SET_PDEATHSIG), as Valkey's guard is everywhere.
+On Linux a SIGKILL of this process ends them too (PR_SET_PDEATHSIG). Elsewhere they go on until they are ended.
 """
 
 from __future__ import annotations
 
 import base64
-import ctypes
 import errno
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cli.embedded import start_embedded
+from cli.embedded import EmbeddedValkey, start_embedded
+from cli.valkey_process import end_with_parent
 from tunehook import settings
 from tunehook.errors import TunehookError
 
 READY_SECONDS = 30.0
-PR_SET_PDEATHSIG = 1
 END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 
@@ -54,6 +52,7 @@ class Processes:
         self._changes = dict(changes)
         self._simulate = simulate
         self._stack = ExitStack()
+        self._valkey: EmbeddedValkey | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
         self.access = _access(self._data_dir)
@@ -74,8 +73,8 @@ class Processes:
     def _start(self) -> None:
         changes = self._changes
         if not self._found.redis_url:
-            valkey = self._stack.enter_context(start_embedded(self._data_dir))
-            changes["REDIS_URL"] = valkey.url
+            self._valkey = self._stack.enter_context(start_embedded(self._data_dir))
+            changes["REDIS_URL"] = self._valkey.url
         if self._simulate:
             speed = changes.get("TUNEHOOK_SIMULATOR_SPEED", str(self._found.simulator_speed))
             port = _free_port()
@@ -113,7 +112,7 @@ class Processes:
                 stdout=sink,
                 stderr=sink,
                 start_new_session=True,  # Ctrl-C is ours to hand on, in order
-                preexec_fn=_ending_with(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
+                preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
             )
 
     def _wait_until_ready(self) -> None:
@@ -129,7 +128,9 @@ class Processes:
             time.sleep(0.02)
 
     def check(self) -> None:
-        """Raises DidNotStart if one of them has ended."""
+        """Starts Valkey again if it has ended. Raises DidNotStart if another process has ended, or EmbeddedError."""
+        if self._valkey is not None:
+            self._valkey.check()
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise DidNotStart(name=name, last=self.last(name))
@@ -152,20 +153,6 @@ class Processes:
                 process.kill()
                 process.wait()
         self._stack.close()
-
-
-def _ending_with(parent: int) -> Callable[[], None] | None:
-    """What a child does first: SIGTERM shall come when we end. It is the thread that starts it which must live on."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def _first() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # already
-            os._exit(0)
-
-    return _first
 
 
 def _access(data_dir: Path) -> Access:
