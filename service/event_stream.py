@@ -100,25 +100,25 @@ class FollowedJobs:
                 del self._jobs[job.id]
 
     async def reading(self, app: web.Application) -> AsyncIterator[None]:
-        """For `app.cleanup_ctx`."""
+        """For `app.cleanup_ctx`. The read is not cancelled: redis-py may swallow that, and go on."""
         reader = asyncio.create_task(self._read())
         yield
-        reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await reader
+        await reader
 
     async def close(self, app: web.Application) -> None:
         """For `app.on_shutdown`: streams end, and `?wait=` answers with the job as it is."""
         self.closing = True
+        self._wanted.set()
         for job in self._jobs.values():
             job.wake()
 
     async def _read(self) -> None:
-        """For ever; Redis may come and go."""
-        while True:
+        """Until the process stops; Redis may come and go."""
+        while not self.closing:
             if not self._jobs:
                 self._wanted.clear()
-            await self._wanted.wait()
+                await self._wanted.wait()
+                continue
             try:
                 if await self._read_once(dict(self._jobs)):
                     await asyncio.sleep(GATHER_SECONDS)
