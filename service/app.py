@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -34,6 +33,7 @@ from service.log_filter import ONE_LINE
 from service.models import CATALOG
 from service.requests import BODY_BYTES, CONTEXT
 from tunehook.context import Context
+from tunehook.dataset.process import FairLock
 from tunehook.upstreams import catalog
 
 log = logging.getLogger("tunehook.api")
@@ -114,7 +114,7 @@ def build_app(ctx: Context) -> web.Application:
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
     app[TEST_LIMIT] = ProjectLimit()
-    app[datasets.BUILDING] = asyncio.Lock()
+    app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)
     app.on_shutdown.append(followed.close)
     for route in ROUTES:

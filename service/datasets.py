@@ -12,14 +12,15 @@ from aiohttp import web
 from service.multipart import Chunk, clean_name, receive
 from service.requests import caller_of, context_of, json_object, known_members, required
 from tunehook.dataset.build import Built, build
+from tunehook.dataset.process import FairLock
 from tunehook.dataset.sources import CannotBuild, kind_of
 from tunehook.errors import InvalidParameter
 from tunehook.files import ingest
 from tunehook.openai_format.files import dataset_object
 
-#: Read into memory as a whole, and taken apart there: 100 MiB and three seconds at worst, so one at a time.
+#: Read into memory as a whole, and taken apart there: 100 MiB and 3 s at worst, so one at a time, in turns by project.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
-BUILDING: web.AppKey[asyncio.Lock] = web.AppKey("building", asyncio.Lock)
+BUILDING: web.AppKey[FairLock] = web.AppKey("building", FairLock)
 OPTIONS = ("system", "filename", "validation_split", "seed")
 
 
@@ -52,7 +53,7 @@ async def create(request: web.Request) -> web.Response:
     form = request.content_type == "multipart/form-data"
     asked = await (_from_form(request) if form else _from_json(request))
     project = caller_of(request).project
-    async with request.app[BUILDING]:
+    async with request.app[BUILDING].turn(project):
         built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
         made = await ingest.keep_built(context_of(request).files, built, project=project, filename=asked.filename)
     return web.json_response(dataset_object(made, built))

@@ -14,6 +14,7 @@ from tunehook.errors import FileContentGone, FileNotChecked, FileNotFetchedYet, 
 from tunehook.files import ingest
 from tunehook.model.file import File
 from tunehook.openai_format.files import file_object, report_object
+from tunehook.openai_format.lists import page_object
 
 FILE_BYTES = 512 * 1024 * 1024
 PURPOSE = "fine-tune"
@@ -82,15 +83,7 @@ async def list_(request: web.Request) -> web.Response:
             purpose=request.query.get("purpose"),
             ascending=choice(request, "order", "desc", ("asc", "desc")) == "asc",
         )
-    return web.json_response(
-        {
-            "object": "list",
-            "data": [file_object(file) for file in files],
-            "first_id": files[0].id if files else None,
-            "last_id": files[-1].id if files else None,
-            "has_more": more,
-        }
-    )
+    return web.json_response(page_object([file_object(file) for file in files], more))
 
 
 async def retrieve(request: web.Request) -> web.Response:

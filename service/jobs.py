@@ -27,6 +27,7 @@ from tunehook.jobs import commands, imports, submission, uploading
 from tunehook.model.job import Stage
 from tunehook.openai_format import jobs
 from tunehook.openai_format.files import estimate_object
+from tunehook.openai_format.lists import list_object, page_object
 from tunehook.store.jobs import JobRecord
 
 #: A cancel waits for the upstream to confirm, so that SDKs see what OpenAI would answer; then it goes on without.
@@ -87,7 +88,7 @@ async def list_(request: web.Request) -> web.Response:
             metadata=metadata_filter(request),
         )
     data = [await _object(ctx, record) for record in records]
-    return web.json_response({"object": "list", "data": data, "has_more": more})
+    return web.json_response(list_object(data, has_more=more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -138,7 +139,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     limit = integer(request, "limit", 20, 1, 100)
     entries, more = await ctx.store.job_log.page(job.id, after=position, limit=limit)
     data = [jobs.event_object(job, event_id(entry.position), entry.message) for entry in entries]
-    return web.json_response({"object": "list", "data": data, "has_more": more})
+    return web.json_response(list_object(data, has_more=more))
 
 
 async def checkpoints(request: web.Request) -> web.Response:
@@ -147,18 +148,10 @@ async def checkpoints(request: web.Request) -> web.Response:
     limit = integer(request, "limit", 10, 1, 100)
     upstream = ctx.upstreams.get(job.upstream)
     if not job.upstream_job_id or upstream is None:
-        return web.json_response({"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})
+        return web.json_response(page_object([], has_more=False))
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
     data = [jobs.checkpoint_object(job, row) for row in raw.get("data") or [] if isinstance(row, dict)]
-    return web.json_response(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-            "has_more": bool(raw.get("has_more")),
-        }
-    )
+    return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 
 def event_id(position: str) -> str:
