@@ -33,9 +33,7 @@ class DirectoryHeld(EmbeddedError):
     """Another process uses this data directory."""
 
     def __init__(self, directory: Path, holder: str) -> None:
-        super().__init__(
-            f"{directory} is in use by {holder}. Stop that one first, or choose another TUNEHOOK_DATA_DIR."
-        )
+        super().__init__(f"{directory} is in use by {holder}. Stop it first, or choose another TUNEHOOK_DATA_DIR.")
 
 
 def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server) -> EmbeddedValkey:
@@ -47,7 +45,7 @@ def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_p
 
 
 class EmbeddedValkey:
-    """A running server. `url` is for REDIS_URL; after `stop()` nothing of it is left but its files."""
+    """A running server. `url` is for REDIS_URL; after `stop()` only its files are left."""
 
     url: str
 
@@ -90,7 +88,7 @@ class EmbeddedValkey:
             self._start()
 
     def stop(self) -> None:
-        """Ends the server, its writes on disk, and gives the directory free. May be called twice."""
+        """Ends the server with its writes on disk and releases the directory. May be called twice."""
         if self._server is not None:
             end(self._server)
             self._server = None
@@ -131,7 +129,7 @@ def _replace_orphan(directory: Path) -> int:
         _ask_to_end(_read(lock).get("socket"))
         if time.monotonic() > limit:
             os.close(lock)
-            raise DirectoryHeld(directory, "a Valkey server left by an earlier run, which does not end")
+            raise DirectoryHeld(directory, "a Valkey server of an earlier run, which does not end")
         time.sleep(0.05)
     return lock
 

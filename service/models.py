@@ -1,4 +1,4 @@
-"""/v1/models: what can be tuned, and what was tuned here."""
+"""/v1/models: models that can be tuned, and models that were tuned here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def list_(request: web.Request) -> web.Response:
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    """Tuned models first: their names are nobody else's."""
+    """Looks among the tuned models first: no base model has such a name."""
     ctx, name = context_of(request), request.match_info["model"]
     lists = await request.app[CATALOG].all(ctx.upstreams)
     owner = caller_of(request).project
