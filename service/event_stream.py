@@ -23,7 +23,6 @@ from tunehook.store.job_log import LogEntry
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
-EVENT_ID = "ftevent-"
 #: A comment so often, since proxies close connections on which nothing comes.
 HEARTBEAT_SECONDS = 15.0
 #: A job whose events were read counts as followed for so long: each poll fetches its events.
@@ -218,8 +217,8 @@ async def wait_for_end(request: web.Request, record: JobRecord, seconds: float) 
 
 def _message(job: Job, entry: LogEntry) -> bytes:
     """One server-sent event. JSON has no line breaks, so `data` is one line."""
-    event_id = EVENT_ID + entry.position
-    return f"id: {event_id}\ndata: {json.dumps(jobs.event_object(job, event_id, entry.message))}\n\n".encode()
+    event = jobs.event_object(job, entry.position, entry.message)
+    return f"id: {event['id']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
 def _order(position: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from service.event_stream import EVENT_ID, FOLLOW_SECONDS, stream, wait_for_end, wants_stream
+from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
 from service.requests import (
     caller_of,
@@ -138,7 +138,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         await ctx.store.job_log.follow(job.id, FOLLOW_SECONDS)
     limit = integer(request, "limit", 20, 1, 100)
     entries, more = await ctx.store.job_log.page(job.id, after=position, limit=limit)
-    data = [jobs.event_object(job, event_id(entry.position), entry.message) for entry in entries]
+    data = [jobs.event_object(job, entry.position, entry.message) for entry in entries]
     return web.json_response(list_object(data, has_more=more))
 
 
@@ -154,15 +154,10 @@ async def checkpoints(request: web.Request) -> web.Response:
     return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 
-def event_id(position: str) -> str:
-    """Returns an event's id: its position in the log, so that it is found without an index."""
-    return EVENT_ID + position
-
-
 def _position(text: str, param: str) -> str:
-    position = text.removeprefix(EVENT_ID)
+    position = text.removeprefix(jobs.EVENT_ID)
     # Redis takes two numbers of 64 bits, and anything else as an error.
-    if not (text.startswith(EVENT_ID) and re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII)):
+    if not (text.startswith(jobs.EVENT_ID) and re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII)):
         raise InvalidParameter(param=param, why="it must be the id of an event")
     return position
 

@@ -297,7 +297,7 @@ class StoreMisconfigured(TunehookError):
 
 
 class RecordUnreadable(TunehookError):
-    """{record} cannot be parsed, so it is left as it is: {why}."""
+    """{record} cannot be read, so it is left as it is: {why}."""
 
 
 class Conflict(TunehookError):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from cli.valkey_process import connect, end, find_server, launch, socket_url, wait_until_ready
 
 SOCKET_PATH_BYTES = 100
+_starter = ThreadPoolExecutor(1)
 
 
 class Valkey:
@@ -42,7 +44,9 @@ class Valkey:
     def start(self) -> None:
         """Returns once PING is answered."""
         assert self._server is None, "it is running already"
-        self._server = launch(find_server(), self.directory, self._socket, *self._args)
+        # On Linux the server ends with the thread that started it, and tests call this from threads that end.
+        start = _starter.submit(launch, find_server(), self.directory, self._socket, *self._args)
+        self._server = start.result()
         wait_until_ready(self.url, self._server, self.directory / "valkey.log")
 
     def stop(self) -> None:

@@ -18,6 +18,7 @@ _STATUS = {
     Stage.CREATING: "validating_files",
     Stage.WAITING: "queued",
 }
+EVENT_ID = "ftevent-"
 
 
 def status(job: Job) -> str:
@@ -131,10 +132,10 @@ def own_ids(text: str, job: Job, files: tuple[str, str | None] | None = None) ->
     return re.sub(rf"(?<![\w-])(?<!{AT_UPSTREAM})({'|'.join(names)})(?![\w-])", lambda found: theirs[found[1]], text)
 
 
-def event_object(job: Job, event_id: str, message: Message) -> dict[str, Any]:
-    """OpenAI's `fine_tuning.job.event`."""
+def event_object(job: Job, position: str, message: Message) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job.event`. Its id has the position in the log, so that it is found without an index."""
     return {
-        "id": event_id,
+        "id": EVENT_ID + position,
         "object": "fine_tuning.job.event",
         "created_at": message.created_at,
         "level": message.level if message.level in ("info", "warn", "error") else "info",
