@@ -54,7 +54,7 @@ def town(directory: Path, upstream: str, *, workers: int, **environment: str) ->
                 program.start()
             url = service.wait_for(r"listening on (http://\S+:\d+)")[1]
             if worker:
-                worker.wait_for("processes: the clock and")
+                worker.wait_for("processes: the ")
             yield Town(f"{url}/v1", valkey, service, worker)
         finally:
             for program in reversed(running):

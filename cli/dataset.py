@@ -1,4 +1,4 @@
-"""`tunehook check` and `tunehook build`: datasets looked at and made here, offline, by the code the service uses."""
+"""`tunehook check` and `tunehook build`: check and make datasets offline, with the code of the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 
 
 class Usage(Exception):
-    """What the command was told cannot be done."""
+    """The arguments do not fit together."""
 
 
 def add_commands(subparsers: Any) -> None:
@@ -65,10 +65,12 @@ def _epochs(told: str) -> int | str:
 
 
 def _guarded(command: Any, args: argparse.Namespace) -> int:
-    """0 all is well, 1 the dataset has errors, 2 the command could not do its work."""
+    """Returns the exit status: 0 no errors, 1 the dataset has errors, 2 the command failed."""
     try:
         return int(command(args))
-    except BrokenPipeError:  # `tunehook check FILE | head`: nobody reads on, and the exit must not complain of it
+    except (
+        BrokenPipeError
+    ):  # `tunehook check FILE | head`: the reader has closed the pipe, and the exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

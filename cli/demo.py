@@ -1,6 +1,6 @@
 """`tunehook demo`: the main job, from dataset to verified webhook, then a chat with the new model.
 
-Nothing in it is faked but the training: the upstream is the simulator. The client is the official `openai`
+Only the training is simulated: the upstream is the simulator. The client is the official `openai`
 package, the receiver is a plain HTTP server on a port of its own, and the progress is read from the jobs' events.
 """
 
@@ -38,7 +38,7 @@ class DemoFailed(TunehookError):
 
 @dataclass
 class Run:
-    """One dataset on its way."""
+    """One dataset and its job."""
 
     file: Path
     question: str
@@ -56,7 +56,7 @@ class Run:
 def demo() -> int:
     begun = time.monotonic()
     if not EXAMPLES.is_dir():
-        raise DemoFailed(why=f"{EXAMPLES} is not there: run the demo from a checkout of the repository")
+        raise DemoFailed(why=f"{EXAMPLES} does not exist. Run the demo from a checkout of the repository.")
     with tempfile.TemporaryDirectory(prefix="tunehook-demo-") as directory, _receiver() as (url, posts):
         found = settings.load().model_copy(update={"data_dir": Path(directory), "port": 0, "redis_url": ""})
         changes = {
@@ -85,7 +85,7 @@ def demo() -> int:
                     _told(client, runs, posts)
             except DemoFailed as failed:
                 raise DemoFailed(why=f"{failed}\n\nThe workers' log ends:\n{processes.last('worker')}") from None
-    print(f"\nDone in {time.monotonic() - begun:.0f} s. `tunehook up` leaves it running; the README has the client.")
+    print(f"\nDone in {time.monotonic() - begun:.0f} s. `tunehook up` keeps it running; the README has a client.")
     return 0
 
 
@@ -109,7 +109,7 @@ def _follow(client: openai.OpenAI, runs: list[Run]) -> None:
     until = time.monotonic() + PATIENCE
     while any(run.status not in ("succeeded", "failed", "cancelled") for run in runs):
         if time.monotonic() > until:
-            raise DemoFailed(why=f"after {PATIENCE:.0f} s the jobs have not ended: {runs}")
+            raise DemoFailed(why=f"The jobs have not ended after {PATIENCE:.0f} s: {runs}")
         for run in runs:
             _read_events(client, run)
             run.status = client.fine_tuning.jobs.retrieve(run.job_id).status
@@ -199,10 +199,10 @@ def _told(client: openai.OpenAI, runs: list[Run], posts: queue.Queue[tuple[dict[
     try:
         headers, body = posts.get(timeout=30)
     except queue.Empty:
-        raise DemoFailed(why="no webhook came within 30 s of the job's end") from None
+        raise DemoFailed(why="No webhook arrived within 30 s of the job's end.") from None
     event = client.webhooks.unwrap(body, headers)  # raises unless the signature is right
     if event.type != "fine_tuning.job.succeeded":
-        raise DemoFailed(why=f"the webhook says {event.type}: {body.decode()}")
+        raise DemoFailed(why=f"The webhook is of type {event.type}: {body.decode()}")
     run = next(run for run in runs if run.job_id == event.data.id)
     model = str(getattr(event.data, "fine_tuned_model", ""))
     print(f"\nwebhook {event.id} verified: {event.type}, job {event.data.id}\nmodel   {model}")

@@ -1,4 +1,4 @@
-"""`tunehook doctor`: what in the store cannot be right, and what can be done about it."""
+"""`tunehook doctor`: finds inconsistent records in the store, and mends those that can be mended."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tunehook.store.store import Store
 def add_command(subparsers: Any) -> None:
     doctor = subparsers.add_parser(
         "doctor",
-        help="read the store and tell what is inconsistent",
-        description="Reads the whole store. Exit status: 0 all is well, 1 something is wrong (and was not mended).",
+        help="find inconsistent records in the store",
+        description="Reads the whole store. Exit status: 0 no errors are left, 1 errors are left.",
     )
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended safely")
     doctor.add_argument("--json", action="store_true", help="print a JSON list")
@@ -59,6 +59,6 @@ def _print(found: list[Finding], mended: list[Finding]) -> None:
         print(f"{finding.kind:<14}{finding.subject}\n{'':<14}{finding.words}{f' [{state}]' if state else ''}")
     grave = sum(finding.grave and finding not in mended for finding in found)
     if not found:
-        print("All is well: every job that has not ended is due, every delivery is on its way.")
+        print("No errors: every job that has not ended is due, every pending delivery is scheduled.")
     else:
-        print(f"{len(found)} found, {len(mended)} mended, {grave} left that are wrong.")
+        print(f"{len(found)} found, {len(mended)} mended, {grave} errors left.")

@@ -1,9 +1,8 @@
-"""A Valkey server of our own, for one machine: started, guarded and stopped with `tunehook up`.
+"""A Valkey server of our own, for one machine: started and stopped with `tunehook up`.
 
 Two servers start on one directory without complaint, and the append-only file would not survive it. So two
-flocks guard `<data_dir>/valkey`: `owner.lock` is ours, and a second start is refused; `server.lock` is
-inherited by guard and server, so that whoever holds it *is* a live server on these files, whatever became of
-its starter.
+flocks protect `<data_dir>/valkey`: `owner.lock` is ours, and a second start is refused; `server.lock` is
+inherited by the server, so its holder is a live server on these files, even if its starter has died.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from typing import Self
 import redis
 
 from cli import valkey_process
-from cli.valkey_process import EmbeddedError, connect, end_guard, launch, socket_url, wait_until_ready
+from cli.valkey_process import EmbeddedError, connect, end, launch, socket_url, wait_until_ready
 
 SOCKET_PATH_BYTES = 100  # sun_path holds 108 bytes on Linux and 104 on macOS, with its final zero
-ORPHAN_SECONDS = 15.0  # more than the 10 s that a guard gives its server
+ORPHAN_SECONDS = 15.0
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
 
 
@@ -34,9 +33,7 @@ class DirectoryHeld(EmbeddedError):
     """Another process uses this data directory."""
 
     def __init__(self, directory: Path, holder: str) -> None:
-        super().__init__(
-            f"{directory} is in use by {holder}. Stop that one first, or choose another TUNEHOOK_DATA_DIR."
-        )
+        super().__init__(f"{directory} is in use by {holder}. Stop it first, or choose another TUNEHOOK_DATA_DIR.")
 
 
 def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server) -> EmbeddedValkey:
@@ -48,7 +45,7 @@ def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_p
 
 
 class EmbeddedValkey:
-    """A running server. `url` is for REDIS_URL; after `stop()` nothing of it is left but its files."""
+    """A running server. `url` is for REDIS_URL; after `stop()` only its files are left."""
 
     url: str
 
@@ -58,21 +55,25 @@ class EmbeddedValkey:
         directory.chmod(0o700)
         self._owner: int | None = None
         self._private: Path | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._binary = binary
         try:
             self._owner = _own(directory)
-            server_lock = _replace_orphan(directory)
-            try:
-                socket = self._choose_socket()
-                _write(server_lock, {"socket": str(socket)})
-                self._guard = launch(binary, directory, socket, *DURABLE, held=[server_lock], mode="always")
-            finally:
-                os.close(server_lock)  # guard and server hold their own copies
-            self.url = socket_url(socket)
-            wait_until_ready(self.url, self._guard, directory / "valkey.log")
+            self._socket = self._choose_socket()
+            self.url = socket_url(self._socket)
+            self._start()
         except BaseException:
             self.stop()
             raise
+
+    def _start(self) -> None:
+        server_lock = _replace_orphan(self._directory)
+        try:
+            _write(server_lock, {"socket": str(self._socket)})
+            self._server = launch(self._binary, self._directory, self._socket, *DURABLE, held=[server_lock])
+        finally:
+            os.close(server_lock)  # the server holds its own copy
+        wait_until_ready(self.url, self._server, self._directory / "valkey.log")
 
     def _choose_socket(self) -> Path:
         beside_the_files = self._directory / "valkey.sock"
@@ -81,16 +82,16 @@ class EmbeddedValkey:
         self._private = Path(tempfile.mkdtemp(prefix="tunehook-", dir="/tmp"))  # mode 0700
         return self._private / "valkey.sock"
 
-    @property
-    def running(self) -> bool:
-        """False once server or guard have ended for good; a server that was killed is being started again."""
-        return self._guard is not None and self._guard.poll() is None
+    def check(self) -> None:
+        """Starts the server again if it has ended. Raises EmbeddedError if it does not come back."""
+        if self._server is not None and self._server.poll() is not None:
+            self._start()
 
     def stop(self) -> None:
-        """Ends the server, its writes on disk, and gives the directory free. May be called twice."""
-        if self._guard is not None:
-            end_guard(self._guard)
-            self._guard = None
+        """Ends the server with its writes on disk and releases the directory. May be called twice."""
+        if self._server is not None:
+            end(self._server)
+            self._server = None
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
             self._private = None
@@ -118,10 +119,9 @@ def _own(directory: Path) -> int:
 
 
 def _replace_orphan(directory: Path) -> int:
-    """The server's lock, ours to hand on. We own the directory, so a server that still holds it is an orphan.
+    """Returns the server's lock, taken. We own the directory, so a server that still holds it is an orphan.
 
-    Its guard may be ending it right now; else we ask it through the socket it was given, which cannot hit a
-    stranger as a process id could.
+    It is ended through the socket that it was given: a process id could be another program's by now.
     """
     lock = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     limit = time.monotonic() + ORPHAN_SECONDS
@@ -129,7 +129,7 @@ def _replace_orphan(directory: Path) -> int:
         _ask_to_end(_read(lock).get("socket"))
         if time.monotonic() > limit:
             os.close(lock)
-            raise DirectoryHeld(directory, "a Valkey server left by an earlier run, which does not end")
+            raise DirectoryHeld(directory, "a Valkey server of an earlier run, which does not end")
         time.sleep(0.05)
     return lock
 

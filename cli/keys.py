@@ -19,8 +19,8 @@ def add_command(subparsers: Any) -> None:
     keys = subparsers.add_parser("keys", help="make, list and revoke API keys")
     what = keys.add_subparsers(dest="what", required=True, metavar="create|list|revoke")
     create = what.add_parser("create", help="print a new key and its callback secret, once")
-    create.add_argument("--project", default="default", help="what it may see: files and jobs belong to a project")
-    create.add_argument("--name", default="", help="to know it by in the list")
+    create.add_argument("--project", default="default", help="the project whose files and jobs it may use")
+    create.add_argument("--name", default="", help="shown in the list")
     create.set_defaults(run=lambda args: _with_store(lambda store, encryption: _create(store, encryption, args)))
     list_ = what.add_parser("list", help="list keys; secrets are not kept and cannot be shown")
     list_.add_argument("--json", action="store_true")
@@ -46,7 +46,7 @@ async def _create(store: Store, encryption: Encryption, args: argparse.Namespace
     key, callback_secret = await api_keys.create(store, encryption, project=args.project, name=args.name)
     print(f"API key:          {key}")
     print(f"callback secret:  {callback_secret}")
-    print("Keep both now: only a hash of the key is stored, and the secret is not shown again.")
+    print("Store both now: only a hash of the key is kept here, and the secret is not shown again.")
     return 0
 
 
@@ -66,5 +66,5 @@ async def _list(store: Store, args: argparse.Namespace) -> int:
 
 async def _revoke(store: Store, args: argparse.Namespace) -> int:
     key = await api_keys.revoke(store, args.id)
-    print(f"{key.id} is refused from now on. Webhooks of the jobs it submitted are still signed with its secret.")
+    print(f"{key.id} is revoked. Webhooks of its jobs are still signed with its callback secret.")
     return 0

@@ -1,4 +1,4 @@
-"""Which store a command speaks to: REDIS_URL, or the Valkey of the `tunehook up` that runs on this data directory."""
+"""Finds the store for a command: REDIS_URL, or the Valkey of a running `tunehook up` on this data directory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tunehook.security.encryption import Encryption
 
 
 class NoStore(TunehookError):
-    """There is nothing to speak to: set REDIS_URL, or run `tunehook up` on the data directory {directory}."""
+    """No store was found. Set REDIS_URL, or run `tunehook up` on the data directory {directory}."""
 
 
 def find() -> tuple[str, Encryption]:
-    """Its URL, and the vault for its secrets."""
+    """Returns the URL of the store, and the encryption of its secrets. Raises NoStore."""
     found = settings.load()
     url = found.redis_url or _embedded(found.data_dir.absolute())
     return url, Encryption(found.secret_key or _kept_key(found.data_dir))

@@ -1,4 +1,4 @@
-"""The `tunehook` command: starts the others as processes, talks to the API as any client does."""
+"""The `tunehook` command: parses the arguments and runs one command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunehook.errors import TunehookError
 
 
 def main() -> int:
-    """Exit status: 0 done, 1 it could not be done, 2 it was asked wrongly."""
+    """Returns the exit status: 0 done, 1 failed, 2 wrong arguments."""
     parser = _parser()
     args = parser.parse_args()
     try:
@@ -28,7 +28,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tunehook", description="Fine-tune, and get a POST instead of an e-mail.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    up = commands.add_parser("up", help="run all of it on this machine, until Ctrl-C")
+    up = commands.add_parser("up", help="run Tunehook on this machine, until Ctrl-C")
     up.set_defaults(run=_up)
     demo = commands.add_parser("demo", help="the main job, from dataset to verified webhook, against a simulator")
     demo.set_defaults(run=_demo)

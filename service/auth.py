@@ -1,4 +1,4 @@
-"""Who calls: the bearer key of every request below /v1."""
+"""Authenticates every request below /v1 by its bearer key."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ async def authenticated(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _is_signed(request: web.Request) -> bool:
-    """What an upstream posts bears its signature instead of a key."""
+    """Whether the request carries a signature instead of a key: an upstream's webhook."""
     return request.match_info.handler is upstream_webhooks.receive

@@ -12,14 +12,15 @@ from aiohttp import web
 from service.multipart import Chunk, clean_name, receive
 from service.requests import caller_of, context_of, json_object, known_members, required
 from tunehook.dataset.build import Built, build
+from tunehook.dataset.process import FairLock
 from tunehook.dataset.sources import CannotBuild, kind_of
 from tunehook.errors import InvalidParameter
 from tunehook.files import ingest
 from tunehook.openai_format.files import dataset_object
 
-#: Read into memory as a whole, and taken apart there: 100 MiB and three seconds at worst, so one at a time.
+#: Read into memory as a whole, and taken apart there: 100 MiB and 3 s at worst, so one at a time, in turns by project.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
-BUILDING: web.AppKey[asyncio.Lock] = web.AppKey("building", asyncio.Lock)
+BUILDING: web.AppKey[FairLock] = web.AppKey("building", FairLock)
 OPTIONS = ("system", "filename", "validation_split", "seed")
 
 
@@ -34,7 +35,7 @@ class _Asked:
 
 
 class _Memory:
-    """Where a small file goes."""
+    """A small file, in memory."""
 
     def __init__(self) -> None:
         self.content = bytearray()
@@ -48,11 +49,11 @@ class _Memory:
 
 
 async def create(request: web.Request) -> web.Response:
-    """From a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
+    """Makes a dataset from a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
     form = request.content_type == "multipart/form-data"
     asked = await (_from_form(request) if form else _from_json(request))
     project = caller_of(request).project
-    async with request.app[BUILDING]:
+    async with request.app[BUILDING].turn(project):
         built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
         made = await ingest.keep_built(context_of(request).files, built, project=project, filename=asked.filename)
     return web.json_response(dataset_object(made, built))
@@ -82,7 +83,7 @@ async def _from_json(request: web.Request) -> _Asked:
 
 
 async def _from_form(request: web.Request) -> _Asked:
-    """Fields of a form are texts, numbers too."""
+    """Reads the form, whose fields are texts, numbers too."""
     memory = _Memory()
     form = await receive(request, memory, file="file", optional=OPTIONS, limit=SOURCE_BYTES, field_bytes=64 * 1024)
     options: dict[str, Any] = dict(form.fields)
@@ -95,7 +96,7 @@ async def _from_form(request: web.Request) -> _Asked:
     try:
         kind = kind_of(form.filename)
     except CannotBuild as error:
-        raise InvalidParameter(param="file", why=f"its name says what it is. {str(error).rstrip('.')}") from error
+        raise InvalidParameter(param="file", why=f"its kind is told by its name. {str(error).rstrip('.')}") from error
     options.setdefault("filename", f"{form.filename.rpartition('.')[0] or 'dataset'}.jsonl")
     return _asked(bytes(memory.content), kind, options)
 

@@ -1,4 +1,4 @@
-"""/v1/deliveries and the lists of them: why did it come, or not come?"""
+"""/v1/deliveries and the lists of deliveries: what became of each webhook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from service.requests import caller_of, choice, context_of, cursor, integer, kno
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter
 from tunehook.model.webhook import Delivery
-from tunehook.openai_format.webhooks import delivery_object, delivery_with_attempts, list_object
+from tunehook.openai_format.lists import page_object
+from tunehook.openai_format.webhooks import delivery_object, delivery_with_attempts
 from tunehook.webhooks import endpoints
 
 STATES = ("pending", "delivered", "failed")
@@ -38,7 +39,7 @@ async def of_endpoint(request: web.Request) -> web.Response:
             since=_moment(request, "created_after"),
             before=_moment(request, "created_before"),
         )
-    return web.json_response(list_object([delivery_object(delivery) for delivery in found], more))
+    return web.json_response(page_object([delivery_object(delivery) for delivery in found], more))
 
 
 async def of_job(request: web.Request) -> web.Response:
@@ -49,7 +50,7 @@ async def of_job(request: web.Request) -> web.Response:
         found, more = await ctx.store.deliveries.page_of_job(
             job_id, after=request.query.get("after"), limit=integer(request, "limit", 20, 1, 100)
         )
-    return web.json_response(list_object([delivery_object(delivery) for delivery in found], more))
+    return web.json_response(page_object([delivery_object(delivery) for delivery in found], more))
 
 
 async def retrieve(request: web.Request) -> web.Response:

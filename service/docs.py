@@ -1,4 +1,4 @@
-"""/openapi.json and /docs: the contract, for programs and for people. Both are read once and kept."""
+"""/openapi.json and /docs: the contract, for programs and for people. Both are read once a process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def contract(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """One page that loads nothing but /openapi.json."""
+    """Answers with one page that loads nothing but /openapi.json."""
     content, policy = await asyncio.to_thread(_page)
     return web.Response(body=content, content_type="text/html", charset="utf-8", headers=policy)
 
@@ -45,7 +45,7 @@ def _page() -> tuple[bytes, dict[str, str]]:
 
 
 def _hash(text: str, tag: str) -> str:
-    """What a Content-Security-Policy calls the page's own script or style."""
+    """Returns the hash by which a Content-Security-Policy allows the page's own script or style."""
     found = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
     assert found is not None, f"docs.html has no <{tag}>"
     return f"'sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""What went wrong, as HTTP: one table, from error class to (status, type, code). A test holds it complete."""
+"""Turns errors into HTTP answers: one table from error class to (status, type, code). A test holds it complete."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.FileNotFound: (404, INVALID, "file_not_found"),
     errors.ModelNotFound: (404, INVALID, "model_not_found"),
     errors.UploadNotFound: (404, INVALID, "upload_not_found"),
-    errors.UpstreamHookUnknown: (404, INVALID, "unknown_upstream"),
+    errors.UpstreamWebhookUnknown: (404, INVALID, "unknown_upstream"),
     errors.FileContentGone: (404, INVALID, "file_content_gone"),
     errors.NoReport: (404, INVALID, "no_report"),
     errors.EndpointNotFound: (404, INVALID, "webhook_endpoint_not_found"),
@@ -76,7 +76,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.UpstreamUnreachable: (502, UPSTREAM, "upstream_unreachable"),
     errors.UpstreamUnknown: (502, UPSTREAM, "upstream_no_answer"),
 }
-#: Never the answer to a request: they stop a start, a command or a step, or are told to a receiver.
+#: Never the answer to a request: they stop a start, a command or a step, or are stored with a delivery.
 NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
     {
         errors.StoreMisconfigured,
@@ -90,9 +90,9 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
         EncryptionKeyMissing,
     }
 )
-#: OpenAI names the parameter of these so.
+#: OpenAI's names for the parameter of these errors.
 _PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
-#: SDKs try these again by themselves unless told not to; of ours only 503 gets better by that.
+#: SDKs retry these unless told not to. Of our answers, a retry helps with 503 alone.
 _NO_RETRY = frozenset({408, 409, 429})
 
 
@@ -104,7 +104,7 @@ def answer(error: TunehookError) -> web.Response:
     """The error in OpenAI's shape."""
     row = row_of(type(error))
     if row is None:
-        log.error("no row for %s", type(error).__name__, exc_info=error)
+        log.error("error_responses.TABLE has no row for %s", type(error).__name__, exc_info=error)
         row = (500, SERVER, "internal_error")
     status, kind, code = row
     param = error.param or _PARAMS.get(type(error))
@@ -121,14 +121,16 @@ BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
 
 
 async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal handler (`on_response_prepare`)."""
+    """Notes that the answer has begun. A signal handler (`on_response_prepare`)."""
     request[BEGUN] = True
 
 
 @web.middleware
 async def broken_off(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """An error after an answer has begun (a stream, a file) ends the connection: a second head would be read as
-    the rest of the body, or as the answer to the next request."""
+    """Ends the connection when an error comes after an answer has begun (a stream, a file).
+
+    A second head would be read as the rest of the body, or as the answer to the next request.
+    """
     try:
         return await handler(request)
     except ConnectionResetError:
@@ -136,7 +138,7 @@ async def broken_off(request: web.Request, handler: Handler) -> web.StreamRespon
     except Exception as error:
         if not request.get(BEGUN):
             raise
-        log.warning("%s %s broke off: %s", request.method, request.path[:200], error)
+        log.warning("%s %s: the connection was closed during the answer: %s", request.method, request.path[:200], error)
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the answer had begun") from error
@@ -144,7 +146,7 @@ async def broken_off(request: web.Request, handler: Handler) -> web.StreamRespon
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Whatever a handler raises becomes an answer; what is nobody's fault but ours is logged and says so."""
+    """Turns what a handler raises into an answer. An unexpected error is logged and answered with 500."""
     try:
         return await handler(request)
     except TunehookError as error:
@@ -159,11 +161,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPRequestEntityTooLarge:
         return answer(errors.TooLarge(limit=request.client_max_size))
     except ConnectionResetError:
-        raise  # the client has gone; there is nobody to answer
+        raise  # the client has closed the connection
     except Exception:
         log.exception("%s %s failed", request.method, request.path[:200])
         body = error_object(
-            "Something went wrong here; it is in the log of the service.",
+            "An unexpected error occurred. The log of the service has the details.",
             kind=SERVER,
             param=None,
             code="internal_error",

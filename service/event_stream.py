@@ -1,8 +1,7 @@
-"""What is new, for those who wait for it: one subscription to Redis per process, however many wait, and none while
-nobody does: reading every change of every job costs an API process a twentieth of what accepting them does.
+"""Serves those who follow jobs, by event streams and `?wait=`: one blocking XREAD per process for all of them.
 
-A bell rings when its job has changed, or its log has. It also rings whenever the subscription was lost and is
-there again: something may have happened meanwhile, and whoever hears it reads what is stored.
+The followers of a job share the log entries that the process has read. Each has a position of its own, and reads
+Redis itself where those entries do not reach back to it: nothing is missed when Redis or this process restarts.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from bisect import bisect_right
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from service.requests import CONTEXT, context_of
-from tunehook.context import Context
+from service.requests import context_of
 from tunehook.errors import StoreUnavailable
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
@@ -25,173 +23,204 @@ from tunehook.store.job_log import LogEntry
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
-EVENT_ID = "ftevent-"
-#: A comment so often, since proxies close connections on which nothing comes. And so often the log is read
-#: without news, for the case that one was lost.
+#: A comment so often, since proxies close connections on which nothing comes.
 HEARTBEAT_SECONDS = 15.0
-#: Whoever reads a job's events follows it: for so long, looks fetch them every time.
+#: A job whose events were read counts as followed for so long: each poll fetches its events.
 FOLLOW_SECONDS = 90.0
-#: The last events come up to 8 s after the end and are fetched until 16 s after it.
-LATE_SECONDS = 60
 ENTRIES_AT_ONCE = 500
-log = logging.getLogger("tunehook.api")
-
+#: The read returns at least so often: a job that is followed anew is part of the next one.
+BLOCK_SECONDS = 0.25
+#: After entries came, so that a burst of them is one read.
+GATHER_SECONDS = 0.02
 RETRY_SECONDS = 0.5
+log = logging.getLogger("tunehook.api")
 
 
 def wants_stream(request: web.Request) -> bool:
-    """Only who names it: `*/*` is what every SDK sends."""
+    """Whether the client names the type: `*/*` is what every SDK sends."""
     return any(
         part.partition(";")[0].strip().lower() == "text/event-stream"
         for part in request.headers.get("accept", "").split(",")
     )
 
 
+class FollowedJob:
+    """What the followers of a job share. `changed` is set, and replaced, when anything here changes."""
+
+    def __init__(self, job: Job, position: str, *, over: bool) -> None:
+        self.job = job
+        self.newest = position  #: of the last entry that was read
+        self.settled = job.stage is Stage.SETTLED
+        self.over = over  #: no more entries will come
+        self.changed = asyncio.Event()
+        self.followers = 0
+        self.marked_at = -FOLLOW_SECONDS  #: when its log was last marked as followed
+        self._since = position  #: `_messages` holds all entries after this one
+        self._messages: list[tuple[str, bytes]] = []
+
+    def add(self, job: Job, entries: list[LogEntry]) -> None:
+        self.job, self._since, self.newest = job, self.newest, entries[-1].position
+        self._messages = [(entry.position, _message(job, entry)) for entry in entries]
+
+    def after(self, position: str) -> list[tuple[str, bytes]] | None:
+        """Returns position and text of the entries after `position`; None if they were not all in the last read."""
+        if _order(position) < _order(self._since):
+            return None
+        return self._messages[bisect_right(self._messages, _order(position), key=lambda row: _order(row[0])) :]
+
+    def wake(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+
+class FollowedJobs:
+    """The jobs that are followed in this process, and the one read that serves them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._jobs: dict[str, FollowedJob] = {}
+        self._wanted = asyncio.Event()
+        self.closing = False
+
+    @asynccontextmanager
+    async def follow(self, job: Job, *, over: bool = False) -> AsyncIterator[FollowedJob]:
+        """`over`: nothing is added to its log any more. Raises StoreUnavailable."""
+        if job.id not in self._jobs:
+            newest, _ = await self._store.job_log.page(job.id, after=None, limit=1)
+            self._jobs.setdefault(job.id, FollowedJob(job, newest[0].position if newest else "0-0", over=over))
+        followed = self._jobs[job.id]
+        followed.followers += 1
+        self._wanted.set()
+        try:
+            yield followed
+        finally:
+            followed.followers -= 1
+            if not followed.followers:
+                del self._jobs[job.id]
+
+    async def reading(self, app: web.Application) -> AsyncIterator[None]:
+        """For `app.cleanup_ctx`. The read is not cancelled: redis-py may swallow that, and go on."""
+        reader = asyncio.create_task(self._read())
+        yield
+        await reader
+
+    async def close(self, app: web.Application) -> None:
+        """For `app.on_shutdown`: streams end, and `?wait=` answers with the job as it is."""
+        self.closing = True
+        self._wanted.set()
+        for job in self._jobs.values():
+            job.wake()
+
+    async def _read(self) -> None:
+        """Until the process stops; Redis may come and go."""
+        while not self.closing:
+            if not self._jobs:
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            try:
+                if await self._read_once(dict(self._jobs)):
+                    await asyncio.sleep(GATHER_SECONDS)
+            except Exception as error:  # whatever it is: without this task no stream goes on
+                log.warning(
+                    "the logs that are followed cannot be read, and are tried again: %s", error.__cause__ or error
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _read_once(self, followed: dict[str, FollowedJob]) -> bool:
+        """Three commands, however many follow. Returns whether there were new entries."""
+        store = self._store
+        ended = await store.job_log.ended(followed)  # asked before the log is read: nothing comes after it
+        for job_id in ended:
+            if not followed[job_id].settled:
+                followed[job_id].settled = True
+                followed[job_id].wake()
+        positions = {job_id: job.newest for job_id, job in followed.items()}
+        found = await store.job_log.read(positions, ENTRIES_AT_ONCE, BLOCK_SECONDS)
+        records = {record.job.id: record.job for record in await store.jobs.read_many(found)} if found else {}
+        for job_id, job in followed.items():
+            if job_id in records:
+                job.add(records[job_id], found[job_id])
+            elif job_id in found or ended.get(job_id, job.settled):  # a job that was removed is over too
+                job.over = True
+            else:
+                continue
+            job.wake()
+        return bool(found)
+
+
+FOLLOWED_JOBS: web.AppKey[FollowedJobs] = web.AppKey("followed_jobs", FollowedJobs)
+
+
 async def stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
-    """`position`: the last event that the reader has; None: none."""
-    ctx, job_id = context_of(request), record.job.id
-    if position and await _is_over(ctx, record) and not await ctx.store.job_log.after(job_id, position, 1):
+    """Answers with the job's log as server-sent events, from `position` (exclusive; None: the beginning) on."""
+    store, job_id = context_of(request).store, record.job.id
+    over = (await store.job_log.ended([job_id])).get(job_id, False)
+    if position and over and not await store.job_log.after(job_id, position, 1):
         return web.Response(status=204)  # tells a browser's EventSource to stop asking
     response = web.StreamResponse(
         headers={"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
     )
-    await response.prepare(request)
-    news = news_of(request)
-    with news.bell(job_id) as bell, suppress(ConnectionResetError):
-        reader = _Reader(ctx, job_id, position or "0-0")
-        quiet_since = 0.0
-        while not news.closing.is_set():
-            text = await reader.read()
-            now = asyncio.get_running_loop().time()
-            if text or now - quiet_since >= HEARTBEAT_SECONDS:
-                await response.write(text or b": still here\n\n")
-                quiet_since = now
-            if reader.over:
-                break
-            await heard(bell, reader.pause)
+    async with request.app[FOLLOWED_JOBS].follow(record.job, over=over) as followed:
+        await response.prepare(request)
+        with suppress(ConnectionResetError):
+            async for text in _texts(request, followed, position or "0-0"):
+                await response.write(text)
     return response
 
 
-class _Reader:
-    """Reads a job's log on from a position, a piece at a time; `over` once nothing more can come."""
-
-    def __init__(self, ctx: Context, job_id: str, position: str) -> None:
-        self._ctx, self._job_id, self._position = ctx, job_id, position
-        self._followed_at = -FOLLOW_SECONDS
-        self.over = False
-        self.pause = 0.0
-
-    async def read(self) -> bytes:
-        jobs = self._ctx.store.jobs
+async def _texts(request: web.Request, followed: FollowedJob, position: str) -> AsyncIterator[bytes]:
+    """Yields what a follower gets: entries after `position`, and a comment where none came for 15 s."""
+    followed_jobs, store = request.app[FOLLOWED_JOBS], context_of(request).store
+    while not followed_jobs.closing:
+        changed, over = followed.changed, followed.over
         try:
-            record = await jobs.read(self._job_id)
-            await self._follow(record)
-            over = await _is_over(self._ctx, record)  # asked before the log is read: nothing comes after it
-            entries = await self._ctx.store.job_log.after(self._job_id, self._position, ENTRIES_AT_ONCE)
+            await _mark(store, followed)
+            rows = followed.after(position)
+            if rows is None:
+                entries = await store.job_log.after(followed.job.id, position, ENTRIES_AT_ONCE)
+                rows = [(entry.position, _message(followed.job, entry)) for entry in entries]
         except StoreUnavailable:
-            self.pause = 1.0
-            return b""
-        if entries:
-            self._position = entries[-1].position
-        self.over = over and len(entries) < ENTRIES_AT_ONCE
-        self.pause = (
-            0.0 if len(entries) == ENTRIES_AT_ONCE else 1.0 if record.job.stage is Stage.SETTLED else HEARTBEAT_SECONDS
-        )
-        return "".join(_message(record.job, entry) for entry in entries).encode()
-
-    async def _follow(self, record: JobRecord) -> None:
-        now = asyncio.get_running_loop().time()
-        if record.job.stage is not Stage.SETTLED and now - self._followed_at > FOLLOW_SECONDS / 3:
-            await self._ctx.store.job_log.follow(self._job_id, FOLLOW_SECONDS)
-            self._followed_at = now
-
-
-async def _is_over(ctx: Context, record: JobRecord) -> bool:
-    job = record.job
-    if job.stage is not Stage.SETTLED:
-        return False
-    since_end = record.now - (job.settled_at or 0)
-    return since_end > LATE_SECONDS or not await ctx.store.is_planned(record.member)
-
-
-def _message(job: Job, entry: LogEntry) -> str:
-    """One server-sent event. JSON has no line breaks, so `data` is one line."""
-    event_id = EVENT_ID + entry.position
-    return f"id: {event_id}\ndata: {json.dumps(jobs.event_object(job, event_id, entry.message))}\n\n"
-
-
-class News:
-    def __init__(self) -> None:
-        self._bells: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._wanted = asyncio.Event()
-        self.closing = asyncio.Event()
-
-    @contextmanager
-    def bell(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each news of the job; who waits for it clears it before reading."""
-        bell = asyncio.Event()
-        self._bells[job_id].add(bell)
-        self._wanted.set()
-        try:
-            yield bell
-        finally:
-            self._bells[job_id].discard(bell)
-            if not self._bells[job_id]:
-                del self._bells[job_id]
-
-    def ring_all(self) -> None:
-        for bells in self._bells.values():
-            for bell in bells:
-                bell.set()
-
-    async def listen(self, store: Store) -> None:
-        """For ever; Redis may come and go."""
-        while True:
-            await self._wanted.wait()
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
+        if rows:
+            position = rows[-1][0]
+            yield b"".join(text for _, text in rows)
+        elif over:
+            return
+        else:
             try:
-                async with aclosing(store.news(self.ring_all)) as news:
-                    async for job_id in news:
-                        for bell in self._bells.get(job_id, ()):
-                            bell.set()
-                        if not self._bells:
-                            self._wanted.clear()
-                            break
-            except StoreUnavailable as error:
-                log.warning("no news from redis: %s", error.__cause__ or error)
-                await asyncio.sleep(RETRY_SECONDS)
-
-    def close(self) -> None:
-        """The process stops: whoever waits is answered with what there is."""
-        self.closing.set()
-        self.ring_all()
+                await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                yield b": still here\n\n"
 
 
-NEWS: web.AppKey[News] = web.AppKey("news", News)
+async def _mark(store: Store, followed: FollowedJob) -> None:
+    """Polls fetch the events of the job from now on, while somebody follows it."""
+    now = asyncio.get_running_loop().time()
+    if not followed.settled and now - followed.marked_at > FOLLOW_SECONDS / 3:
+        followed.marked_at = now
+        await store.job_log.follow(followed.job.id, FOLLOW_SECONDS)
 
 
-def news_of(request: web.Request) -> News:
-    return request.app[NEWS]
+async def wait_for_end(request: web.Request, record: JobRecord, seconds: float) -> JobRecord:
+    """Returns the job once it has ended, or as it is after so many seconds, or when this process stops."""
+    store, followed_jobs = context_of(request).store, request.app[FOLLOWED_JOBS]
+    with suppress(TimeoutError, StoreUnavailable):
+        async with asyncio.timeout(seconds), followed_jobs.follow(record.job) as followed:
+            while not (followed.settled or followed.over or followed_jobs.closing):
+                await followed.changed.wait()
+    with suppress(StoreUnavailable):  # the job as it was read last
+        record = await store.jobs.read(record.job.id)
+    return record
 
 
-async def heard(bell: asyncio.Event, seconds: float) -> bool:
-    """Waits for the bell, and not longer; says whether it rang."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await bell.wait()
-    rang = bell.is_set()
-    bell.clear()
-    return rang
+def _message(job: Job, entry: LogEntry) -> bytes:
+    """One server-sent event. JSON has no line breaks, so `data` is one line."""
+    event = jobs.event_object(job, entry.position, entry.message)
+    return f"id: {event['id']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
-async def listening(app: web.Application) -> AsyncIterator[None]:
-    """For `app.cleanup_ctx`."""
-    listener = asyncio.create_task(app[NEWS].listen(app[CONTEXT].store))
-    yield
-    listener.cancel()
-    with suppress(asyncio.CancelledError):
-        await listener
-
-
-async def stop_waiting(app: web.Application) -> None:
-    """For `app.on_shutdown`, which comes before the wait for requests under way."""
-    app[NEWS].close()
+def _order(position: str) -> tuple[int, int]:
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number)

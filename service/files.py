@@ -14,6 +14,7 @@ from tunehook.errors import FileContentGone, FileNotChecked, FileNotFetchedYet, 
 from tunehook.files import ingest
 from tunehook.model.file import File
 from tunehook.openai_format.files import file_object, report_object
+from tunehook.openai_format.lists import page_object
 
 FILE_BYTES = 512 * 1024 * 1024
 PURPOSE = "fine-tune"
@@ -21,7 +22,7 @@ EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 
 
 async def create(request: web.Request) -> web.Response:
-    """Streams a file to disk as it arrives; up to 16 MB it is checked before the answer, above by a worker."""
+    """Streams a file to storage. Up to 16 MB it is checked before the answer, above that by a worker."""
     ctx, caller = context_of(request), caller_of(request)
     async with ingest.receiving(ctx.files) as incoming:
         form = await receive(
@@ -37,7 +38,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def report(request: web.Request) -> web.Response:
-    """What the check found, all of it that is listed."""
+    """Answers with the report of the check."""
     file = await _file(request)
     if file.purpose == PURPOSE and file.status == "uploaded":
         raise FileNotChecked(id=file.id)
@@ -49,7 +50,7 @@ async def report(request: web.Request) -> web.Response:
 
 def check_purpose(purpose: object) -> None:
     if purpose != PURPOSE:
-        raise InvalidParameter(param="purpose", why=f"files are kept here for {PURPOSE!r} alone, not {purpose!r}"[:200])
+        raise InvalidParameter(param="purpose", why=f"it must be {PURPOSE!r}, not {purpose!r}"[:200])
 
 
 def expiry(anchor: object, seconds: object) -> int:
@@ -82,15 +83,7 @@ async def list_(request: web.Request) -> web.Response:
             purpose=request.query.get("purpose"),
             ascending=choice(request, "order", "desc", ("asc", "desc")) == "asc",
         )
-    return web.json_response(
-        {
-            "object": "list",
-            "data": [file_object(file) for file in files],
-            "first_id": files[0].id if files else None,
-            "last_id": files[-1].id if files else None,
-            "has_more": more,
-        }
-    )
+    return web.json_response(page_object([file_object(file) for file in files], more))
 
 
 async def retrieve(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/alpha/graders, passed through to an upstream: what a grader says is for who trains to judge."""
+"""/v1/fine_tuning/alpha/graders, passed through to an upstream, which alone can judge a grader."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """One check per dependency."""
+    """Answers with one check per dependency; 503 if one fails."""
     ctx = context_of(request)
     checks = {"redis": await _redis(ctx), "data_dir": await asyncio.to_thread(_data_dir, ctx.files.storage.directory)}
     checks["upstreams"] = _upstreams(ctx)
@@ -35,7 +35,7 @@ async def _redis(ctx: Context) -> dict[str, object]:
             await ctx.store.ping()
             durability = await ctx.store.redis_health.shortcomings()
     except (TunehookError, TimeoutError):
-        return {"ok": False, "message": "does not answer. Is it running, and is REDIS_URL right?"}
+        return {"ok": False, "message": "does not answer. Check that it runs and that REDIS_URL is right."}
     ms = (time.perf_counter() - begun) * 1000
     words = "; ".join(durability) or "every write is on disk before it is acknowledged"
     return {"ok": True, "message": f"answers in {ms:.1f} ms; {words}"}
@@ -49,14 +49,17 @@ def _data_dir(directory: Path) -> dict[str, object]:
     except OSError as error:
         return {"ok": False, "message": f"{directory}: {error.strerror}"}
     if not writable:
-        return {"ok": False, "message": f"{directory} cannot be written to"}
+        return {"ok": False, "message": f"{directory} is not writable. Correct its owner or mode."}
     if free < 1_000_000_000:
-        return {"ok": False, "message": f"{directory} has {free // 1_000_000} MB free; a dataset may have 512"}
-    return {"ok": True, "message": f"{directory} can be written to, {free // 1_000_000_000} GB free"}
+        return {
+            "ok": False,
+            "message": f"{directory} has {free // 1_000_000} MB free. A dataset may have 512 MB.",
+        }
+    return {"ok": True, "message": f"{directory} is writable, {free // 1_000_000_000} GB free"}
 
 
 def _upstreams(ctx: Context) -> dict[str, object]:
     names = ", ".join(ctx.upstreams)
     if not names:
-        return {"ok": False, "message": "none is configured: set OPENAI_API_KEY"}
+        return {"ok": False, "message": "none is configured. Set OPENAI_API_KEY."}
     return {"ok": True, "message": f"configured: {names}"}

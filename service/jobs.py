@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
-from service.event_stream import EVENT_ID, FOLLOW_SECONDS, HEARTBEAT_SECONDS, heard, news_of, stream, wants_stream
+from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
 from service.requests import (
     caller_of,
@@ -24,14 +22,15 @@ from service.requests import (
     required,
 )
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter, StoreUnavailable
+from tunehook.errors import InvalidParameter
 from tunehook.jobs import commands, imports, submission, uploading
 from tunehook.model.job import Stage
 from tunehook.openai_format import jobs
 from tunehook.openai_format.files import estimate_object
+from tunehook.openai_format.lists import list_object, page_object
 from tunehook.store.jobs import JobRecord
 
-#: A cancel waits for the upstream to confirm, so that SDKs see what OpenAI would answer; then it goes on without.
+#: A cancel waits so long for the upstream to confirm, so that SDKs see OpenAI's answer; then it answers without.
 CANCEL_SECONDS = 3
 
 
@@ -50,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def estimate(request: web.Request) -> web.Response:
-    """Takes what `create` takes, and makes nothing."""
+    """Estimates the cost of the job that `create` would make."""
     ctx = context_of(request)
     body = await json_object(request)
     offered = await request.app[CATALOG].all(ctx.upstreams)
@@ -72,7 +71,7 @@ async def import_(request: web.Request) -> web.Response:
 
 
 def _upstream_job_id(text: str) -> str:
-    """It becomes part of a path there."""
+    """Checks the id, which becomes part of a path at the upstream."""
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text, re.ASCII):
         raise InvalidParameter(param="upstream_job_id", why="it must be an id such as ftjob-abc123")
     return text
@@ -89,38 +88,24 @@ async def list_(request: web.Request) -> web.Response:
             metadata=metadata_filter(request),
         )
     data = [await _object(ctx, record) for record in records]
-    return web.json_response({"object": "list", "data": data, "has_more": more})
+    return web.json_response(list_object(data, has_more=more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    """With `wait`: as soon as the job has ended, or after so many seconds."""
+    """With `wait`: answers as soon as the job has ended, or after so many seconds."""
     known_only(request, "wait")
     seconds = integer(request, "wait", 0, 0, 60)
     record = await _record(request)
     if seconds and record.job.stage is not Stage.SETTLED:
-        record = await _wait(request, record, seconds)
+        record = await wait_for_end(request, record, seconds)
     return web.json_response(await _object(context_of(request), record))
-
-
-async def _wait(request: web.Request, record: JobRecord, seconds: int) -> JobRecord:
-    """Reads again at each news of the job, and now and then without, for the case that one was lost."""
-    ctx, news = context_of(request), news_of(request)
-    until = asyncio.get_running_loop().time() + seconds
-    with news.bell(record.job.id) as bell:
-        while True:
-            with suppress(StoreUnavailable):  # Redis may come and go while somebody waits
-                record = await ctx.store.jobs.read(record.job.id)
-            left = until - asyncio.get_running_loop().time()
-            if record.job.stage is Stage.SETTLED or left <= 0 or news.closing.is_set():
-                return record
-            await heard(bell, min(left, HEARTBEAT_SECONDS))
 
 
 async def cancel(request: web.Request) -> web.Response:
     ctx, caller = context_of(request), caller_of(request)
     record = await commands.cancel(ctx, request.match_info["fine_tuning_job_id"], caller.project)
     if record.job.stage is not Stage.SETTLED:
-        record = await _wait(request, record, CANCEL_SECONDS)
+        record = await wait_for_end(request, record, CANCEL_SECONDS)
     return web.json_response(await _object(ctx, record))
 
 
@@ -153,8 +138,8 @@ async def events(request: web.Request) -> web.StreamResponse:
         await ctx.store.job_log.follow(job.id, FOLLOW_SECONDS)
     limit = integer(request, "limit", 20, 1, 100)
     entries, more = await ctx.store.job_log.page(job.id, after=position, limit=limit)
-    data = [jobs.event_object(job, event_id(entry.position), entry.message) for entry in entries]
-    return web.json_response({"object": "list", "data": data, "has_more": more})
+    data = [jobs.event_object(job, entry.position, entry.message) for entry in entries]
+    return web.json_response(list_object(data, has_more=more))
 
 
 async def checkpoints(request: web.Request) -> web.Response:
@@ -163,29 +148,16 @@ async def checkpoints(request: web.Request) -> web.Response:
     limit = integer(request, "limit", 10, 1, 100)
     upstream = ctx.upstreams.get(job.upstream)
     if not job.upstream_job_id or upstream is None:
-        return web.json_response({"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})
+        return web.json_response(page_object([], has_more=False))
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
     data = [jobs.checkpoint_object(job, row) for row in raw.get("data") or [] if isinstance(row, dict)]
-    return web.json_response(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-            "has_more": bool(raw.get("has_more")),
-        }
-    )
-
-
-def event_id(position: str) -> str:
-    """An event's id is its place in the log, so that it needs no index to be found again."""
-    return EVENT_ID + position
+    return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 
 def _position(text: str, param: str) -> str:
-    position = text.removeprefix(EVENT_ID)
+    position = text.removeprefix(jobs.EVENT_ID)
     # Redis takes two numbers of 64 bits, and anything else as an error.
-    if not (text.startswith(EVENT_ID) and re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII)):
+    if not (text.startswith(jobs.EVENT_ID) and re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII)):
         raise InvalidParameter(param=param, why="it must be the id of an event")
     return position
 

@@ -14,8 +14,8 @@ from service.error_responses import Handler
 from service.requests import context_of
 from tunehook.errors import TooManyTests
 
-AT_ONCE = 16  #: in this process; whoever comes then waits for a turn
-OF_A_PROJECT = 2  #: under way or waiting, so that no project takes all turns
+AT_ONCE = 16  #: in this process; further tests wait for a turn
+OF_A_PROJECT = 2  #: running or waiting, so that no project takes all turns
 
 
 class ProjectLimit:
@@ -25,7 +25,7 @@ class ProjectLimit:
 
     @asynccontextmanager
     async def turn(self, project: str) -> AsyncIterator[None]:
-        """Raises TooManyTests."""
+        """Holds one of the turns. Raises TooManyTests when the project has its two already."""
         if self._of[project] >= OF_A_PROJECT:
             raise TooManyTests(most=OF_A_PROJECT)
         self._of[project] += 1
@@ -44,7 +44,7 @@ TEST_LIMIT: web.AppKey[ProjectLimit] = web.AppKey("test_limit", ProjectLimit)
 def room_for(makes_records: Container[Handler]) -> Middleware:
     """Returns the middleware that refuses requests to these handlers, before their body, while Redis is nearly full.
 
-    Completing an upload, cancelling, deleting and sending again make nothing new, so they are not among them.
+    Completing an upload, cancelling, deleting and redelivering add nothing, so they are not among them.
     """
 
     @web.middleware

@@ -1,5 +1,7 @@
-"""Bytes that are no HTTP, or no body that can be read: aiohttp answers or hangs up by itself, and logs a traceback for
-each such connection, which anybody who reaches the port could fill a disk with."""
+"""Shortens what aiohttp logs about malformed requests: one line instead of a traceback for each connection.
+
+Otherwise any client that reaches the port could fill the disk.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,18 @@ WORDS = 200
 
 
 class OneLine(logging.Filter):
-    """For `aiohttp.server`: what a client sent wrong is one line and at most a warning. Our own mistakes keep their
-    traceback; what begins with no method at all stays below `info`, where aiohttp put it (scanners, TLS)."""
+    """For `aiohttp.server`: a client's malformed request is one line, at most a warning.
+
+    Errors of our own keep their traceback. Bytes that are no HTTP (scanners, TLS) stay below `info`, where aiohttp
+    puts them.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             sender = record.args[0] if isinstance(record.args, tuple) and record.args else "a client"
             words = " ".join(str(getattr(error, "message", error)).split())[:WORDS]
-            record.msg = "%s sent what cannot be read: %s"
+            record.msg = "%s sent a malformed request: %s"
             record.args = (sender, words.encode("unicode_escape").decode())
             record.exc_info = None
             if record.levelno > logging.WARNING:

@@ -1,4 +1,4 @@
-"""/metrics, for Prometheus. Everything is counted where it happens; asking is one round trip to Redis."""
+"""/metrics, for Prometheus. Counters are kept in Redis; reading them is one round trip."""
 
 from __future__ import annotations
 
@@ -39,15 +39,20 @@ class _Told(Collector):
         told = self._figures
         jobs = {stage.value: told.jobs.get(stage.value, 0) for stage in Stage}
         yield _gauges("tunehook_jobs", "Jobs by stage.", "stage", jobs)
-        yield _gauges("tunehook_due", "What is due and not taken by a clock yet.", "queue", told.backlog)
-        yield GaugeMetricFamily("tunehook_parked", "Records given up after 20 fruitless steps.", value=told.parked)
-        yield _counters("tunehook_delivery_attempts", "Attempts of webhooks by outcome.", "outcome", told.attempts)
-        yield _counters("tunehook_extras_cancelled", "Extra upstream jobs cancelled.", "upstream", told.extras)
-        yield _gauges("tunehook_live_jobs", "Jobs that an upstream has and that are watched.", "upstream", told.live)
-        yield _gauges("tunehook_slot_waiting_jobs", "Jobs that wait for a slot.", "upstream", told.slot_waiting)
-        yield _gauges("tunehook_upstream_held", "1 while nothing is created there.", "upstream", told.held)
+        yield _gauges("tunehook_due", "Records that are due and not yet claimed by a scheduler.", "queue", told.backlog)
+        yield GaugeMetricFamily("tunehook_parked", "Records parked after 20 steps without progress.", value=told.parked)
+        yield _counters("tunehook_delivery_attempts", "Webhook delivery attempts by outcome.", "outcome", told.attempts)
+        yield _counters("tunehook_extras_cancelled", "Duplicate upstream jobs cancelled.", "upstream", told.extras)
+        yield _gauges("tunehook_live_jobs", "Jobs that are tracked at an upstream.", "upstream", told.live)
+        yield _gauges("tunehook_slot_waiting_jobs", "Jobs that wait for a slot there.", "upstream", told.slot_waiting)
+        yield _gauges(
+            "tunehook_upstream_held",
+            "1 while no jobs are created there.",
+            "upstream",
+            told.held,
+        )
         if told.clock_age is not None:
-            about = "Seconds since a clock last looked; alert above 30."
+            about = "Seconds since a scheduler last ran; alert above 30."
             yield GaugeMetricFamily("tunehook_clock_age_seconds", about, value=told.clock_age)
 
 

@@ -1,4 +1,4 @@
-"""/v1/models: what can be tuned, and what was tuned here."""
+"""/v1/models: models that can be tuned, and models that were tuned here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiohttp import web
 from service.requests import caller_of, context_of, known_only
 from tunehook.errors import ModelNotFound
 from tunehook.openai_format import models
+from tunehook.openai_format.lists import list_object
 from tunehook.upstreams.catalog import Catalog
 
 log = logging.getLogger("tunehook.api")
@@ -25,11 +26,11 @@ async def list_(request: web.Request) -> web.Response:
     owner = caller_of(request).project
     made = await ctx.store.models.of_project(owner)
     data = [*found.values(), *(models.tuned_model(model, lists.get(model.upstream, []), owner) for model in made)]
-    return web.json_response({"object": "list", "data": data})
+    return web.json_response(list_object(data))
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    """Tuned models first: their names are nobody else's."""
+    """Looks among the tuned models first: no base model has such a name."""
     ctx, name = context_of(request), request.match_info["model"]
     lists = await request.app[CATALOG].all(ctx.upstreams)
     owner = caller_of(request).project

@@ -1,4 +1,4 @@
-"""A multipart form as it arrives: small fields in memory, its one file streamed to the shelf, never whole in memory."""
+"""Reads multipart forms: small fields into memory, the one file streamed to storage, never whole in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Chunk = bytes  # in a class that has a member of that name
 
 
 class Sink(Protocol):
-    """Where a file goes as it arrives."""
+    """Takes a file's bytes as they arrive."""
 
     @property
     def bytes(self) -> int: ...
@@ -44,7 +44,7 @@ async def receive(
 ) -> Form:
     """Reads a form whose file is called `file`; its bytes, `limit` at most, go to `incoming`.
 
-    Raises what says what is wrong with it: an unknown or missing field, two files, a form that breaks off.
+    Raises a RequestError for an unknown or missing field, a second file, or a form that is cut off.
     """
     refuse_encoding(request)
     if request.content_type != "multipart/form-data":
@@ -57,10 +57,10 @@ async def receive(
         reader = await request.multipart()
         while (part := await deadline.wait(reader.next(), incoming.bytes)) is not None:
             if not isinstance(part, BodyPartReader) or part.name is None:
-                raise InvalidBody(why="a part has no name, or is itself multipart")
+                raise InvalidBody(why="a part of the form has no name, or is itself multipart")
             if part.name == file:
                 if filename is not None:
-                    raise InvalidParameter(param=file, why="there are two; send one at a time")
+                    raise InvalidParameter(param=file, why="the form has two files; send one at a time")
                 filename = clean_name(part.filename)
                 await _store(part, incoming, deadline, limit)
             elif part.name in required or part.name in optional:
@@ -97,6 +97,6 @@ async def _field(part: BodyPartReader, deadline: Deadline, limit: int) -> str:
 
 
 def clean_name(filename: str | None) -> str:
-    """Shown, never used as a path."""
+    """Returns the name as it is shown; it is never used as a path."""
     name = (filename or "dataset.jsonl").replace("\\", "/").rpartition("/")[2]
     return "".join(character for character in name if character.isprintable())[:255] or "dataset.jsonl"

@@ -1,4 +1,4 @@
-"""Reading requests: bodies with a limit and a deadline, query parameters with a sentence when they are wrong."""
+"""Reads requests: bodies with a size limit and a deadline, and query parameters."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tunehook.errors import (
 from tunehook.model.api_key import ApiKey
 from tunehook.openai_format import strict_json
 
-CONTEXT: web.AppKey[Context] = web.AppKey("world", Context)
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller", ApiKey)
 BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 20.0
-#: A sender is given 60 s and then has to be faster than 50 kB/s on the whole: one that trickles is never closed else.
+#: A sender has 60 s, and then must average 50 kB/s: aiohttp never closes a connection that sends slowly.
 GRACE_SECONDS, LEAST_RATE = 60.0, 50_000.0
 T = TypeVar("T")
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -43,7 +43,7 @@ def caller_of(request: web.Request) -> ApiKey:
 
 
 class Deadline:
-    """The time that a body has, growing with what has arrived."""
+    """The time limit of a body; it grows with the bytes that have arrived."""
 
     def __init__(self) -> None:
         self._begun = asyncio.get_running_loop().time()
@@ -58,7 +58,7 @@ class Deadline:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises what says why it is none."""
+    """Returns the body as a JSON object. Raises InvalidBody, WrongMediaType, TooLarge or TooSlow."""
     refuse_encoding(request)
     if request.content_type not in ("application/json", "application/octet-stream", "text/plain"):
         raise WrongMediaType(why=f"Send application/json, not {request.content_type}.")
@@ -66,7 +66,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 
 async def optional_json_object(request: web.Request) -> dict[str, Any]:
-    """The same, for requests that may come without a body."""
+    """Like `json_object`, for requests that may come without a body."""
     return await json_object(request) if request.can_read_body else {}
 
 
@@ -81,32 +81,32 @@ async def body(request: web.Request, limit: int = BODY_BYTES) -> bytes:
     except TimeoutError:
         raise TooSlow(seconds=int(BODY_SECONDS)) from None
     except (web.RequestPayloadError, ValueError) as error:
-        raise InvalidBody(why=str(error)[:200] or "it broke off") from error
+        raise InvalidBody(why=str(error)[:200] or "it was cut off") from error
     if len(content) > limit:
         raise TooLarge(limit=limit)
     return content
 
 
 def is_sdk_retry(request: web.Request) -> bool:
-    """Whether an OpenAI SDK repeats, by itself, a call whose answer it did not get."""
+    """Whether an OpenAI SDK retries a call by itself."""
     return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
 
 
 def refuse_encoding(request: web.Request) -> None:
-    """A compressed body would be counted before it is unpacked: a small one could fill the disk."""
+    """Raises WrongMediaType for a compressed body: its size is counted packed, so it could fill the disk."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise WrongMediaType(why="Send the body without Content-Encoding.")
 
 
 def known_members(body: Mapping[str, Any], *names: str, where: str = "") -> None:
-    """Raises UnknownParameter for a member that is none of these."""
+    """Raises UnknownParameter for a member that is not among `names`."""
     for name in body:
         if name not in names:
             raise UnknownParameter(param=f"{where}{name}"[:80])
 
 
 def required(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    """A member that must be there and of this type, in words when it is not."""
+    """Returns a member. Raises MissingParameter, or InvalidParameter if it is of another type."""
     value = body.get(name)
     if value is None:
         raise MissingParameter(param=name)
@@ -120,7 +120,7 @@ _WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a l
 
 @contextmanager
 def cursor() -> Iterator[None]:
-    """An unknown `after` is a parameter that is wrong: the list that was asked for is there."""
+    """Turns NotFound for an unknown `after` into InvalidParameter: the list itself exists."""
     try:
         yield
     except NotFound as missing:
@@ -144,14 +144,14 @@ def choice(request: web.Request, name: str, default: str, choices: tuple[str, ..
 
 
 def known_only(request: web.Request, *names: str, metadata: bool = False) -> None:
-    """A misspelt filter would be a wrong answer without a word."""
+    """Raises UnknownParameter: a misspelt filter would silently give a wrong list."""
     for name in request.query:
         if name not in names and not (metadata and (name == "metadata" or _METADATA.fullmatch(name))):
             raise UnknownParameter(param=name[:80])
 
 
 def metadata_filter(request: web.Request) -> dict[str, str]:
-    """`metadata[k]=v`, several of them all to be there; `metadata=null` or empty: only jobs without any."""
+    """Returns the pairs of `metadata[k]=v`, which must all match; `metadata=null` or empty: only jobs without any."""
     pairs: dict[str, str] = {}
     for name, value in request.query.items():
         if name == "metadata":

@@ -36,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def add_part(request: web.Request) -> web.Response:
-    """Streamed to disk as it arrives. Any number may come side by side."""
+    """Streams a part to storage as it arrives. Parts may be sent side by side."""
     ctx = context_of(request)
     record = await uploads.open_upload(
         ctx.files, request.match_info["upload_id"], caller_of(request).project, "added to"

@@ -1,7 +1,7 @@
-"""POST /v1/upstreams/{name}/events: an upstream says that something has happened. It makes the look happen now.
+"""POST /v1/upstreams/{name}/events: a webhook of an upstream makes Tunehook poll it now.
 
-Nothing of what it says is believed: polling is the truth, this is the accelerator. So a forged or repeated event
-could do no more than cause a look, and is refused or passed over all the same.
+Its content is not used: polling is the source of truth, this only makes it sooner. A forged event is refused and a
+repeated one ignored, though either could do no more than cause a poll.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from aiohttp import web
 
 from service.requests import body, context_of, refuse_encoding
-from tunehook.errors import UpstreamHookUnknown
+from tunehook.errors import UpstreamWebhookUnknown
 from tunehook.model.member import poll_member
 from tunehook.security import signature
 
@@ -23,16 +23,16 @@ EVENT_BYTES = 64 * 1024
 
 
 async def receive(request: web.Request) -> web.Response:
-    """404 while no secret is set, 401 if the secret did not sign it; else 204 at once, also if it came before."""
+    """Answers 404 without a secret, 401 for a wrong signature, else 204 at once, also for a repeated event."""
     ctx, name = context_of(request), request.match_info["name"]
     secret = ctx.webhook_secrets.get(name)
     if secret is None:
-        raise UpstreamHookUnknown(name=name[:80])
+        raise UpstreamWebhookUnknown(name=name[:80])
     refuse_encoding(request)
     signature.verify([secret], request.headers, await body(request, EVENT_BYTES), now=int(time.time()))
     message_id = request.headers[signature.ID_HEADER]
     if not await ctx.store.upstreams.hook_came_before(name, message_id):
         await ctx.store.wake(poll_member(name))
-        await ctx.store.upstreams.remember_hook(name, message_id)  # last: until then, a repeat causes the look
-        log.info("upstream %s has news", name)
+        await ctx.store.upstreams.remember_hook(name, message_id)  # last: until then, a repeat causes the poll
+        log.info("upstream %s sent a webhook: it is polled now", name)
     return web.Response(status=204)

@@ -20,7 +20,8 @@ from service.requests import (
 from tunehook import api_keys
 from tunehook.model.webhook import hint_of
 from tunehook.openai_format.job_request import parse_as
-from tunehook.openai_format.webhooks import endpoint_object, list_object
+from tunehook.openai_format.lists import list_object, page_object
+from tunehook.openai_format.webhooks import endpoint_object
 from tunehook.webhooks import endpoints, event_types
 from tunehook.webhooks.endpoints import RotateRequest
 
@@ -44,7 +45,7 @@ async def list_(request: web.Request) -> web.Response:
             after=request.query.get("after"),
             limit=integer(request, "limit", 20, 1, 100),
         )
-    return web.json_response(list_object([endpoint_object(endpoint, now=time.time()) for endpoint in endpoints], more))
+    return web.json_response(page_object([endpoint_object(endpoint, now=time.time()) for endpoint in endpoints], more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -99,7 +100,7 @@ async def recover(request: web.Request) -> web.Response:
 
 
 async def types(request: web.Request) -> web.Response:
-    return web.json_response({"object": "list", "data": list(event_types.ALL)})
+    return web.json_response(list_object(event_types.ALL))
 
 
 async def rotate_callback_secret(request: web.Request) -> web.Response:

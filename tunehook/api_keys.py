@@ -1,4 +1,4 @@
-"""API keys: `th_<id>_<secret of 43 characters>`. Made, checked, revoked; only a hash of the secret is kept.
+"""Creates, checks and revokes API keys: `th_<id>_<secret of 43 characters>`. Only a hash of the secret is stored.
 
 The secret has 256 random bits, so a plain SHA-256 is enough: there is nothing to guess.
 """
@@ -27,13 +27,13 @@ class BootstrapKeyMalformed(TunehookError):
 
 
 class KeyUnknown(TunehookError):
-    """There is no key '{id}'. `tunehook keys list` shows those that exist."""
+    """There is no key '{id}'. `tunehook keys list` shows the keys."""
 
 
 async def check_secret_key(store: Store, encryption: Encryption) -> None:
     """Raises SecretUnreadable when the secrets in this store were sealed under another TUNEHOOK_SECRET_KEY.
 
-    Otherwise a restore without the key would be seen when ten attempts at each webhook have come to nothing.
+    Otherwise a restore without the key would show only when ten attempts at each webhook have failed.
     """
     encryption.decrypt(await store.api_keys.first_encrypted(encryption.encrypt("tunehook")))
 
@@ -51,7 +51,7 @@ async def create(store: Store, encryption: Encryption, *, project: str, name: st
 
 @optimistic_update
 async def bootstrap(store: Store, encryption: Encryption, key: str, callback_secret: str | None) -> None:
-    """Lets a given key exist from the first start on; a revoked one stays revoked."""
+    """Creates the given key unless it exists; a revoked key stays revoked."""
     match = _KEY.fullmatch(key)
     if match is None:
         raise BootstrapKeyMalformed
@@ -66,7 +66,7 @@ async def bootstrap(store: Store, encryption: Encryption, key: str, callback_sec
 
 @optimistic_update
 async def revoke(store: Store, key_id: str) -> ApiKey:
-    """From the next request on. Webhooks of jobs that it submitted are still signed with its callback secret."""
+    """Revokes a key from the next request on. Webhooks of its jobs are still signed with its callback secret."""
     found = await store.api_keys.get(key_id.removeprefix("th_").partition("_")[0])
     if found is None:
         raise KeyUnknown(id=key_id)
@@ -78,7 +78,7 @@ async def revoke(store: Store, key_id: str) -> ApiKey:
 async def rotate_callback_secret(
     store: Store, encryption: Encryption, key: ApiKey, *, keep_old: bool, now: int, sdk_retry: bool = False
 ) -> tuple[str, ApiKey]:
-    """The new secret, which cannot be read again. With `keep_old` both sign for a day. Raises Conflict."""
+    """Returns the new secret, shown this once. With `keep_old` both sign for a day. Raises Conflict."""
     if is_repeat(key.callback_rotated_at, sdk_retry=sdk_retry, now=now):
         return encryption.decrypt(key.callback_secret), key
     secret = signature.new_secret()
@@ -94,7 +94,7 @@ async def rotate_callback_secret(
 
 
 async def authenticate(store: Store, text: str) -> ApiKey:
-    """Whose key it is. Raises WrongKey, which quotes no secret."""
+    """Returns the key's record. Raises WrongKey, which quotes no secret."""
     match = _KEY.fullmatch(text)
     if match is None:
         raise WrongKey(hint="it does not look like th_<id>_<secret>")

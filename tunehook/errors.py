@@ -1,21 +1,21 @@
-"""What can go wrong, as a tree. A class's docstring is its message; `{names}` in it are filled when it is raised.
+"""The exception tree. A class's docstring is its message; `{names}` in it are filled in when it is raised.
 
 TunehookError
-├── RequestError                what a client asked for cannot be done as asked
+├── RequestError                a client's request cannot be carried out
 │   ├── InvalidBody             the body is not the JSON that we can work on
 │   ├── InvalidParameter        one member of the request is wrong
 │   │   ├── MissingParameter, UnknownParameter
 │   │   └── UnknownUpstream
-│   ├── MissingKey, WrongKey    who are you?
-│   ├── NotFound                no such thing, or not yours
+│   ├── MissingKey, WrongKey    no API key, or one that is not valid
+│   ├── NotFound                it does not exist, or belongs to another project
 │   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, RouteNotFound
-│   │   ├── UpstreamHookUnknown
+│   │   ├── UpstreamWebhookUnknown
 │   │   ├── EndpointNotFound, DeliveryNotFound
 │   │   └── FileContentGone, NoReport
-│   ├── MethodNotAllowed        that path, but not so
+│   ├── MethodNotAllowed        the path exists, for other methods
 │   ├── FileUnusable            a file that cannot be trained on
 │   │   └── TooFewExamples
-│   ├── CostAboveLimit          the job would cost more than its request allows, or nobody knows
+│   ├── CostAboveLimit          the job would cost more than its request allows, or it cannot be estimated
 │   ├── FileInUse               a live job still needs it
 │   ├── TooLarge                more bytes than we take
 │   ├── TooSlow                 the body did not arrive in time
@@ -35,19 +35,19 @@ TunehookError
 │   ├── IdempotencyMismatch     a known Idempotency-Key with another body
 │   ├── FileNotFetchedYet       a result file that is still on its way from the upstream
 │   └── FileNotChecked          a large dataset whose check is still running
-├── UpstreamError               what an upstream said, or did not say
-│   ├── UpstreamRefused         a plain no (400, 403, 404, 422)
+├── UpstreamError               an upstream refused, or did not answer
+│   ├── UpstreamRefused         it refused (400, 403, 404, 422)
 │   ├── UpstreamNotReady        the file is still being processed
 │   ├── UpstreamUnauthorized    our key is refused (401)
 │   ├── UpstreamBusy            no slot, no quota, too many requests (429, overloaded)
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
-│   └── UpstreamUnknown         no usable answer: it may have happened, it may not
+│   └── UpstreamUnknown         no usable answer: the outcome is unknown
 ├── DatasetUnread               the process that reads datasets did not answer
 ├── StoreUnavailable            Redis does not answer
 ├── StoreNearlyFull             Redis has room left for what was accepted, not for more
 ├── StoreMisconfigured          Redis would lose or evict what we write
-├── RecordUnreadable            a record that this program cannot make sense of
-└── Conflict                    the record is not what we read: somebody was faster
+├── RecordUnreadable            a record that cannot be parsed
+└── Conflict                    the record is not as it was read: another writer changed it
     ├── RevisionChanged
     ├── LeaseLost, LeaseTaken
     ├── IllegalMove             not an arrow of the table
@@ -62,7 +62,7 @@ from typing import Any
 
 
 class TunehookError(Exception):
-    """Something went wrong."""
+    """An unexpected error occurred."""
 
     def __init__(self, message: str | None = None, /, *, param: str | None = None, **fields: Any) -> None:
         self.param = param
@@ -76,7 +76,7 @@ class TunehookError(Exception):
 
 
 class RequestError(TunehookError):
-    """The request cannot be done as asked."""
+    """The request cannot be carried out."""
 
 
 class InvalidBody(RequestError):
@@ -108,7 +108,7 @@ class WrongKey(RequestError):
 
 
 class NotFound(RequestError):
-    """No such thing: {id}."""
+    """Not found: {id}."""
 
 
 class JobNotFound(NotFound):
@@ -123,8 +123,8 @@ class UploadNotFound(NotFound):
     """No such Upload object: {id}"""
 
 
-class UpstreamHookUnknown(NotFound):
-    """No webhooks are taken from an upstream called '{name}': there is none, or it has no webhook secret set."""
+class UpstreamWebhookUnknown(NotFound):
+    """No upstream '{name}' with a webhook secret is configured. Set its webhook secret to receive its webhooks."""
 
 
 class ModelNotFound(NotFound):
@@ -140,19 +140,19 @@ class DeliveryNotFound(NotFound):
 
 
 class FileContentGone(NotFound):
-    """The content of {id} is no longer kept here."""
+    """The content of {id} is no longer stored here."""
 
 
 class NoReport(NotFound):
-    """There is no report on {id}: only datasets that were sent here are checked."""
+    """There is no report on {id}: only datasets that were uploaded here are checked."""
 
 
 class RouteNotFound(NotFound):
-    """Unknown request URL: {method} {path}. `api_spec/openapi.yaml` lists what there is."""
+    """Unknown request URL: {method} {path}. GET /openapi.json lists the URLs."""
 
 
 class MethodNotAllowed(RequestError):
-    """{path} does not take {method}; it takes {allowed}."""
+    """Method {method} is not allowed for {path}. Allowed: {allowed}."""
 
 
 class FileUnusable(RequestError):
@@ -164,7 +164,7 @@ class TooFewExamples(FileUnusable):
 
 
 class CostAboveLimit(RequestError):
-    """The job was not made: {why}."""
+    """The job was not created: {why}."""
 
 
 class FileInUse(RequestError):
@@ -172,11 +172,11 @@ class FileInUse(RequestError):
 
 
 class TooLarge(RequestError):
-    """The request is larger than {limit} bytes, which is the most that is taken here."""
+    """The request is larger than the limit of {limit} bytes."""
 
 
 class TooSlow(RequestError):
-    """The body did not arrive within {seconds} seconds."""
+    """The request body did not arrive within {seconds} seconds. Send it again, faster."""
 
 
 class JobAlreadyEnded(RequestError):
@@ -184,7 +184,7 @@ class JobAlreadyEnded(RequestError):
 
 
 class TooManyEndpoints(RequestError):
-    """This project has {most} webhook endpoints, which is the most there may be. Delete one that is not needed."""
+    """This project has reached the limit of {most} webhook endpoints. Delete one that is not needed."""
 
 
 class EndpointDisabled(RequestError):
@@ -196,11 +196,11 @@ class DeliveryWithoutReceiver(RequestError):
 
 
 class TooManyTests(RequestError):
-    """This project has {most} test webhooks under way, which is the most at a time. Wait for one of them to end."""
+    """This project has reached the limit of {most} test webhooks at a time. Wait for one of them to end."""
 
 
 class TestUnanswered(RequestError):
-    """No answer came to the test webhook: {why}."""
+    """The test webhook got no answer: {why}."""
 
     __test__ = False  # not one of pytest's
 
@@ -214,11 +214,11 @@ class UploadNotOpen(RequestError):
 
 
 class TooManyUploads(RequestError):
-    """This project has {most} open uploads, the most there may be. Complete or cancel one: each has an hour."""
+    """This project has reached the limit of {most} open uploads. Complete or cancel one; each expires after an hour."""
 
 
 class TooManyParts(RequestError):
-    """Upload {id} has {most} parts, which is the most there may be. Send larger ones: up to 64 MB each."""
+    """Upload {id} has reached the limit of {most} parts. Send larger parts, up to 64 MB each."""
 
 
 class UploadIncomplete(RequestError):
@@ -234,15 +234,15 @@ class IdempotencyMismatch(RequestError):
 
 
 class FileNotChecked(RequestError):
-    """The file '{id}' is still being checked. Ask again when its status is 'processed' or 'error'."""
+    """The file '{id}' is still being checked. Retry when its status is 'processed' or 'error'."""
 
 
 class FileNotFetchedYet(RequestError):
-    """The content of {id} is still being fetched from the upstream. Ask again in a moment."""
+    """The content of {id} is still being fetched from the upstream. Retry in a few seconds."""
 
 
 class UpstreamError(TunehookError):
-    """The upstream '{upstream}' did not do what it was asked."""
+    """The request to the upstream '{upstream}' failed."""
 
     def __init__(self, message: str | None = None, /, *, param: str | None = None, **fields: Any) -> None:
         super().__init__(message, param=param, **fields)
@@ -253,19 +253,19 @@ class UpstreamError(TunehookError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream '{upstream}' refused."""
+    """The upstream '{upstream}' refused the request."""
 
 
 class UpstreamNotReady(UpstreamError):
-    """The upstream '{upstream}' is still processing the file."""
+    """The upstream '{upstream}' is still processing the file. Retry later."""
 
 
 class UpstreamUnauthorized(UpstreamError):
-    """The upstream '{upstream}' does not accept our key."""
+    """The upstream '{upstream}' rejects the API key of this deployment. Its operator must correct the key."""
 
 
 class UpstreamBusy(UpstreamError):
-    """The upstream '{upstream}' has no room for this now."""
+    """The upstream '{upstream}' is at its limit of jobs or requests. Retry later."""
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -277,19 +277,19 @@ class UpstreamUnknown(UpstreamError):
 
 
 class UnknownUpstream(InvalidParameter):
-    """Invalid '{param}': there is no upstream '{name}' here; there is {known}."""
+    """Invalid '{param}': there is no upstream '{name}'. Configured: {known}."""
 
 
 class DatasetUnread(TunehookError):
-    """The dataset could not be read through: {why}. Try again."""
+    """The dataset could not be checked: {why}. Retry."""
 
 
 class StoreUnavailable(TunehookError):
-    """The store (Redis) does not answer. Try again: an SDK's repeat, or one Idempotency-Key, makes no second job."""
+    """The store (Redis) does not answer. Retry: an SDK's retry, or the same Idempotency-Key, creates no second job."""
 
 
 class StoreNearlyFull(TunehookError):
-    """The store (Redis) is over {percent} % full: nothing new is taken, what was accepted goes on. Try again later."""
+    """The store (Redis) is over {percent} % full: new records are refused, accepted jobs go on. Retry later."""
 
 
 class StoreMisconfigured(TunehookError):
@@ -297,32 +297,32 @@ class StoreMisconfigured(TunehookError):
 
 
 class RecordUnreadable(TunehookError):
-    """{record} cannot be read, so nothing is done with it: {why}."""
+    """{record} cannot be read, so it is left as it is: {why}."""
 
 
 class Conflict(TunehookError):
-    """Somebody was faster."""
+    """The record was changed by another request. Read it again and retry."""
 
 
 class RevisionChanged(Conflict):
-    """{record} was changed since it was read."""
+    """{record} was changed by another request. Read it again and retry."""
 
 
 class LeaseLost(Conflict):
-    """The lease on {record} ran out while we worked on it."""
+    """The lease on {record} expired during the work on it. The work is retried."""
 
 
 class LeaseTaken(Conflict):
-    """Somebody else works on {record}."""
+    """{record} is being worked on by another process. Retry later."""
 
 
 class IllegalMove(Conflict):
-    """A job does not go from {source} to {target}."""
+    """A job cannot move from {source} to {target}."""
 
 
 class AlreadyTracked(Conflict):
-    """{record} cannot be the upstream's job {upstream_job_id}: {owner} is."""
+    """{record} cannot track the upstream's job {upstream_job_id}: {owner} tracks it already."""
 
 
 class RecordTooNew(Conflict):
-    """{record} was written by version {version} of its format; this program knows up to {known}."""
+    """{record} was written by version {version} of its format; this program reads up to {known}. Upgrade it."""

@@ -1,6 +1,6 @@
-"""The only reader of the environment. Every setting, its default and what it means; a wrong one stops the start.
+"""Reads the environment, as the only module: every setting, its default and its checks. A wrong one stops the start.
 
-pydantic-settings lets a misspelt name pass unseen, so `check_names` looks for `TUNEHOOK_…` names that do not exist.
+pydantic-settings ignores a misspelt name, so `check_names` looks for `TUNEHOOK_…` names that do not exist.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SettingsError(TunehookError):
 
 
 class UpstreamSettings(BaseModel):
-    """One who trains: a base URL and a key. `dialect` is found from the name."""
+    """An upstream: its base URL and key. The name decides the dialect."""
 
     base_url: str
     api_key: SecretStr
@@ -60,7 +60,7 @@ def _env(name: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    """Secrets have no default. Field descriptions are the README's table (a test compares the two)."""
+    """All settings. Secrets have no default. README has the table (a test compares the two)."""
 
     model_config = SettingsConfigDict(
         env_prefix="TUNEHOOK_",
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any, info: Any) -> Any:
-        """Compose passes `NAME=` for what its user left empty."""
+        """Treats an empty value as unset: Compose passes `NAME=` for a setting that its user left empty."""
         if value == "" and info.field_name in cls.model_fields:
             return cls.model_fields[info.field_name].get_default(call_default_factory=True)
         return value
@@ -136,15 +136,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole_upstreams(self) -> Self:
-        """Half an Azure would be no upstream, without a word."""
+        """With only one of the two Azure settings, no upstream would be configured, silently."""
         if bool(self.azure_openai_api_key) != bool(self.azure_openai_endpoint):
             raise ValueError("AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT go together: set both or neither")
         return self
 
     @property
     def has_own_key_for_openai(self) -> bool:
-        """Our own key stands in the place of OpenAI's, as in a shell in which the lines that `tunehook up` prints
-        were run: taken at its word, it would make us our own upstream."""
+        """Whether OPENAI_API_KEY is a key of ours, as in a shell where the lines that `tunehook up` prints were run.
+
+        Tunehook would become its own upstream.
+        """
         return bool(self.openai_api_key and self.openai_api_key.get_secret_value().startswith("th_"))
 
     def all_upstreams(self) -> dict[str, UpstreamSettings]:
@@ -194,7 +196,7 @@ FOREIGN_NAMES = frozenset(
 
 
 def check_names(environ: Mapping[str, str]) -> None:
-    """Refuse `TUNEHOOK_…` names that do not exist, and name the nearest that does."""
+    """Raises SettingsError for a `TUNEHOOK_…` name that does not exist, and suggests the nearest that does."""
     known = {*known_names(), *FOREIGN_NAMES}
     members = {name.upper() for name in UpstreamSettings.model_fields}
     for name in environ:
@@ -205,7 +207,7 @@ def check_names(environ: Mapping[str, str]) -> None:
             if len(parts) == 3 and parts[1] and parts[2] in members:
                 continue
             raise SettingsError(
-                why=f"{name}: an upstream has the members "
+                why=f"{name} is not a setting. An upstream has the members "
                 f"{', '.join(sorted(members))}: TUNEHOOK_UPSTREAMS__<NAME>__<MEMBER>"
             )
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
@@ -213,7 +215,7 @@ def check_names(environ: Mapping[str, str]) -> None:
 
 
 def load() -> Settings:
-    """The settings of this process. Raises SettingsError with one line that says what to correct."""
+    """Returns the settings of this process. Raises SettingsError with one line that says what to correct."""
     check_names(os.environ)
     try:
         return Settings()
@@ -229,13 +231,13 @@ def load() -> Settings:
             name = "TUNEHOOK_" + "__".join(part.upper() for part in where)
         raise SettingsError(why=f"{name}: {words}") from error
     except Exception as error:  # a nested value that is not even JSON
-        raise SettingsError(why=f"the settings cannot be read: {error}") from error
+        raise SettingsError(why=f"The settings cannot be parsed: {error}") from error
 
 
 def require(found: Settings, *fields: str) -> None:
-    """Raises SettingsError for a setting that this program cannot do without."""
+    """Raises SettingsError for a required setting that is missing."""
     if found.has_own_key_for_openai:
-        raise SettingsError(why="OPENAI_API_KEY is a key of Tunehook's own (th_…); here it must be the upstream's.")
+        raise SettingsError(why="OPENAI_API_KEY is a Tunehook key (th_…). Set it to the upstream's key.")
     names = {field: name for name, field in known_names().items()}
     for field in fields:
         if not getattr(found, field):
@@ -243,8 +245,8 @@ def require(found: Settings, *fields: str) -> None:
 
 
 _WHY = {
-    "redis_url": "It says where Redis is, such as redis://localhost:6379/0; `tunehook up` brings a Valkey of its own.",
-    "secret_key": "It encrypts webhook secrets at rest; `tunehook new-secret` prints a new one.",
+    "redis_url": "Set it to the URL of Redis, such as redis://localhost:6379/0, or use `tunehook up`.",
+    "secret_key": "It encrypts webhook secrets at rest. `tunehook new-secret` prints a new one.",
 }
 
 

@@ -1,1 +1,1 @@
-"""RQ in, story out. The clock wakes what is due, RQ carries the errands, steps are doorways to the story."""
+"""The worker program: the scheduler enqueues what is due, RQ carries it, steps call the functions of `tunehook`."""

@@ -1,4 +1,4 @@
-"""`python -m worker`: workers and clock. `--healthcheck` ends with 0 if the clock on this host has ticked lately."""
+"""`python -m worker`: runs scheduler and workers. `--healthcheck`: exit status 0 if the scheduler here is alive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from tunehook import settings
 from tunehook.errors import StoreUnavailable, TunehookError
 
-#: How soon a Redis that is away is asked again.
+#: Seconds between two attempts to reach Redis at the start.
 AGAIN_SECONDS = 0.5
 
 
@@ -39,9 +39,9 @@ def main() -> int:
 
 
 async def _first_contact(found: settings.Settings) -> bool:
-    """False if we were told to end before Redis answered: one that is away is waited for, and asked then.
+    """Waits for Redis and checks it. Returns False if we were told to end before it answered.
 
-    Raises StoreMisconfigured for a Redis that may lose what it took, SecretUnreadable for one with another's key.
+    Raises StoreMisconfigured for a Redis that may lose writes, SecretUnreadable for data of another secret key.
     """
     from tunehook import api_keys  # noqa: PLC0415
     from tunehook.security.encryption import Encryption  # noqa: PLC0415
@@ -57,7 +57,7 @@ async def _first_contact(found: settings.Settings) -> bool:
                 await store.redis_health.check_durability(strict=found.durability == "strict")
                 await api_keys.check_secret_key(store, Encryption(found.secret_key))
             except StoreUnavailable:
-                logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL yet")
+                logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL. Retrying.")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), AGAIN_SECONDS)
             else:
@@ -79,7 +79,7 @@ async def _healthcheck(found: settings.Settings) -> int:
     finally:
         await store.close()
     if not good:
-        print("the clock of this worker has not ticked for 10 s", file=sys.stderr)  # noqa: T201
+        print("the scheduler of this worker has not run for 10 s", file=sys.stderr)  # noqa: T201
     return 0 if good else 1
 
 

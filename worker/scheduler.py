@@ -1,7 +1,8 @@
-"""The clock: wakes what is due. It alone speaks to RQ's queues; any number of clocks may run side by side.
+"""The scheduler: enqueues the steps that are due. It alone writes to RQ's queues; any number may run side by side.
 
-A claim moves the due time ahead, so a lost RQ message, a killed worker, a restarted Redis and a dead clock all
-heal the same way: what was not done is due again. RQ's retry, scheduler and webhooks are not used.
+A claim moves the due time ahead (visibility timeout), so a lost RQ message, a killed worker, a restarted Redis and a
+dead scheduler all heal the same way: a step that was not done is due again. RQ's own retry, scheduler and webhooks
+are not used.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
 from tunehook.store.store import Store
 from worker.steps import TIMEOUTS, step_for
 
-log = logging.getLogger("tunehook.clock")
+log = logging.getLogger("tunehook.scheduler")
 
-#: What waits in RQ is claimed already and is claimed again after 20 s, in vain if it still waits: so no more is handed
-#: over than is soon begun. The rest waits in `due`, in its order. An upload may take ten minutes.
-IN_HAND: dict[Queue, int] = {"steps": 20, "bulk": 2, "deliver": 1}
-LOOK_SECONDS = 1.0
-#: How soon a queue that had no room is looked at again.
+#: Steps that wait in RQ are claimed again after 20 s, in vain: so only as many are enqueued as start soon.
+#: The rest waits in `due`, in its order. An upload may take ten minutes.
+ENQUEUED: dict[Queue, int] = {"steps": 20, "bulk": 2, "deliver": 1}
+ROUND_SECONDS = 1.0
+#: A queue that had no room is tried again after this time.
 FULL_SECONDS = 0.1
 FAILED_STEP_SECONDS = 24 * 3600
 
 
 def connect(url: str) -> Redis:
-    """A connection as RQ needs it: bytes, and no retries of its own (they run commands twice)."""
+    """Returns a connection as RQ needs it: bytes, and no retries by redis-py (they run commands twice)."""
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=10)
 
 
 def queues(connection: Redis) -> dict[Queue, RQQueue]:
-    """RQ's queues, by our names. JSON, no pickle: a message names a step and ids."""
+    """Returns RQ's queues by our names. JSON, no pickle: a message names a step and ids."""
     return {name: RQQueue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES}
 
 
@@ -50,61 +51,61 @@ class Scheduler:
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
-        self._next = dict.fromkeys(QUEUES, LOOK_SECONDS)  #: seconds until something is due, as last seen
+        self._next = dict.fromkeys(QUEUES, ROUND_SECONDS)  #: seconds until something is due, as last seen
 
     def _patience(self) -> float:
-        """Until the next is due; at least once a second, in case that a wake-up was lost."""
-        return max(0.005, min(LOOK_SECONDS, *self._next.values()))
+        """Seconds until the next step is due; at most 1, in case a wake-up was lost."""
+        return max(0.005, min(ROUND_SECONDS, *self._next.values()))
 
     async def run(self) -> None:
-        """For ever; Redis may come and go."""
+        """Runs for ever; waits while Redis is away."""
         while True:
             try:
                 last = await self._round()
                 async for woken in self._store.wakes(self._patience):
-                    if time.monotonic() - last >= LOOK_SECONDS:
+                    if time.monotonic() - last >= ROUND_SECONDS:
                         last = await self._round()
                     else:
-                        await asyncio.gather(*(self.hand_over(queue) for queue in woken or QUEUES))
+                        await asyncio.gather(*(self.enqueue_due(queue) for queue in woken or QUEUES))
             except (StoreUnavailable, RedisError) as error:
-                log.warning("redis is away: %s", error.__cause__ or error)
+                log.warning("Redis does not answer. Retrying: %s", error.__cause__ or error)
                 await asyncio.sleep(0.5)
 
     async def _round(self) -> float:
-        """All queues, once a second: what is due by time must not wait until nobody is woken any more.
+        """Enqueues from all queues, once a second: steps that are due by time must not wait for a pause of wake-ups.
 
-        And a look at each upstream is planned, whoever may have taken it off. Returns when, monotonic.
+        Also plans the polls and sweeps that are missing. Returns when, monotonic.
         """
         for upstream in self._upstreams:
             await self._store.plan_if_absent(poll_member(upstream), 0)
         for sweep in SWEEPS:
             await self._store.plan_if_absent(sweep, 0)
-        await asyncio.gather(*(self.hand_over(queue) for queue in QUEUES))
+        await asyncio.gather(*(self.enqueue_due(queue) for queue in QUEUES))
         await self._store.tick(self._host)
         return time.monotonic()
 
-    async def hand_over(self, queue: Queue) -> None:
-        """Claims what is due and enqueues its steps, as far as RQ has room for it."""
+    async def enqueue_due(self, queue: Queue) -> None:
+        """Claims what is due and enqueues its steps, as far as RQ has room."""
         rq = self._queues[queue]
         waiting = await asyncio.to_thread(lambda: rq.count)
         if queue == "deliver":
-            # Delivery steps take what is due themselves; one that waits for a worker is enough.
-            if waiting < IN_HAND[queue] and await self._store.delivery_queue.anything_due():
+            # Delivery steps claim what is due themselves; one that waits for a worker is enough.
+            if waiting < ENQUEUED[queue] and await self._store.delivery_queue.anything_due():
                 await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
             return
-        room = max(0, IN_HAND[queue] - waiting)
+        room = max(0, ENQUEUED[queue] - waiting)
         claimed = await self._store.claim(queue, room)
-        self._next[queue] = LOOK_SECONDS if claimed.wait is None else max(claimed.wait, 0 if room else FULL_SECONDS)
+        self._next[queue] = ROUND_SECONDS if claimed.wait is None else max(claimed.wait, 0 if room else FULL_SECONDS)
         for member in claimed.parked:
             await self._store.plan(PARKED, 0)
-            log.error("%s is parked: 20 steps in a row came to nothing. `tunehook doctor` shows it.", member)
+            log.error("%s is parked: 20 steps in a row made no progress. Run `tunehook doctor`.", member)
         if claimed.members:
             steps = [step for member in claimed.members if (step := _step(member)) is not None]
             await asyncio.to_thread(_enqueue, rq, steps, TIMEOUTS[queue])
 
 
 def _step(member: str) -> tuple[str, tuple[str, ...]] | None:
-    """None for what this version does not know: a newer one's, which is left to its clock."""
+    """Returns the step; None for a member that only a newer version knows: its scheduler enqueues it."""
     try:
         return step_for(member)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""What RQ calls: doorways to the story. Each opens the world, does one step and closes it; safe to run twice or never.
+"""The functions that RQ calls. Each opens a context, does one step and closes it; safe to run twice or never.
 
-RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async outlives a step. What is dear
-(imports, the TLS context) was made before the fork.
+RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async outlives a step. Imports and the TLS
+context, which are expensive, were made before the fork.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from tunehook.webhooks import dispatch
 
 log = logging.getLogger(__name__)
 
-#: What a worker sends its work-horse when it shall stop. Other steps ignore it: they are short, or saved as they go.
+#: The signal by which a worker stops its work-horse. Other steps ignore it: they are short, or save their progress.
 STOP = signal.SIGUSR1
 
 
 @cache
 def _settings() -> settings.Settings:
-    """Read once a process: a work-horse inherits what its parent read."""
+    """Reads the settings once a process: a work-horse inherits those of its parent."""
     return settings.load()
 
 
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
-    """A step that Redis leaves alone ends with a line in the log; its record is due again within 20 s."""
+    """Opens the context. A step that loses Redis ends with one log line; its record is due again within 20 s."""
     async with open_context(_settings()) as ctx:
         try:
             yield ctx
         except StoreUnavailable as error:
-            log.warning("a step is left for later, redis is away: %s", error.__cause__ or error)
+            log.warning("Redis does not answer: the step is retried within 20 s: %s", error.__cause__ or error)
 
 
 async def job(job_id: str) -> None:
@@ -80,19 +80,19 @@ async def sweep(what: str) -> None:
 
 
 async def deliver() -> None:
-    """Ends within one attempt's 15 s when its worker is told to stop (supervisor.py sends STOP)."""
+    """Sends due deliveries. Ends within one attempt's 15 s when its worker stops (supervisor.py sends STOP)."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(STOP, stop.set)
     try:
         async with _ctx() as ctx:
             await dispatch.dispatch(ctx.webhooks, stop)
-    finally:  # a closed loop leaves the default behind, which ends a work-horse that has only to say that it is done
+    finally:  # a closed loop leaves the default action, which would end a work-horse that has only to report
         loop.remove_signal_handler(STOP)
         signal.signal(STOP, signal.SIG_IGN)
 
 
 def step_for(member: str) -> tuple[str, tuple[str, ...]]:
-    """The dotted path and arguments of the step that a due member (`<kind>:<id>`) asks for."""
+    """Returns the dotted path and the arguments of the step for a due member (`<kind>:<id>`)."""
     kind, _, rest = member.partition(":")
     match kind:
         case "job":
@@ -110,7 +110,7 @@ def step_for(member: str) -> tuple[str, tuple[str, ...]]:
         case "copy":
             upstream, _, sha256 = rest.rpartition(":")
             return "worker.steps.copy", (upstream, sha256)
-    raise ValueError(f"nothing is known to do for {member!r}")
+    raise ValueError(f"no step is known for the member {member!r}")
 
 
 #: RQ ends a step that takes longer. A whole file up to 100 MB has 600 s, and so has the joining of parts.

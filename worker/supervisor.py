@@ -1,7 +1,7 @@
-"""Processes: the clock and the workers, started, watched, started again, and ended within 30 seconds.
+"""Runs the scheduler and the workers as processes: starts, watches and restarts them, ends them within 30 s.
 
 One queue per RQ worker: a worker on several uses BLPOP, and one that is killed between pop and start loses the
-step for ever (rq#2079); on one queue RQ moves it, and the clock heals the rest.
+step for ever (rq#2079); on one queue RQ moves it, and the scheduler does the rest.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _fork = multiprocessing.get_context("fork")
 class StepWorker(Worker):
     """RQ's forking worker, tuned to recover soon."""
 
-    max_connection_wait_time = 2.0  # RQ backs off to 60 s, which is how long Redis would seem away after its return
+    max_connection_wait_time = 2.0  # RQ backs off to 60 s: so long would it not notice that Redis is back
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
-        """RQ tries a refused connection again; at one that timed out, its thread would die with a traceback."""
+        """Retries after a connect that timed out: RQ retries only one that was refused, and its thread would end."""
         if isinstance(exc, TimeoutError):
-            log.warning("redis is away: %s", exc)
+            log.warning("Redis does not answer. Retrying: %s", exc)
         else:
             super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
 
     def handle_warm_shutdown_request(self) -> None:
-        """A delivery step runs for up to 45 s while there is something due: it is told to begin nothing more."""
+        """Tells a delivery step, which may run for 45 s, to begin no more deliveries."""
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
         if self.horse_pid:
             with suppress(ProcessLookupError):
@@ -78,8 +78,8 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping_since: float | None = None
-        self._told_twice = False
-        self.children = [Child("clock", lambda: run_clock(settings))]
+        self._signalled_twice = False
+        self.children = [Child("scheduler", lambda: run_scheduler(settings))]
         counts: dict[Queue, int] = {"steps": settings.workers, "deliver": settings.workers, "bulk": 1}
         for queue, count in counts.items():
             for number in range(1, count + 1):
@@ -91,7 +91,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._stop)
         for child in self.children:
             child.start()
-        log.info("%d processes: the clock and %d workers", len(self.children), len(self.children) - 1)
+        log.info("%d processes: the scheduler and %d workers", len(self.children), len(self.children) - 1)
         while any(child.process and child.process.is_alive() for child in self.children) or not self._stopping_since:
             self._watch()
             time.sleep(0.1)
@@ -100,7 +100,7 @@ class Supervisor:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-            log.info("stopping: steps that run may finish within %d s", PATIENCE_SECONDS)
+            log.info("stopping: running steps may finish within %d s", PATIENCE_SECONDS)
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -113,20 +113,21 @@ class Supervisor:
             waited = time.monotonic() - self._stopping_since
             if waited > END_SECONDS:
                 self._signal(signal.SIGKILL)
-            elif waited > PATIENCE_SECONDS and not self._told_twice:
-                self._told_twice = True
+            elif waited > PATIENCE_SECONDS and not self._signalled_twice:
+                self._signalled_twice = True
                 self._signal(signal.SIGTERM)
             return
         for child in self.children:
             if child.process and not child.process.is_alive() and time.monotonic() - child.started > 0.5:
-                log.warning("%s ended (exit code %s) and is started again", child.name, child.process.exitcode)
+                log.warning("%s ended with exit code %s; restarting it", child.name, child.process.exitcode)
                 child.process.join()
                 child.start()
 
 
 async def _warm(settings: Settings) -> None:
-    """Before the forks, what every step would pay for again: the TLS context (21 ms a client), and imports that
-    openai makes when its first client is made (50 of a look's 65 ms). Connects nothing; closed before the first fork.
+    """Does before the forks what every step would pay for: the TLS context (21 ms a client) and late imports.
+
+    openai imports more when its first client is made (50 of a poll's 65 ms). Nothing is connected.
     """
     ssl_context()
     async with open_context(settings):
@@ -142,14 +143,14 @@ def _child(target: Callable[[], None], parent: int) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Linux: a SIGKILLed supervisor takes its children with it. Elsewhere they go on, which harms nothing."""
+    """Ends this process when its supervisor is killed, on Linux. Elsewhere it goes on, which does no harm."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
             sys.exit(0)
 
 
-def run_clock(settings: Settings) -> None:
+def run_scheduler(settings: Settings) -> None:
     async def _run() -> None:
         store = Store.connect(settings.redis_url)
         try:

@@ -198,7 +198,7 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, settl
         )
         await asyncio.to_thread(service.wait_for, "listening on")
         for program in programs:
-            await asyncio.to_thread(program.wait_for, "processes: the clock and")
+            await asyncio.to_thread(program.wait_for, "processes: the ")
         stack.push_async_callback(running.client.close)
         for care in (running.keep_alive(), running.watch()):
             stack.push_async_callback(_ended, asyncio.ensure_future(care))

@@ -199,7 +199,7 @@ def deployment(
             program.start()
             stack.callback(program.stop)
         url = service.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")[1]
-        worker.wait_for(r"processes: the clock and")
+        worker.wait_for(r"processes: the ")
         yield Deployment(f"{url}/v1", valkey, directory / "data", service, worker, roots, settings)
 
 

@@ -1,23 +1,24 @@
 """A real Valkey for tests: `valkey_server(directory)`, or the fixtures `valkey_session` and `valkey`.
 
-It ends with the test process, however that ends (the guard of `cli/embedded_guard.py` sees to it).
+On Linux it ends with the test process, however that ends.
 """
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cli.valkey_process import connect, end_guard, find_server, launch, socket_url, wait_until_ready
+from cli.valkey_process import connect, end, find_server, launch, socket_url, wait_until_ready
 
 SOCKET_PATH_BYTES = 100
+_starter = ThreadPoolExecutor(1)
 
 
 class Valkey:
@@ -38,30 +39,31 @@ class Valkey:
             self.tcp_url = f"redis://127.0.0.1:{port}/0"
             args = ("--bind", "127.0.0.1", "--port", str(port), *args)
         self._args = args
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once PING is answered."""
-        assert self._guard is None, "it is running already"
-        self._guard = launch(find_server(), self.directory, self._socket, *self._args)
-        wait_until_ready(self.url, self._guard, self.directory / "valkey.log")
+        assert self._server is None, "it is running already"
+        # On Linux the server ends with the thread that started it, and tests call this from threads that end.
+        start = _starter.submit(launch, find_server(), self.directory, self._socket, *self._args)
+        self._server = start.result()
+        wait_until_ready(self.url, self._server, self.directory / "valkey.log")
 
     def stop(self) -> None:
         """As at a normal shutdown: SIGTERM, and waits."""
-        if self._guard is not None:
-            end_guard(self._guard)
-            self._guard = None
+        if self._server is not None:
+            end(self._server)
+            self._server = None
 
     @property
     def pid(self) -> int:
-        with connect(self.url) as client:
-            return int(client.info("server")["process_id"])
+        assert self._server is not None, "it is not running"
+        return self._server.pid
 
     def kill(self) -> None:
         """SIGKILL; returns when the process is gone. The server stays dead until `restart()`."""
-        assert self._guard is not None, "it is not running"
-        os.kill(self.pid, signal.SIGKILL)
-        self._guard.wait()
+        assert self._server is not None, "it is not running"
+        self._server.kill()
         self.stop()
 
     def restart(self) -> None:

@@ -155,8 +155,8 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_quotes_no_secret
         ("service", {"TUNEHOOK_SECRET_KEY": KEY}, "REDIS_URL is not set"),
         ("worker", {"REDIS_URL": "redis://127.0.0.1:1/0"}, "TUNEHOOK_SECRET_KEY is not set"),
         ("service", {**GOOD, "TUNEHOOK_WEBHOOK_ALLOW": "10.0.0.0/99"}, "10.0.0.0/99"),
-        ("service", {**GOOD, "OPENAI_API_KEY": OWN_KEY}, "OPENAI_API_KEY is a key of Tunehook's own"),
-        ("worker", {**GOOD, "OPENAI_API_KEY": OWN_KEY}, "OPENAI_API_KEY is a key of Tunehook's own"),
+        ("service", {**GOOD, "OPENAI_API_KEY": OWN_KEY}, "OPENAI_API_KEY is a Tunehook key"),
+        ("worker", {**GOOD, "OPENAI_API_KEY": OWN_KEY}, "OPENAI_API_KEY is a Tunehook key"),
     ],
 )
 def test_a_program_does_not_start_on_settings_that_are_wrong(
@@ -172,5 +172,5 @@ def test_a_program_does_not_start_on_settings_that_are_wrong(
 
 
 def test_require_names_the_setting_and_what_it_is_for() -> None:
-    with pytest.raises(SettingsError, match=r"REDIS_URL is not set\. It says where Redis is"):
+    with pytest.raises(SettingsError, match=r"REDIS_URL is not set\. Set it to the URL of Redis"):
         require(Settings.model_construct(), "redis_url")

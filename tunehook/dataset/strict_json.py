@@ -81,11 +81,11 @@ def parse(line: bytes) -> Parsed:
 def explain(line: bytes) -> Parsed:
     """Reads one line slowly and says all that a strict decoder would refuse. Never raises."""
     if b"\0" in line:
-        return Parsed(None, [("nul_byte", "$", f"A NUL byte at byte {line.index(0) + 1} of the line.")])
+        return Parsed(None, [("nul_byte", "$", f"A NUL byte at byte {line.index(0) + 1}.")])
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        at = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
+        at = f"byte {error.start + 1} (0x{line[error.start]:02x})"
         return Parsed(None, [("invalid_utf8", "$", f"Not UTF-8 at {at}.")])
     try:
         value = _decoder.decode(text.strip(" \t\r\n"))

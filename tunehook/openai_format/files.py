@@ -1,4 +1,4 @@
-"""How reports, estimates and made datasets look outside: objects that are ours alone. Pure."""
+"""File and upload as OpenAI's objects; report, dataset and estimate, which are ours alone. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tunehook.dataset.build import Built
 from tunehook.dataset.estimate import Estimate
 from tunehook.model.file import BuiltFiles, File, Upload
 
-#: Of what a dataset's source had that was not used, as many are named.
+#: So many dropped items of a dataset's source are listed.
 DROPPED_SHOWN = 100
 
 

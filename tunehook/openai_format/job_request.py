@@ -1,4 +1,4 @@
-"""What `POST /v1/fine_tuning/jobs` takes: every parameter of the SDK, checked before anything is stored. Pure.
+"""Checks the body of `POST /v1/fine_tuning/jobs`: every parameter of the SDK, before anything is stored. Pure.
 
 Limits are OpenAI's own (its description of the API); an upstream may be stricter, and says so itself.
 """
@@ -21,7 +21,7 @@ Request = TypeVar("Request", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A request's object: no unknown members, and no text where a number is asked for."""
+    """An object of a request: no unknown members, no text in place of a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -72,7 +72,7 @@ class Dpo(Strict):
 
 
 class Grader(BaseModel):
-    """Its type and name; the rest is for the upstream to judge."""
+    """A grader: type and name are checked here, the rest by the upstream."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -143,7 +143,7 @@ class JobRequest(Strict):
         if value is None:
             return None
         if TAG in value:
-            raise ValueError(f"the key {TAG!r} is kept for this service's own mark")
+            raise ValueError(f"the key {TAG!r} is reserved for this service")
         if len(value) > 15:
             raise ValueError(f"has {len(value)} pairs; 15 are the most (the upstream's 16th is this service's mark)")
         for name, text in value.items():
@@ -154,7 +154,9 @@ class JobRequest(Strict):
     @model_validator(mode="after")
     def _one_place(self) -> JobRequest:
         if self.hyperparameters is not None and self.method is not None:
-            raise ValueError("give hyperparameters under 'method' alone; the old place is for requests without it")
+            raise ValueError(
+                "give hyperparameters under 'method' only; the top-level member is for requests without 'method'"
+            )
         return self
 
     @property
@@ -169,12 +171,12 @@ class JobRequest(Strict):
 
 
 def parse(body: dict[str, Any]) -> JobRequest:
-    """Raises InvalidParameter and its kin for the first thing that is wrong, with its path in `param`."""
+    """Returns the checked request. Raises InvalidParameter for the first error, with its path in `param`."""
     return parse_as(JobRequest, body)
 
 
 def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
-    """Any request that is described by a pydantic model; raises as `parse`."""
+    """Like `parse`, for any request that a pydantic model describes."""
     try:
         return model.model_validate(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How records look outside: OpenAI's objects, with one member of ours, `tunehook`. Pure.
+"""Job, event and checkpoint as OpenAI's objects, with one member of ours, `tunehook`. Pure.
 
 Every id in an OpenAI member is ours; the upstream's own ids stand in `tunehook` alone.
 """
@@ -11,13 +11,14 @@ from typing import Any
 from tunehook.model.file import Copy
 from tunehook.model.job import AT_UPSTREAM, Cost, Job, Message, Stage
 
-#: What OpenAI's clients see for a stage that is ours; `tracked` shows the upstream's status, `settled` the end.
+#: The status that clients see in our own stages; `tracked` shows the upstream's status, `settled` the final one.
 _STATUS = {
     Stage.ACCEPTED: "validating_files",
     Stage.UPLOADING: "validating_files",
     Stage.CREATING: "validating_files",
     Stage.WAITING: "queued",
 }
+EVENT_ID = "ftevent-"
 
 
 def status(job: Job) -> str:
@@ -61,7 +62,7 @@ def job_object(
 def tunehook_member(
     job: Job, *, revision: int, cancel_requested_at: int | None = None, copy: Copy | None = None
 ) -> dict[str, Any]:
-    """Where the job really is."""
+    """Returns the state of the job here and at its upstream."""
     waiting = job.waiting and job.waiting.model_copy(update={"reason": own_ids(job.waiting.reason, job)})
     return {
         "stage": job.stage.value,
@@ -79,7 +80,7 @@ def tunehook_member(
 
 
 def actual_cost(job: Job) -> Cost | None:
-    """By the tokens that the upstream says it trained, at the price that the job was accepted with."""
+    """Returns the cost of the tokens that the upstream reports, at the price that the job was accepted with."""
     tokens = job.seen.trained_tokens if job.seen and job.stage is Stage.SETTLED else None
     if tokens is None:
         return None
@@ -96,7 +97,7 @@ def _cost(job: Job, cost: Cost | None) -> dict[str, Any] | None:
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:
-    """Of supervised jobs: what the upstream chose, or what was asked. Never null: the SDK's type has none."""
+    """Returns those of a supervised job, as the upstream chose or as requested. Never null, as in the SDK's type."""
     kind = method(job)["type"]
     if kind != "supervised":
         return {}
@@ -115,7 +116,7 @@ def method(job: Job) -> dict[str, Any]:
 
 
 def own_ids(text: str, job: Job, files: tuple[str, str | None] | None = None) -> str:
-    """What an upstream says of its job and its files, said of ours.
+    """Replaces the upstream's ids of job and files in `text` by ours.
 
     `files`: its ids of training and validation file, where it has no job yet that would tell them.
     """
@@ -131,10 +132,10 @@ def own_ids(text: str, job: Job, files: tuple[str, str | None] | None = None) ->
     return re.sub(rf"(?<![\w-])(?<!{AT_UPSTREAM})({'|'.join(names)})(?![\w-])", lambda found: theirs[found[1]], text)
 
 
-def event_object(job: Job, event_id: str, message: Message) -> dict[str, Any]:
-    """OpenAI's `fine_tuning.job.event`."""
+def event_object(job: Job, position: str, message: Message) -> dict[str, Any]:
+    """OpenAI's `fine_tuning.job.event`. Its id has the position in the log, so that it is found without an index."""
     return {
-        "id": event_id,
+        "id": EVENT_ID + position,
         "object": "fine_tuning.job.event",
         "created_at": message.created_at,
         "level": message.level if message.level in ("info", "warn", "error") else "info",
@@ -155,7 +156,7 @@ def checkpoint_object(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def job_event_data(job: Job, *, revision: int) -> dict[str, Any]:
-    """What an event says of a job: all that a subscriber will ask for next.
+    """Returns the data of a webhook event about a job: all that its subscriber needs next.
 
     https://platform.openai.com/docs/api-reference/webhook-events: theirs has only `data.id`. `sequence` orders
     a job's events where deliveries could not: no two happen in one change of it.

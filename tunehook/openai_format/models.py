@@ -1,4 +1,4 @@
-"""Which models there are: those that can be tuned at our upstreams, and those that were tuned here. Pure."""
+"""Models as OpenAI's objects: those that can be tuned at our upstreams, and those that were tuned here. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SNAPSHOT = r"(-\d{4}(-\d{2}-\d{2})?)?"
 
 
 def is_tunable(row: Mapping[str, Any], prices: Prices) -> bool:
-    """Azure says it of each model; OpenAI does not: there, what has a price for training can be trained."""
+    """Whether the model can be tuned. Azure states it; at OpenAI, a model with a training price can be tuned."""
     capabilities = row.get("capabilities")
     if isinstance(capabilities, dict) and "fine_tune" in capabilities:
         return bool(capabilities["fine_tune"])
@@ -23,7 +23,7 @@ def is_tunable(row: Mapping[str, Any], prices: Prices) -> bool:
 
 
 def base_models(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, dict[str, Any]]:
-    """By name; the first upstream's description counts, and tuned models there are other people's or in `tuned`."""
+    """Returns the tunable base models by name, as the first upstream that has them describes them."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = str(row["id"])

@@ -73,12 +73,6 @@ def _attempt(number: int, attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def list_object(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:
-    """OpenAI's list with a cursor."""
-    first, last = (rows[0]["id"], rows[-1]["id"]) if rows else (None, None)
-    return {"object": "list", "data": rows, "first_id": first, "last_id": last, "has_more": more}
-
-
 def error_object(message: str, *, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
     """OpenAI's answer to what cannot be done."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunehook.model.job import Job, Message
+from tunehook.model.member import job_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import LOG_KEPT
 from tunehook.store.engine.due_queue import DueQueue
+
+#: The last events come up to 8 s after a job's end and are fetched until 16 s after it.
+LATE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,10 @@ class JobLog:
 
     async def append(self, job_id: str, messages: Iterable[Message]) -> int:
         """Adds events in order, each of the upstream's once. Returns how many were new."""
-        arguments: list[str] = [job_id, str(LOG_KEPT)]
+        arguments = [str(LOG_KEPT)]
         for message in messages:
             arguments += [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
-        if len(arguments) == 2:
+        if len(arguments) == 1:
             return 0
         log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
         return int(await self._store.run("append", log, arguments))
@@ -39,7 +43,7 @@ class JobLog:
         """Logs and counts an extra job, named by `upstream_event_id`, the first time it is found."""
         at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
         row = [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
-        await self._store.run("append", at, [job.id, str(LOG_KEPT), *row, job.upstream])
+        await self._store.run("append", at, [str(LOG_KEPT), *row, job.upstream])
 
     async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
         """Returns whether one of an upstream's events is in the log already."""
@@ -49,13 +53,37 @@ class JobLog:
     async def page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
         """Returns entries older than the position `after`, newest first, and whether there are more."""
         newest = f"({after}" if after else "+"
-        rows = await self._store.redis.xrevrange(keys.job_log(job_id), newest, "-", count=limit + 1)
+        command = ("XREVRANGE", keys.job_log(job_id), newest, "-", "COUNT", str(limit + 1))
+        (rows,) = await self._store.ask(command)
         return [_entry(row) for row in rows[:limit]], len(rows) > limit
 
     async def after(self, job_id: str, position: str, limit: int) -> list[LogEntry]:
         """Returns entries newer than `position`, oldest first; `0-0` is before all."""
         rows = await self._store.redis.xrange(keys.job_log(job_id), f"({position}", "+", count=limit)
         return [_entry(row) for row in rows]
+
+    async def read(self, positions: Mapping[str, str], limit: int, seconds: float) -> dict[str, list[LogEntry]]:
+        """Returns the entries after these positions, by job; waits up to `seconds` for one if there are none.
+
+        Oldest first, at most `limit` of a job, and only the jobs that have any.
+        """
+        ids = {keys.job_log(job_id): job_id for job_id in positions}
+        streams = {keys.job_log(job_id): position for job_id, position in positions.items()}
+        found = await self._store.redis.xread(streams, count=limit, block=int(seconds * 1000))
+        return {ids[name]: [_entry(row) for row in rows] for name, rows in dict(found).items()}
+
+    async def ended(self, job_ids: Iterable[str]) -> dict[str, bool]:
+        """Returns those of the jobs that have ended; True: nothing is added to their logs any more."""
+        ids = list(job_ids)
+        members = [job_member(job_id) for job_id in ids]
+        (seconds, _), settled, planned = await self._store.ask(
+            ("TIME",), ("ZMSCORE", keys.SETTLED, *ids), ("ZMSCORE", keys.due("steps"), *members)
+        )
+        return {
+            job_id: due_at is None or int(seconds) - float(settled_at) / 1000 > LATE_SECONDS
+            for job_id, settled_at, due_at in zip(ids, settled, planned, strict=True)
+            if settled_at is not None
+        }
 
     async def follow(self, job_id: str, seconds: float) -> None:
         """Lets every poll fetch this job's events for so many seconds: a client reads its log."""

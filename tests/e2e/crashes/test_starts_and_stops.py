@@ -53,10 +53,10 @@ def test_a_redis_that_comes_later_is_asked_by_the_worker_as_well(tmp_path: Path)
         worker = Program(["worker"], settings(valkey, tmp_path), tmp_path / "out")
         worker.start()
         stack.callback(worker.stop)
-        worker.wait_for("Redis does not answer at REDIS_URL yet")
+        worker.wait_for("Redis does not answer at REDIS_URL")
         valkey.start()
         assert "set appendonly yes" in worker.wait_for(r"tunehook worker: .*\n")[0]
-        assert "processes: the clock and" not in worker.said()
+        assert "processes: the " not in worker.said()
 
 
 def test_a_worker_that_waits_for_redis_ends_when_it_is_told(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_worker_that_waits_for_redis_ends_when_it_is_told(tmp_path: Path) -> N
         worker = Program(["worker"], settings(valkey, tmp_path), tmp_path / "out")
         worker.start()
         stack.callback(worker.stop)
-        worker.wait_for("Redis does not answer at REDIS_URL yet")
+        worker.wait_for("Redis does not answer at REDIS_URL")
         os.kill(worker.pid, signal.SIGTERM)
         until, ended = time.monotonic() + 60, (0, 0)
         while ended[0] == 0 and time.monotonic() < until:

@@ -53,7 +53,7 @@ def upgrade(tmp_path: Path) -> Iterator[Upgrade]:
             for program in (service, worker):
                 program.start()
             url = service.wait_for(r"listening on (http://\S+)")[1]
-            worker.wait_for("processes: the clock and")
+            worker.wait_for("processes: the ")
             yield Upgrade(old, service, worker, f"{url}/v1")
         finally:
             for program in (service, worker):

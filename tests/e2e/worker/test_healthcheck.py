@@ -52,7 +52,7 @@ def test_unhealthy_when_only_another_ticks(valkey: Valkey) -> None:
         client.set(clock_on("some other host"), "ticks", px=60_000)
     answer = healthcheck(valkey.url)
     assert answer.returncode == 1
-    assert answer.stderr == "the clock of this worker has not ticked for 10 s\n"
+    assert answer.stderr == "the scheduler of this worker has not run for 10 s\n"
 
 
 def test_unhealthy_without_redis() -> None:

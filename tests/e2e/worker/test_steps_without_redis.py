@@ -24,6 +24,6 @@ def test_it_ends_with_a_line(step: str) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.splitlines() == [
-        "a step is left for later, redis is away: Error 111 connecting to 127.0.0.1:9. "
+        "Redis does not answer: the step is retried within 20 s: Error 111 connecting to 127.0.0.1:9. "
         "Connect call failed ('127.0.0.1', 9)."
     ]

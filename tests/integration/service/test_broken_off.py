@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from service.app import build_app
 from tests.fakes.strange_upstream import StrangeUpstream, refusal, strange_upstream
 from tests.integration.service.conftest import Api
-from tunehook.model.job import TunedModel
+from tunehook.model.job import Message, TunedModel
 from tunehook.store.engine import keys
 
 MODEL = "ft:gpt-4.1-mini-2025-04-14:acme::Abc"
@@ -107,15 +107,15 @@ async def test_an_answer_that_the_upstream_breaks_off_ends_the_connection_and_no
     assert not told.endswith(b"0\r\n\r\n"), "it looks whole"
 
 
-async def test_a_job_that_goes_while_its_events_are_followed_ends_the_connection(chat: Chat, furnished: Api) -> None:
+async def test_a_job_that_goes_while_its_events_are_followed_ends_the_stream(chat: Chat, furnished: Api) -> None:
     job_id = furnished.ids["fine_tuning_job_id"]
     redis = furnished.ctx.store.redis
     async with chat.line() as line:
         await line.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/events", accept="text/event-stream")
         told = await line.until(b"data: {")
         await redis.delete(keys.job(job_id))
-        await redis.publish(keys.NEWS, job_id)
-        told += await line.rest()
+        await furnished.ctx.store.job_log.append(job_id, [Message(created_at=1, message="A line")])
+        told += await line.until(b"\r\n0\r\n\r\n")
     assert told.startswith(b"HTTP/1.1 200 ")
     assert told.count(b"HTTP/1.") == 1
     assert b"fine_tune_not_found" not in told

@@ -82,6 +82,37 @@ async def test_no_body_that_is_wrong_is_taken_or_breaks_anything(furnished: Api,
     assert await everything_that_is(furnished) == before
 
 
+LONG = "9" * 4000
+DEEP = "[" * 180 + "]" * 180
+GRADER = '{"type": "multi", "name": "g", "graders": %s, "weight": %s}'
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        f'"seed": {LONG}',
+        *(
+            f'"hyperparameters": {{"{name}": {LONG}}}'
+            for name in ("learning_rate_multiplier", "n_epochs", "batch_size")
+        ),
+        *(f'"method": {{"type": "dpo", "dpo": {{"hyperparameters": {{"beta": {n}}}}}}}' for n in (LONG, f"-{LONG}")),
+        f'"tunehook": {{"max_cost_usd": {LONG}}}',
+        f'"metadata": {DEEP}',
+        *(
+            f'"method": {{"type": "reinforcement", "reinforcement": {{"grader": {GRADER % grader}}}}}'
+            for grader in ((DEEP, "1"), ("{}", LONG))
+        ),
+    ],
+)
+async def test_long_numbers_and_deep_members_break_nothing(furnished: Api, members: str) -> None:
+    body = f'{{"model": "gpt-4.1-mini-2025-04-14", "training_file": "{furnished.ids["file_id"]}", {members}}}'
+    for path in ("/v1/fine_tuning/jobs", "/v1/fine_tuning/jobs/estimate"):
+        answer = await furnished.call("POST", path, data=body, headers={"content-type": "application/json"})
+        assert answer.status < 500, answer
+        assert len(answer.body) < 20_000
+    assert (await furnished.call("GET", "/v1/fine_tuning/jobs")).status == 200
+
+
 @pytest.mark.parametrize("kind", ["half", "not utf-8", "very deep", "wrong types", "more than a MiB"])
 async def test_routes_without_a_body_are_not_disturbed_by_one(furnished: Api, contract: Contract, kind: str) -> None:
     for method, template, *_ in ROUTES:

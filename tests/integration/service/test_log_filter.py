@@ -50,7 +50,7 @@ async def test_malformed_http_is_a_line_and_no_traceback(api: Api, kind: str, ca
     assert answer.split(maxsplit=2)[1] == str(status).encode()
     records = [record for record in caplog.records if record.name == "aiohttp.server"]
     assert not any(record.exc_info or record.levelno > logging.WARNING for record in records)
-    (record,) = [record for record in records if "sent what cannot be read" in record.getMessage()]
+    (record,) = [record for record in records if "sent a malformed request" in record.getMessage()]
     assert record.getMessage().isprintable()
     assert len(record.getMessage()) < 500
     assert (await api.call("GET", "/livez")).status == 200

@@ -3,7 +3,7 @@
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
 from tunehook.store.engine import keys
-from worker.scheduler import IN_HAND, Scheduler, connect, queues
+from worker.scheduler import ENQUEUED, Scheduler, connect, queues
 
 
 async def test_no_more_is_handed_over_than_is_soon_begun(bench: Bench, valkey: Valkey) -> None:
@@ -12,13 +12,13 @@ async def test_no_more_is_handed_over_than_is_soon_begun(bench: Bench, valkey: V
     due = {f"copy:openai:{number:064d}": number for number in range(100)}
     await redis.zadd(keys.due("bulk"), due)
     with connect(valkey.url) as connection:
-        clock = Scheduler(bench.ctx.store, connection, ["openai"])
+        scheduler = Scheduler(bench.ctx.store, connection, ["openai"])
         for _ in range(30):
-            await clock.hand_over("bulk")
+            await scheduler.enqueue_due("bulk")
             for member in due:  # 20 s later
                 await redis.zincrby(keys.due("bulk"), -20_000, member)
-        assert queues(connection)["bulk"].count == IN_HAND["bulk"]
+        assert queues(connection)["bulk"].count == ENQUEUED["bulk"]
     claims = await redis.hgetall(keys.CLAIMS)
-    assert len(claims) == IN_HAND["bulk"]
+    assert len(claims) == ENQUEUED["bulk"]
     assert set(claims.values()) == {"1"}
     assert await redis.zcard(keys.PARKED) == 0

@@ -263,6 +263,6 @@ async def test_a_commit_that_is_refused_tells_nothing(office: Office, receiver: 
     job = await submit(office)
     record = await office.ctx.store.jobs.read(job.id)
     stale = replace(record, revision=record.revision + 5)
-    with pytest.raises(Exception, match="changed since"):
+    with pytest.raises(Exception, match="changed by another"):
         await finishing.settle(office.ctx, stale, "cancelled")
     assert await office.deliveries(made["id"]) == []

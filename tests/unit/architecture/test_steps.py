@@ -38,7 +38,7 @@ def test_steps_that_the_scheduler_names_resolve() -> None:
 
 
 def test_an_unknown_kind_is_no_step() -> None:
-    with pytest.raises(ValueError, match="nothing is known to do"):
+    with pytest.raises(ValueError, match="no step is known"):
         step_for("unheard:of")
 
 

@@ -48,7 +48,7 @@ def test_how_many_examples_are_needed(n: int, counts: dict[str, int]) -> None:
         (b'{"messages": [', "invalid_json", "$", "character 15"),
         (b"{'messages': []}", "invalid_json", "$", "character 2"),
         (b'{"messages": "\x01"}', "invalid_json", "$", "control character"),
-        (b'{"messages": "\xe4"}', "invalid_utf8", "$", "byte 15 of the line (0xe4)"),
+        (b'{"messages": "\xe4"}', "invalid_utf8", "$", "byte 15 (0xe4)"),
         (b'{"messages": "\0"}', "nul_byte", "$", "byte 15"),
         (b'{"a": [1, NaN]}', "not_a_number", "$.a[1]", "nan"),
         (b'{"a": -Infinity}', "not_a_number", "$.a", "-inf"),

@@ -106,7 +106,7 @@ def test_hyperparameters_are_what_was_chosen_then_asked_then_auto() -> None:
 def test_events_speak_of_our_ids(contract: Contract) -> None:
     tracked = STAGES["tracked"][0]
     said = Message(created_at=5, level="debug", message="Validating training file: file-theirs of ftjob-theirs")
-    shown = jobs.event_object(tracked, "ftevent-1-0", said)
+    shown = jobs.event_object(tracked, "1-0", said)
     assert shown["message"] == "Validating training file: file-ours of ftjob-ours"
     assert shown["level"] == "info"
     assert contract.faults_of(("components", "schemas", "FineTuningJobEvent"), shown) == []

@@ -1,4 +1,4 @@
-"""The JSON reader: one error for whatever it does not take, and the standard library's value for all it does."""
+"""The reader of request bodies: one error for all it does not take, the standard library's value for all it does."""
 
 import json
 import string
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunehook.dataset.strict_json import MAX_DEPTH
 from tunehook.errors import InvalidBody
-from tunehook.openai_format.strict_json import MAX_DEPTH, parse, parse_object
+from tunehook.openai_format.strict_json import parse_object
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -24,8 +25,8 @@ VALUES = st.recursive(
 
 @given(VALUES, st.booleans())
 def test_what_is_json_is_read_as_the_standard_library_reads_it(value: object, ascii_only: bool) -> None:
-    body = json.dumps(value, ensure_ascii=ascii_only).encode()
-    assert parse(body) == json.loads(body) == value
+    body = json.dumps({"a": value}, ensure_ascii=ascii_only).encode()
+    assert parse_object(body) == json.loads(body) == {"a": value}
 
 
 @given(st.binary(max_size=200))
@@ -40,7 +41,7 @@ def test_what_looks_like_json_is_read_or_refused(text: str) -> None:
 
 def _read_or_refuse(body: bytes) -> None:
     try:
-        value = parse(body)
+        value = parse_object(body)
     except InvalidBody:
         return
     assert value == json.loads(body)
@@ -49,7 +50,7 @@ def _read_or_refuse(body: bytes) -> None:
 
 @given(VALUES, st.integers(0, 200), st.sampled_from(list(string.printable)))
 def test_a_document_that_was_damaged_is_read_or_refused(value: object, at: int, what: str) -> None:
-    text = json.dumps(value)
+    text = json.dumps({"a": value})
     at %= len(text)
     _read_or_refuse((text[:at] + what + text[at + 1 :]).encode())
 
@@ -59,42 +60,43 @@ def test_a_document_that_was_damaged_is_read_or_refused(value: object, at: int, 
     [
         (b"", "empty"),
         (b" \n", "empty"),
-        (b"{", "line 1 column 2"),
-        (b'{"a": 1,}', "line 1"),
-        (b"nonsense", "line 1 column 1"),
-        (b"\xff\xfe", "byte 0 is not UTF-8"),
-        ('{"a": "é"}'.encode("latin-1"), "byte 7 is not UTF-8"),
-        ('{"a": 1}'.encode("utf-16"), "UTF-8"),
-        (b'{"a": NaN}', "NaN is not JSON"),
-        (b"[Infinity]", "Infinity is not JSON"),
-        (b"[-Infinity]", "-Infinity is not JSON"),
-        (b"[1e999]", "too large"),
-        (b"[-1e999]", "too large"),
-        (b'{"a": 1, "b": 2, "a": 3}', "'a' occurs twice"),
-        (b'{"a": {"b": 1, "b": 1}}', "'b' occurs twice"),
-        (b'{"a": "\\ud800"}', "surrogate"),
-        (b'{"\\udfff": 1}', "surrogate"),
-        (b'{"a": 1' + b"0" * 5000 + b"}", "5001 digits"),
-        (b"[" * 100_000, "nested"),
-        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested"),
-        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested"),
-        (b'["tab\tinside"]', "line 1"),
+        (b"{", "character 2"),
+        (b'{"a": 1,}', "character 9"),
+        (b"nonsense", "character 1"),
+        (b"\xff\xfe", "Not UTF-8 at byte 1"),
+        ('{"a": "é"}'.encode("latin-1"), "Not UTF-8 at byte 8"),
+        ('{"a": 1}'.encode("utf-16"), "NUL byte at byte 4"),
+        (b'{"a": NaN}', "nan is not JSON ($.a)"),
+        (b'{"a": [Infinity]}', "inf is not JSON"),
+        (b'{"a": [-Infinity]}', "-inf is not JSON"),
+        (b'{"a": [1e999]}', "too large"),
+        (b'{"a": [-1e999]}', "too large"),
+        (b'{"a": 1' + b"0" * 400 + b".0}", "too large"),
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' comes twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' comes twice"),
+        (b'{"a": "\\ud800"}', "half of a pair"),
+        (b'{"\\udfff": 1}', "half of a pair"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "5,001 digits ($.a)"),
+        (b"[" * 100_000, "Nested more than"),
+        (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), "Nested more than"),
+        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "Nested more than"),
+        (b'["tab\tinside"]', "character 6"),
         (b'{"a": 1} {"b": 2}', "Extra data"),
-        (b"\xef\xbb\xbf{}", "line 1"),
+        (b"\xef\xbb\xbf{}", "character 1"),
     ],
 )
 def test_what_other_readers_let_through_or_stumble_over_is_refused_with_a_reason(body: bytes, why: str) -> None:
     with pytest.raises(InvalidBody) as refused:
-        parse(body)
+        parse_object(body)
     assert why in refused.value.message
     assert len(refused.value.message) < 300
 
 
 def test_what_is_just_allowed() -> None:
-    deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
-    assert parse(deep) == json.loads(deep)
-    assert parse(b'"\\ud83e\\udd89"') == "\N{OWL}"
-    assert parse(b"[1e308]") == [1e308]
+    deep = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
+    assert parse_object(deep) == json.loads(deep)
+    assert parse_object(b'{"a": "\\ud83e\\udd89"}') == {"a": "\N{OWL}"}
+    assert parse_object(b'{"a": 1e308}') == {"a": 1e308}
 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true"])

@@ -131,7 +131,7 @@ class Change:
 
     def say(self, job_id: str, message: Message) -> Change:
         """Adds an entry to the job's log."""
-        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), job_id, str(LOG_KEPT)])
+        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), str(LOG_KEPT)])
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,22 +99,6 @@ class DueQueue(Connection):
                         woken.add(message["data"])
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.003)
                 yield woken
-
-    async def news(self, ready: Callable[[], None]) -> AsyncGenerator[str, None]:
-        """Yields the id of every job that has changed, or whose log has; an empty one a second when none has.
-
-        `ready` is called once nothing can be missed any more. StoreUnavailable ends it, and news were missed then.
-        """
-        async with self.redis.pubsub() as pubsub:
-            with unavailable():
-                await pubsub.subscribe(keys.NEWS)
-                while await pubsub.get_message(timeout=1.0) is None:
-                    pass
-            ready()
-            while True:
-                with unavailable():
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                yield str(message["data"]) if message else ""
 
     async def tick(self, host: str) -> None:
         """Notes that the scheduler on `host` has been through all that is due."""

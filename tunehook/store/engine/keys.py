@@ -13,7 +13,6 @@ from tunehook.model.member import Queue
 # ---- due members and leases
 
 WAKE = "th:wake"  # channel: a member has become due; the message is its queue
-NEWS = "th:news"  # channel: a job or its log has changed; the message is the job's id
 CLAIMS = "th:claims"  # hash: member → claims since the last commit
 WOKEN = "th:woken"  # set: members that were woken while another process held their lease
 PARKED = "th:parked"  # zset: member → when it was given up, ms

@@ -1,9 +1,9 @@
 -- Adds an upstream's events to a job's log, each once, and drops the oldest of a long log.
 -- KEYS: log, ids that are in the log; a hash of counts, if the new ones are counted
--- ARGV: job id, how many entries are kept, pairs of upstream event id and document; with counts, the field of the hash
+-- ARGV: how many entries are kept, pairs of upstream event id and document; with counts, the field of the hash
 -- Returns how many were new.
-local kept, added = tonumber(ARGV[2]), 0
-for i = 3, #ARGV - 1, 2 do
+local kept, added = tonumber(ARGV[1]), 0
+for i = 2, #ARGV - 1, 2 do
   if ARGV[i] == '' or redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
     redis.call('XADD', KEYS[1], 'MAXLEN', '~', kept, '*', 'doc', ARGV[i + 1])
     added = added + 1
@@ -18,5 +18,4 @@ if redis.call('SCARD', KEYS[2]) > 2 * kept then
   end
 end
 if KEYS[3] then redis.call('HINCRBY', KEYS[3], ARGV[#ARGV], added) end
-if added > 0 then redis.call('PUBLISH', 'th:news', ARGV[1]) end
 return added

@@ -10,5 +10,4 @@ end
 redis.call('ZADD', KEYS[2], 'LT', time[1] * 1000, ARGV[1])
 if redis.call('EXISTS', 'th:lease:' .. ARGV[1]) == 1 then redis.call('SADD', 'th:woken', ARGV[1]) end
 redis.call('PUBLISH', 'th:wake', ARGV[2])
-redis.call('PUBLISH', 'th:news', string.match(KEYS[1], '[^:]*$'))
 return stage

@@ -37,7 +37,7 @@ if revision ~= change.revision then return {'revision', tostring(revision)} end
 local version = redis.call('HGET', KEYS[1], 'v')
 if version and tonumber(version) > change.version then return {'newer', version} end
 if change.token and redis.call('GET', KEYS[2]) ~= change.token then return {'lease', ''} end
-local news, woken = {}, {}
+local woken = {}
 local from = redis.call('HGET', KEYS[1], 'stage')
 if change.stage then
   if from and from ~= change.stage then
@@ -45,7 +45,6 @@ if change.stage then
     if not (allowed and allowed[change.stage]) then return {'move', from} end
   end
   redis.call('HSET', KEYS[1], 'stage', change.stage)
-  news[string.match(KEYS[1], '[^:]*$')] = true
 end
 -- the number of jobs in each stage, for the metrics
 local to = not change.delete and (change.stage or from) or false
@@ -67,7 +66,7 @@ for _, entry in ipairs(change.listed) do
   redis.call('ZADD', entry[1], 'NX', redis.call('INCR', 'th:sequence'), entry[2])
 end
 for _, line in ipairs(change.log) do
-  redis.call('XADD', line[1], 'MAXLEN', '~', line[4], '*', 'doc', line[2])
+  redis.call('XADD', line[1], 'MAXLEN', '~', line[3], '*', 'doc', line[2])
 end
 for _, entry in ipairs(change.timed) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
@@ -101,6 +100,4 @@ for _, entry in ipairs(change.soon) do
   woken[#woken + 1] = entry[3]
 end
 for _, queue in ipairs(woken) do redis.call('PUBLISH', 'th:wake', queue) end
-for _, line in ipairs(change.log) do news[line[3]] = true end
-for job in pairs(news) do redis.call('PUBLISH', 'th:news', job) end
 return {'ok', tostring(now)}

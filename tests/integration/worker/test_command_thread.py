@@ -19,7 +19,7 @@ def test_a_connect_that_times_out_ends_no_thread(valkey: Valkey, caplog: pytest.
             thread = PubSubWorkerThread(pubsub, 1.0)
             with caplog.at_level(logging.WARNING):
                 worker._pubsub_exception_handler(TimeoutError("Timeout connecting to server"), pubsub, thread)
-            assert "redis is away: Timeout connecting to server" in caplog.text
+            assert "Redis does not answer. Retrying: Timeout connecting to server" in caplog.text
             with pytest.raises(ResponseError):  # RQ's own handler raises what is being handled
                 _handled(worker, ResponseError("unknown command"), pubsub, thread)
 
