@@ -12,11 +12,8 @@ import logging
 from tunehook.context import Context
 from tunehook.errors import (
     JobNotFound,
-    LeaseLost,
-    LeaseTaken,
     RecordTooNew,
     RecordUnreadable,
-    RevisionChanged,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnauthorized,
@@ -29,6 +26,7 @@ from tunehook.model.job import JobError
 from tunehook.model.member import copy_member, job_member
 from tunehook.store.copies import CopyRecord
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +35,17 @@ WHOLE_BYTES = 100_000_000
 
 
 async def copy_to_upstream(ctx: Context, upstream_name: str, sha256: str) -> None:
-    """One step: sends what is missing, as far as it comes."""
+    """Runs one step: sends the bytes that are missing at the upstream, for at most 40 s of parts."""
     member = copy_member(upstream_name, sha256)
-    try:
-        async with ctx.store.lease(member) as lease:
-            record = await ctx.store.copies.read(upstream_name, sha256)
-            if record is None or record.copy.state != "wanted":
-                await ctx.store.unplan(member)
-                return
+
+    async def _copy(lease: Lease) -> None:
+        record = await ctx.store.copies.read(upstream_name, sha256)
+        if record is None or record.copy.state != "wanted":
+            await ctx.store.unplan(member)
+        else:
             await _send(ctx, record, lease)
-    except (LeaseTaken, LeaseLost):
-        return  # somebody else is at it, or will be
-    except RevisionChanged:
-        await ctx.store.wake(member)
-    except RecordTooNew:
-        await ctx.store.forgive(member)  # a newer worker's business
-    except RecordUnreadable as error:
-        log.error("%s is parked: %s", member, error.message)
-        await ctx.store.park(member)
+
+    await run_step(ctx.store, member, _copy)
 
 
 async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:

@@ -16,7 +16,7 @@ from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
 from tunehook.dataset.report import TokenStatistics
 from tunehook.dataset.tokens import encoding_of, token_limit
-from tunehook.errors import Conflict, DatasetUnread, FileNotFound, JobNotFound, LeaseLost, LeaseTaken, RecordTooNew
+from tunehook.errors import Conflict, DatasetUnread, FileNotFound, LeaseTaken
 from tunehook.files import token_counts
 from tunehook.jobs import dataset_fit
 from tunehook.model.file import Counted, File
@@ -24,6 +24,8 @@ from tunehook.model.job import Cost, FileRef, Job, Message, Price, Stage
 from tunehook.model.member import estimate_member, job_member
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 
 log = logging.getLogger(__name__)
 
@@ -79,23 +81,16 @@ def price_of(row: PriceRow | None) -> Price | None:
 
 
 async def estimate_accepted(ctx: Context, job_id: str) -> None:
-    """One step: the estimate of a job that was accepted without one, and a warning if validation is no validation."""
+    """Runs one step: adds the estimate to a job that was accepted without, and a warning about shared examples."""
     member = estimate_member(job_id)
-    try:
-        async with ctx.store.lease(member):
-            try:
-                again_in = await _estimate(ctx, job_id)
-            except DatasetUnread as error:
-                log.warning("job %s is not estimated yet: %s", job_id, error.message)
-                return  # claimed again, later each time
-            if again_in is None:
-                await ctx.store.unplan(member)
-            else:
-                await ctx.store.plan(member, again_in)
-    except (LeaseTaken, LeaseLost):
-        return
-    except (JobNotFound, RecordTooNew):
-        await ctx.store.unplan(member)
+
+    async def _body(_: Lease) -> None:
+        try:
+            await ctx.store.plan_or_unplan(member, await _estimate(ctx, job_id))
+        except DatasetUnread as error:  # claimed again, later each time
+            log.warning("job %s is not estimated yet: %s", job_id, error.message)
+
+    await run_step(ctx.store, member, _body)
 
 
 async def _estimate(ctx: Context, job_id: str) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, UpstreamError
+from tunehook.errors import Conflict, JobNotFound, RecordTooNew, RecordUnreadable, TunehookError, UpstreamError
 from tunehook.model.job import Job, Message
 from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
@@ -43,15 +43,15 @@ async def fetch(ctx: Context, job: Job) -> int:
     return new
 
 
-async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[UpstreamError]:
-    """For several jobs, a few at a time; what went wrong is returned, since it spoils no look."""
+async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[TunehookError]:
+    """Fetches for several jobs, eight at a time. Errors are returned: one job's spoils no poll."""
     gate = asyncio.Semaphore(SIDE_BY_SIDE)
 
-    async def _one(job: Job) -> UpstreamError | None:
+    async def _one(job: Job) -> TunehookError | None:
         async with gate:
             try:
                 await fetch(ctx, job)
-            except UpstreamError as error:
+            except (UpstreamError, JobNotFound, RecordTooNew, RecordUnreadable) as error:
                 return error
             return None
 

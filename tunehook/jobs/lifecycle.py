@@ -18,16 +18,7 @@ from __future__ import annotations
 import logging
 
 from tunehook.context import Context
-from tunehook.errors import (
-    AlreadyTracked,
-    IllegalMove,
-    JobNotFound,
-    LeaseLost,
-    LeaseTaken,
-    RecordTooNew,
-    RecordUnreadable,
-    RevisionChanged,
-)
+from tunehook.errors import AlreadyTracked
 from tunehook.jobs import creating, finishing
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import tracked
@@ -36,37 +27,28 @@ from tunehook.jobs.waiting import wait
 from tunehook.model.job import Stage
 from tunehook.model.member import job_member
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 from tunehook.store.jobs import JobRecord
 
 log = logging.getLogger(__name__)
 
-#: What an older worker gets hold of by chance is soon a newer one's turn.
-NEWER_SECONDS = 5.0
+#: Another job of ours has the upstream's job that was found for this one: this one's is searched for again.
+SEARCH_AGAIN_SECONDS = 10.0
 
 
 async def advance(ctx: Context, job_id: str) -> None:
-    """One step: goes on with a job until it has to wait for something."""
+    """Runs one step: moves a job on until it has to wait for something."""
     member = job_member(job_id)
-    try:
-        async with ctx.store.lease(member) as lease:
+
+    async def _stages(lease: Lease) -> None:
+        try:
             while await _next_stage(ctx, job_id, lease):
                 pass
-    except (LeaseTaken, LeaseLost):
-        return  # somebody is at it; if not, the job is due again soon
-    except (RevisionChanged, IllegalMove):
-        await ctx.store.wake(member)
-    except AlreadyTracked as error:  # its own is looked for again
-        log.warning("%s", error.message)
-        await ctx.store.plan(member, 10.0)
-    except JobNotFound:
-        await ctx.store.unplan(member)
-    except RecordTooNew as error:
-        log.info("left to a newer worker: %s", error.message)
-        await ctx.store.forgive(member)
-        await ctx.store.plan(member, NEWER_SECONDS)
-    except RecordUnreadable as error:
-        log.error("%s is parked: %s", member, error.message)
-        await ctx.store.park(member)
+        except AlreadyTracked as error:
+            log.warning("%s", error.message)
+            await ctx.store.plan(member, SEARCH_AGAIN_SECONDS)
+
+    await run_step(ctx.store, member, _stages)
 
 
 async def _next_stage(ctx: Context, job_id: str, lease: Lease) -> bool:

@@ -14,8 +14,6 @@ from tunehook.context import Context
 from tunehook.errors import (
     Conflict,
     JobNotFound,
-    LeaseLost,
-    LeaseTaken,
     RecordUnreadable,
     UpstreamError,
     UpstreamUnauthorized,
@@ -26,6 +24,7 @@ from tunehook.jobs.unknown_outcome import check_unlisted, find_extras
 from tunehook.model.job import Job, Stage, UpstreamJob
 from tunehook.model.member import poll_member
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_recurring_step
 from tunehook.upstreams.protocol import Upstream
 
 log = logging.getLogger(__name__)
@@ -40,27 +39,27 @@ Live = Mapping[str, tuple[str, str]]
 
 
 async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECONDS) -> None:
-    """One step: one look. Plans the next at its end, whatever came of it; a look that dies is claimed again.
+    """Runs one step: polls an upstream and plans the next poll, whatever came of this one.
 
-    `seconds`: for so long the upstream is asked for jobs.
+    A poll that is killed is claimed again. `seconds`: how long the upstream is asked for jobs.
     """
     member = poll_member(upstream_name)
     upstream = ctx.upstreams.get(upstream_name)
     if upstream is None:
         await ctx.store.unplan(member)
         return
-    try:
-        async with ctx.store.lease(member) as lease:
-            try:
-                await _poll(ctx, upstream, lease, seconds)
-            finally:
-                await ctx.store.plan(member, ctx.poll_seconds)
-    except (LeaseTaken, LeaseLost):
-        return
-    except (UpstreamUnauthorized, UpstreamUnreachable) as error:
-        await upstream_hold.hold(ctx, error)
-    except UpstreamError as error:
-        log.warning("looking at %s: %s", upstream_name, error.message)
+
+    async def _body(lease: Lease) -> None:
+        try:
+            await _poll(ctx, upstream, lease, seconds)
+        except (UpstreamUnauthorized, UpstreamUnreachable) as error:
+            await upstream_hold.hold(ctx, error)
+        except UpstreamError as error:
+            log.warning("polling %s: %s", upstream_name, error.message)
+        finally:
+            await ctx.store.plan(member, ctx.poll_seconds)
+
+    await run_recurring_step(ctx.store, member, _body)
 
 
 async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) -> None:

@@ -20,7 +20,6 @@ from contextlib import suppress
 from tunehook.context import Context
 from tunehook.errors import (
     JobNotFound,
-    LeaseLost,
     LeaseTaken,
     RecordTooNew,
     RecordUnreadable,
@@ -34,6 +33,8 @@ from tunehook.maintenance import orphans
 from tunehook.model.job import Stage
 from tunehook.model.member import RETENTION, upload_member
 from tunehook.store.deletion import Ageing
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_recurring_step
 
 log = logging.getLogger(__name__)
 
@@ -47,26 +48,26 @@ SAID_SECONDS = 30 * 24 * 3600
 
 
 async def sweep(ctx: Context) -> None:
-    """One step; plans the next."""
-    try:
-        async with ctx.store.lease(RETENTION) as lease:
-            removed: dict[str, int] = {}
-            for name, step in _STEPS.items():
-                lease.check()
-                try:
-                    removed[name] = await step(ctx)
-                except OSError as error:  # a disk that refuses holds up nothing that is elsewhere
-                    log.error("%s are not removed now: %s", name, error)
-                except StoreUnavailable:
-                    raise
-                except Exception:  # nor does a mistake of ours, or something strange in the store
-                    log.exception("%s are not removed now", name)
-            more = any(count >= AT_ONCE for count in removed.values())
-            await ctx.store.plan(RETENTION, 0.0 if more else EVERY_SECONDS)
-    except (LeaseTaken, LeaseLost):
-        return
-    if any(removed.values()):
-        log.info("removed: %s", ", ".join(f"{count} {name}" for name, count in removed.items() if count))
+    """Runs one step and plans the next."""
+
+    async def _body(lease: Lease) -> None:
+        removed: dict[str, int] = {}
+        for name, step in _STEPS.items():
+            lease.check()
+            try:
+                removed[name] = await step(ctx)
+            except StoreUnavailable:
+                raise
+            except OSError as error:  # a disk that refuses holds up nothing that lies elsewhere
+                log.error("%s are not removed now: %s", name, error)
+            except Exception:  # nor does a mistake in one part, or a broken record
+                log.exception("%s are not removed now", name)
+        more = any(count >= AT_ONCE for count in removed.values())
+        await ctx.store.plan(RETENTION, 0.0 if more else EVERY_SECONDS)
+        if any(removed.values()):
+            log.info("removed: %s", ", ".join(f"{count} {name}" for name, count in removed.items() if count))
+
+    await run_recurring_step(ctx.store, RETENTION, _body)
 
 
 async def _uploads(ctx: Context) -> int:

@@ -7,34 +7,34 @@ from __future__ import annotations
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import JobNotFound, LeaseTaken, RecordTooNew, RecordUnreadable
+from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
 from tunehook.maintenance.model_retirement import publish_retiring
 from tunehook.store.announcements import KEPT_SECONDS
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_recurring_step
 from tunehook.webhooks import event_types, publishing
 
 RETIRING_SWEEP_SECONDS = 24 * 3600
 PARKED_SWEEP_SECONDS = 3600
 SWEEP_AGAIN_SECONDS = 600.0
 
-# ---- sweeps
-
 
 async def sweep(ctx: Context, what: str) -> None:
-    """One step of a sweep; plans the next."""
+    """Runs one step of a sweep and plans the next."""
     member = f"sweep:{what}"
-    try:
-        async with ctx.store.lease(member):
-            await ctx.store.plan(member, SWEEP_AGAIN_SECONDS)
-            if what == "retiring":
-                done = await publish_retiring(ctx)
-                await ctx.store.plan(member, RETIRING_SWEEP_SECONDS if done else SWEEP_AGAIN_SECONDS)
-            elif what == "parked":
-                await publish_parked(ctx)
-                await ctx.store.plan(member, PARKED_SWEEP_SECONDS)
-            else:
-                await ctx.store.unplan(member)
-    except LeaseTaken:
-        return
+
+    async def _body(_: Lease) -> None:
+        await ctx.store.plan(member, SWEEP_AGAIN_SECONDS)
+        if what == "retiring":
+            done = await publish_retiring(ctx)
+            await ctx.store.plan(member, RETIRING_SWEEP_SECONDS if done else SWEEP_AGAIN_SECONDS)
+        elif what == "parked":
+            await publish_parked(ctx)
+            await ctx.store.plan(member, PARKED_SWEEP_SECONDS)
+        else:
+            await ctx.store.unplan(member)
+
+    await run_recurring_step(ctx.store, member, _body)
 
 
 async def publish_parked(ctx: Context) -> None:
