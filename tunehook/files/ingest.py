@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,11 +22,12 @@ from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
 from tunehook.errors import Conflict, DatasetUnread, FileNotChecked
 from tunehook.files import Files
-from tunehook.files.storage import Incoming
+from tunehook.files.storage import INCOMING, Incoming
 from tunehook.model.file import BuiltFiles, Dataset, File
 from tunehook.model.member import check_member, estimate_member, job_member
 from tunehook.model.record import new_id
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 from tunehook.store.files import FileRecord
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 NAMED = 3
 #: Up to this size a file is checked before its upload is answered: 80 ms of the checking process when it is good.
 CHECKED_AT_ONCE = 16 * 1024 * 1024
+#: `status_details` of a file whose bytes were lost before its check.
+GONE = "Its content is no longer kept here; upload it again."
 #: How often, and how long, a request that needs the result waits for the check of a larger file.
 ASK_SECONDS, WAIT_SECONDS = 0.25, 60.0
 
@@ -86,7 +90,7 @@ async def _keep_checked(files: Files, incoming: Incoming, file: File) -> tuple[F
 async def check(files: Files, path: Path, project: str) -> Report:
     """Checks a file in the checking process. Ten examples are asked for where a job trains on it, not here: a file
     to validate with may have fewer. Raises DatasetUnread."""
-    digests = path.with_name(f"{path.name}.digests")
+    digests = path.with_name(f"{INCOMING}{secrets.token_hex(12)}")  # swept if this process is killed
     question = {"do": "check", "path": str(path), "digests": str(digests)}
     try:
         report = Report.from_dict(await files.checker.ask(question, project))
@@ -134,20 +138,33 @@ async def discard(files: Files, file: File) -> None:
 
 
 async def check_stored(files: Files, file_id: str) -> None:
-    """One step: checks a file that was answered as `uploaded`, and wakes the jobs that wait for the result."""
-    member = check_member(file_id)
-    async with files.store.lease(member) as lease:
+    """Runs one step: checks a file that was answered as `uploaded`, and wakes the jobs that wait for the result."""
+
+    async def _check(lease: Lease) -> None:
         stored = await files.store.files.read_any(file_id)
+        if stored is None:  # deleted, perhaps during an earlier check, whose report has to go too
+            await files.storage.remove(file_id)
         if stored is None or stored.file.status != "uploaded":
-            await files.store.unplan(member)
+            await files.store.unplan(lease.member)
             return
         try:
-            report = await check(files, files.storage.path(file_id), stored.file.project)
-        except DatasetUnread as error:  # a disk that is away, or a process that was killed: claimed again later
+            file = await _check_kept(files, stored.file)
+        except DatasetUnread as error:  # a disk that is away, or a process that was killed: claimed again, later
             log.warning("file %s is not checked yet: %s", file_id, error.message)
-            return
-        await files.storage.reports.save(file_id, report)
-        await _finish_check(files, stored, checked(stored.file, report), lease)
+        else:
+            await _finish_check(files, stored, file, lease)
+
+    await run_step(files.store, check_member(file_id), _check)
+
+
+async def _check_kept(files: Files, file: File) -> File:
+    """Returns the record with the result; one whose bytes are gone for good has an error. Raises DatasetUnread."""
+    mark = await files.store.deletion.shelf_mark()
+    if await files.storage.is_marked(mark) and not await files.storage.exists(file.id):
+        return file.model_copy(update={"status": "error", "status_details": GONE})
+    report = await check(files, files.storage.path(file.id), file.project)
+    await files.storage.reports.save(file.id, report)
+    return checked(file, report)
 
 
 async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lease) -> None:
@@ -158,12 +175,12 @@ async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lea
     log.info("file %s is %s: %d examples", file.id, file.status, file.dataset.examples if file.dataset else 0)
 
 
-async def when_checked(files: Files, file: File) -> File:
-    """Returns the file once its check is over. Raises FileNotChecked when that takes longer than a minute."""
+async def when_checked(files: Files, file: File, param: str) -> File:
+    """Returns the file once its check is over. Raises FileNotChecked for `param` when that takes over a minute."""
     until = asyncio.get_running_loop().time() + WAIT_SECONDS
     while file.status == "uploaded":
         if asyncio.get_running_loop().time() > until:
-            raise FileNotChecked(id=file.id, param="training_file")
+            raise FileNotChecked(id=file.id, param=param)
         await asyncio.sleep(ASK_SECONDS)
         file = await files.store.files.read(file.id, file.project)
     return file

@@ -42,6 +42,10 @@ class Storage:
         """The mark of the store that this directory belongs to; `new` if it had none."""
         return await asyncio.to_thread(_mark, self.mark_path, new)
 
+    async def is_marked(self, mark: str) -> bool:
+        """Whether the directory belongs to the store with this mark."""
+        return await asyncio.to_thread(lambda: self.mark_path.is_file() and self.mark_path.read_text() == mark)
+
     async def old(self, older_than: float) -> tuple[list[str], list[str]]:
         """Ids of files, and of uploads, of which something has lain here unchanged for so many seconds.
 

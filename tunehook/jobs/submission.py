@@ -148,9 +148,9 @@ async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
 
 async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan:
     """Waits for the check of the files, for a request that needs what it finds. Raises FileNotChecked."""
-    files = [plan.training_file, plan.validation_file]
-    if any(file is not None and file.status == "uploaded" for file in files):
-        training, validation = [file and await ingest.when_checked(ctx.files, file) for file in files]
+    files = ((plan.training_file, "training_file"), (plan.validation_file, "validation_file"))
+    if any(file is not None and file.status == "uploaded" for file, _ in files):
+        training, validation = [file and await ingest.when_checked(ctx.files, file, param) for file, param in files]
         plan = replace(plan, training_file=training, validation_file=validation)
         await _check_fit(ctx, request, plan)
     return plan

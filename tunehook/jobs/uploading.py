@@ -61,16 +61,20 @@ async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         if not await _are_checked(ctx, job):
             await ctx.store.commit(record.change(job, lease).due(record.member, UNCHECKED_SECONDS))
             return False
-    except (FileUnusable, TooFewExamples) as error:
-        param = error.param or "training_file"
-        message = f"The job failed due to an invalid file. {error.message}"
-        failed = JobError(code=f"invalid_{param}", message=message, param=param)
-        await settle(ctx, record, "failed", lease=lease, error=failed)
+    except FileUnusable as error:
+        await settle(ctx, record, "failed", lease=lease, error=_as_openai_says(error))
         return True
     for file in job.files:
         await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
     await ctx.store.commit(record.change(job.moved(Stage.UPLOADING), lease).due(record.member, 20.0))
     return True
+
+
+def _as_openai_says(error: FileUnusable) -> JobError:
+    param = error.param or "training_file"
+    code = "invalid_n_examples" if isinstance(error, TooFewExamples) else f"invalid_{param}"
+    message = f"The job failed due to an invalid {param.replace('_', ' ')}. {error.message}"
+    return JobError(code=code, message=message, param=param)
 
 
 async def _are_checked(ctx: Context, job: Job) -> bool:
