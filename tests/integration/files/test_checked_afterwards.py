@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import MODEL, Bench
 from tests.unit.dataset.lines import good, jsonl
+from tunehook.dataset.report import Report
 from tunehook.errors import CostAboveLimit, FileNotChecked, FileNotFound, FileUnusable
 from tunehook.files import ingest, uploads
 from tunehook.files.ingest import CHECKED_AT_ONCE
@@ -301,9 +302,9 @@ async def during_the_check(bench: Bench, file: File, meanwhile: Callable[[], Any
     """Runs a check, and something between its reading and its commit."""
     save = bench.ctx.files.storage.reports.save
 
-    async def _save(*args: Any) -> None:
+    async def _save(file_id: str, report: Report) -> None:
         await meanwhile()
-        await save(*args)
+        await save(file_id, report)
 
     bench.ctx.files.storage.reports.save = _save  # type: ignore[method-assign]
     await ingest.check_stored(bench.ctx.files, file.id)
