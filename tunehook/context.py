@@ -32,7 +32,7 @@ class RetentionPeriods:
     jobs: float | None = None
     datasets: float | None = None
     copies: float | None = None
-    orphans: float = 24 * 3600.0  #: bytes without a record; a file that is being received is never so old
+    half_received: float = 24 * 3600.0  #: left by a killed process; a file that is being received is never so old
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 keep           puts received bytes into the storage under a file id
   up to 16 MB  checked before the caller is answered: `processed` or `error`
   above        answered as `uploaded`; a step of the worker checks it, as OpenAI does        → check_stored
-record         writes the record, or removes the bytes when the record is refused
+record         writes the record; bytes without one are swept an hour later
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from tunehook.dataset.build import Built
 from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
-from tunehook.errors import Conflict, DatasetUnread, FileNotChecked
+from tunehook.errors import DatasetUnread, FileNotChecked
 from tunehook.files import Files
 from tunehook.files.storage import INCOMING, Incoming
 from tunehook.model.file import BuiltFiles, Dataset, File
@@ -56,7 +56,7 @@ async def receiving(files: Files) -> AsyncIterator[Incoming]:
 async def keep(files: Files, incoming: Incoming, *, project: str, filename: str, seconds: int | None) -> File:
     """Puts received bytes into the storage, checked if they are few; writing the record is the caller's.
 
-    `seconds`: after which the file expires. A caller whose record is refused removes the file from the storage.
+    `seconds`: after which the file expires.
     """
     file, now = new_id("file-"), int(time.time())
     kept = File(
@@ -71,6 +71,7 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
         expires_at=None if seconds is None else now + seconds,
     )
     if incoming.bytes > CHECKED_AT_ONCE:
+        await files.store.files.arriving(kept.id)
         await incoming.keep(kept.id)
         return kept
     return (await _keep_checked(files, incoming, kept))[0]
@@ -78,12 +79,9 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
 
 async def _keep_checked(files: Files, incoming: Incoming, file: File) -> tuple[File, Report]:
     report = await check(files, await incoming.written(), file.project)
+    await files.store.files.arriving(file.id)
+    await files.storage.reports.save(file.id, report)
     await incoming.keep(file.id)
-    try:
-        await files.storage.reports.save(file.id, report)
-    except BaseException:
-        await files.storage.remove(file.id)
-        raise
     return checked(file, report), report
 
 
@@ -115,16 +113,12 @@ def checked(file: File, report: Report) -> File:
 
 
 async def record(files: Files, file: File) -> None:
-    """Writes the record of a kept file; one that is refused leaves nothing in the storage.
+    """Writes the record of a kept file. Bytes that get no record are swept an hour later.
 
-    When no answer comes (Redis is away, or its disk takes longer than our patience), the record may have been
-    written all the same. So the bytes stay: without a record they go after a day (orphans.py).
+    When no answer comes (Redis is away, or its disk is slow), the record may have been written all the same, so the
+    bytes stay until then.
     """
-    try:
-        await files.store.files.add(file)
-    except Conflict:
-        await files.storage.remove(file.id)
-        raise
+    await files.store.files.add(file)
 
 
 async def discard(files: Files, file: File) -> None:
@@ -159,7 +153,7 @@ async def check_stored(files: Files, file_id: str) -> None:
 
 async def _check_kept(files: Files, file: File) -> File:
     """Returns the record with the result; one whose bytes are gone for good has an error. Raises DatasetUnread."""
-    mark = await files.store.deletion.shelf_mark()
+    mark = await files.store.deletion.storage_mark()
     if await files.storage.is_marked(mark) and not await files.storage.exists(file.id):
         return file.model_copy(update={"status": "error", "status_details": GONE})
     report = await check(files, files.storage.path(file.id), file.project)

@@ -35,7 +35,10 @@ class Storage:
         return PartStorage(self._data_dir, upload_id)
 
     async def sweep(self, older_than: float) -> int:
-        """Removes what a killed process left half received `older_than` seconds ago; returns how many there were."""
+        """Removes half received files, and uploads in parts, that were untouched for `older_than` seconds.
+
+        Returns how many they were. An upload can be completed for an hour, and is removed at its end.
+        """
         return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
 
     async def mark(self, new: str) -> str:
@@ -46,17 +49,9 @@ class Storage:
         """Whether the directory belongs to the store with this mark."""
         return await asyncio.to_thread(lambda: self.mark_path.is_file() and self.mark_path.read_text() == mark)
 
-    async def old(self, older_than: float) -> tuple[list[str], list[str]]:
-        """Ids of files, and of uploads, of which something has lain here unchanged for so many seconds.
-
-        By the time that the kernel keeps: what a backup was unpacked to today is not old.
-        """
-        before = time.time() - older_than
-        files, reports, uploads = [
-            await asyncio.to_thread(_old, self._data_dir, pattern, before)
-            for pattern in ("files/file-*", "reports/file-*", "uploads/upload_*")
-        ]
-        return sorted(files | reports), sorted(uploads)
+    async def file_ids(self) -> set[str]:
+        """Returns the id of every file that has bytes or a report here."""
+        return await asyncio.to_thread(_file_ids, self._data_dir)
 
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
@@ -97,10 +92,10 @@ class PartStorage(Storage):
 
 def _remove_old(data_dir: Path, before: float) -> int:
     removed = 0
-    for path in [*data_dir.glob(f"files/{INCOMING}*"), *data_dir.glob(f"uploads/*/{INCOMING}*")]:
+    for path in [*data_dir.glob(f"files/{INCOMING}*"), *data_dir.glob("uploads/upload_*")]:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < before:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed
 
@@ -112,13 +107,9 @@ def _mark(path: Path, new: str) -> str:
     return path.read_text()
 
 
-def _old(data_dir: Path, pattern: str, before: float) -> set[str]:
-    found: set[str] = set()
-    for path in data_dir.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ctime < before:
-                found.add(path.name.partition(".")[0])
-    return found
+def _file_ids(data_dir: Path) -> set[str]:
+    paths = [*data_dir.glob("files/file-*"), *data_dir.glob("reports/file-*")]
+    return {path.name.partition(".")[0] for path in paths}
 
 
 class Incoming:

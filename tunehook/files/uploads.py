@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 
-from tunehook.errors import Conflict, InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
+from tunehook.errors import InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
 from tunehook.files import Files, ingest
 from tunehook.files.storage import CHUNK, Incoming
 from tunehook.model.file import File, Upload
@@ -130,11 +130,7 @@ async def _join(
         files, incoming, project=upload.project, filename=upload.filename, seconds=upload.expires_after
     )
     done = upload.model_copy(update={"status": "completed", "file_id": file.id, "part_ids": list(part_ids)})
-    try:
-        await files.store.commit(files.store.files.entry(record.change(done), file))
-    except Conflict:  # refused for certain; at anything else the record may be there, see ingest.record
-        await files.storage.remove(file.id)
-        raise
+    await files.store.commit(files.store.files.entry(record.change(done), file))
     await clear(files, upload.id)
     return done, file
 

@@ -121,8 +121,9 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
     for upstream_file_id, file_id in job.result_files.items():
         try:
             file = await ctx.store.files.read(file_id, job.project)
-        except FileNotFound:
-            continue  # deleted by its owner
+        except FileNotFound:  # deleted by its owner, perhaps while it was fetched
+            await ctx.files.storage.remove(file_id)
+            continue
         if file.status != "uploaded":
             continue
         try:
@@ -133,4 +134,5 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
             continue
         sha256 = await ctx.files.storage.save(file_id, content)
         kept = {"status": "processed", "bytes": len(content), "sha256": sha256}
-        await ctx.store.files.replace(file.model_copy(update=kept))
+        if not await ctx.store.files.replace(file.model_copy(update=kept)):
+            await ctx.files.storage.remove(file_id)

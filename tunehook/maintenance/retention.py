@@ -6,7 +6,7 @@ upstreams that nobody trains on any more.
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
     datasets here        `keep_datasets` after the last job that needed them ended (or after they came)
     copies at upstreams  `keep_copies` after the last job that needed them ended
-    orphans              bytes that no record names, a day after they were first missed (orphans.py)
+    bytes without record an hour after they came; half of a file, a day after it came
 
 Whether something is needed is asked in the same script that removes it, so nothing live is ever touched. What has to
 go from a disk or from an upstream is noted in that script too, and taken off the note when it is gone there.
@@ -29,7 +29,6 @@ from tunehook.errors import (
     UpstreamRefused,
 )
 from tunehook.files import uploads
-from tunehook.maintenance import orphans
 from tunehook.model.job import Stage
 from tunehook.model.member import RETENTION, upload_member
 from tunehook.store.deletion import Ageing
@@ -162,16 +161,24 @@ async def _copies(ctx: Context) -> int:
     return removed
 
 
-async def _from_the_shelf(ctx: Context) -> int:
-    leaving = await ctx.store.deletion.leaving(AT_ONCE)
+async def _from_the_storage(ctx: Context) -> int:
+    """Removes bytes of deleted files, and what killed processes left; nothing in another store's directory."""
+    storage, deletion = ctx.files.storage, ctx.store.deletion
+    ours = await deletion.storage_mark()
+    if await storage.mark(ours) != ours:
+        log.warning(
+            "nothing is removed from the data directory: it belongs to another Redis. Is REDIS_URL right? If it is, "
+            "remove %s",
+            storage.mark_path,
+        )
+        return 0
+    leaving = await deletion.leaving(AT_ONCE)
+    gone = await deletion.without_record(leaving)
     for file_id in leaving:
-        await ctx.files.storage.remove(file_id)
+        if file_id in gone:
+            await storage.remove(file_id)
         await ctx.store.files.left(file_id)
-    return len(leaving) + await ctx.files.storage.sweep(ctx.keep.orphans)
-
-
-async def _orphans(ctx: Context) -> int:
-    return await orphans.sweep(ctx, ctx.keep.orphans)
+    return len(leaving) + await storage.sweep(ctx.keep.half_received)
 
 
 async def _from_the_upstreams(ctx: Context) -> int:
@@ -199,7 +206,6 @@ _STEPS = {
     "jobs": _jobs,
     "datasets": _datasets,
     "copies": _copies,
-    "files from the disk": _from_the_shelf,
-    "orphans from the disk": _orphans,
+    "files from the disk": _from_the_storage,
     "files from upstreams": _from_the_upstreams,
 }
