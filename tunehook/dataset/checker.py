@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tunehook.dataset.blank import SPACE, without_blanks
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
 from tunehook.dataset.findings import Findings, has_error, shown
 from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, check_line, detect
@@ -27,6 +26,10 @@ MAX_IMAGE_EXAMPLES = 50_000
 # A good line costs its bytes; a bad one 11 µs and 1 µs a finding, however short it is: 512 MB of "x" and line ends
 # would take 50 minutes. Nobody reads on beyond these.
 MAX_BAD_LINES, MAX_BAD_FINDINGS = 100_000, 1_000_000
+# An empty line takes 3 µs and one byte, so 512 MB of them would take 25 minutes. A file may have so many more empty
+# lines than examples; one after each example is common.
+MAX_BLANK_LINES = 100_000
+_SPACE = b" \t\r"
 _DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _NOT_TEXT = {
@@ -46,8 +49,8 @@ class _EnoughError(Exception):
     """The line has so many faults that no more are looked for."""
 
 
-class _TooMuchIsBadError(Exception):
-    """So many lines have errors that the rest is not read."""
+class _EnoughLinesError(Exception):
+    """So many lines have errors, or are empty, that the rest is not read."""
 
 
 class Checker:
@@ -166,7 +169,7 @@ class Checker:
         before = self._lines
         try:
             self._judge_all(lines, before + 1)
-        except _TooMuchIsBadError:
+        except _EnoughLinesError:
             self._stopped = True
             rest = lines[self._lines - before :]
             self._read = self._splitter.cut - sum((len(x) if isinstance(x, bytes) else x) + 1 for x in rest)
@@ -175,7 +178,7 @@ class Checker:
         chat, counter = self._format == "chat", self._counter
         remember, measure = self._digests.add, self._messages.add
         self._lines = first - 1 + len(lines)
-        for number, line in without_blanks(lines, first, self._findings):
+        for number, line in enumerate(lines, first):
             if not isinstance(line, bytes):
                 self._reject(number, [("line_too_long", "$", f"{line:,} bytes; at most {self._max_line:,}.")])
                 continue
@@ -228,14 +231,20 @@ class Checker:
 
     def _explain(self, number: int, line: bytes) -> None:
         """A line that the fast decoder refused."""
-        if not line.strip(SPACE):
+        if not line.strip(_SPACE):
             self._findings.add("blank_line", number, "$", "An empty line.")
+            if self._is_mostly_blank():
+                self._lines = number
+                raise _EnoughLinesError
             return
         parsed = parse(line)
         if parsed.usable:
             self._judge(number, parsed.value, parsed.found)
         else:
             self._reject(number, parsed.found)
+
+    def _is_mostly_blank(self) -> bool:
+        return self._findings.counts.get("blank_line", 0) > MAX_BLANK_LINES + self._examples
 
     def _reject(self, number: int, found: Sequence[Found]) -> None:
         self._examples += 1
@@ -245,7 +254,7 @@ class Checker:
         self._bad_findings += len(found)
         if self._bad >= self._most_bad or self._bad_findings >= MAX_BAD_FINDINGS:
             self._lines = number
-            raise _TooMuchIsBadError
+            raise _EnoughLinesError
 
     def _judge(self, number: int, value: Any, found: Sequence[Found]) -> None:
         """The careful way: every rule of the format, for a line that is JSON."""
@@ -291,6 +300,8 @@ class Checker:
             return
         if self._read is not None and self._read < self._size:
             bad = f"{self._bad:,} lines have errors, with {self._bad_findings:,} findings"
+            if self._is_mostly_blank():
+                bad = f"{self._findings.counts['blank_line']:,} lines are empty"
             told = f"{self._read:,} of {self._size:,} bytes were read; more may follow."
             say("checking_stopped", None, "$", f"Checking stopped after line {self._lines:,}: {bad}. {told}")
         elif n == 0:

@@ -63,7 +63,8 @@ CODES: dict[str, Code] = {
         'Save it as "UTF-8", not "UTF-8 with BOM".',
     ),
     "checking_stopped": _error(
-        "100,000 lines have errors, or there are 1,000,000 findings in such lines: the rest was not read",
+        "100,000 lines have errors, or there are 1,000,000 findings in such lines, or there are 100,000 more empty "
+        "lines than examples: the rest was not read",
         "Check how the file was made; correct what was found, and check it again.",
     ),
     "too_many_image_examples": _error("More than 50,000 examples with images", "Leave some of them out."),
@@ -211,10 +212,6 @@ class Findings:
         self.counts[code] = seen + 1
         if seen < self.per_code:
             self._kept.append(finding(code, line, path, message))
-
-    def is_full(self, code: str) -> bool:
-        """No more of that code will be listed, only counted."""
-        return self.counts.get(code, 0) >= self.per_code
 
     def more(self, code: str, n: int) -> None:
         """Counts `n` further findings that need not be listed."""

@@ -143,6 +143,6 @@ async def test_a_result_file_that_its_owner_deletes_while_it_is_fetched_leaves_n
         await bench.ctx.store.files.left(file_id)
         return await save(name, content)
 
-    storage.save = _save  # type: ignore[method-assign]
+    storage.save = _save  # type: ignore[assignment, method-assign]
     await lifecycle.advance(bench.ctx, job.id)
     assert not await storage.exists(file_id)
