@@ -28,7 +28,7 @@ from tunehook.jobs import uploading, upstream_hold
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
 from tunehook.jobs.unknown_outcome import LONG_SECONDS, find_existing, find_out, note_unknown
-from tunehook.jobs.waiting import pause_for, wait
+from tunehook.jobs.waiting import pause_for, wait, wait_after_429, wait_for_slot
 from tunehook.model.job import JobError, Stage
 from tunehook.openai_format.jobs import own_ids
 from tunehook.store.engine.lease import Lease
@@ -56,7 +56,7 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         return await wait(ctx, record, lease, held.code, held.reason, max(1.0, held.until - record.now))
     if await ctx.store.upstreams.waits_behind(job):
         why = "Other jobs wait for a slot before this one."
-        return await wait(ctx, record, lease, "no_slot", why, 60.0, queue=True)
+        return await wait_for_slot(ctx, record, lease, why, 60.0)
     # What an earlier create made may have come to light since; and a job as old as this may have been created by a
     # Redis that was since restored from an older copy.
     if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:
@@ -129,7 +129,7 @@ async def _busy(
     reason = own_ids(reason, record.job, files)
     job = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
     record = JobRecord(job, record.revision, record.now_ms, record.fields)
-    return await wait(ctx, record, lease, code, reason, pause, queue=code == "no_slot", doubt=True)
+    return await wait_after_429(ctx, record, lease, code, reason, pause)
 
 
 async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: float) -> None:

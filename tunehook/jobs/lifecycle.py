@@ -23,7 +23,7 @@ from tunehook.jobs import creating, finishing
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import tracked
 from tunehook.jobs.uploading import begin, when_uploaded
-from tunehook.jobs.waiting import wait
+from tunehook.jobs.waiting import wait_with_intent
 from tunehook.model.job import Stage
 from tunehook.model.member import job_member
 from tunehook.store.engine.lease import Lease
@@ -85,4 +85,4 @@ async def _without_upstream(ctx: Context, record: JobRecord, lease: Lease) -> bo
     uploading = job.stage is Stage.UPLOADING or (job.waiting and job.waiting.resume is Stage.UPLOADING)
     resume = Stage.UPLOADING if uploading else Stage.CREATING
     why = f"There is no upstream '{job.upstream}' in the settings any more."
-    return await wait(ctx, record, lease, "upstream_missing", why, 60.0, resume=resume, keep_intent=True)
+    return await wait_with_intent(ctx, record, lease, "upstream_missing", why, 60.0, resume)

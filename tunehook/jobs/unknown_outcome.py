@@ -17,7 +17,7 @@ from tunehook.errors import (
 from tunehook.jobs import tracking, uploading
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
-from tunehook.jobs.waiting import wait
+from tunehook.jobs.waiting import wait_with_intent
 from tunehook.model.job import Message, Stage, UpstreamJob, mark_of
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
@@ -137,7 +137,7 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
             return True
         if ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS:
             why = "The upstream did not say whether it created this job, and it cannot be found there."
-            return await wait(ctx, record, lease, "unknown_outcome", why, 600.0, keep_intent=True)
+            return await wait_with_intent(ctx, record, lease, "unknown_outcome", why, 600.0)
         again = job.model_copy(update={"looks": 0, "repeats": job.repeats + 1})
         change = record.change(again, lease).due(record.member, 20.0)
         change.clear.append("intent")

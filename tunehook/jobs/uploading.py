@@ -112,11 +112,11 @@ async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     held = await ctx.store.upstreams.held(job.upstream)
     if held:
         pause = max(1.0, held.until - record.now)
-        return await wait(ctx, record, lease, held.code, held.reason, pause, resume=Stage.UPLOADING)
+        return await wait(ctx, record, lease, held.code, held.reason, pause, Stage.UPLOADING)
     waiting = stuck(copies)
     if waiting:  # the next try wakes us with what came of it
         pause = max(20.0, (waiting.retry_at or 0) - record.now)
-        return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, resume=Stage.UPLOADING)
+        return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, Stage.UPLOADING)
     stays = job.moved(Stage.UPLOADING)
     await ctx.store.commit(record.change(stays, lease).due(record.member, 60.0))
     return False
