@@ -1,6 +1,6 @@
-"""What RQ calls: doorways to the story. Each opens the world, does one step and closes it; safe to run twice or never.
+"""Steps: the functions that RQ calls. Each opens a context, runs one step and closes it; safe to run twice or never.
 
-RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async outlives a step. What is dear
+RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async outlives a step. What is slow to make
 (imports, the TLS context) was made before the fork.
 """
 
@@ -36,12 +36,12 @@ def _settings() -> settings.Settings:
 
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
-    """A step that Redis leaves alone ends with a line in the log; its record is due again within 20 s."""
+    """Opens a context. When Redis is unavailable, the step ends with a line in the log; its member is due again."""
     async with open_context(_settings()) as ctx:
         try:
             yield ctx
         except StoreUnavailable as error:
-            log.warning("a step is left for later, redis is away: %s", error.__cause__ or error)
+            log.warning("a step is postponed, Redis does not answer: %s", error.__cause__ or error)
 
 
 async def job(job_id: str) -> None:

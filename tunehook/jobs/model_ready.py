@@ -14,7 +14,7 @@ from tunehook.webhooks import event_types, publishing
 
 log = logging.getLogger(__name__)
 
-#: A fresh model is "not found" for up to some minutes; one that does not answer for an hour needs something else.
+#: A new model is "not found" for some minutes; one that does not answer for an hour is given up.
 READY_SECONDS = 3600
 READY_PAUSES = (3.0, 60.0)
 

@@ -18,22 +18,23 @@ UNCHECKED_SECONDS = 60.0
 
 
 def upstream_name(file: FileRef) -> str:
-    """Files have no metadata, so the name carries the identity."""
+    """Returns the file's name at an upstream. Files have no metadata there, so the name carries the identity."""
     return f"{file.id}.{file.sha256[:16]}.jsonl"
 
 
 async def copies_of(ctx: Context, job: Job) -> list[Copy | None]:
+    """Returns the copies of the job's files at its upstream; None for one that nothing wanted yet."""
     records = [await ctx.store.copies.read(job.upstream, file.sha256) for file in job.files]
     return [record.copy if record else None for record in records]
 
 
 def stuck(copies: list[Copy | None]) -> Waiting | None:
-    """Why one of them is not sent now, though nothing is on hold."""
+    """Returns why one of the copies is not sent now, or None."""
     return next((copy.waiting for copy in copies if copy and copy.state == "wanted" and copy.waiting), None)
 
 
 async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
-    """The ids there of training and validation file, both uploaded."""
+    """Returns the ids of training and validation file at the upstream; "" and None for what is not there."""
     ids: list[str] = []
     for file in (job.training, job.validation):
         record = None if file is None or file.upstream_id else await ctx.store.copies.read(job.upstream, file.sha256)
@@ -42,16 +43,13 @@ async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
 
 
 async def is_lost(ctx: Context, job: Job) -> bool:
-    """Whether the upstream knows the files no more; when it does not say, they are not called lost."""
+    """Returns whether the upstream has lost one of the files. No answer counts as not lost."""
     upstream = ctx.upstreams[job.upstream]
     copies = [copy for copy in await copies_of(ctx, job) if copy]
     try:
         return any([await upstream.find_file(copy.filename, copy.bytes) is None for copy in copies])
     except UpstreamError:
         return False
-
-
-# ---- the dataset
 
 
 async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
@@ -95,11 +93,11 @@ async def _are_checked(ctx: Context, job: Job) -> bool:
 
 
 async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Goes on when all its files are there; the upload wakes us, the minute is for the case that it cannot."""
+    """Stage uploading: goes on when all copies are there. A finished copy wakes the job; the minute is a fallback."""
     job = record.job
     copies = await copies_of(ctx, job)
     for file, copy in zip(job.files, copies, strict=True):
-        # Wanted once more, each time: whoever asked for it may have been all that kept it going, and be gone.
+        # Wanted again each time: the job that wanted it first may have ended, and the upload with it.
         if copy is None or copy.state == "wanted":
             await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
     for copy in copies:
@@ -114,7 +112,7 @@ async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         pause = max(1.0, held.until - record.now)
         return await wait(ctx, record, lease, held.code, held.reason, pause, Stage.UPLOADING)
     waiting = stuck(copies)
-    if waiting:  # the next try wakes us with what came of it
+    if waiting:  # the next attempt wakes the job with its result
         pause = max(20.0, (waiting.retry_at or 0) - record.now)
         return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, Stage.UPLOADING)
     stays = job.moved(Stage.UPLOADING)

@@ -1,6 +1,4 @@
-"""What is told besides a job's own course: checkpoints, silence, a model that answers, one that will be shut down,
-an upstream that refuses our key, a record that was given up.
-"""
+"""Sweeps: recurring steps that publish models about to be shut down, and records that were parked."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ async def sweep(ctx: Context, what: str) -> None:
 
 
 async def publish_parked(ctx: Context) -> None:
-    """Tells of every record that was given up, once for each time."""
+    """Publishes each parked record, once for each time that it was parked."""
     now = await ctx.store.now_ms() // 1000
     for member, since in await ctx.store.parked():
         change = await ctx.store.announcements.once(f"parked:{member}", str(since), keep=KEPT_SECONDS)
@@ -48,7 +46,7 @@ async def publish_parked(ctx: Context) -> None:
         about: dict[str, Any] = {
             "record_id": record_id if kind == "job" else member,
             "claims": 20,
-            "message": "Nothing came of 20 steps in a row. The worker's log says why; `tunehook doctor` shows it.",
+            "message": "20 steps in a row failed. The worker's log says why; `tunehook doctor` shows the record.",
         }
         try:
             project = (await ctx.store.jobs.read(record_id)).job.project if kind == "job" else None
