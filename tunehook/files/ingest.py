@@ -1,8 +1,8 @@
-"""A dataset arrives: received, checked, recorded with its report. Nothing is refused for what is wrong in it.
+"""Ingest: receives a dataset, checks it and records it with its report. No finding refuses a file.
 
 keep           puts received bytes into the storage under a file id
   up to 16 MB  checked before the caller is answered: `processed` or `error`
-  above        answered as `uploaded`; a step of the worker checks it, as OpenAI does        → check_stored
+  above        answered as `uploaded`, as OpenAI does; a step of the worker checks it        → check_stored
 record         writes the record; bytes without one are swept an hour later
 """
 
@@ -32,7 +32,7 @@ from tunehook.store.files import FileRecord
 
 log = logging.getLogger(__name__)
 
-#: Errors in one `status_details`; the report has them all.
+#: How many errors `status_details` names; the report has all.
 NAMED = 3
 #: Up to this size a file is checked before its upload is answered: 80 ms of the checking process when it is good.
 CHECKED_AT_ONCE = 16 * 1024 * 1024
@@ -44,7 +44,7 @@ ASK_SECONDS, WAIT_SECONDS = 0.25, 60.0
 
 @asynccontextmanager
 async def receiving(files: Files) -> AsyncIterator[Incoming]:
-    """Opens a place for bytes that arrive; what was not kept is removed at the end."""
+    """Opens a file for bytes that arrive. It is removed at the end unless it was kept."""
     incoming = files.storage.receive()
     await incoming.open()
     try:
@@ -54,7 +54,7 @@ async def receiving(files: Files) -> AsyncIterator[Incoming]:
 
 
 async def keep(files: Files, incoming: Incoming, *, project: str, filename: str, seconds: int | None) -> File:
-    """Puts received bytes into the storage, checked if they are few; writing the record is the caller's.
+    """Puts received bytes into the storage, checked up to 16 MB. The caller writes the record.
 
     `seconds`: after which the file expires.
     """
@@ -86,8 +86,10 @@ async def _keep_checked(files: Files, incoming: Incoming, file: File) -> tuple[F
 
 
 async def check(files: Files, path: Path, project: str) -> Report:
-    """Checks a file in the checking process. Ten examples are asked for where a job trains on it, not here: a file
-    to validate with may have fewer. Raises DatasetUnread."""
+    """Checks a file in the checking process. Raises DatasetUnread.
+
+    The minimum of ten examples is checked when a job trains on the file: a validation file may have fewer.
+    """
     digests = path.with_name(f"{INCOMING}{secrets.token_hex(12)}")  # swept if this process is killed
     question = {"do": "check", "path": str(path), "digests": str(digests)}
     try:
@@ -99,7 +101,7 @@ async def check(files: Files, path: Path, project: str) -> Report:
 
 
 def checked(file: File, report: Report) -> File:
-    """The record of a file whose check is over. Pure."""
+    """Returns the record of a file with the result of its check. Pure."""
     dataset = Dataset(
         format=report.format,
         examples=report.examples,
@@ -132,7 +134,7 @@ async def discard(files: Files, file: File) -> None:
 
 
 async def check_stored(files: Files, file_id: str) -> None:
-    """Runs one step: checks a file that was answered as `uploaded`, and wakes the jobs that wait for the result."""
+    """Runs one step: checks a file above 16 MB, and wakes the jobs that wait for the result."""
 
     async def _check(lease: Lease) -> None:
         stored = await files.store.files.read_any(file_id)
@@ -152,7 +154,7 @@ async def check_stored(files: Files, file_id: str) -> None:
 
 
 async def _check_kept(files: Files, file: File) -> File:
-    """Returns the record with the result; one whose bytes are gone for good has an error. Raises DatasetUnread."""
+    """Returns the record with the result, an error if the bytes are gone. Raises DatasetUnread."""
     mark = await files.store.deletion.storage_mark()
     if await files.storage.is_marked(mark) and not await files.storage.exists(file.id):
         return file.model_copy(update={"status": "error", "status_details": GONE})
@@ -170,7 +172,7 @@ async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lea
 
 
 async def when_checked(files: Files, file: File, param: str) -> File:
-    """Returns the file once its check is over. Raises FileNotChecked for `param` when that takes over a minute."""
+    """Returns the file once its check is over. Raises FileNotChecked for `param` after a minute."""
     until = asyncio.get_running_loop().time() + WAIT_SECONDS
     while file.status == "uploaded":
         if asyncio.get_running_loop().time() > until:
@@ -184,7 +186,7 @@ async def when_checked(files: Files, file: File, param: str) -> File:
 
 
 async def keep_built(files: Files, built: Built, *, project: str, filename: str) -> BuiltFiles:
-    """Writes both files, or none: one alone would be half of what was asked for."""
+    """Writes the training and the validation file, or neither."""
     training, report = await _keep_one(files, built.training, project, filename)
     if not built.validation:
         return BuiltFiles(training, None, report)

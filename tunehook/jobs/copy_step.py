@@ -1,4 +1,4 @@
-"""Copies to upstreams: a dataset's bytes are sent to an upstream once, for all jobs that train on them.
+"""Copies: a dataset's bytes are sent to an upstream once, for all jobs that train on them.
 
 Up to 100 MB go in one request; more by the Uploads API in parts of 8 MiB. The ids of accepted parts are saved, so that
 no part is sent twice, and the next step goes on after 40 s (copy_transfer.py). An upstream without that API gets one
@@ -91,7 +91,7 @@ async def _later(ctx: Context, record: CopyRecord, lease: Lease, waiters: list[s
 
 
 async def _other_source(ctx: Context, transfer: Transfer) -> bool:
-    """Takes the bytes from another file with the same content when the first is gone. Returns False if none is here."""
+    """Takes the bytes from another file with the same content. Returns False if there is none."""
     for job_id in transfer.waiters:
         try:
             job = (await ctx.store.jobs.read(job_id)).job

@@ -1,7 +1,7 @@
-"""Transfer: sends a copy's bytes to an upstream, in one request or in parts that are saved as they are accepted.
+"""Transfer: sends a copy's bytes to an upstream, in one request or in parts.
 
-Each result is written at once, and the jobs that wait for the copy are woken or see it in their logs. copy_step.py
-decides when to send and what a failure means.
+Each accepted part is saved and each result written at once; the jobs that wait for the copy are woken or see it in
+their logs. copy_step.py decides when to send and what a failure means.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Transfer:
         return True
 
     async def _progress(self, sent: int) -> None:
-        """Notes `sent` bytes. Its task is cancelled when the upload ends; a commit that has begun is completed."""
+        """Notes `sent` bytes; its task may be cancelled, but a commit that has begun is completed."""
         await asyncio.shield(self._note_progress(sent))
 
     async def _note_progress(self, sent: int) -> None:

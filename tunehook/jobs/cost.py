@@ -81,7 +81,7 @@ def price_of(row: PriceRow | None) -> Price | None:
 
 
 async def estimate_accepted(ctx: Context, job_id: str) -> None:
-    """Runs one step: adds the estimate to a job that was accepted without, and a warning about shared examples."""
+    """Runs one step: adds the estimate to an accepted job, and warns of shared examples."""
     member = estimate_member(job_id)
 
     async def _body(_: Lease) -> None:

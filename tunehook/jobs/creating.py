@@ -37,7 +37,7 @@ FRESH_SECONDS = 1.0
 
 
 async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Creates the job at the upstream, unless something has to come first. Returns True when there is more to do."""
+    """Creates the job at the upstream, unless something has to come first."""
     job = record.job
     if record.intent_ms is not None:
         return await find_out(ctx, record, lease)
@@ -128,7 +128,7 @@ async def _busy(
 
 
 async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: float) -> None:
-    """Withdraws the intent: nothing was created, for certain. The create is repeated in `again_in` seconds."""
+    """Withdraws the intent of a create that made nothing; it is repeated in `again_in` seconds."""
     change = record.change(record.job, lease).due(record.member, again_in)
     change.clear.append("intent")
     await ctx.store.commit(change)
@@ -137,7 +137,7 @@ async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: 
 async def _lost_our_copy(
     ctx: Context, record: JobRecord, lease: Lease, refused: UpstreamRefused, training: str
 ) -> bool:
-    """Sends the files again, once, if the upstream refuses one that it took before (deleted there, or expired)."""
+    """Sends the files again, once, if the upstream has lost one that it took before."""
     job = record.job
     about_files = refused.param in ("training_file", "validation_file") or training in refused.message
     if job.upload_again or not about_files or not await uploading.is_lost(ctx, job):

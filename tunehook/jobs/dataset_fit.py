@@ -48,7 +48,7 @@ async def check(
     method: Method,
     grader: dict[str, Any] | None,
 ) -> None:
-    """Checks both files against the job, as far as they are here and checked. Raises FileUnusable, TooFewExamples."""
+    """Compares both files, as far as they are here and checked, with the job. Raises FileUnusable."""
     if training is not None:
         check_training(training, model=model, method=method)
     if validation is not None:
@@ -76,7 +76,7 @@ def check_file(file: File, *, model: str, method: Method, param: str) -> None:
 
 
 async def check_items(storage: Storage, file: File, grader: dict[str, Any], param: str) -> None:
-    """Checks that every line has the members that the grader reads. Raises FileUnusable naming those missing."""
+    """Checks that every line has what the grader reads. Raises FileUnusable naming what is missing."""
     report = await storage.reports.read(file.id)
     if report is None:
         return

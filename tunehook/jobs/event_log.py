@@ -1,4 +1,4 @@
-"""Event log: copies an upstream's events into our log of the job, each once and in order; publishes checkpoints."""
+"""Event log: copies an upstream's events into our log, each once, and publishes checkpoints."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def publish_checkpoints(ctx: Context, job_id: str) -> None:
 
 
 async def _publish_checkpoint(ctx: Context, record: JobRecord, row: dict[str, Any]) -> bool:
-    """Returns False when the record was changed meanwhile; else the checkpoint is published, now or before."""
+    """Publishes a checkpoint, if it was not yet. Returns False when the record was changed meanwhile."""
     job = record.job
     if row["step_number"] <= job.checkpoint_told:
         return True

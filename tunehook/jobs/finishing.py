@@ -84,7 +84,7 @@ def result_records(job: Job) -> list[File]:
 
 
 async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
-    """Fetches what a settled job still misses, and plans the next attempt. The published end does not change."""
+    """Fetches what a settled job still misses, and plans the next attempt."""
     job = record.job
     store = ctx.store
     if not job.upstream_job_id or job.upstream not in ctx.upstreams:

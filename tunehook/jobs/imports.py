@@ -1,4 +1,4 @@
-"""Imports: takes over an upstream's job that was started elsewhere. From then on it is tracked like any other."""
+"""Imports: takes over an upstream's job that was started elsewhere, and tracks it like any other."""
 
 from __future__ import annotations
 

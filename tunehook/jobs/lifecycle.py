@@ -1,4 +1,4 @@
-"""Lifecycle of a job: its stages in order, and the step that moves it from one to the next. Read this file first.
+"""Lifecycle of a job: its stages, and the step that moves it on. Read this file first.
 
     stage       what a step does                                                          where
     accepted    waits for the check of both files, then wants their copies at the upstream  uploading.py

@@ -1,4 +1,4 @@
-"""Submission: turns a request into an accepted job. What can be refused is refused before anything is stored."""
+"""Submission: turns a request into an accepted job, or refuses it before anything is stored."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def _plan(ctx: Context, caller: ApiKey, request: JobRequest) -> _Plan:
 
 
 async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
-    """Checks that the files fit the job. Raises FileUnusable. A file without a check is compared once it has one."""
+    """Raises FileUnusable for files that do not fit the job; unchecked ones are compared later."""
     reinforcement = request.method.reinforcement if request.method else None
     await dataset_fit.check(
         ctx.files.storage,
@@ -179,7 +179,7 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
 
 
 async def _priced(ctx: Context, request: JobRequest, plan: _Plan) -> Estimate | None:
-    """Returns the estimate if the tokens are counted already, or have to be for a limit. Raises CostAboveLimit."""
+    """Returns the estimate if tokens are counted, or a limit needs them. Raises CostAboveLimit."""
     limit = request.tunehook.max_cost_usd if request.tunehook else None
     if limit is not None:
         plan = await _when_checked(ctx, request, plan)

@@ -1,4 +1,4 @@
-"""Stage tracked: the upstream has the job; its changes are written, its cancel passed on, its extras cancelled."""
+"""Stage tracked: writes changes at the upstream, passes a cancel on, cancels extras."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REASSURE_SECONDS = 6 * 3600.0
 
 
 def is_stalled(job: Job, now: int) -> bool:
-    """Returns whether a tracked job had no news for far longer than such jobs take, and was not reported yet."""
+    """Returns whether a job had no news for far longer than jobs take, and was not reported yet."""
     if job.stalled_at is not None:
         return False
     quiet = now - (job.news_at or job.created_at)
@@ -37,7 +37,7 @@ def is_stalled(job: Job, now: int) -> bool:
 
 
 async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Cancels the job at the upstream if asked for; else checks for a stall and renews its entry for the poll."""
+    """Passes a cancel on; else checks for a stall and renews the job's entry for the poll."""
     job = record.job
     assert job.upstream_job_id
     assert job.seen

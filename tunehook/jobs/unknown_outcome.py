@@ -1,4 +1,4 @@
-"""Creates of unknown outcome: searches for the job by its mark, adopts it, or decides that it does not exist.
+"""Unknown outcome of a create: searches for the job by its mark, and adopts it or creates again.
 
 note_unknown     a create got no usable answer: the job may exist
 find_out         each step until it is decided: adopts the oldest job found; creates again after the settle time
@@ -66,7 +66,7 @@ def settle_time(settle: float, repeats: int) -> float:
 
 
 async def find_extras(ctx: Context, upstream: Upstream, watched: list[str], lease: Lease, until: float) -> None:
-    """Searches the whole list by mark for extras of the watched jobs: of each every few minutes, for a day.
+    """Searches the whole list for extras of the watched jobs: of each every few minutes, for a day.
 
     `until`: when to stop, by the monotonic clock. A search that fails holds up no other.
     """
@@ -162,7 +162,7 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
 
 
 async def find_existing(ctx: Context, record: JobRecord) -> list[UpstreamJob]:
-    """Returns the upstream's jobs that may be this one, oldest first; none that another of our jobs has adopted."""
+    """Returns the upstream's jobs that may be this one, oldest first, without those of other jobs."""
     job = record.job
     training, _ = await uploading.upstream_files(ctx, job)
     asked_at = (record.intent_ms or record.now_ms) // 1000

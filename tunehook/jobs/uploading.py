@@ -1,4 +1,4 @@
-"""Stages accepted and uploading: the files are checked, then their copies are wanted at the upstream and awaited."""
+"""Stages accepted and uploading: waits for checked files, then for their copies at the upstream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNCHECKED_SECONDS = 60.0
 
 
 def upstream_name(file: FileRef) -> str:
-    """Returns the file's name at an upstream. Files have no metadata there, so the name carries the identity."""
+    """Returns the file's name at an upstream, which identifies it: files have no metadata there."""
     return f"{file.id}.{file.sha256[:16]}.jsonl"
 
 
@@ -53,7 +53,7 @@ async def is_lost(ctx: Context, job: Job) -> bool:
 
 
 async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Stage accepted: both files are checked and fit the job; then their copies are wanted at the upstream."""
+    """Stage accepted: when both files are checked and fit, their copies are wanted at the upstream."""
     job = record.job
     try:
         if not await _are_checked(ctx, job):
@@ -76,7 +76,7 @@ def _as_openai_says(error: FileUnusable) -> JobError:
 
 
 async def _are_checked(ctx: Context, job: Job) -> bool:
-    """False while a file's check is not over. Raises FileUnusable, TooFewExamples for files that do not fit the job."""
+    """Returns False while a check is not over. Raises FileUnusable for files that do not fit the job."""
     records = [
         await ctx.store.files.read_any(ref.id) if ref and not ref.upstream_id else None
         for ref in (job.training, job.validation)
@@ -93,7 +93,7 @@ async def _are_checked(ctx: Context, job: Job) -> bool:
 
 
 async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Stage uploading: goes on when all copies are there. A finished copy wakes the job; the minute is a fallback."""
+    """Stage uploading: goes on when all copies are there. A finished copy wakes the job."""
     job = record.job
     copies = await copies_of(ctx, job)
     for file, copy in zip(job.files, copies, strict=True):

@@ -19,7 +19,7 @@ HOLD_SECONDS = {UpstreamUnauthorized: 60.0, UpstreamUnreachable: 15.0}
 
 
 async def hold_refused(ctx: Context, error: UpstreamUnauthorized, seconds: float) -> None:
-    """Holds an upstream that refuses our key, and publishes that in the same commit, once per series of refusals."""
+    """Holds an upstream that refuses our key, and publishes that once per series of refusals."""
     upstream, now = error.upstream, await ctx.store.now_ms() // 1000
     code = error.code or "upstream_unauthorized"
     change = await ctx.store.announcements.once(f"refused:{upstream}", code, keep=SPELL_SECONDS)

@@ -1,4 +1,4 @@
-"""Stage waiting: nothing can be done for a job now and nothing fails; the job shows why, and when it is tried again."""
+"""Stage waiting: the job shows why nothing can be done now, and when it is tried again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATE_SECONDS = 10.0
 async def wait(
     ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float, resume: Stage = Stage.CREATING
 ) -> bool:
-    """Waits `pause` seconds, then goes on with stage `resume`. Nothing was created, so the intent is withdrawn."""
+    """Waits `pause` seconds, then goes on with stage `resume`. Withdraws the intent: nothing was created."""
     change = await _waiting(ctx, record, lease, code, reason, pause, resume)
     change.clear.append("intent")
     await ctx.store.commit(change)
@@ -33,7 +33,7 @@ async def wait_for_slot(ctx: Context, record: JobRecord, lease: Lease, reason: s
 
 
 async def wait_after_429(ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float) -> bool:
-    """Waits, and watches for a day for a job that the 429 has created all the same. `code`: as `pause_for` says."""
+    """Waits, and watches for a day for a job that was created in spite of the 429."""
     upstreams = ctx.store.upstreams
     change = await _waiting(ctx, record, lease, code, reason, pause)
     change.clear.append("intent")
@@ -45,7 +45,7 @@ async def wait_after_429(ctx: Context, record: JobRecord, lease: Lease, code: st
 async def wait_with_intent(
     ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float, resume: Stage = Stage.CREATING
 ) -> bool:
-    """Waits while it is unknown whether the job was created: its intent stays, so it is searched for again first."""
+    """Waits while it is unknown whether the job was created: its intent stays."""
     await ctx.store.commit(await _waiting(ctx, record, lease, code, reason, pause, resume))
     return False
 

@@ -19,7 +19,7 @@ RETIRING_DAYS = 60
 
 
 async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bool:
-    """Publishes shutdown dates within so many days, each once. Returns False when an upstream did not answer."""
+    """Publishes shutdown dates that are near, each once. Returns False when an upstream did not answer."""
     complete = True
     days: dict[str, Mapping[str, str]] = {}
     for project in await ctx.store.api_keys.projects():

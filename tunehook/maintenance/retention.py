@@ -1,4 +1,4 @@
-"""Retention: removes expired files, finished jobs, and datasets and copies that no job trains on any more.
+"""Retention: removes expired files, finished jobs, and datasets and copies without a live job.
 
     uploads in parts     when their hour is over
     files                at their `expires_at`
@@ -81,7 +81,7 @@ async def _uploads(ctx: Context) -> int:
 async def _aged(
     ctx: Context, index: Ageing, seconds: float | None, remove: Callable[[Context, str], Awaitable[bool]]
 ) -> int:
-    """Removes what was not needed for so many seconds (None: nothing). `remove` returns False for what stays."""
+    """Removes what was not needed for `seconds` (None: nothing). `remove` returns False for what stays."""
     removed, deletion = 0, ctx.store.deletion
     for member in [] if seconds is None else await deletion.older(index, seconds, AT_ONCE):
         try:
@@ -136,7 +136,7 @@ async def _copy(ctx: Context, name: str) -> bool:
 
 
 async def _from_the_storage(ctx: Context) -> int:
-    """Removes bytes of deleted files, and what killed processes left; nothing in another store's directory."""
+    """Removes bytes of deleted files and of killed processes, if the directory is this store's."""
     storage, deletion = ctx.files.storage, ctx.store.deletion
     ours = await deletion.storage_mark()
     if await storage.mark(ours) != ours:
