@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cli import local_store
+from tunehook.files.storage import Storage
 from tunehook.store import doctor
 from tunehook.store.doctor import Finding
 from tunehook.store.store import Store
@@ -21,6 +24,9 @@ def add_command(subparsers: Any) -> None:
     )
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended safely")
     doctor.add_argument("--json", action="store_true", help="print a JSON list")
+    doctor.add_argument(
+        "--data-dir", type=Path, help="also list files in this data directory that no record names: left by a restore"
+    )
     doctor.set_defaults(run=lambda args: asyncio.run(_doctor(args)))
 
 
@@ -29,6 +35,8 @@ async def _doctor(args: argparse.Namespace) -> int:
     store = Store.connect(url)
     try:
         found = await doctor.findings(store)
+        if args.data_dir is not None:
+            found += await _left_behind(store, Storage(args.data_dir))
         mended = [finding for finding in found if args.fix and finding.mend is not None]
         for finding in mended:
             assert finding.mend is not None
@@ -40,6 +48,14 @@ async def _doctor(args: argparse.Namespace) -> int:
     else:
         _print(found, mended)
     return 1 if any(finding.grave and finding not in mended for finding in found) else 0
+
+
+async def _left_behind(store: Store, storage: Storage) -> list[Finding]:
+    if not await storage.is_marked(await store.deletion.storage_mark()):
+        return [Finding("data directory", str(storage.directory.parent), "it does not bear the mark of this Redis")]
+    words = "its bytes are in the data directory, and no record names it"
+    left = await store.deletion.left_behind(sorted(await storage.file_ids()))
+    return [Finding("no record", file_id, words, partial(storage.remove, file_id), grave=False) for file_id in left]
 
 
 def _object(finding: Finding, mended: bool) -> dict[str, object]:

@@ -14,6 +14,7 @@ from service.app import build_app
 from tunehook import api_keys, settings
 from tunehook.context import Context, open_context
 from tunehook.errors import StoreUnavailable, TunehookError
+from tunehook.store import upgrade
 
 log = logging.getLogger("tunehook.api")
 
@@ -71,6 +72,7 @@ async def _first_contact(found: settings.Settings, ctx: Context) -> None:
             log.warning("Redis does not answer at REDIS_URL. Retrying.")
             await asyncio.sleep(0.5)
     await ctx.store.redis_health.check_durability(strict=found.durability == "strict")
+    await upgrade.leaving_to_zset(ctx.store)
     await api_keys.check_secret_key(ctx.store, ctx.webhooks.encryption)
     if found.bootstrap_key:
         secret = found.bootstrap_callback_secret

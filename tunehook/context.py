@@ -1,4 +1,4 @@
-"""Context: what the story needs from outside, opened once per process or step and handed in."""
+"""Context: the store, files, webhooks, upstreams and prices that the program works with; opened per process or step."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _prices = cache(load_prices)
 
 @dataclass(frozen=True)
 class RetentionPeriods:
-    """Seconds after the last use for which things are kept; None: for ever. See maintenance/retention.py."""
+    """How many seconds after their last use things are kept; None: for ever. See maintenance/retention.py."""
 
     jobs: float | None = None
     datasets: float | None = None
     copies: float | None = None
-    orphans: float = 24 * 3600.0  #: bytes without a record; a file that is being received is never so old
+    half_received: float = 24 * 3600.0  #: left by a killed process; a file that is being received is never so old
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def _seconds(days: float) -> float | None:
 
 @asynccontextmanager
 async def open_context(settings: Settings, *, store_timeout: float = 5.0) -> AsyncIterator[Context]:
-    """Opens a context and closes at the end what was opened on the way. Nothing is connected yet.
+    """Opens a context, and closes it at the end. Nothing is connected yet.
 
-    `store_timeout`: seconds after which a Redis that does not answer counts as away. Raises SettingsError for a
-    price file that cannot be read.
+    `store_timeout`: seconds after which a Redis that does not answer counts as unavailable. Raises SettingsError for
+    a price file that cannot be read.
     """
     try:
         prices = await asyncio.to_thread(_prices, settings.prices)

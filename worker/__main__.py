@@ -45,6 +45,7 @@ async def _first_contact(found: settings.Settings) -> bool:
     """
     from tunehook import api_keys  # noqa: PLC0415
     from tunehook.security.encryption import Encryption  # noqa: PLC0415
+    from tunehook.store import upgrade  # noqa: PLC0415
     from tunehook.store.store import Store  # noqa: PLC0415
 
     stop = asyncio.Event()
@@ -55,6 +56,7 @@ async def _first_contact(found: settings.Settings) -> bool:
         while not stop.is_set():
             try:
                 await store.redis_health.check_durability(strict=found.durability == "strict")
+                await upgrade.leaving_to_zset(store)
                 await api_keys.check_secret_key(store, Encryption(found.secret_key))
             except StoreUnavailable:
                 logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL. Retrying.")

@@ -1,4 +1,4 @@
-"""Is this trainable, and what will it cost? Pure: bytes in, a report out. `checker.py` tells the story."""
+"""Datasets: checks them, counts tokens, estimates costs. Pure. Read checker.py first."""
 
 from tunehook.dataset.build import Built, build
 from tunehook.dataset.checker import Checker, UnknownFormat

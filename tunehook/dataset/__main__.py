@@ -1,7 +1,7 @@
 """Reads datasets in a process of its own: `python -m tunehook.dataset`, started by process.py.
 
 One question per line on stdin, one answer per line on stdout, both JSON. The process ends when its stdin does.
-While it reads, an empty line each half second says that it does not hang.
+While it reads, it writes an empty line each half second, to show that it does not hang.
 
     {"do": "check", "path", "digests"}              the report of a file; its digests are written to a file of that name
     {"do": "count", "path", "format", "model"}      the tokens of a file
@@ -21,8 +21,8 @@ from typing import Any
 from tunehook.dataset.checker import Checker
 
 CHUNK = 256 * 1024
-STILL_AT_IT = b"\n"
-STILL_SECONDS = 0.5
+ALIVE = b"\n"
+ALIVE_SECONDS = 0.5
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
-            if time.monotonic() - said > STILL_SECONDS:
-                _say(STILL_AT_IT)
+            if time.monotonic() - said > ALIVE_SECONDS:
+                _say(ALIVE)
                 said = time.monotonic()
 
 
@@ -69,7 +69,7 @@ def _say(line: bytes) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that asks, whose end is ours
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our stdin
     os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     for line in sys.stdin:
         _say(json.dumps(answer(json.loads(line))).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Question and answer pairs in, a chat dataset out: the steps that the article does by hand."""
+"""Builds a chat dataset from question and answer pairs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def build(
     seed: int = 0,
     at_most: int | None = None,
 ) -> Built:
-    """Makes a dataset from `source`, which is JSON, JSONL, CSV, TSV or text, as `kind` says (see `kind_of`).
+    """Makes a dataset from `source`: JSON, JSONL, CSV, TSV or text, as `kind` says (see `kind_of`).
 
-    Pairs without a question or an answer and repeated pairs are dropped, and said so. `validation_split`: the share,
-    0 up to less than 1, that is split off by `seed`: same pairs, same seed, same split. Both parts keep their order.
-    `at_most`: pairs that are read, for who has not the memory for any number. Raises CannotBuild.
+    Pairs without a question or an answer, and repeated pairs, are dropped and reported. `validation_split`: the share,
+    0 up to less than 1, that is split off by `seed`: the same pairs and seed give the same split. Both parts keep their
+    order. `at_most`: pairs that are read, to bound memory. Raises CannotBuild.
     """
     if not 0 <= validation_split < 1:
         raise CannotBuild(f"validation_split is {validation_split}; it must be at least 0 and less than 1.")
@@ -57,7 +57,7 @@ def build(
 
 
 def _chosen(n: int, share: float, seed: int) -> set[int]:
-    """Which examples are for validation. At least one, and never all, if any were asked for."""
+    """Returns which examples are for validation: at least one and never all, if any were asked for."""
     if share <= 0 or n < 2:
         return set()
     size = min(n - 1, max(1, round(n * share)))
@@ -91,5 +91,5 @@ def _sift(read: Iterable[Pair | Dropped], at_most: int | None) -> tuple[list[Pai
 def _line(system: str, pair: Pair) -> bytes:
     messages = [{"role": "system", "content": system}] if system.strip() else []
     messages += [{"role": "user", "content": pair.question}, {"role": "assistant", "content": pair.answer}]
-    # Half a surrogate pair can come out of JSON and has no UTF-8: a question mark says that something was there.
+    # JSON may hold half a surrogate pair, which has no UTF-8: a question mark takes its place.
     return json.dumps({"messages": messages}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

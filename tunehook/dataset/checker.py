@@ -1,8 +1,8 @@
-"""The checker: bytes as they arrive, and at the end a report. Open this file to learn how a line is judged.
+"""Checker: reads a dataset in chunks and gives a report. Read this file for how a line is judged.
 
-A line is decoded fast; a chat line that is plainly good (text messages of known roles, ending with an answer) is
-counted there and then. All others, and whatever the fast decoder refuses, go through `_judge`, which knows every rule
-and says what is wrong. Both ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
+Each line is decoded fast. A chat line that is plainly good (text messages of known roles, ending with an answer) is
+counted at once. All others, and those that the fast decoder refuses, go through `_judge`, which knows every rule. Both
+ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tunehook.dataset.blank import SPACE, without_blanks
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
 from tunehook.dataset.findings import Findings, has_error, shown
 from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, check_line, detect
@@ -25,8 +24,12 @@ MIN_EXAMPLES, ADVISED_EXAMPLES = 10, 50
 MAX_LINE_BYTES = 16 << 20
 MAX_IMAGE_EXAMPLES = 50_000
 # A good line costs its bytes; a bad one 11 µs and 1 µs a finding, however short it is: 512 MB of "x" and line ends
-# would take 50 minutes. Nobody reads on beyond these.
+# would take 50 minutes, so checking stops here.
 MAX_BAD_LINES, MAX_BAD_FINDINGS = 100_000, 1_000_000
+# An empty line takes 3 µs and one byte, so 512 MB of them would take 25 minutes. A file may have so many more empty
+# lines than examples; one after each example is common.
+MAX_BLANK_LINES = 100_000
+_SPACE = b" \t\r"
 _DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _NOT_TEXT = {
@@ -46,18 +49,18 @@ class _EnoughError(Exception):
     """The line has so many faults that no more are looked for."""
 
 
-class _TooMuchIsBadError(Exception):
-    """So many lines have errors that the rest is not read."""
+class _EnoughLinesError(Exception):
+    """So many lines have errors, or are empty, that the rest is not read."""
 
 
 class Checker:
-    """Checks a dataset while it is received.
+    """Checks a dataset that is fed in chunks; any chunking gives the same report.
 
-    `format`: told, or found out from the first lines. `model`: count tokens for it (about ten times slower).
-    `minimum`: fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are
-    counted. `compare`: duplicates are looked for among that many lines. `most_bad`: after so many lines with errors it
-    stops, says where, and only counts bytes from there. Any chunking gives the same report; memory is
-    one line of at most `max_line` bytes, decoded, and 8 bytes for each line compared.
+    `format`: None to detect it from the first lines. `model`: count tokens for it (about ten times slower). `minimum`:
+    fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are counted.
+    `compare`: duplicates are searched for among so many lines. `most_bad`: after so many lines with errors it stops,
+    says where, and only counts bytes. Memory: one decoded line of at most `max_line` bytes, and 8 bytes for each line
+    that is compared.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Checker:
         self._stopped = False
         self._most_bad = most_bad
         self._bad_findings = 0
-        self._read: int | None = None  # up to where, if it stopped on the way
+        self._read: int | None = None  # bytes read until it stopped, if it did
         self._size = self._lines = self._examples = self._bad = self._image_examples = 0
         self._findings = Findings(per_code)
         self._digests = Digests(compare)
@@ -103,7 +106,7 @@ class Checker:
                 return
 
     def finish(self) -> Report:
-        """The report. The checker is used up."""
+        """Returns the report. Nothing can be fed after it."""
         if not self._stopped:
             self._take(self._splitter.finish())
         if self._format is None:
@@ -141,7 +144,7 @@ class Checker:
         if self._format is not None:
             self._check(lines)
             return
-        # The first lines wait until there are enough to tell the format; counted by lines, not by chunks.
+        # The first lines wait until there are enough to detect the format; counted by lines, not by chunks.
         for i, line in enumerate(lines):
             self._waiting.append(line)
             self._waiting_size += line if isinstance(line, int) else len(line)
@@ -150,7 +153,7 @@ class Checker:
                 return
 
     def _decide(self) -> list[bytes | int]:
-        """The lines that waited for it."""
+        """Decides on the format. Returns the lines that waited for that."""
         lines = [
             line.removeprefix(_BOM) for line in self._waiting if isinstance(line, bytes) and not too_intricate(line)
         ]
@@ -166,7 +169,7 @@ class Checker:
         before = self._lines
         try:
             self._judge_all(lines, before + 1)
-        except _TooMuchIsBadError:
+        except _EnoughLinesError:
             self._stopped = True
             rest = lines[self._lines - before :]
             self._read = self._splitter.cut - sum((len(x) if isinstance(x, bytes) else x) + 1 for x in rest)
@@ -175,7 +178,7 @@ class Checker:
         chat, counter = self._format == "chat", self._counter
         remember, measure = self._digests.add, self._messages.add
         self._lines = first - 1 + len(lines)
-        for number, line in without_blanks(lines, first, self._findings):
+        for number, line in enumerate(lines, first):
             if not isinstance(line, bytes):
                 self._reject(number, [("line_too_long", "$", f"{line:,} bytes; at most {self._max_line:,}.")])
                 continue
@@ -204,7 +207,7 @@ class Checker:
                 self._count(number, *counter.plain(messages))
 
     def _begin(self, lines: Sequence[bytes | int]) -> Sequence[bytes | int]:
-        """What only the first line of a file can show."""
+        """Checks what only the first line of a file can show. Returns the lines to check."""
         first = lines[0]
         if isinstance(first, int):
             return lines
@@ -222,20 +225,26 @@ class Checker:
         listed = isinstance(parsed.value, list) and bool(parsed.value) and isinstance(parsed.value[0], dict)
         broken = not parsed.usable and (start == b"{" or start[:1] != b"{")
         if start and (listed or broken):
-            told = shown(start[:40].decode(errors="replace"))
-            self._findings.add("not_jsonl", 1, "$", f"The file begins with {told}.")
+            quoted = shown(start[:40].decode(errors="replace"))
+            self._findings.add("not_jsonl", 1, "$", f"The file begins with {quoted}.")
         return [first, *lines[1:]]
 
     def _explain(self, number: int, line: bytes) -> None:
-        """A line that the fast decoder refused."""
-        if not line.strip(SPACE):
+        """Handles a line that the fast decoder refused."""
+        if not line.strip(_SPACE):
             self._findings.add("blank_line", number, "$", "An empty line.")
+            if self._is_mostly_blank():
+                self._lines = number
+                raise _EnoughLinesError
             return
         parsed = parse(line)
         if parsed.usable:
             self._judge(number, parsed.value, parsed.found)
         else:
             self._reject(number, parsed.found)
+
+    def _is_mostly_blank(self) -> bool:
+        return self._findings.counts.get("blank_line", 0) > MAX_BLANK_LINES + self._examples
 
     def _reject(self, number: int, found: Sequence[Found]) -> None:
         self._examples += 1
@@ -245,10 +254,10 @@ class Checker:
         self._bad_findings += len(found)
         if self._bad >= self._most_bad or self._bad_findings >= MAX_BAD_FINDINGS:
             self._lines = number
-            raise _TooMuchIsBadError
+            raise _EnoughLinesError
 
     def _judge(self, number: int, value: Any, found: Sequence[Found]) -> None:
-        """The careful way: every rule of the format, for a line that is JSON."""
+        """Applies every rule of the format to a line that is JSON."""
         assert self._format is not None  # decided before the first line is checked
         found = list(found)
 
@@ -285,14 +294,16 @@ class Checker:
             self._findings.add("over_token_limit", number, "$", f"{tokens:,} tokens; {self._limit:,} are trained on.")
 
     def _conclude(self) -> None:
-        """What only the whole file can show."""
+        """Adds the findings that only the whole file can show."""
         say, n = self._findings.add, self._examples
         if self._stopped and self._read is None:
             return
         if self._read is not None and self._read < self._size:
             bad = f"{self._bad:,} lines have errors, with {self._bad_findings:,} findings"
-            told = f"{self._read:,} of {self._size:,} bytes were read; more may follow."
-            say("checking_stopped", None, "$", f"Checking stopped after line {self._lines:,}: {bad}. {told}")
+            if self._is_mostly_blank():
+                bad = f"{self._findings.counts['blank_line']:,} lines are empty"
+            read = f"{self._read:,} of {self._size:,} bytes were read; more may follow."
+            say("checking_stopped", None, "$", f"Checking stopped after line {self._lines:,}: {bad}. {read}")
         elif n == 0:
             say("empty_file", None, "$", "No examples.")
         elif n < self._minimum:

@@ -1,6 +1,6 @@
-"""Which examples are the same: 8 bytes a line while reading, and a search at the end that works in parts.
+"""Digests: finds equal examples with 8 bytes a line, by a search at the end that works in parts.
 
-A set of all digests would take about 70 bytes an example, and to ask it at every line costs more than the search.
+A set of all digests would take about 70 bytes an example, and a lookup for each line costs more than the search.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 
-MAX_LINES = 4_000_000  # 32 MiB; beyond it duplicates are not looked for, and the report says so
+MAX_LINES = 4_000_000  # 32 MiB; beyond it duplicates are not searched for, and the report says so
 _PART = 1 << 17  # digests held in a dict at once, about 15 MiB
 
 
@@ -22,7 +22,7 @@ class Digests:
         self.full = False
 
     def add(self, line: int, digest: int) -> None:
-        """Lines come in order; gaps are lines without an example."""
+        """Adds a line. Lines come in order; gaps are lines without an example."""
         lines = self.lines
         if line > self.at_most:
             self.full = True
@@ -32,7 +32,7 @@ class Digests:
         lines.append(digest or 1)
 
     def duplicates(self) -> Iterator[tuple[int, int]]:
-        """Each line whose example came before, with the first line that had it; not in order."""
+        """Yields each line whose example came before, with the first line that had it; in no order."""
         parts = len(self.lines) // _PART + 1
         for part in range(parts):
             first: dict[int, int] = {}
@@ -43,7 +43,7 @@ class Digests:
                         yield line, earlier
 
     def shared_with(self, other: Digests) -> Iterator[tuple[int, int]]:
-        """Each line of this file whose example is in `other` too, with the first line that has it there."""
+        """Yields each line whose example is in `other` too, with the first line that has it there."""
         parts = len(self.lines) // _PART + 1
         for part in range(parts):
             there = dict.fromkeys((d for d in self.lines if d and d % parts == part), 0)
@@ -55,7 +55,7 @@ class Digests:
                     yield line, there[digest]
 
     def to_bytes(self) -> bytes:
-        """Little-endian, 8 bytes a line: kept beside a dataset, they show overlap without reading it again."""
+        """Returns 8 bytes a line, little-endian. Kept beside a dataset, they show overlap without reading it."""
         return _little_endian(self.lines).tobytes()
 
     @classmethod
@@ -66,7 +66,7 @@ class Digests:
 
 
 def counted(pairs: Iterable[tuple[int, int]], at_most: int) -> tuple[int, list[tuple[int, int]]]:
-    """How many pairs there are, and those with the lowest lines."""
+    """Returns how many pairs there are, and those with the lowest lines."""
     count, lowest = 0, []
     for count, pair in enumerate(pairs, 1):  # noqa: B007  # the last count is the result
         lowest.append(pair)

@@ -1,4 +1,4 @@
-"""What a job will cost, before it exists."""
+"""Estimates what a job will cost."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ class BadEpochs(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`tokens`: of all examples, whole; `cut`: how many examples are over the model's limit, `cut_tokens` what they
-    lose. `billed_tokens`: (tokens - cut_tokens) × epochs. `cost_usd`: None where there is no price for a token, and
+    """What a job will cost, and how that is calculated.
+
+    `tokens`: of all examples, uncut; `cut`: how many examples are over the model's limit; `cut_tokens`: what they lose.
+    `billed_tokens`: (tokens - cut_tokens) × epochs. `cost_usd`: None where there is no price for a token, and
     then `warnings` says why."""
 
     model: str
@@ -44,15 +46,15 @@ class Estimate:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON; amounts of money as numbers."""
+        """Returns plain JSON; amounts of money as numbers."""
         out = {k: float(v) if isinstance(v, Decimal) else v for k, v in asdict(self).items()}
         return out | {"warnings": list(self.warnings)}
 
 
 def default_epochs(examples: int) -> int:
-    """What the upstream chooses for "auto": 3; more for small files, up to 25; fewer for large ones.
+    """Returns the epochs for "auto": 3; more for small files, up to 25; fewer for large ones.
 
-    OpenAI's cookbook; a job of 10 examples got 10 from OpenAI, as this says.
+    By OpenAI's cookbook; a job of 10 examples got 10 epochs from OpenAI, as here.
     """
     if examples * 3 < 100:
         return max(1, min(25, 100 // max(1, examples)))
@@ -72,10 +74,10 @@ def estimate(
     training_not_available: bool = False,
     today: date | None = None,
 ) -> Estimate:
-    """The cost of training `model` on the file that `report` is about, checked with that model.
+    """Returns the cost of training `model` on the file of `report`, which was checked with that model.
 
-    `shutdown_date`: as GET /v1/models says, YYYY-MM-DD; `training_not_available`: the upstream said so before.
-    Raises NotCounted, BadEpochs.
+    `shutdown_date`: of GET /v1/models, YYYY-MM-DD. `training_not_available`: the upstream has said so before. Raises
+    NotCounted, BadEpochs.
     """
     if report.tokens is None:
         raise NotCounted(NotCounted.__doc__)
@@ -103,20 +105,20 @@ def estimate_tokens(
     n_epochs: int | Literal["auto"] = "auto",
     warnings: list[str] | None = None,
 ) -> Estimate:
-    """As `estimate`, from the numbers alone."""
+    """Returns the same from the numbers alone."""
     if n_epochs != "auto" and (type(n_epochs) is not int or not 1 <= n_epochs <= MAX_EPOCHS):
         raise BadEpochs(f'n_epochs is {n_epochs!r}; use "auto" or a whole number from 1 to {MAX_EPOCHS}.')
     epochs = default_epochs(examples) if n_epochs == "auto" else n_epochs
     billed = counted.trained * epochs
     price = prices.find(model, method)
-    told = list(warnings or ())
+    notes = list(warnings or ())
     cost = None
     if price is None:
-        told.append(f"No price is known for {method} training of {model}; add it to the price file.")
+        notes.append(f"No price is known for {method} training of {model}; add it to the price file.")
     elif price.usd_per_million_tokens is not None:
         cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
     else:
-        told.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
+        notes.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
     return Estimate(
         model=model,
         method=method,
@@ -131,29 +133,29 @@ def estimate_tokens(
         usd_per_hour=price.usd_per_hour if price else None,
         price_source=price.source if price else None,
         price_date=price.as_of.isoformat() if price else None,
-        warnings=tuple(told),
+        warnings=tuple(notes),
     )
 
 
 def outlook(model: str, *, shutdown_date: str | None, not_available: bool, today: date | None = None) -> list[str]:
-    """What speaks against training this model at this upstream, whatever it costs."""
-    told = []
+    """Returns warnings against training this model at this upstream, whatever it costs."""
+    notes = []
     if not_available:
-        told.append("The upstream has refused this account training before (training_not_available).")
+        notes.append("The upstream has refused this account training before (training_not_available).")
     if shutdown_date:
         end = date.fromisoformat(shutdown_date)
-        days = (end - (today or date.today())).days  # noqa: DTZ011  # a date on a calendar, in nobody's time zone
+        days = (end - (today or date.today())).days  # noqa: DTZ011  # a calendar date without a time zone
         if days < 0:
-            told.append(f"{model} was shut down on {shutdown_date}.")
+            notes.append(f"{model} was shut down on {shutdown_date}.")
         elif days <= SOON_DAYS:
-            told.append(f"{model} and all models tuned from it shut down on {shutdown_date}, in {days} days.")
-    return told
+            notes.append(f"{model} and all models tuned from it shut down on {shutdown_date}, in {days} days.")
+    return notes
 
 
 def _doubts(report: Report) -> list[str]:
-    told = []
+    notes = []
     if report.with_errors:
-        told.append(f"{report.with_errors:,} examples have errors and were not counted.")
+        notes.append(f"{report.with_errors:,} examples have errors and were not counted.")
     if report.image_examples:
-        told.append(f"{report.image_examples:,} examples show images, counted by rule and not by their size.")
-    return told
+        notes.append(f"{report.image_examples:,} examples show images, counted by rule and not by their size.")
+    return notes

@@ -1,4 +1,4 @@
-"""What can be found in a dataset: a fixed table of codes, and a list that counts in full but remembers only some."""
+"""Findings: the table of codes, and a list that counts all and keeps the first of each code."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ CODES: dict[str, Code] = {
         'Save it as "UTF-8", not "UTF-8 with BOM".',
     ),
     "checking_stopped": _error(
-        "100,000 lines have errors, or there are 1,000,000 findings in such lines: the rest was not read",
+        "100,000 lines have errors, or there are 1,000,000 findings in such lines, or there are 100,000 more empty "
+        "lines than examples: the rest was not read",
         "Check how the file was made; correct what was found, and check it again.",
     ),
     "too_many_image_examples": _error("More than 50,000 examples with images", "Leave some of them out."),
@@ -79,7 +80,7 @@ CODES: dict[str, Code] = {
     "number_too_long": _error("A number of more than 4,300 digits", "Write it as a string."),
     "too_deep": _error("Nested more than 200 levels deep", "Flatten it, or write the inner part as a string."),
     "line_too_long": _error(
-        "The line is longer than the checker reads (16 MiB unless told otherwise)",
+        "The line is longer than the checker reads (16 MiB unless set otherwise)",
         "Check for lost line ends; link large images by https instead of embedding them.",
     ),
     "line_too_intricate": _error(
@@ -180,7 +181,7 @@ CODES: dict[str, Code] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found. `line` counts from 1, None is the whole file; `path` is a JSON path: $.messages[0].role."""
+    """A finding. `line` counts from 1, None: the whole file; `path`: a JSON path, $.messages[0].role."""
 
     code: str
     severity: Severity
@@ -199,7 +200,7 @@ def finding(code: str, line: int | None, path: str, message: str) -> Finding:
 
 
 class Findings:
-    """Counts every finding, keeps the first `per_code` of each code, so that one fault repeated hides no other."""
+    """Counts every finding and keeps the first `per_code` of each code."""
 
     def __init__(self, per_code: int) -> None:
         self.per_code = per_code
@@ -212,17 +213,13 @@ class Findings:
         if seen < self.per_code:
             self._kept.append(finding(code, line, path, message))
 
-    def is_full(self, code: str) -> bool:
-        """No more of that code will be listed, only counted."""
-        return self.counts.get(code, 0) >= self.per_code
-
     def more(self, code: str, n: int) -> None:
         """Counts `n` further findings that need not be listed."""
         if n:
             self.counts[code] = self.counts.get(code, 0) + n
 
     def listed(self) -> list[Finding]:
-        """Errors first, each kind in the order of the file; findings on the whole file lead."""
+        """Returns errors, then warnings, each in the order of the file; findings on the whole file first."""
         return sorted(self._kept, key=lambda f: (f.severity, f.line or 0))
 
 
@@ -231,7 +228,7 @@ def has_error(codes: Iterable[str]) -> bool:
 
 
 def shown(value: object, width: int = 60) -> str:
-    """A value as it may be quoted in a message: short, one line, without control characters."""
+    """Returns a value as it is quoted in a message: short, one line, without control characters."""
     if value is None:
         return "null or missing"
     if isinstance(value, bool):

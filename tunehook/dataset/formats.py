@@ -1,4 +1,4 @@
-"""The four formats: how each is recognised, and the rules for one parsed line of it."""
+"""Formats: how each of the four is detected, and the rules for a parsed line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PREFERENCE_KEYS = frozenset(("input", *PREFERRED, *NON_PREFERRED))
 
 
 def detect(lines: Iterable[Any]) -> Format:
-    """What most of these parsed lines look like; chat if nothing can be told."""
+    """Returns the format of most of these parsed lines; chat if none is recognised."""
     votes = dict.fromkeys(FORMATS, 0)
     for line in lines:
         looks = looks_like(line)
@@ -116,7 +116,7 @@ def _check_preference(line: dict[str, Any], say: Say) -> None:
 
 
 def _check_output(line: dict[str, Any], names: tuple[str, str], say: Say, tools: set[str] | None) -> str | None:
-    """The output in a form that can be compared, if it is one."""
+    """Returns the output in a form that can be compared; None if it is no output."""
     name = next((n for n in names if n in line), None)
     if name is None:
         say("missing_output", "$", f"Neither `{names[0]}` nor `{names[1]}`.")

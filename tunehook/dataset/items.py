@@ -1,4 +1,4 @@
-"""The members that a reinforcement file's lines have for the grader, and whether a grader asks for others."""
+"""Items: the members that all lines of a reinforcement file have, compared with what a grader reads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from tunehook.dataset.findings import Finding, finding
 from tunehook.dataset.strict_json import MAX_DEPTH
 
-MAX_PATHS = 1000  # of the first line; nobody writes a grader for more
+MAX_PATHS = 1000  # of the first line; no grader reads more
 _TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _ITEM = re.compile(r"\bitem((?:\.\w+|\[\s*(?:\d+|'[^']*'|\"[^\"]*\")\s*\])+)")
 _STEP = re.compile(r"\.(\w+)|\[\s*(?:\d+|'([^']*)'|\"([^\"]*)\")\s*\]")
 
 
 class ItemKeys:
-    """The dotted paths that all lines so far have: those of the first line, less what a later one lacked."""
+    """Collects the dotted paths that all lines have: those of the first line that no later line lacks."""
 
     def __init__(self) -> None:
         self._common: set[str] | None = None
@@ -54,10 +54,10 @@ def _has(line: Any, path: str) -> bool:
 
 
 def item_paths(grader: Any) -> dict[str, str]:
-    """What a grader reads of the lines: the dotted path (list indices left out) and where the grader says so.
+    """Returns each dotted path that a grader reads of a line (no list indices), and where it does.
 
-    Looks at every {{ item.… }} in every string of the grader, inside `multi` graders too. The source of a python grader
-    is code, not a template, and is not looked at.
+    Searches for {{ item.… }} in all strings of the grader, inside `multi` graders too; but not in the source of a
+    python grader, which is code and no template.
     """
     found: dict[str, str] = {}
     stack: list[tuple[Any, str]] = [(grader, "$")]
@@ -76,7 +76,10 @@ def item_paths(grader: Any) -> dict[str, str]:
 
 
 def check_grader(grader: Any, item_keys: list[str], missing_since: dict[str, int]) -> list[Finding]:
-    """One error for each member that the grader reads and not every line has; arguments two and three of a Report."""
+    """Returns an error for each member that the grader reads and a line lacks.
+
+    The second and third argument are `item_keys` and `missing_since` of a Report.
+    """
     have, found = set(item_keys), []
     for path, at in sorted(item_paths(grader).items()):
         if not path or path in have:

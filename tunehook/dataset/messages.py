@@ -1,4 +1,4 @@
-"""The rules for a list of messages, as the chat, preference and reinforcement formats share them.
+"""Rules for a list of messages, which the chat, preference and reinforcement formats share.
 
 Each rule calls `say(code, path, message)`; none raises, whatever the line holds.
 """
@@ -28,7 +28,7 @@ def is_messages(value: object) -> TypeGuard[list[Any]]:
 
 
 def check_messages(messages: list[Any], path: str, say: Say, tools: set[str] | None) -> None:
-    """`tools`: the names that the line offers, or None where it offers none that could be compared."""
+    """Checks messages. `tools`: the names that the line offers, or None where none can be compared."""
     calls: set[str] = set()
     images = 0
     for i, message in enumerate(messages):
@@ -85,7 +85,7 @@ def _check_answer_to_call(message: dict[str, Any], at: str, say: Say, calls: set
 
 
 def check_content(message: dict[str, Any], at: str, say: Say) -> int:
-    """The number of images in the content."""
+    """Checks the content of a message. Returns its number of images."""
     role, content = message.get("role"), message.get("content")
     answers = role == "assistant"
     spoken = answers and any(message.get(key) for key in ("tool_calls", "function_call", "refusal"))
@@ -110,7 +110,7 @@ def check_content(message: dict[str, Any], at: str, say: Say) -> int:
 
 
 def is_shouting(answer: str) -> bool:
-    """All capitals and long enough not to be a label or a code such as YES or ERROR_42."""
+    """Returns whether a text is all capitals and longer than a label or a code such as YES or ERROR_42."""
     return answer.isupper() and len(answer) >= 20 and " " in answer
 
 

@@ -1,4 +1,4 @@
-"""The fast way: chat lines that are plainly good, and the digest by which examples are the same."""
+"""Fast path: recognises chat lines that are plainly good, and digests examples to compare them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circu
 
 
 def plain_digest(value: Any) -> tuple[int, int] | None:
-    """Digest and roles of a plainly good chat line: one that no rule but `no_system_message` finds fault with."""
+    """Returns digest and roles of a chat line that breaks no rule but `no_system_message`; else None."""
     digest = roles = bit = 0
     try:
         if len(value) != 1:
@@ -33,13 +33,13 @@ def plain_digest(value: Any) -> tuple[int, int] | None:
                 return None
             roles |= bit
             digest = xxh3_64_intdigest(raw, digest ^ bit)
-    except (TypeError, LookupError):  # not the shape that was hoped for
+    except (TypeError, LookupError):  # another shape
         return None
     return (digest, roles) if bit == _ASSISTANT and roles & _USER else None
 
 
 def digest_of(value: Any) -> int:
-    """The same for the same example, however it is spaced, escaped or ordered. 64 bits, stable between runs."""
+    """Returns 64 bits that are equal for equal examples, however spaced, escaped or ordered; stable."""
     plain = plain_digest(value)
     if plain is not None:
         return plain[0]

@@ -1,4 +1,4 @@
-"""What training costs: a data file, `prices.json`, that an operator can replace. No price is written in code."""
+"""Prices of training: read from a data file, `prices.json`, that an operator can replace."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Prices:
     rows: tuple[Price, ...]
 
     def find(self, model: str, method: Method) -> Price | None:
-        """The row with the longest name that fits; a tuned model costs what its base model costs."""
+        """Returns the row with the longest name that fits; a tuned model costs what its base model costs."""
         base = base_model(model)
         fitting = [row for row in self.rows if method in row.methods and row.fits(base)]
         return max(fitting, key=lambda row: len(row.model), default=None)
@@ -51,10 +51,10 @@ def load_prices(path: Path | None = None) -> Prices:
     """Reads a price file, or the one that comes with the package. Raises BadPriceFile, OSError."""
     source = path or resources.files("tunehook.dataset") / "prices.json"
     try:
-        told = json.loads(source.read_text(encoding="utf-8"))
+        found = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadPriceFile(f"{source}: not JSON: {error}") from error
-    rows = told.get("prices") if isinstance(told, dict) else None
+    rows = found.get("prices") if isinstance(found, dict) else None
     if not isinstance(rows, list):
         raise BadPriceFile(f'{source}: write {{"prices": [{{"model": …, "usd_per_million_tokens": …}}, …]}}.')
     return Prices(tuple(_row(row, f"{source}: row {n}") for n, row in enumerate(rows, 1)))
@@ -77,7 +77,7 @@ def _row(row: Any, where: str) -> Price:
 
 
 def _amount(row: Mapping[str, Any], name: str, where: str) -> Decimal | None:
-    """Read through its text, so that 0.4 is 0.4; strings and numbers alike."""
+    """Reads a string or a number, through its text so that 0.4 is 0.4."""
     if row.get(name) is None:
         return None
     try:

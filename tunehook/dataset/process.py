@@ -1,7 +1,7 @@
-"""One child process that reads datasets, started at the first need and ended after a quiet minute.
+"""Dataset process: a child that checks and counts datasets, and ends after an idle minute.
 
-A check of 512 MB takes two seconds of CPU, counting its tokens seven, and a vocabulary takes 80 MiB: none of that is
-the API's to spend, whose other clients would wait for it.
+A check of 512 MB takes two seconds of CPU, counting its tokens seven, and a vocabulary takes 80 MiB. In the API's own
+process all other clients would wait for that.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
-from tunehook.dataset.__main__ import STILL_AT_IT
+from tunehook.dataset.__main__ import ALIVE
 from tunehook.errors import DatasetUnread
 
 IDLE_SECONDS = 60.0
-#: All others wait for one that hangs. It says each half second that it goes on; on a busy machine, more seldom.
+#: A child that is silent for so long is killed. It reports each half second; on a busy machine, less often.
 PATIENCE_SECONDS = 120.0
 
 
 class FairLock:
-    """One holder at a time, one waiter per project: each waits for at most one turn of every other project."""
+    """Fair lock: one holder at a time, one waiter per project."""
 
     def __init__(self) -> None:
         self._line = asyncio.Lock()
@@ -41,10 +41,10 @@ class FairLock:
 
 
 class DatasetProcess:
-    """One question at a time; the others wait, and the projects have turns.
+    """Asks the child process one question at a time; waiting questions take turns by project.
 
-    `nice`: how much it stands back for others. `patience`: it is killed when it has said nothing for so many seconds,
-    and the next question starts another. A large dataset takes longer than that, but the child says that it goes on.
+    `nice`: the child's niceness. `patience`: seconds without a sign of life after which the child is killed; the next
+    question starts another.
     """
 
     def __init__(self, nice: int = 0, patience: float = PATIENCE_SECONDS) -> None:
@@ -57,8 +57,10 @@ class DatasetProcess:
         self._closed = False
 
     async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
-        """The answer (see __main__). Raises DatasetUnread. If the caller is cancelled, it is heard all the same:
-        it would be the next one's answer."""
+        """Returns the answer (see __main__). Raises DatasetUnread.
+
+        A cancelled caller's answer is still read, or the next question would get it.
+        """
         task = asyncio.create_task(self._in_turn(question, project))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
@@ -91,7 +93,7 @@ class DatasetProcess:
         return answer
 
     def _line(self, process: subprocess.Popen[bytes], question: bytes) -> bytes:
-        """The answer's line; half of one, or nothing, when the child has ended."""
+        """Returns the answer's line; half of one, or nothing, when the child has ended."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -104,19 +106,19 @@ class DatasetProcess:
                     line = process.stdout.readline()
                 finally:
                     watch.cancel()
-                if line != STILL_AT_IT:
+                if line != ALIVE:
                     return line
         except OSError:
             return b""
 
     def _rest(self) -> None:
-        """Nobody asked for a while: its stdin ends, and so does it; the next question starts another."""
+        """Closes the stdin of an idle child, which ends it; the next question starts another."""
         process, self._process = self._process, None
         if process is not None:
             asyncio.get_running_loop().run_in_executor(None, _let_go, process)
 
     async def close(self) -> None:
-        """Whoever still waits for an answer gets an error."""
+        """Ends the child. Questions that are still open get an error."""
         self._closed = True
         if self._process is not None:
             self._process.kill()

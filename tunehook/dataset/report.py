@@ -1,4 +1,4 @@
-"""What the checker has to say about a file."""
+"""Report: the result of a check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunehook.dataset.formats import Format
 
 
 class Distribution:
-    """Numbers seen, in a table that stays small: exact below 1,000, quantiles to three digits above."""
+    """Distribution of numbers in a small table: exact below 1,000, to three digits above."""
 
     def __init__(self) -> None:
         self._small = [0] * 1000
@@ -35,7 +35,7 @@ class Distribution:
         return self._large_total + sum(value * n for value, n in enumerate(self._small))
 
     def to_dict(self) -> dict[str, float]:
-        """min, max, mean, p5, median, p95; nothing if no number was seen."""
+        """Returns min, max, mean, p5, median and p95; nothing if no number was seen."""
         table = [(value, n) for value, n in enumerate(self._small) if n] + sorted(self._large.items())
         count = sum(n for _, n in table)
         if not count:
@@ -46,7 +46,7 @@ class Distribution:
 
 
 def _quantile(table: list[tuple[int, int]], rank: float) -> int:
-    """The smallest value with at least `rank` of the numbers at or below it."""
+    """Returns the smallest value with at least `rank` of the numbers at or below it."""
     for value, n in table:
         rank -= n
         if rank <= 1e-9:
@@ -68,10 +68,13 @@ class TokenStatistics:
 
 @dataclass(slots=True)
 class Report:
-    """`examples`: lines that are not blank, `with_errors` of them unusable. `counts`: all findings by code;
-    `findings`: the first of each code. `item_keys`: members that every line of a reinforcement file has, as dotted
-    paths; `missing_since`: for those of the first line that a later one lacks, that line's number.
-    `digests`: what duplicates were found by; 8 bytes a line as bytes (Digests.to_bytes)."""
+    """The result of a check.
+
+    `examples`: lines that are not blank, `with_errors` of them unusable. `counts`: all findings by code; `findings`:
+    the first of each code. `item_keys`: members that every line of a reinforcement file has, as dotted paths;
+    `missing_since`: for members of the first line that a later one lacks, that line's number. `digests`: what
+    duplicates were found by, 8 bytes a line.
+    """
 
     format: Format
     size: int
@@ -106,14 +109,14 @@ class Report:
             self.findings.extend(findings)
 
     def summary(self, at_most: int = 3) -> str:
-        """The first errors in one sentence each: what a file's `status_details` says. Empty if there are none."""
+        """Returns the first errors in a sentence each, for `status_details`; empty if there are none."""
         errors = [f for f in self.findings if f.severity == "error"]
-        told = [f"{f'Line {f.line}: ' if f.line else ''}{f.message} [{f.code}]" for f in errors[:at_most]]
-        more = self.errors - len(told)
-        return " ".join(told) + (f" And {more:,} more." if more > 0 else "")
+        sentences = [f"{f'Line {f.line}: ' if f.line else ''}{f.message} [{f.code}]" for f in errors[:at_most]]
+        more = self.errors - len(sentences)
+        return " ".join(sentences) + (f" And {more:,} more." if more > 0 else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, without the digests."""
+        """Returns plain JSON, without the digests."""
         out = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "digests"}
         out |= {"ok": self.ok, "errors": self.errors, "warnings": self.warnings}
         out["findings"] = [f.to_dict() for f in self.findings]
@@ -121,16 +124,16 @@ class Report:
         return out
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Report:
-        """What `to_dict` gave, read back from JSON; its digests are empty."""
-        own = {name: told[name] for name in cls.__dataclass_fields__ if name != "digests"}
-        own["findings"] = [Finding(**f) for f in told["findings"]]
-        own["tokens"] = TokenStatistics(**told["tokens"]) if told["tokens"] else None
+    def from_dict(cls, found: dict[str, Any]) -> Report:
+        """Returns a report from what `to_dict` gave; its digests are empty."""
+        own = {name: found[name] for name in cls.__dataclass_fields__ if name != "digests"}
+        own["findings"] = [Finding(**f) for f in found["findings"]]
+        own["tokens"] = TokenStatistics(**found["tokens"]) if found["tokens"] else None
         return cls(**own)
 
 
 def overlap(training: Digests, validation: Digests, at_most: int = 20) -> tuple[int, list[Finding]]:
-    """How many validation examples are in the training file too, and the first of them."""
+    """Returns how many validation examples are in the training file too, and the first of them."""
     count, first = counted(validation.shared_with(training), at_most)
-    told = "The same example as line {} of the training file."
-    return count, [finding("validation_overlap", line, "$", told.format(other)) for line, other in first]
+    text = "The same example as line {} of the training file."
+    return count, [finding("validation_overlap", line, "$", text.format(other)) for line, other in first]

@@ -1,4 +1,4 @@
-"""Question and answer pairs out of JSON, JSONL, CSV, TSV and text, as people write them."""
+"""Sources: reads question and answer pairs from JSON, JSONL, CSV, TSV and text, as people write them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CannotBuild(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`at`: where it stands in the source, for a person: "row 4", "line 12"."""
+    """A question and its answer. `at`: where they are in the source, for a person: "row 4", "line 12"."""
 
     question: str
     answer: str
@@ -41,7 +41,7 @@ class Dropped:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a source by its file name. Raises CannotBuild."""
+    """Returns the kind of a source by its file name. Raises CannotBuild."""
     suffix = PurePath(name).suffix.lower().lstrip(".")
     if suffix not in KINDS:
         raise unknown(suffix or name)
@@ -55,7 +55,7 @@ def unknown(kind: str) -> CannotBuild:
 
 
 def read_pairs(source: bytes, kind: str) -> Iterator[Pair | Dropped]:
-    """All pairs of `source`, and what was no pair. Raises CannotBuild, if only while reading."""
+    """Yields the pairs of `source`, and what is dropped. Raises CannotBuild, perhaps while reading."""
     if kind not in _READERS:
         raise unknown(kind)
     return _READERS[kind](_text(source))
@@ -76,7 +76,7 @@ def _text(source: bytes) -> str:
 
 
 def _named(row: dict[Any, Any], at: str) -> Pair | Dropped:
-    """The pair in an object, whatever its members are called."""
+    """Returns the pair in an object, by the names that its members may have."""
     lower = {str(key).strip().lower(): value for key, value in row.items()}
     found = [next((lower[name] for name in names if name in lower), None) for names in (QUESTIONS, ANSWERS)]
     for value, names in zip(found, (QUESTIONS, ANSWERS), strict=True):
@@ -97,7 +97,7 @@ def _from_value(value: Any, at: str) -> Pair | Dropped:
 
 
 def _json(text: str) -> Iterator[Pair | Dropped]:
-    """A list of objects or of [question, answer]; or one object {question: answer, …}."""
+    """Reads a list of objects or of [question, answer]; or one object {question: answer, …}."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -120,7 +120,7 @@ def _jsonl(text: str) -> Iterator[Pair | Dropped]:
 
 
 def _table(text: str, delimiter: str) -> Iterator[Pair | Dropped]:
-    """With a heading that names the columns, or else the first two columns."""
+    """Reads the columns that a heading names, or else the first two."""
     csv.field_size_limit(MAX_FIELD)  # of the whole process; its default, 128 KiB, is less than some answers
     start = text.lstrip().partition("\n")[0]
     if delimiter == "," and ";" in start and "," not in start:
@@ -150,7 +150,7 @@ def _table(text: str, delimiter: str) -> Iterator[Pair | Dropped]:
 
 
 def _txt(text: str) -> Iterator[Pair | Dropped]:
-    """Either JSONL under another name, or "Q: … A: …" with labels, or blocks of question and answer lines."""
+    """Reads JSONL under another name, "Q: … A: …" with labels, or blocks of question and answer lines."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.lstrip().startswith("{"):
         return _jsonl(text)
@@ -181,7 +181,7 @@ def _labelled(text: str) -> Iterator[Pair | Dropped]:
 
 
 def _blocks(text: str) -> Iterator[Pair | Dropped]:
-    """Blocks between empty lines: the first line asks, the others answer. A tab in each line: question, tab, answer."""
+    """Reads blocks between empty lines: a question and its answer; or lines of question, tab, answer."""
     lines = text.split("\n")
     if all("\t" in line for line in lines if line.strip()):
         for n, line in enumerate(lines, 1):

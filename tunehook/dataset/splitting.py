@@ -1,4 +1,4 @@
-"""Bytes in, whole lines out, without ever holding more than one line and one chunk."""
+"""Line splitter: turns bytes into lines, and holds at most one line and one chunk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SLICE = 1 << 18  # a caller may feed a whole file at once: its lines are still m
 
 
 class LineSplitter:
-    """Cuts a stream at b"\\n". A line above `max_line` bytes is not kept: an int, its length, comes in its place."""
+    """Cuts a stream at b"\\n". For a line above `max_line` bytes it gives an int, its length."""
 
     def __init__(self, max_line: int) -> None:
         self._max = max_line
@@ -46,7 +46,7 @@ class LineSplitter:
         return lines
 
     def finish(self) -> list[bytes | int]:
-        """The last line, if the file does not end in a line end."""
+        """Returns the last line, if the file does not end in a line end."""
         if not self._size:
             return []
         self._fed += 1  # as if it did

@@ -1,8 +1,8 @@
-"""One line as strict JSON: a fast decoder for the good case, and a careful one that says what is wrong.
+"""Strict JSON: a fast decoder for good lines, and a slow one that says what is wrong.
 
-jiter (which the openai package already brings) refuses all that RFC 8259 refuses, and duplicate keys, at about twice
-the speed of json.loads. What it refuses is read again by `explain`, slowly. tests/dataset/test_strict_json.py holds
-the two together: what jiter takes, `explain` takes with the same value and nothing to say.
+jiter (a dependency of the openai package) refuses all that RFC 8259 refuses, and duplicate keys, at about twice the
+speed of json.loads. What it refuses is read again by `explain`. tests/unit/dataset/test_strict_json.py checks that the
+two agree: what jiter takes, `explain` takes with the same value and no finding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def too_intricate(line: bytes) -> bool:
 
 
 def fast(line: bytes) -> Any:
-    """The value of a line, or ValueError without a good reason. (A partial would take 0.15 µs a line longer.)"""
+    """Returns the value of a line. Raises ValueError. (A partial would take 0.15 µs a line longer.)"""
     return from_json(line, allow_inf_nan=False, cache_mode="keys", catch_duplicate_keys=True)
 
 
@@ -79,7 +79,7 @@ def parse(line: bytes) -> Parsed:
 
 
 def explain(line: bytes) -> Parsed:
-    """Reads one line slowly and says all that a strict decoder would refuse. Never raises."""
+    """Reads one line slowly, and finds all that a strict decoder would refuse. Never raises."""
     if b"\0" in line:
         return Parsed(None, [("nul_byte", "$", f"A NUL byte at byte {line.index(0) + 1}.")])
     try:
@@ -148,7 +148,7 @@ def _surrogate(text: str, path: str) -> Iterator[Found]:
 
 
 def member(path: str, key: str) -> str:
-    """The JSON path of an object's member."""
+    """Returns the JSON path of an object's member."""
     if key.isidentifier() and key.isascii():
         return f"{path}.{key}"
     safe = key[:40].encode(errors="replace").decode()

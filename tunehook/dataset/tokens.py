@@ -1,7 +1,7 @@
-"""Tokens, counted offline with the model's own encoding.
+"""Tokens: counts them offline with the model's own encoding.
 
-Per message 3, plus the encoded values, plus 1 for a name; 3 per example (OpenAI's cookbook). What the cookbook does
-not count, by rule here: a tool call, its function's name and arguments encoded, plus 3; `tools` and `functions`, their
+Per message 3, plus the encoded values, plus 1 for a name; 3 per example (OpenAI's cookbook). By rules of our own, where
+the cookbook has none: a tool call, its function's name and arguments encoded, plus 3; `tools` and `functions`, their
 compact JSON encoded; an image 85 tokens at detail low, otherwise 765 (one of 1024 × 1024 on gpt-4o: 85 + 4 × 170).
 
 splintr carries the vocabularies in its wheel. It agreed with tiktoken on 30,033 cases for each of both encodings, at
@@ -30,20 +30,20 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 
 
 def base_model(model: str) -> str:
-    """The model that a tuned model was made from: ft:gpt-4o-mini-2024-07-18:org::id is a gpt-4o-mini-2024-07-18."""
+    """Returns the base of a tuned model: gpt-4o-mini-2024-07-18 of ft:gpt-4o-mini-2024-07-18:org::id."""
     if model.startswith("ft:"):
         return model.split(":")[1]
     return model.partition(".ft-")[0]  # Azure's way: gpt-4.1-mini-2025-04-14.ft-<id>
 
 
 def encoding_of(model: str) -> Encoding:
-    """cl100k_base for the gpt-3.5 and gpt-4 generation, o200k_base for gpt-4o, gpt-4.1 and all later ones."""
+    """Returns cl100k_base for gpt-3.5 and gpt-4, o200k_base for gpt-4o, gpt-4.1 and all later ones."""
     base = base_model(model)
     return "cl100k_base" if base == "gpt-4" or base.startswith(_OLDER) else "o200k_base"
 
 
 def token_limit(model: str) -> int:
-    """Tokens of one example that are trained on; what is longer is cut."""
+    """Returns how many tokens of one example are trained on; longer ones are cut."""
     base = base_model(model)
     if base.startswith(("gpt-3.5", "gpt-35", "babbage-002", "davinci-002")):
         return 4_096 if base.endswith("0613") else 16_385
@@ -56,7 +56,7 @@ def _tokenizer(encoding: Encoding) -> Any:
 
 
 class TokenCounter:
-    """Counts what a line costs. `count` is exact up to 1,000,000 characters; so are lines without tools and images."""
+    """Counts the tokens of lines; exact without tools and images, up to 1,000,000 characters a text."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
@@ -76,7 +76,7 @@ class TokenCounter:
         return len(self._ordinary(text)) if "<|" in text else len(self._flat(text)) // 4
 
     def plain(self, messages: list[dict[str, str]]) -> tuple[int, int]:
-        """Tokens of an example whose messages have nothing but role and content, and those of its answers."""
+        """Returns the tokens of an example whose messages have only role and content, and of its answers."""
         total, answers = 3 + 3 * len(messages), 0
         for message in messages:
             role = message["role"]
@@ -87,7 +87,7 @@ class TokenCounter:
         return total, answers
 
     def line(self, line: Any, form: Format) -> tuple[int, int]:
-        """Tokens of a parsed line of any shape, and those of its answers. Never raises."""
+        """Returns the tokens of a parsed line of any shape, and of its answers. Never raises."""
         if not isinstance(line, dict):
             return 0, 0
         if form == "completion":

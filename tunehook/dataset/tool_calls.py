@@ -1,4 +1,4 @@
-"""The rules for tools and the calls to them."""
+"""Rules for tools and calls to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
 def check_tools(line: dict[str, Any], path: str, say: Say) -> set[str] | None:
-    """The names of the tools that `line` offers; None if it offers none, or not readably."""
+    """Checks the tools of a line. Returns their names; None if there are none, or none that is readable."""
     names: set[str] = set()
     functions = line.get("functions")
     if functions is not None:
@@ -53,7 +53,7 @@ def _check_function(function: Any, at: str, say: Say, names: set[str]) -> None:
 
 
 def check_tool_calls(calls: Any, path: str, say: Say, tools: set[str] | None) -> set[str]:
-    """The ids of the calls, which tool messages may answer."""
+    """Checks the calls of a message. Returns their ids, which tool messages may answer."""
     ids: set[str] = set()
     if calls is None:
         return ids

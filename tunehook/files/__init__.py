@@ -1,4 +1,4 @@
-"""Files: bytes in the data directory, their reports, and how a dataset is received, checked and counted."""
+"""Files: receives, checks, stores and counts datasets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunehook.store.store import Store
 
 @dataclass(frozen=True)
 class Files:
-    """Everything that the files room works with. Checking and counting have a process each, so neither waits."""
+    """The store, the storage, and a process each for checking and counting, so that neither waits."""
 
     store: Store
     storage: Storage

@@ -1,15 +1,16 @@
-"""A dataset arrives: received, checked, recorded with its report. Nothing is refused for what is wrong in it.
+"""Ingest: receives a dataset, checks it and records it with its report. No finding refuses a file.
 
 keep           puts received bytes into the storage under a file id
   up to 16 MB  checked before the caller is answered: `processed` or `error`
-  above        answered as `uploaded`; a step of the worker checks it, as OpenAI does        → check_stored
-record         writes the record, or removes the bytes when the record is refused
+  above        answered as `uploaded`, as OpenAI does; a step of the worker checks it        → check_stored
+record         writes the record; bytes without one are swept an hour later
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,28 +20,31 @@ from typing import Any
 from tunehook.dataset.build import Built
 from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
-from tunehook.errors import Conflict, DatasetUnread, FileNotChecked
+from tunehook.errors import DatasetUnread, FileNotChecked
 from tunehook.files import Files
-from tunehook.files.storage import Incoming
+from tunehook.files.storage import INCOMING, Incoming
 from tunehook.model.file import BuiltFiles, Dataset, File
 from tunehook.model.member import check_member, estimate_member, job_member
 from tunehook.model.record import new_id
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 from tunehook.store.files import FileRecord
 
 log = logging.getLogger(__name__)
 
-#: Errors in one `status_details`; the report has them all.
+#: How many errors `status_details` names; the report has all.
 NAMED = 3
 #: Up to this size a file is checked before its upload is answered: 80 ms of the checking process when it is good.
 CHECKED_AT_ONCE = 16 * 1024 * 1024
+#: `status_details` of a file whose bytes were lost before its check.
+GONE = "Its content is no longer kept here; upload it again."
 #: How often, and how long, a request that needs the result waits for the check of a larger file.
 ASK_SECONDS, WAIT_SECONDS = 0.25, 60.0
 
 
 @asynccontextmanager
 async def receiving(files: Files) -> AsyncIterator[Incoming]:
-    """Opens a place for bytes that arrive; what was not kept is removed at the end."""
+    """Opens a file for bytes that arrive. It is removed at the end unless it was kept."""
     incoming = files.storage.receive()
     await incoming.open()
     try:
@@ -50,9 +54,9 @@ async def receiving(files: Files) -> AsyncIterator[Incoming]:
 
 
 async def keep(files: Files, incoming: Incoming, *, project: str, filename: str, seconds: int | None) -> File:
-    """Puts received bytes into the storage, checked if they are few; writing the record is the caller's.
+    """Puts received bytes into the storage, checked up to 16 MB. The caller writes the record.
 
-    `seconds`: after which the file expires. A caller whose record is refused removes the file from the storage.
+    `seconds`: after which the file expires.
     """
     file, now = new_id("file-"), int(time.time())
     kept = File(
@@ -67,6 +71,7 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
         expires_at=None if seconds is None else now + seconds,
     )
     if incoming.bytes > CHECKED_AT_ONCE:
+        await files.store.files.arriving(kept.id)
         await incoming.keep(kept.id)
         return kept
     return (await _keep_checked(files, incoming, kept))[0]
@@ -74,19 +79,18 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
 
 async def _keep_checked(files: Files, incoming: Incoming, file: File) -> tuple[File, Report]:
     report = await check(files, await incoming.written(), file.project)
+    await files.store.files.arriving(file.id)
+    await files.storage.reports.save(file.id, report)
     await incoming.keep(file.id)
-    try:
-        await files.storage.reports.save(file.id, report)
-    except BaseException:
-        await files.storage.remove(file.id)
-        raise
     return checked(file, report), report
 
 
 async def check(files: Files, path: Path, project: str) -> Report:
-    """Checks a file in the checking process. Ten examples are asked for where a job trains on it, not here: a file
-    to validate with may have fewer. Raises DatasetUnread."""
-    digests = path.with_name(f"{path.name}.digests")
+    """Checks a file in the checking process. Raises DatasetUnread.
+
+    The minimum of ten examples is checked when a job trains on the file: a validation file may have fewer.
+    """
+    digests = path.with_name(f"{INCOMING}{secrets.token_hex(12)}")  # swept if this process is killed
     question = {"do": "check", "path": str(path), "digests": str(digests)}
     try:
         report = Report.from_dict(await files.checker.ask(question, project))
@@ -97,7 +101,7 @@ async def check(files: Files, path: Path, project: str) -> Report:
 
 
 def checked(file: File, report: Report) -> File:
-    """The record of a file whose check is over. Pure."""
+    """Returns the record of a file with the result of its check. Pure."""
     dataset = Dataset(
         format=report.format,
         examples=report.examples,
@@ -111,16 +115,12 @@ def checked(file: File, report: Report) -> File:
 
 
 async def record(files: Files, file: File) -> None:
-    """Writes the record of a kept file; one that is refused leaves nothing in the storage.
+    """Writes the record of a kept file. Bytes that get no record are swept an hour later.
 
-    When no answer comes (Redis is away, or its disk takes longer than our patience), the record may have been
-    written all the same. So the bytes stay: without a record they go after a day (orphans.py).
+    When no answer comes (Redis is away, or its disk is slow), the record may have been written all the same, so the
+    bytes stay until then.
     """
-    try:
-        await files.store.files.add(file)
-    except Conflict:
-        await files.storage.remove(file.id)
-        raise
+    await files.store.files.add(file)
 
 
 async def discard(files: Files, file: File) -> None:
@@ -134,20 +134,33 @@ async def discard(files: Files, file: File) -> None:
 
 
 async def check_stored(files: Files, file_id: str) -> None:
-    """One step: checks a file that was answered as `uploaded`, and wakes the jobs that wait for the result."""
-    member = check_member(file_id)
-    async with files.store.lease(member) as lease:
+    """Runs one step: checks a file above 16 MB, and wakes the jobs that wait for the result."""
+
+    async def _check(lease: Lease) -> None:
         stored = await files.store.files.read_any(file_id)
+        if stored is None:  # deleted, perhaps during an earlier check, whose report has to go too
+            await files.storage.remove(file_id)
         if stored is None or stored.file.status != "uploaded":
-            await files.store.unplan(member)
+            await files.store.unplan(lease.member)
             return
         try:
-            report = await check(files, files.storage.path(file_id), stored.file.project)
-        except DatasetUnread as error:  # a disk that is away, or a process that was killed: claimed again later
+            file = await _check_kept(files, stored.file)
+        except DatasetUnread as error:  # a disk that is away, or a process that was killed: claimed again, later
             log.warning("file %s is not checked yet: %s", file_id, error.message)
-            return
-        await files.storage.reports.save(file_id, report)
-        await _finish_check(files, stored, checked(stored.file, report), lease)
+        else:
+            await _finish_check(files, stored, file, lease)
+
+    await run_step(files.store, check_member(file_id), _check)
+
+
+async def _check_kept(files: Files, file: File) -> File:
+    """Returns the record with the result, an error if the bytes are gone. Raises DatasetUnread."""
+    mark = await files.store.deletion.storage_mark()
+    if await files.storage.is_marked(mark) and not await files.storage.exists(file.id):
+        return file.model_copy(update={"status": "error", "status_details": GONE})
+    report = await check(files, files.storage.path(file.id), file.project)
+    await files.storage.reports.save(file.id, report)
+    return checked(file, report)
 
 
 async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lease) -> None:
@@ -158,12 +171,12 @@ async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lea
     log.info("file %s is %s: %d examples", file.id, file.status, file.dataset.examples if file.dataset else 0)
 
 
-async def when_checked(files: Files, file: File) -> File:
-    """Returns the file once its check is over. Raises FileNotChecked when that takes longer than a minute."""
+async def when_checked(files: Files, file: File, param: str) -> File:
+    """Returns the file once its check is over. Raises FileNotChecked for `param` after a minute."""
     until = asyncio.get_running_loop().time() + WAIT_SECONDS
     while file.status == "uploaded":
         if asyncio.get_running_loop().time() > until:
-            raise FileNotChecked(id=file.id, param="training_file")
+            raise FileNotChecked(id=file.id, param=param)
         await asyncio.sleep(ASK_SECONDS)
         file = await files.store.files.read(file.id, file.project)
     return file
@@ -173,7 +186,7 @@ async def when_checked(files: Files, file: File) -> File:
 
 
 async def keep_built(files: Files, built: Built, *, project: str, filename: str) -> BuiltFiles:
-    """Writes both files, or none: one alone would be half of what was asked for."""
+    """Writes the training and the validation file, or neither."""
     training, report = await _keep_one(files, built.training, project, filename)
     if not built.validation:
         return BuiltFiles(training, None, report)

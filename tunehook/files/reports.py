@@ -1,4 +1,4 @@
-"""What was found in datasets: `<data dir>/reports/<file id>.json`, and beside it the digests of its examples.
+"""Reports of checks: `<data dir>/reports/<file id>.json`, and beside it the digests of the examples.
 
 The digests, 8 bytes a line, show which examples two files share without reading either again.
 """
@@ -15,7 +15,7 @@ from tunehook.dataset.report import Report
 
 
 class Reports:
-    """Blocking work goes to threads."""
+    """The files in the directory of reports. Blocking work goes to threads."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -29,7 +29,7 @@ class Reports:
         await asyncio.to_thread(_save)
 
     async def read(self, file_id: str) -> dict[str, Any] | None:
-        """The report as plain JSON; None if there is none, as for result files."""
+        """Returns the report as plain JSON; None if there is none, as for result files."""
 
         def _read() -> dict[str, Any] | None:
             try:
@@ -41,7 +41,7 @@ class Reports:
         return await asyncio.to_thread(_read)
 
     def digests(self, file_id: str) -> Digests | None:
-        """Blocks."""
+        """Returns the digests, or None. Blocks."""
         try:
             return Digests.from_bytes(self._digests(file_id).read_bytes())
         except FileNotFoundError:

@@ -1,7 +1,9 @@
-"""Where the bytes of files lie: `<data dir>/files/<file id>`. A dataset never passes through Redis.
+"""Storage: the bytes of files, in the data directory. A dataset never passes through Redis.
 
-Parts of uploads lie beside them until they are joined: `<data dir>/uploads/<upload id>/<part id>`. What the check
-found in a dataset lies in `<data dir>/reports` and goes with its file. `<data dir>/.store` says whose all this is.
+files/<file id>                  the bytes of a file
+uploads/<upload id>/<part id>    the parts of an upload, until they are joined
+reports/<file id>.json           what the check found; removed with the file
+.store                           the mark of the Redis that the directory belongs to
 """
 
 from __future__ import annotations
@@ -31,38 +33,37 @@ class Storage:
         self.reports = Reports(data_dir / "reports")
 
     def parts(self, upload_id: str) -> PartStorage:
-        """Where the parts of one upload lie; made with the first of them."""
+        """Returns the storage of one upload's parts; its directory is made with the first."""
         return PartStorage(self._data_dir, upload_id)
 
     async def sweep(self, older_than: float) -> int:
-        """Removes what a killed process left half received `older_than` seconds ago; returns how many there were."""
+        """Removes half received files and uploads untouched for `older_than` seconds.
+
+        Returns how many they were. An upload can be completed for an hour, and is removed at its end.
+        """
         return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
 
     async def mark(self, new: str) -> str:
-        """The mark of the store that this directory belongs to; `new` if it had none."""
+        """Returns the mark of the store that the directory belongs to; writes `new` if it has none."""
         return await asyncio.to_thread(_mark, self.mark_path, new)
 
-    async def old(self, older_than: float) -> tuple[list[str], list[str]]:
-        """Ids of files, and of uploads, of which something has lain here unchanged for so many seconds.
+    async def is_marked(self, mark: str) -> bool:
+        """Whether the directory belongs to the store with this mark."""
+        return await asyncio.to_thread(lambda: self.mark_path.is_file() and self.mark_path.read_text() == mark)
 
-        By the time that the kernel keeps: what a backup was unpacked to today is not old.
-        """
-        before = time.time() - older_than
-        files, reports, uploads = [
-            await asyncio.to_thread(_old, self._data_dir, pattern, before)
-            for pattern in ("files/file-*", "reports/file-*", "uploads/upload_*")
-        ]
-        return sorted(files | reports), sorted(uploads)
+    async def file_ids(self) -> set[str]:
+        """Returns the id of every file that has bytes or a report here."""
+        return await asyncio.to_thread(_file_ids, self._data_dir)
 
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
 
     def receive(self) -> Incoming:
-        """A file that is on its way in; nothing of it is seen until it is kept."""
+        """Returns a file to write to; it has no name here until it is kept."""
         return Incoming(self.directory)
 
     async def save(self, file_id: str, content: bytes) -> str:
-        """Keeps some bytes under an id; returns their SHA-256."""
+        """Writes bytes under an id. Returns their SHA-256."""
         incoming = self.receive()
         await incoming.open()
         try:
@@ -81,7 +82,7 @@ class Storage:
 
 
 class PartStorage(Storage):
-    """A shelf for the parts of one upload; cleared as a whole."""
+    """The parts of one upload, removed as a whole."""
 
     def __init__(self, data_dir: Path, upload_id: str) -> None:
         super().__init__(data_dir)
@@ -93,10 +94,10 @@ class PartStorage(Storage):
 
 def _remove_old(data_dir: Path, before: float) -> int:
     removed = 0
-    for path in [*data_dir.glob(f"files/{INCOMING}*"), *data_dir.glob(f"uploads/*/{INCOMING}*")]:
+    for path in [*data_dir.glob(f"files/{INCOMING}*"), *data_dir.glob("uploads/upload_*")]:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < before:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed
 
@@ -108,17 +109,13 @@ def _mark(path: Path, new: str) -> str:
     return path.read_text()
 
 
-def _old(data_dir: Path, pattern: str, before: float) -> set[str]:
-    found: set[str] = set()
-    for path in data_dir.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ctime < before:
-                found.add(path.name.partition(".")[0])
-    return found
+def _file_ids(data_dir: Path) -> set[str]:
+    paths = [*data_dir.glob("files/file-*"), *data_dir.glob("reports/file-*")]
+    return {path.name.partition(".")[0] for path in paths}
 
 
 class Incoming:
-    """Written to a name of its own, flushed to the disk, then renamed: all of it is there, or nothing."""
+    """A file that is written under a temporary name, flushed to the disk, then renamed: atomic."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -140,7 +137,7 @@ class Incoming:
         self._handle = await asyncio.to_thread(_open)
 
     async def write(self, chunk: bytes) -> None:
-        """Buffers up to 1 MiB, so that a thread is asked once per MiB and not once per network packet."""
+        """Buffers up to 1 MiB, so that a thread writes once per MiB and not once per network packet."""
         self.bytes += len(chunk)
         self._pending += chunk
         if len(self._pending) >= CHUNK:
@@ -158,16 +155,17 @@ class Incoming:
             view = view[os.write(self._handle, view) :]
 
     async def written(self) -> Path:
-        """Writes out what is buffered; returns where the bytes lie until they are kept."""
+        """Writes out the buffer. Returns the temporary path."""
         await self._flush()
         return self._path
 
     async def hashed(self) -> str:
-        """Writes out what is buffered; returns the SHA-256 of everything."""
+        """Writes out the buffer. Returns the SHA-256 of all bytes."""
         await self._flush()
         return self.sha256
 
     async def keep(self, file_id: str) -> None:
+        """Flushes the file to the disk and renames it."""
         await self._flush()
 
         def _keep() -> None:
@@ -183,7 +181,7 @@ class Incoming:
         await asyncio.to_thread(_keep)
 
     async def close(self) -> None:
-        """Lets go of it; what was not kept is removed."""
+        """Closes the file, and removes it unless it was kept."""
 
         def _close() -> None:
             if self._handle is not None:

@@ -1,4 +1,4 @@
-"""Token counts of datasets: made once per encoding and limit, and kept with the file's record."""
+"""Token counts: counted once per file, encoding and limit, and kept with the file's record."""
 
 from __future__ import annotations
 

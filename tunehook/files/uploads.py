@@ -1,7 +1,7 @@
-"""Files that come to us in parts, as OpenAI's Uploads API takes them: begun, sent, joined or given up, within an hour.
+"""Uploads: files that come in parts, as in OpenAI's Uploads API; open for an hour.
 
-Parts lie on the shelf under the upload's id. Joining reads them one after the other, a piece at a time, so that
-memory does not grow with the file; the file and the end of the upload are one commit.
+Parts are stored under the upload's id. Joining reads them a piece at a time, so that memory does not grow with the
+file. The file's record and the end of the upload are one commit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 
-from tunehook.errors import Conflict, InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
+from tunehook.errors import InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
 from tunehook.files import Files, ingest
 from tunehook.files.storage import CHUNK, Incoming
 from tunehook.model.file import File, Upload
@@ -43,7 +43,7 @@ async def begin(
 
 
 async def open_upload(files: Files, upload_id: str, project: str, what: str) -> UploadRecord:
-    """The upload, if something can still be `what` (in words) of it. Raises UploadNotFound, UploadNotOpen."""
+    """Returns a pending upload. Raises UploadNotFound; UploadNotOpen, with `what` could not be done."""
     record = await files.store.uploads.read(upload_id, project)
     status = record.upload.shown_status(time.time())
     if status != "pending":
@@ -52,12 +52,12 @@ async def open_upload(files: Files, upload_id: str, project: str, what: str) -> 
 
 
 def most_bytes(upload: Upload) -> int:
-    """Of all parts together: they may be sent twice (a lost answer), so twice the file, and a part."""
+    """Returns the limit for all parts together: twice the file, as parts may be sent again, and a part."""
     return 2 * upload.bytes + PART_BYTES
 
 
 async def room(files: Files, record: UploadRecord) -> int:
-    """How large the next part may be, before it is read; `keep_part` asks again. Raises TooLarge, TooManyParts."""
+    """Returns the most bytes of the next part; `keep_part` checks again. Raises TooLarge, TooManyParts."""
     left = most_bytes(record.upload) - record.stored
     if left <= 0:
         raise TooLarge(limit=record.upload.bytes)
@@ -66,12 +66,14 @@ async def room(files: Files, record: UploadRecord) -> int:
 
 
 async def keep_part(files: Files, upload: Upload, incoming: Incoming) -> str:
-    """Raises UploadNotOpen when it was completed, cancelled or has expired while the part came; TooManyParts or
-    TooLarge when others came meanwhile."""
+    """Keeps a part. Returns its id.
+
+    Raises UploadNotOpen when the upload ended while the part came; TooManyParts or TooLarge when others came meanwhile.
+    """
     part_id = new_id("part_")
     try:
         await incoming.keep(part_id)
-    except FileNotFoundError:  # cleared under our hands
+    except FileNotFoundError:  # the upload was cleared meanwhile
         await open_upload(files, upload.id, upload.project, "added to")
         raise
     try:
@@ -86,7 +88,7 @@ async def keep_part(files: Files, upload: Upload, incoming: Incoming) -> str:
 async def complete(
     files: Files, upload_id: str, project: str, part_ids: Sequence[str], md5: str | None
 ) -> tuple[Upload, File]:
-    """Joins the parts in the order given. A repeated call is answered as the first was.
+    """Joins the parts in the order given. A repeated call gets the answer of the first.
 
     Raises UploadIncomplete, UploadNotOpen, and LeaseTaken while another request completes it.
     """
@@ -130,17 +132,13 @@ async def _join(
         files, incoming, project=upload.project, filename=upload.filename, seconds=upload.expires_after
     )
     done = upload.model_copy(update={"status": "completed", "file_id": file.id, "part_ids": list(part_ids)})
-    try:
-        await files.store.commit(files.store.files.entry(record.change(done), file))
-    except Conflict:  # refused for certain; at anything else the record may be there, see ingest.record
-        await files.storage.remove(file.id)
-        raise
+    await files.store.commit(files.store.files.entry(record.change(done), file))
     await clear(files, upload.id)
     return done, file
 
 
 async def cancel(files: Files, upload_id: str, project: str) -> Upload:
-    """Cancelling what is cancelled changes nothing. Raises LeaseTaken while a request completes it."""
+    """Cancels an upload; safe to repeat. Raises LeaseTaken while a request completes it."""
     record = await files.store.uploads.read(upload_id, project)
     if record.upload.status == "cancelled":
         return record.upload
@@ -153,6 +151,6 @@ async def cancel(files: Files, upload_id: str, project: str) -> Upload:
 
 
 async def clear(files: Files, upload_id: str) -> None:
-    """Its parts are not needed any more."""
+    """Removes the parts of an upload that has ended."""
     await files.storage.parts(upload_id).clear()
     await files.store.uploads.cleared(upload_id)

@@ -1,4 +1,4 @@
-"""Pause and resume: passed to the upstream for jobs that it has; anything else is told why not."""
+"""Commands: cancel a job at any stage; pause and resume are passed to its upstream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DONE: dict[Verb, str] = {"pause": "paused", "resume": "resumed"}
 
 
 async def pause_or_resume(ctx: Context, job_id: str, project: str, verb: Verb) -> JobRecord:
-    """The job as the upstream shows it afterwards. Raises JobNotSteered, and the upstream's other errors."""
+    """Returns the job as the upstream shows it afterwards. Raises JobNotSteered, UpstreamError."""
     record = await ctx.store.jobs.read(job_id, project)
     job = record.job
     what = _DONE[verb]
@@ -34,13 +34,13 @@ async def pause_or_resume(ctx: Context, job_id: str, project: str, verb: Verb) -
         seen = await call(job.upstream_job_id)
     except UpstreamRefused as refused:
         raise JobNotSteered(id=job_id, what=what, why=jobs.own_ids(refused.message, job)) from refused
-    with suppress(Conflict):  # a look was faster; what it saw later counts
+    with suppress(Conflict):  # a poll was faster, and saw something later
         await tracking.observe(ctx, record, seen)
     return await ctx.store.jobs.read(job_id, project)
 
 
 async def cancel(ctx: Context, job_id: str, project: str) -> JobRecord:
-    """Ends a job that is nowhere yet on the spot; one that may be at the upstream is marked, and its step ends it."""
+    """Cancels a job. One that may be at the upstream is marked, and its step cancels it there."""
     is_over = False
     with suppress(RevisionChanged):
         is_over = await _end_here(ctx, job_id, project)

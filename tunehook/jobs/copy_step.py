@@ -1,8 +1,8 @@
-"""The dataset's way to the upstream: the same bytes to the same upstream once, whoever trains on them.
+"""Copies: a dataset's bytes are sent to an upstream once, for all jobs that train on them.
 
-Up to 100 MB in one request; above, by the Uploads API in parts of 8 MiB, whose ids are saved as they are
-taken, so that nothing is sent twice, and handed to the next step after 40 seconds (sending.py). An upstream
-without that API gets one long request.
+Up to 100 MB go in one request; more by the Uploads API in parts of 8 MiB. The ids of accepted parts are saved, so that
+no part is sent twice, and the next step goes on after 40 s (copy_transfer.py). An upstream without that API gets one
+long request.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ import logging
 from tunehook.context import Context
 from tunehook.errors import (
     JobNotFound,
-    LeaseLost,
-    LeaseTaken,
     RecordTooNew,
     RecordUnreadable,
-    RevisionChanged,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnauthorized,
@@ -29,6 +26,7 @@ from tunehook.model.job import JobError
 from tunehook.model.member import copy_member, job_member
 from tunehook.store.copies import CopyRecord
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +35,17 @@ WHOLE_BYTES = 100_000_000
 
 
 async def copy_to_upstream(ctx: Context, upstream_name: str, sha256: str) -> None:
-    """One step: sends what is missing, as far as it comes."""
+    """Runs one step: sends the bytes that are missing at the upstream, for at most 40 s of parts."""
     member = copy_member(upstream_name, sha256)
-    try:
-        async with ctx.store.lease(member) as lease:
-            record = await ctx.store.copies.read(upstream_name, sha256)
-            if record is None or record.copy.state != "wanted":
-                await ctx.store.unplan(member)
-                return
+
+    async def _copy(lease: Lease) -> None:
+        record = await ctx.store.copies.read(upstream_name, sha256)
+        if record is None or record.copy.state != "wanted":
+            await ctx.store.unplan(member)
+        else:
             await _send(ctx, record, lease)
-    except (LeaseTaken, LeaseLost):
-        return  # somebody else is at it, or will be
-    except RevisionChanged:
-        await ctx.store.wake(member)
-    except RecordTooNew:
-        await ctx.store.forgive(member)  # a newer worker's business
-    except RecordUnreadable as error:
-        log.error("%s is parked: %s", member, error.message)
-        await ctx.store.park(member)
+
+    await run_step(ctx.store, member, _copy)
 
 
 async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
@@ -66,29 +57,30 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
         await _later(ctx, record, lease, waiters, pause=15.0)
         return
     if not waiters:
-        await ctx.store.copies.rest(copy.upstream, copy.sha256)  # all were cancelled; who wants it plans it again
+        # All were cancelled; the next job that wants the copy plans it again.
+        await ctx.store.copies.rest(copy.upstream, copy.sha256)
         return
-    sending = Transfer(ctx, record, lease, waiters)
+    transfer = Transfer(ctx, record, lease, waiters)
     try:
         lease.check()
-        done = await (sending.whole(path) if copy.bytes <= WHOLE_BYTES else sending.in_parts(path))
+        done = await (transfer.whole(path) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(path))
     except FileNotFoundError:
-        if await _other_source(ctx, sending):
+        if await _other_source(ctx, transfer):
             return
         error = JobError(code="file_missing", message=f"The content of {copy.file_id} is no longer kept here.")
-        await sending.refused(error)
+        await transfer.refused(error)
     except UpstreamRefused as refused:
         code = refused.code or f"http_{refused.status}"
-        await sending.refused(JobError(code=code, message=refused.message, param="training_file"))
+        await transfer.refused(JobError(code=code, message=refused.message, param="training_file"))
     except (UpstreamUnauthorized, UpstreamUnreachable) as error:
         pause = await hold(ctx, error)
-        await _later(ctx, sending.record, lease, waiters, pause=pause)
+        await _later(ctx, transfer.record, lease, waiters, pause=pause)
     except UpstreamError as error:
         log.warning("uploading %s to %s: %s", copy.file_id, copy.upstream, error.message)
-        await sending.failed(error)
+        await transfer.failed(error)
     else:
         if not done:
-            await _later(ctx, sending.record, lease, [], pause=0.0)
+            await _later(ctx, transfer.record, lease, [], pause=0.0)
 
 
 async def _later(ctx: Context, record: CopyRecord, lease: Lease, waiters: list[str], *, pause: float) -> None:
@@ -98,17 +90,17 @@ async def _later(ctx: Context, record: CopyRecord, lease: Lease, waiters: list[s
     await ctx.store.commit(change)
 
 
-async def _other_source(ctx: Context, sending: Transfer) -> bool:
-    """The file that these bytes were to come from is gone; another with the same bytes may do as well."""
-    for job_id in sending.waiters:
+async def _other_source(ctx: Context, transfer: Transfer) -> bool:
+    """Takes the bytes from another file with the same content. Returns False if there is none."""
+    for job_id in transfer.waiters:
         try:
             job = (await ctx.store.jobs.read(job_id)).job
         except (JobNotFound, RecordTooNew, RecordUnreadable):
             continue
-        copy = sending.record.copy
+        copy = transfer.record.copy
         for file in job.files:
             same = file.sha256 == copy.sha256 and file.id != copy.file_id
             if same and await ctx.files.storage.exists(file.id):
-                await sending.from_another(file, upstream_name(file))
+                await transfer.from_another(file, upstream_name(file))
                 return True
     return False

@@ -1,7 +1,7 @@
-"""One step's sending of some bytes to an upstream: in one request, or in parts that are saved as they are taken.
+"""Transfer: sends a copy's bytes to an upstream, in one request or in parts.
 
-Whatever it comes to is written at once, and told to the jobs that wait for it. When it is done, and what a failure
-means, is upload.py's.
+Each accepted part is saved and each result written at once; the jobs that wait for the copy are woken or see it in
+their logs. copy_step.py decides when to send and what a failure means.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 8 * 1024 * 1024
 STEP_SECONDS = 40.0
-#: A job's log says so often, of a whole file, how far it is; the copy's record says it each time.
-TOLD_TIMES = 20
-#: A step that is killed is taken up again when its lease has run out, or after this, whichever is later.
+#: How many lines of progress a file has in a job's log; the copy's record is updated each time.
+LOGGED_TIMES = 20
+#: A step that is killed is repeated when its lease has ended, or after this, whichever is later.
 STEP_DUE = 16.0
-#: What an upstream without an Uploads API answers to the beginning of one.
+#: The statuses with which an upstream without an Uploads API answers.
 NO_UPLOADS = frozenset({404, 405, 501})
-#: The pauses after failures in a row double from the first to the last of these.
+#: Pauses after failures in a row double from the first to the second.
 PAUSES = (5.0, 300.0)
-#: From so many failures in a row on, or at such a pause, the jobs say that they wait: a hiccup is nobody's business.
-SAID_FROM, LONG_PAUSE = 3, 60.0
+#: From so many failures in a row, or at such a pause, the jobs show that they wait; a shorter failure is not shown.
+SHOWN_FROM, LONG_PAUSE = 3, 60.0
 
 
 class Transfer:
-    """Keeps the copy's record up to date and tells the waiting jobs' logs how far it is."""
+    """Sends one copy, keeps its record up to date and writes progress to the waiting jobs' logs."""
 
     def __init__(self, ctx: Context, record: CopyRecord, lease: Lease, waiters: list[str]) -> None:
         self.ctx, self.record, self.lease, self.waiters = ctx, record, lease, waiters
@@ -46,8 +46,9 @@ class Transfer:
         self._lock = asyncio.Lock()
 
     async def whole(self, path: Path) -> bool:
+        """Sends the file in one request. Returns True."""
         copy = self.record.copy
-        if copy.attempts:  # an answer may have been lost: is it there already?
+        if copy.attempts:  # an earlier answer may have been lost
             known = await self._known()
             if known:
                 return await self._ready(known)
@@ -56,7 +57,7 @@ class Transfer:
         return await self._ready(await self._upstream.upload(path, copy.filename, self._progress))
 
     async def in_parts(self, path: Path) -> bool:
-        """False when the time of a step is over and parts are missing."""
+        """Sends the file in parts. Returns False when the time of a step is over and parts are missing."""
         until = time.monotonic() + STEP_SECONDS
         if self.record.copy.upload_id is None and not await self._begin():
             return await self.whole(path)
@@ -66,14 +67,14 @@ class Transfer:
             return await self._begin_anew(refused)
 
     async def _begin(self) -> bool:
-        """False where an upstream takes no uploads in parts."""
+        """Returns False where an upstream takes no uploads in parts."""
         copy = self.record.copy
         try:
             upload_id = await self._upstream.begin_parts(copy.filename, copy.bytes)
         except UpstreamError as error:
             if error.status not in NO_UPLOADS:
                 raise
-            log.info("%s goes to %s in one request, which knows no parts: %s", copy.file_id, copy.upstream, error)
+            log.info("%s goes to %s in one request, since it takes no parts: %s", copy.file_id, copy.upstream, error)
             return False
         begun = {"upload_id": upload_id, "parts": [], "bytes_sent": 0}
         await self._commit(copy.model_copy(update=begun), due=STEP_DUE)
@@ -94,16 +95,17 @@ class Transfer:
                 asyncio.to_thread(read_part, path, sent),  # the next one, meanwhile
             )
             arrived = {"parts": [*copy.parts, part_id], "bytes_sent": sent, "failures": 0, "waiting": None}
-            await self._commit(copy.model_copy(update=arrived), due=STEP_DUE, tell=True, wake=copy.waiting is not None)
+            now = copy.model_copy(update=arrived)
+            await self._commit(now, due=STEP_DUE, logged=True, wake=copy.waiting is not None)
         assert copy.upload_id
         self.lease.check()
         return await self._ready(await self._upstream.end_parts(copy.upload_id, copy.parts))
 
     async def _begin_anew(self, refused: UpstreamRefused) -> bool:
-        """Uploads live for an hour there: one that is known no more is begun anew, but not for ever."""
+        """Begins the upload again, up to three times: uploads expire at the upstream after an hour."""
         copy = self.record.copy
         known = await self._known()
-        if known:  # it was joined, and only the answer was lost
+        if known:  # it was completed, and only the answer was lost
             return await self._ready(known)
         if copy.attempts >= 3:
             raise refused
@@ -112,30 +114,30 @@ class Transfer:
         return False
 
     async def _known(self) -> str | None:
-        """The upstream's file that an earlier try made though its answer was lost.
+        """Returns the upstream's file of an earlier attempt whose answer was lost, or None.
 
-        None that retention is about to delete there: it bears the same name, and would go under a live job. The note
-        is read first, since a file is on it until it is gone there.
+        A file that retention is about to delete there does not count: it has the same name, and a live job would lose
+        it. The list of those is read first, since a file is on it until it is deleted.
         """
         leaving = await self.ctx.store.deletion.leaving_at(self.record.copy.upstream)
         known = await self._upstream.find_file(self.record.copy.filename, self.record.copy.bytes)
         return None if known in leaving else known
 
-    # ---- what it comes to
+    # ---- results
 
     async def from_another(self, file: FileRef, filename: str) -> None:
-        """The same bytes are taken from another file of ours."""
+        """Takes the same bytes from another file of ours."""
         again = {"file_id": file.id, "filename": filename}
         await self._commit(self.record.copy.model_copy(update=again), due=0.0)
 
     async def failed(self, error: UpstreamError) -> None:
-        """Nobody knows why, so it is tried again, later each time; when that goes on, the jobs say that they wait."""
+        """Plans the next attempt, later each time. When failures go on, the jobs show that they wait."""
         copy = self.record.copy
         shortest, longest = PAUSES
-        # The power is bounded by itself: a float has no 2**1024.
+        # The exponent is bounded: 2**1024 is no float.
         pause = error.retry_after or min(longest, shortest * 2 ** min(copy.failures, 10))
         failures, waiting = copy.failures + 1, None
-        if failures >= SAID_FROM or pause >= LONG_PAUSE:
+        if failures >= SHOWN_FROM or pause >= LONG_PAUSE:
             now = await self._now()
             why = "rate_limit_exceeded" if isinstance(error, UpstreamBusy) else "upstream_no_answer"
             waiting = Waiting(
@@ -150,33 +152,34 @@ class Transfer:
             await self._commit(copy, due=pause, wake=waiting is not None)
 
     async def refused(self, error: JobError) -> None:
+        """Ends the copy with an error; the jobs that wait for it fail with it."""
         await self._end(self.record.copy.model_copy(update={"state": "refused", "error": error}))
 
     async def _ready(self, upstream_file_id: str) -> bool:
         done = {"state": "ready", "upstream_file_id": upstream_file_id, "bytes_sent": self.record.copy.bytes}
-        await self._end(self.record.copy.model_copy(update=done), tell=True)
+        await self._end(self.record.copy.model_copy(update=done), logged=True)
         return True
 
     async def _progress(self, sent: int) -> None:
-        """Comes from a task that is cancelled when the upload ends: a commit once begun is carried to its end."""
-        await asyncio.shield(self._at(sent))
+        """Notes `sent` bytes; its task may be cancelled, but a commit that has begun is completed."""
+        await asyncio.shield(self._note_progress(sent))
 
-    async def _at(self, sent: int) -> None:
+    async def _note_progress(self, sent: int) -> None:
         async with self._lock:
             if sent > self.record.copy.bytes_sent and self.record.copy.state == "wanted":
                 change = self.record.copy.model_copy(update={"bytes_sent": sent})
-                await self._commit(change, due=STEP_DUE, tell=True)
+                await self._commit(change, due=STEP_DUE, logged=True)
 
-    async def _commit(self, copy: Copy, *, due: float, tell: bool = False, wake: bool = False) -> None:
+    async def _commit(self, copy: Copy, *, due: float, logged: bool = False, wake: bool = False) -> None:
         change = self.record.change(copy, self.lease).due(self.record.member, due)
-        if tell:
-            await self._tell(change, copy)
+        if logged:
+            await self._log_progress(change, copy)
         for job_id in self.waiters if wake else []:
             change.wake(job_member(job_id))
         await self.ctx.store.commit(change)
         self.record = CopyRecord(copy, self.record.revision + 1)
 
-    async def _end(self, copy: Copy, *, tell: bool = False) -> None:
+    async def _end(self, copy: Copy, *, logged: bool = False) -> None:
         async with self._lock:
             copy = copy.model_copy(update={"waiting": None})
             change = self.record.change(copy, self.lease)
@@ -184,13 +187,13 @@ class Transfer:
             self.ctx.store.copies.release_waiters(change, copy)
             if copy.upstream_file_id:  # an upstream may give the same bytes the same id again
                 self.ctx.store.deletion.stays(change, copy.upstream, copy.upstream_file_id)
-            if tell:
-                await self._tell(change, copy)
+            if logged:
+                await self._log_progress(change, copy)
             await self.ctx.store.commit(change)
             self.record = CopyRecord(copy, self.record.revision + 1)
 
-    async def _tell(self, change: Change, copy: Copy) -> None:
-        before, sent = [each.bytes_sent * TOLD_TIMES // max(1, copy.bytes) for each in (self.record.copy, copy)]
+    async def _log_progress(self, change: Change, copy: Copy) -> None:
+        before, sent = [each.bytes_sent * LOGGED_TIMES // max(1, copy.bytes) for each in (self.record.copy, copy)]
         if sent <= before:
             return
         now = await self._now()
@@ -204,6 +207,7 @@ class Transfer:
 
 
 def read_part(path: Path, offset: int) -> bytes:
+    """Returns up to 8 MiB of a file from `offset`. Blocks."""
     with path.open("rb") as source:
         source.seek(offset)
         return source.read(PART_BYTES)

@@ -1,7 +1,7 @@
-"""Estimates: what a job will cost, before it is made.
+"""Cost: estimates what a job will cost.
 
 A request that needs the token count (an estimate, a limit of cost) waits for it. Other jobs are accepted without, and a
-step of the worker gives them their estimate.
+step of the worker adds their estimate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
 from tunehook.dataset.report import TokenStatistics
 from tunehook.dataset.tokens import encoding_of, token_limit
-from tunehook.errors import Conflict, DatasetUnread, FileNotFound, JobNotFound, LeaseLost, LeaseTaken, RecordTooNew
+from tunehook.errors import Conflict, DatasetUnread, FileNotFound, LeaseTaken
 from tunehook.files import token_counts
 from tunehook.jobs import dataset_fit
 from tunehook.model.file import Counted, File
@@ -24,6 +24,8 @@ from tunehook.model.job import Cost, FileRef, Job, Message, Price, Stage
 from tunehook.model.member import estimate_member, job_member
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,13 @@ UNCHECKED_SECONDS, BUSY_SECONDS = 20.0, 2.0
 def expected(
     request: JobRequest, file: File, counted: Counted, prices: Prices, warnings: Sequence[str] = ()
 ) -> Estimate:
-    """What the request will cost on this file. Pure."""
+    """Returns what the request will cost on this file. Pure."""
     assert file.dataset is not None
-    doubts = []
+    notes = []
     if file.dataset.examples < ADVISED_EXAMPLES:
-        doubts.append(f"{file.dataset.examples} examples; 50 to 100 are advised to begin with.")
+        notes.append(f"{file.dataset.examples} examples; 50 to 100 are advised to begin with.")
     if file.dataset.image_examples:
-        doubts.append(f"{file.dataset.image_examples:,} examples show images, counted by rule and not by their size.")
+        notes.append(f"{file.dataset.image_examples:,} examples show images, counted by rule and not by their size.")
     statistics = TokenStatistics(
         model=request.model,
         encoding=encoding_of(request.model),
@@ -56,18 +58,18 @@ def expected(
         method=request.kind,
         prices=prices,
         n_epochs=request.n_epochs,
-        warnings=[*warnings, *doubts],
+        warnings=[*warnings, *notes],
     )
 
 
 def cost_of(estimate: Estimate) -> Cost:
-    """What a job keeps of its estimate."""
+    """Returns the part of an estimate that a job keeps."""
     usd = None if estimate.cost_usd is None else float(estimate.cost_usd)
     return Cost(billed_tokens=estimate.billed_tokens, usd=usd)
 
 
 def price_of(row: PriceRow | None) -> Price | None:
-    """What a job keeps of the price."""
+    """Returns the part of a price that a job keeps."""
     if row is None:
         return None
     return Price(
@@ -79,27 +81,20 @@ def price_of(row: PriceRow | None) -> Price | None:
 
 
 async def estimate_accepted(ctx: Context, job_id: str) -> None:
-    """One step: the estimate of a job that was accepted without one, and a warning if validation is no validation."""
+    """Runs one step: adds the estimate to an accepted job, and warns of shared examples."""
     member = estimate_member(job_id)
-    try:
-        async with ctx.store.lease(member):
-            try:
-                again_in = await _estimate(ctx, job_id)
-            except DatasetUnread as error:
-                log.warning("job %s is not estimated yet: %s", job_id, error.message)
-                return  # claimed again, later each time
-            if again_in is None:
-                await ctx.store.unplan(member)
-            else:
-                await ctx.store.plan(member, again_in)
-    except (LeaseTaken, LeaseLost):
-        return
-    except (JobNotFound, RecordTooNew):
-        await ctx.store.unplan(member)
+
+    async def _body(_: Lease) -> None:
+        try:
+            await ctx.store.plan_or_unplan(member, await _estimate(ctx, job_id))
+        except DatasetUnread as error:  # claimed again, later each time
+            log.warning("job %s is not estimated yet: %s", job_id, error.message)
+
+    await run_step(ctx.store, member, _body)
 
 
 async def _estimate(ctx: Context, job_id: str) -> float | None:
-    """Returns the seconds until the step comes again; None: never."""
+    """Returns the seconds until the next step; None when there is nothing more to do."""
     job = (await ctx.store.jobs.read(job_id)).job
     training = await _file(ctx, job.training, job.project)
     validation = await _file(ctx, job.validation, job.project) if job.validation else None
@@ -116,7 +111,7 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
     counted = await token_counts.count(ctx.files, training, request.model)
     estimate = cost_of(expected(request, training, counted, ctx.prices))
     try:
-        # Under the job's own lease: a change of revision beside a create would make its outcome unknown.
+        # Under the job's lease: a new revision while its create is under way would make the outcome unknown.
         async with ctx.store.lease(job_member(job_id)) as lease:
             record = await ctx.store.jobs.read(job_id)
             change = record.change(record.job.model_copy(update={"estimate": estimate}), lease)
@@ -141,6 +136,6 @@ async def _file(ctx: Context, ref: FileRef, project: str) -> File | None:
 async def _warn_of_shared_examples(ctx: Context, job: Job, training: File, validation: File) -> None:
     shared = await dataset_fit.shared_examples(ctx.files.storage, training, validation)
     if shared:
-        # Its id lets the step run twice: the log takes each id once.
+        # The id makes a second run harmless: the log takes each id once.
         message = Message(created_at=job.created_at, level="warn", message=shared, upstream_event_id="shared-examples")
         await ctx.store.job_log.append(job.id, [message])

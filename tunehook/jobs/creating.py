@@ -1,13 +1,8 @@
-"""The job at the upstream: asked for once, with the intent written first, and looked for when no answer came.
+"""Stage creating: makes the one call that costs money, once.
 
-    create     intent written, lease still ours, intent younger than a second: then the one call that costs money
-      busy     a 429 says that nothing was created; looked for all the same
-      doubt    no usable answer: it may exist
-    find_out   looks for it by our mark; adopts the oldest, or decides, after the settle time, that there is none
-    track      the upstream has it; extras are cancelled
-
-Anything but a plain answer is *unknown*, and nothing unknown is repeated before it was looked for. That, and
-not any retry, is why no job is paid for twice.
+Before the call: the intent is written, the lease is still ours, and the intent is younger than a second. Every answer
+but a plain one (created, refused) leaves the outcome *unknown*: then unknown_outcome.py searches for the job by our
+mark before the create is repeated. That is why no job is paid for twice; no other part retries a create.
 """
 
 from __future__ import annotations
@@ -28,26 +23,26 @@ from tunehook.jobs import uploading, upstream_hold
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
 from tunehook.jobs.unknown_outcome import LONG_SECONDS, find_existing, find_out, note_unknown
-from tunehook.jobs.waiting import pause_for, wait
+from tunehook.jobs.waiting import pause_for, wait, wait_after_429, wait_for_slot
 from tunehook.model.job import JobError, Stage
 from tunehook.openai_format.jobs import own_ids
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 
-#: A create answers within 25 s or never (openai_upstream), its lease renewed meanwhile. Whoever gets the lease
-#: after that finds the intent and looks for what it may have made.
+#: A create answers within 25 s (upstreams/client.py), its lease renewed meanwhile. A step that gets the lease after
+#: that finds the intent, and searches for the job that the create may have made.
 INTENT_SECONDS = 20.0
-#: The one call that costs money is made within so long of the intent, or not at all.
+#: A create is sent within this time of its intent, or not at all.
 FRESH_SECONDS = 1.0
 
 
 async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Asks for the job: intent written, lease still ours, intent younger than a second. Never paid twice."""
+    """Creates the job at the upstream, unless something has to come first."""
     job = record.job
     if record.intent_ms is not None:
         return await find_out(ctx, record, lease)
     files = await uploading.upstream_files(ctx, job)
-    if not files[0] or (job.validation and not files[1]):  # somebody else's job found that the upstream lost them
+    if not files[0] or (job.validation and not files[1]):  # lost there, as another job found out
         change = record.change(job.moved(Stage.UPLOADING), lease).due(record.member, 0.0)
         await ctx.store.commit(ctx.store.upstreams.leave_queue(change, job))
         return True
@@ -56,9 +51,9 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         return await wait(ctx, record, lease, held.code, held.reason, max(1.0, held.until - record.now))
     if await ctx.store.upstreams.waits_behind(job):
         why = "Other jobs wait for a slot before this one."
-        return await wait(ctx, record, lease, "no_slot", why, 60.0, queue=True)
-    # What an earlier create made may have come to light since; and a job as old as this may have been created by a
-    # Redis that was since restored from an older copy.
+        return await wait_for_slot(ctx, record, lease, why, 60.0)
+    # A job of an earlier create may be listed by now; and for a job as old as this, Redis may have been restored from a
+    # backup that is older than its create.
     if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:
         try:
             found = await find_existing(ctx, record)
@@ -79,7 +74,7 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
 
 
 async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, str | None]) -> bool:
-    """The one call that costs money, and what each answer means."""
+    """Makes the call that costs money, and acts on each kind of answer."""
     job, upstream = record.job, ctx.upstreams[record.job.upstream]
     training, validation = files
     lease.check()
@@ -92,7 +87,7 @@ async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, 
         error = JobError(code=code, message=message, param=refused.param)
         await settle(ctx, record, "failed", lease=lease, error=error)
     except UpstreamNotReady as error:
-        if record.now - job.created_at > LONG_SECONDS:  # its owner is told why nothing happens
+        if record.now - job.created_at > LONG_SECONDS:  # show the owner why nothing happens
             return await wait(ctx, record, lease, "file_not_ready", own_ids(error.message, job, files), 60.0)
         await _withdraw(ctx, record, lease, again_in=3.0)
         return False
@@ -108,7 +103,7 @@ async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, 
 
 
 async def _not_now(ctx: Context, record: JobRecord, lease: Lease, error: UpstreamError) -> bool:
-    """Nothing was created by this, for certain: the job waits, and says why."""
+    """Waits: nothing was created, for certain."""
     if isinstance(error, UpstreamUnauthorized | UpstreamUnreachable):
         pause = await upstream_hold.hold(ctx, error)
         return await wait(ctx, record, lease, error.code or "upstream_on_hold", error.message, pause)
@@ -118,7 +113,7 @@ async def _not_now(ctx: Context, record: JobRecord, lease: Lease, error: Upstrea
 async def _busy(
     ctx: Context, record: JobRecord, lease: Lease, busy: UpstreamBusy, files: tuple[str, str | None]
 ) -> bool:
-    """A 429. It says that nothing was created, and has been seen to lie: looked for now, and watched for a day."""
+    """Waits after a 429, once no job was found: some 429s came after a job that was created all the same."""
     try:
         found = await find_existing(ctx, record)
     except UpstreamError as error:
@@ -129,11 +124,11 @@ async def _busy(
     reason = own_ids(reason, record.job, files)
     job = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
     record = JobRecord(job, record.revision, record.now_ms, record.fields)
-    return await wait(ctx, record, lease, code, reason, pause, queue=code == "no_slot", doubt=True)
+    return await wait_after_429(ctx, record, lease, code, reason, pause)
 
 
 async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: float) -> None:
-    """Nothing was created, for certain: the intent is taken back and the create comes again."""
+    """Withdraws the intent of a create that made nothing; it is repeated in `again_in` seconds."""
     change = record.change(record.job, lease).due(record.member, again_in)
     change.clear.append("intent")
     await ctx.store.commit(change)
@@ -142,7 +137,7 @@ async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: 
 async def _lost_our_copy(
     ctx: Context, record: JobRecord, lease: Lease, refused: UpstreamRefused, training: str
 ) -> bool:
-    """The upstream does not know a file that it once took (deleted there, expired): once, it is sent again."""
+    """Sends the files again, once, if the upstream has lost one that it took before."""
     job = record.job
     about_files = refused.param in ("training_file", "validation_file") or training in refused.message
     if job.upload_again or not about_files or not await uploading.is_lost(ctx, job):

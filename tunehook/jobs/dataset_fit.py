@@ -1,4 +1,4 @@
-"""Does a dataset fit the job that shall train on it? What the check found, held against model, method and grader."""
+"""Dataset fit: compares what the check found in a dataset with the job's model, method and grader."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _WANTED: dict[Method, tuple[str, str]] = {
     "dpo": ("preference", "lines with `input`, `preferred_output` and `non_preferred_output`"),
     "reinforcement": ("reinforcement", "lines whose `messages` end with the user's turn, with members for the grader"),
 }
-#: Models that take prompt and completion, and those of OpenAI that do not. Of others the upstream knows.
+#: Models of OpenAI that take prompt and completion, and those that do not. For other models the upstream decides.
 _COMPLETING = ("babbage-002", "davinci-002")
 _CHATTING = re.compile(r"gpt-|chatgpt|o\d")
 
 
 def misfit(dataset: Dataset, *, model: str, method: Method) -> str | None:
-    """Why this format is not what the method trains this model on; None if it is. Pure."""
+    """Returns why this method cannot train this model on the dataset's format; None if it can. Pure."""
     wanted, shape = _WANTED[method]
     base = base_model(model)
     if method == "supervised" and base in _COMPLETING:
@@ -48,7 +48,7 @@ async def check(
     method: Method,
     grader: dict[str, Any] | None,
 ) -> None:
-    """Holds both files against the job, as far as they are here and checked. Raises FileUnusable, TooFewExamples."""
+    """Compares both files, as far as they are here and checked, with the job. Raises FileUnusable."""
     if training is not None:
         check_training(training, model=model, method=method)
     if validation is not None:
@@ -66,7 +66,7 @@ def check_training(file: File, *, model: str, method: Method) -> None:
 
 
 def check_file(file: File, *, model: str, method: Method, param: str) -> None:
-    """What holds for files to validate with, too."""
+    """Checks what holds for training and validation files alike. Raises FileUnusable."""
     if file.status == "error":
         more = f" (all of it: GET /v1/files/{file.id}/report)" if file.dataset is not None else ""
         raise FileUnusable(id=file.id, why=(file.status_details or "it has errors").rstrip(".") + more, param=param)
@@ -76,7 +76,7 @@ def check_file(file: File, *, model: str, method: Method, param: str) -> None:
 
 
 async def check_items(storage: Storage, file: File, grader: dict[str, Any], param: str) -> None:
-    """Whatever the grader reads of a line must be in every line. Raises FileUnusable naming what is not."""
+    """Checks that every line has what the grader reads. Raises FileUnusable naming what is missing."""
     report = await storage.reports.read(file.id)
     if report is None:
         return
@@ -86,7 +86,7 @@ async def check_items(storage: Storage, file: File, grader: dict[str, Any], para
 
 
 async def shared_examples(storage: Storage, training: File, validation: File) -> str | None:
-    """In words, which validation examples are trained on as well; None if none is."""
+    """Returns a warning about validation examples that are trained on as well; None if there are none."""
 
     def _shared() -> tuple[int, list[Finding]]:
         ours, theirs = storage.reports.digests(training.id), storage.reports.digests(validation.id)

@@ -1,4 +1,4 @@
-"""An upstream's events, copied into our log of the job: each once, in order."""
+"""Event log: copies an upstream's events into our log, each once, and publishes checkpoints."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, UpstreamError
+from tunehook.errors import Conflict, JobNotFound, RecordTooNew, RecordUnreadable, TunehookError, UpstreamError
 from tunehook.model.job import Job, Message
 from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
-#: Pages of 100 are read back to what is known; a job with more news than this in one look loses its oldest.
+#: Pages of 100 are read back to a known event; of more than this since the last poll, the oldest are lost.
 PAGES = 100
-SIDE_BY_SIDE = 8
+AT_ONCE = 8
 
 
 async def fetch(ctx: Context, job: Job) -> int:
-    """Reads the job's events, newest first, back to one that is in the log; returns how many were new.
+    """Reads the job's events, newest first, back to one that is in the log. Returns how many were new.
 
-    The page in which the known one stands is taken whole, since events that share a second change places.
+    The page with the known event is taken whole: events of the same second may change places.
     """
     if not job.upstream_job_id:
         return 0
@@ -34,7 +34,7 @@ async def fetch(ctx: Context, job: Job) -> int:
         if not more or not page or await ctx.store.job_log.any_known(job.id, page):
             break
         after = page[-1].upstream_event_id
-    # Newest first means that within a second, too, the last that came is the first that happened.
+    # The list is newest first within a second, too, so it is reversed before the stable sort.
     in_order = sorted(reversed(found), key=lambda message: message.created_at)
     new = await ctx.store.job_log.append(job.id, in_order)
     # OpenAI's words: "Checkpoint created at step 90".
@@ -43,15 +43,15 @@ async def fetch(ctx: Context, job: Job) -> int:
     return new
 
 
-async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[UpstreamError]:
-    """For several jobs, a few at a time; what went wrong is returned, since it spoils no look."""
-    gate = asyncio.Semaphore(SIDE_BY_SIDE)
+async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[TunehookError]:
+    """Fetches for several jobs, eight at a time. Errors are returned: one job's spoils no poll."""
+    gate = asyncio.Semaphore(AT_ONCE)
 
-    async def _one(job: Job) -> UpstreamError | None:
+    async def _one(job: Job) -> TunehookError | None:
         async with gate:
             try:
                 await fetch(ctx, job)
-            except UpstreamError as error:
+            except (UpstreamError, JobNotFound, RecordTooNew, RecordUnreadable) as error:
                 return error
             return None
 
@@ -59,7 +59,7 @@ async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[UpstreamError]:
 
 
 async def publish_checkpoints(ctx: Context, job_id: str) -> None:
-    """Tells of every checkpoint that has not been told, each once, by its step. Raises UpstreamError."""
+    """Publishes each checkpoint once, in the order of its steps. Raises UpstreamError."""
     record = await ctx.store.jobs.read(job_id)
     job = record.job
     upstream = ctx.upstreams.get(job.upstream)
@@ -72,25 +72,25 @@ async def publish_checkpoints(ctx: Context, job_id: str) -> None:
         row for row in answer.get("data") or [] if isinstance(row, dict) and isinstance(row.get("step_number"), int)
     ]
     for row in sorted(rows, key=lambda row: int(row["step_number"])):
-        while not await _publish_checkpoint(ctx, record, row):  # somebody changed the job: read again, and go on
+        while not await _publish_checkpoint(ctx, record, row):  # the job was changed meanwhile
             record = await ctx.store.jobs.read(job_id)
         record = await ctx.store.jobs.read(job_id)
 
 
 async def _publish_checkpoint(ctx: Context, record: JobRecord, row: dict[str, Any]) -> bool:
-    """True when it is told, now or before; False when the record is not what it was."""
+    """Publishes a checkpoint, if it was not yet. Returns False when the record was changed meanwhile."""
     job = record.job
     if row["step_number"] <= job.checkpoint_told:
         return True
-    told = job.model_copy(update={"checkpoint_told": row["step_number"]})
-    change = record.change(told)
+    published = job.model_copy(update={"checkpoint_told": row["step_number"]})
+    change = record.change(published)
     about = {
         "id": job.id,
         "checkpoint": jobs.checkpoint_object(job, row),
         "metadata": job.spec.metadata,
         "tunehook": {"sequence": record.revision + 1},
     }
-    await publishing.publish(ctx.webhooks, change, told, event_types.CHECKPOINT, now=record.now, about=about)
+    await publishing.publish(ctx.webhooks, change, published, event_types.CHECKPOINT, now=record.now, about=about)
     try:
         await ctx.store.commit(change)
     except Conflict:

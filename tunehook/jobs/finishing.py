@@ -1,4 +1,4 @@
-"""After the end: result files fetched and kept as ours, and the events that arrive late. No webhook waits for it."""
+"""Stage settled: writes the end with its webhook event, then fetches result files and late events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 #: An upstream's last events come up to 8 s after `finished_at`.
 LATE_EVENTS_SECONDS = 15
-#: An upstream that does not give the results for so long does not have them.
+#: Results that cannot be fetched for this long are given up.
 GIVE_UP_SECONDS = 24 * 3600
 
 
@@ -32,7 +32,7 @@ async def settle(
     error: JobError | None = None,
     seen: UpstreamJob | None = None,
 ) -> None:
-    """The end of a job, and in the same commit the event that tells of it."""
+    """Writes the end of a job, and its webhook event in the same commit."""
     if status == "failed" and error is None:
         error = JobError(code="unknown", message="The upstream gave no reason.")
     before = record.job
@@ -67,7 +67,7 @@ async def settle(
 
 
 def result_records(job: Job) -> list[File]:
-    """The job's result files as they are before they are fetched: known by name, their bytes still to come."""
+    """Returns the records of the job's result files before they are fetched: status `uploaded`, no bytes."""
     return [
         File(
             id=file_id,
@@ -84,7 +84,7 @@ def result_records(job: Job) -> list[File]:
 
 
 async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
-    """One turn of a settled job; plans the next one, or none. Never changes what was told."""
+    """Fetches what a settled job still misses, and plans the next attempt."""
     job = record.job
     store = ctx.store
     if not job.upstream_job_id or job.upstream not in ctx.upstreams:
@@ -112,17 +112,18 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
 
 
 async def _fetch_checkpoints(ctx: Context, job: Job) -> None:
-    """An upstream may make them without a word in its events."""
+    """Some upstreams make checkpoints without an event."""
     await event_log.publish_checkpoints(ctx, job.id)
 
 
 async def _fetch_results(ctx: Context, job: Job) -> None:
-    """Each result file that is still missing."""
+    """Fetches each result file that is still missing."""
     for upstream_file_id, file_id in job.result_files.items():
         try:
             file = await ctx.store.files.read(file_id, job.project)
-        except FileNotFound:
-            continue  # deleted by its owner
+        except FileNotFound:  # deleted by its owner, perhaps while it was fetched
+            await ctx.files.storage.remove(file_id)
+            continue
         if file.status != "uploaded":
             continue
         try:
@@ -133,4 +134,5 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
             continue
         sha256 = await ctx.files.storage.save(file_id, content)
         kept = {"status": "processed", "bytes": len(content), "sha256": sha256}
-        await ctx.store.files.replace(file.model_copy(update=kept))
+        if not await ctx.store.files.replace(file.model_copy(update=kept)):
+            await ctx.files.storage.remove(file_id)

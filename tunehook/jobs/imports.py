@@ -1,4 +1,4 @@
-"""Taking over a job that was started elsewhere: from then on it is watched like any other, and ends in a webhook."""
+"""Imports: takes over an upstream's job that was started elsewhere, and tracks it like any other."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from tunehook.webhooks import event_types, publishing
 async def import_job(
     ctx: Context, caller: ApiKey, *, upstream: str, upstream_job_id: str, callback_url: str | None
 ) -> JobRecord:
-    """The job here; if the project has it already, as it is.
+    """Returns the imported job; if the project has it already, as it is.
 
-    Raises JobTaken for a job that is watched for somebody else, and LeaseTaken while another call takes it over.
+    Raises JobTaken for a job that belongs to another project or deployment, UnknownUpstream, InvalidParameter, and
+    LeaseTaken while another call imports it.
     """
     if upstream not in ctx.upstreams:
         raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
@@ -40,7 +41,7 @@ async def import_job(
             seen = await ctx.upstreams[upstream].retrieve(upstream_job_id)
         except UpstreamRefused as refused:
             raise InvalidParameter(param="upstream_job_id", why=refused.message) from refused
-        if seen.id != upstream_job_id:  # what was asked, known and leased above is another spelling of it
+        if seen.id != upstream_job_id:  # the id that was looked up and leased is another spelling
             why = f"the upstream calls that job {seen.id[:128]!r}; ask for it by that id"
             raise InvalidParameter(param="upstream_job_id", why=why)
         await _refuse_marked(ctx, upstream, seen)
@@ -49,7 +50,7 @@ async def import_job(
         job = job.model_copy(update={"price": cost.price_of(row)})
         await _enter(ctx, job, seen)
     record = await ctx.store.jobs.read(job.id)
-    if seen.ended:  # the look, which is awake already, would see it too
+    if seen.ended:  # otherwise the next poll would see it
         with suppress(Conflict):
             await tracking.observe(ctx, record, seen)
     return await ctx.store.jobs.read(job.id)
@@ -61,7 +62,7 @@ async def _known(ctx: Context, caller: ApiKey, upstream: str, upstream_job_id: s
         raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it was another project's")
     try:
         record = await ctx.store.jobs.read(owner) if owner else None
-    except JobNotFound:  # forgotten since
+    except JobNotFound:  # deleted by retention since
         return None
     if record is not None and record.job.project != caller.project:
         raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it is watched for another project")
@@ -69,10 +70,7 @@ async def _known(ctx: Context, caller: ApiKey, upstream: str, upstream_job_id: s
 
 
 async def _refuse_marked(ctx: Context, upstream: str, seen: UpstreamJob) -> None:
-    """A job that bears the mark of one that we have is on its way to be found as that one, or is its extra.
-
-    One that bears another deployment's mark is watched there.
-    """
+    """Raises JobTaken for a job with a mark: it is a job made here, or its extra, or another deployment's."""
     deployment, job_id = mark_of(seen)
     if not deployment:
         return
@@ -80,7 +78,7 @@ async def _refuse_marked(ctx: Context, upstream: str, seen: UpstreamJob) -> None
         await ctx.store.jobs.read(job_id)
     except JobNotFound:
         if deployment == ctx.instance:
-            return  # its record was lost or forgotten: this is how one gets it back
+            return  # its record was lost or deleted: an import brings it back
         why = f"it bears the mark of another deployment, {deployment!r}"
         raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why=why) from None
     raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of a job that was made here")

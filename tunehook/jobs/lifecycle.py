@@ -1,16 +1,18 @@
-"""The story of a job, told in order. Whoever opens this file learns the program.
+"""Lifecycle of a job: its stages, and the step that moves it on. Read this file first.
 
-    submit     a client asks; one commit makes record, indexes and due time           (in the API)
-    advance    what a step does: takes the lease, then goes as far as it can          (in a worker)
-      begin    the dataset's bytes are wanted at the upstream, once for all jobs      → upload.py
-      create   the upstream is asked for the job, with the intent written first       → creating.py
-      track    the upstream has it; from now on one look sees all                     → look.py
-      settle   the end; its event is in the same commit                               → outcomes.py, delivery.py
-      epilogue result files, and the events that come late                            → epilogue.py
-    cancel     at any stage
+    stage       what a step does                                                          where
+    accepted    waits for the check of both files, then wants their copies at the upstream  uploading.py
+    uploading   waits for the copies; each is sent once for all jobs                      uploading.py, copy_step.py
+    creating    writes the intent, then makes the one call that costs money               creating.py
+                searches for a job whose create got no usable answer                      unknown_outcome.py
+    waiting     shows why nothing can be done (no slot, no money, upstream on hold)       waiting.py
+    tracked     the upstream has the job; one poll for all jobs sees what changes         tracking.py, poller.py
+    settled     the end and its webhook event are one commit; then result files           finishing.py
 
-Each turn reads the record, does one thing outside, and commits; a commit that is refused because somebody
-was faster, or because the lease is lost, is simply taken up again by whoever finds the job due.
+A request becomes an accepted job in submission.py (an upstream's own job in imports.py), in the API; cancel, pause and
+resume are in commands.py. Everything else runs in workers, as steps of members that are due. A step takes the job's
+lease, reads the record, does one thing outside, and commits. A commit is refused when the record has changed or the
+lease is lost; the job is due again then, and the next step reads it anew. See store/engine/step.py.
 """
 
 from __future__ import annotations
@@ -18,59 +20,41 @@ from __future__ import annotations
 import logging
 
 from tunehook.context import Context
-from tunehook.errors import (
-    AlreadyTracked,
-    IllegalMove,
-    JobNotFound,
-    LeaseLost,
-    LeaseTaken,
-    RecordTooNew,
-    RecordUnreadable,
-    RevisionChanged,
-)
+from tunehook.errors import AlreadyTracked
 from tunehook.jobs import creating, finishing
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import tracked
 from tunehook.jobs.uploading import begin, when_uploaded
-from tunehook.jobs.waiting import wait
+from tunehook.jobs.waiting import wait_with_intent
 from tunehook.model.job import Stage
 from tunehook.model.member import job_member
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 from tunehook.store.jobs import JobRecord
 
 log = logging.getLogger(__name__)
 
-#: What an older worker gets hold of by chance is soon a newer one's turn.
-NEWER_SECONDS = 5.0
+#: Another job of ours has the upstream's job that was found for this one: this one's is searched for again.
+SEARCH_AGAIN_SECONDS = 10.0
 
 
 async def advance(ctx: Context, job_id: str) -> None:
-    """One step: goes on with a job until it has to wait for something."""
+    """Runs one step: moves a job on until it has to wait for something."""
     member = job_member(job_id)
-    try:
-        async with ctx.store.lease(member) as lease:
+
+    async def _stages(lease: Lease) -> None:
+        try:
             while await _next_stage(ctx, job_id, lease):
                 pass
-    except (LeaseTaken, LeaseLost):
-        return  # somebody is at it; if not, the job is due again soon
-    except (RevisionChanged, IllegalMove):
-        await ctx.store.wake(member)
-    except AlreadyTracked as error:  # its own is looked for again
-        log.warning("%s", error.message)
-        await ctx.store.plan(member, 10.0)
-    except JobNotFound:
-        await ctx.store.unplan(member)
-    except RecordTooNew as error:
-        log.info("left to a newer worker: %s", error.message)
-        await ctx.store.forgive(member)
-        await ctx.store.plan(member, NEWER_SECONDS)
-    except RecordUnreadable as error:
-        log.error("%s is parked: %s", member, error.message)
-        await ctx.store.park(member)
+        except AlreadyTracked as error:
+            log.warning("%s", error.message)
+            await ctx.store.plan(member, SEARCH_AGAIN_SECONDS)
+
+    await run_step(ctx.store, member, _stages)
 
 
 async def _next_stage(ctx: Context, job_id: str, lease: Lease) -> bool:
-    """One thing; True if there is more to be done at once."""
+    """Does the next thing. Returns True when there is more to do at once."""
     record = await ctx.store.jobs.read(job_id)
     job = record.job
     if job.stage is Stage.SETTLED:
@@ -95,7 +79,7 @@ async def _next_stage(ctx: Context, job_id: str, lease: Lease) -> bool:
 
 
 async def _without_upstream(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Its upstream is not in the settings any more. Nothing of what is known of it is given up for that."""
+    """Waits: the job's upstream was removed from the settings. Its intent and its copies stay known."""
     job = record.job
     if job.stage in (Stage.ACCEPTED, Stage.TRACKED):
         await ctx.store.commit(record.change(job, lease).due(record.member, 60.0))
@@ -103,4 +87,4 @@ async def _without_upstream(ctx: Context, record: JobRecord, lease: Lease) -> bo
     uploading = job.stage is Stage.UPLOADING or (job.waiting and job.waiting.resume is Stage.UPLOADING)
     resume = Stage.UPLOADING if uploading else Stage.CREATING
     why = f"There is no upstream '{job.upstream}' in the settings any more."
-    return await wait(ctx, record, lease, "upstream_missing", why, 60.0, resume=resume, keep_intent=True)
+    return await wait_with_intent(ctx, record, lease, "upstream_missing", why, 60.0, resume)

@@ -1,38 +1,36 @@
+"""Asks a new model for a word until it answers, then publishes `model.ready`."""
+
 from __future__ import annotations
 
 import logging
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, JobNotFound, LeaseTaken, RecordTooNew, UpstreamError
+from tunehook.errors import Conflict, UpstreamError
 from tunehook.model.job import Job
 from tunehook.model.member import ready_member
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_step
 from tunehook.webhooks import event_types, publishing
 
 log = logging.getLogger(__name__)
 
-#: A fresh model is "not found" for up to some minutes; one that does not answer for an hour needs something else.
+#: A new model is "not found" for some minutes; one that does not answer for an hour is given up.
 READY_SECONDS = 3600
 READY_PAUSES = (3.0, 60.0)
 
 
 async def ask_until_ready(ctx: Context, job_id: str) -> None:
-    """One step: asks a fresh model for a word. It is planned only where somebody wants to know."""
+    """Runs one step: asks a new model once. It is planned only where an endpoint subscribes to the event."""
     member = ready_member(job_id)
-    try:
-        async with ctx.store.lease(member):
-            again_in = await _ask(ctx, job_id)
-            if again_in is None:
-                await ctx.store.unplan(member)
-            else:
-                await ctx.store.plan(member, again_in)
-    except LeaseTaken:
-        return
-    except (JobNotFound, RecordTooNew):
-        await ctx.store.unplan(member)
+
+    async def _body(_: Lease) -> None:
+        await ctx.store.plan_or_unplan(member, await _ask(ctx, job_id))
+
+    await run_step(ctx.store, member, _body)
 
 
 async def _ask(ctx: Context, job_id: str) -> float | None:
-    """Seconds until it is asked again; None: never."""
+    """Returns the seconds until the model is asked again; None: never."""
     record = await ctx.store.jobs.read(job_id)
     job = record.job
     model = job.seen.fine_tuned_model if job.seen else None

@@ -1,7 +1,7 @@
-"""One look for all: what an upstream says of every job of ours that lives there.
+"""Poller: one poll of an upstream sees every live job there.
 
-Jobs are not polled one by one: the list is read newest first, 100 a page, until all live ones are seen, and
-only what has changed since the last look is read from the store and written. 10,000 jobs are 100 requests.
+The upstream's list is read newest first, 100 jobs a page, until all live ones are seen; 10,000 jobs are 100 requests.
+Only jobs that changed since the last poll are read from the store and written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from tunehook.context import Context
 from tunehook.errors import (
     Conflict,
     JobNotFound,
-    LeaseLost,
-    LeaseTaken,
     RecordUnreadable,
     UpstreamError,
     UpstreamUnauthorized,
@@ -26,55 +24,56 @@ from tunehook.jobs.unknown_outcome import check_unlisted, find_extras
 from tunehook.model.job import Job, Stage, UpstreamJob
 from tunehook.model.member import poll_member
 from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_recurring_step
 from tunehook.upstreams.protocol import Upstream
 
 log = logging.getLogger(__name__)
 
-#: How often events of a job are fetched that nobody follows and nothing happens to, and of how many a look.
+#: How often a quiet job's events are fetched that no client follows; how many such jobs, and followed ones, in a poll.
 LOG_SECONDS = 180.0
 LOGS_A_POLL = 50
 FOLLOWED_A_POLL = 200
-#: A look reads pages for so long; RQ ends a step after 60 s.
+#: How long a poll reads pages; RQ ends a step after 60 s.
 READ_SECONDS = 35.0
 Live = Mapping[str, tuple[str, str]]
 
 
 async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECONDS) -> None:
-    """One step: one look. Plans the next at its end, whatever came of it; a look that dies is claimed again.
+    """Runs one step: polls an upstream and plans the next poll, whatever came of this one.
 
-    `seconds`: for so long the upstream is asked for jobs.
+    A poll that is killed is claimed again. `seconds`: how long the upstream is asked for jobs.
     """
     member = poll_member(upstream_name)
     upstream = ctx.upstreams.get(upstream_name)
     if upstream is None:
         await ctx.store.unplan(member)
         return
-    try:
-        async with ctx.store.lease(member) as lease:
-            try:
-                await _poll(ctx, upstream, lease, seconds)
-            finally:
-                await ctx.store.plan(member, ctx.poll_seconds)
-    except (LeaseTaken, LeaseLost):
-        return
-    except (UpstreamUnauthorized, UpstreamUnreachable) as error:
-        await upstream_hold.hold(ctx, error)
-    except UpstreamError as error:
-        log.warning("looking at %s: %s", upstream_name, error.message)
+
+    async def _body(lease: Lease) -> None:
+        try:
+            await _poll(ctx, upstream, lease, seconds)
+        except (UpstreamUnauthorized, UpstreamUnreachable) as error:
+            await upstream_hold.hold(ctx, error)
+        except UpstreamError as error:
+            log.warning("polling %s: %s", upstream_name, error.message)
+        finally:
+            await ctx.store.plan(member, ctx.poll_seconds)
+
+    await run_recurring_step(ctx.store, member, _body)
 
 
 async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) -> None:
     live = await ctx.store.upstreams.live(upstream.name)
-    doubtful = await ctx.store.upstreams.watched_for_extras(upstream.name)
-    if not live and not doubtful:
+    watched = await ctx.store.upstreams.watched_for_extras(upstream.name)
+    if not live and not watched:
         return
     changed: list[Job] = []
     until = time.monotonic() + seconds
-    # What a page says is written before the next is read: a look that is cut short has done what it saw.
-    async for seen in read_pages(ctx, upstream, live, whole_page=bool(doubtful), lease=lease, until=until):
+    # Each page is written before the next is read, so a poll that is cut short keeps what it saw.
+    async for seen in read_pages(ctx, upstream, live, whole_page=bool(watched), lease=lease, until=until):
         for upstream_job in seen:
             if upstream_job.id not in live:
-                await check_unlisted(ctx, upstream, upstream_job, doubtful, lease)
+                await check_unlisted(ctx, upstream, upstream_job, watched, lease)
                 continue
             job_id, fingerprint = live[upstream_job.id]
             if upstream_job.fingerprint != fingerprint:
@@ -82,17 +81,17 @@ async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) 
                 if job is not None:
                     changed.append(job)
     await _fetch_logs(ctx, upstream.name, live, changed)
-    await find_extras(ctx, upstream, doubtful, lease, until)
+    await find_extras(ctx, upstream, watched, lease, until)
 
 
 async def read_pages(
     ctx: Context, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease, until: float
 ) -> AsyncIterator[list[UpstreamJob]]:
-    """Every live job as the upstream has it now, and whatever stood on the same pages, page by page.
+    """Yields the upstream's jobs page by page until every live job was seen.
 
-    Singly where that is fewer requests: after k pages, when k or fewer are missing, they are old ones that
-    could lie any number of pages further down. When the time of a look is over, the next goes on from there,
-    with what this one has not seen.
+    After k pages, k or fewer missing jobs are retrieved one by one: they are old, and could be any number of pages
+    further down. A poll that runs out of time (`until`, monotonic) is continued by the next from where it stopped.
+    `whole_page`: read one page at least.
     """
     after, unseen = await ctx.store.upstreams.stopped_poll(upstream.name)
     missing = set(live) if unseen is None else set(live) & unseen
@@ -119,12 +118,12 @@ async def read_pages(
         except (UpstreamUnauthorized, UpstreamUnreachable):
             raise
         except UpstreamError as error:
-            # Not an end: a list that lags, or a key of another organisation, says "no such job" too.
+            # This does not end the job: a list that lags, or a key of another organisation, answers 404 as well.
             log.warning("upstream %s does not show job %s: %s", upstream.name, upstream_id, error.message)
 
 
 async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:
-    """Writes what has changed. Somebody who was faster is read by the next look."""
+    """Writes what has changed. After a conflict, the next poll reads the record again."""
     try:
         record = await ctx.store.jobs.read(job_id)
         if record.job.stage is not Stage.TRACKED:
@@ -139,7 +138,7 @@ async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:
 
 
 async def _fetch_logs(ctx: Context, upstream: str, live: Live, changed: list[Job]) -> None:
-    """Events: of jobs with news, of those that somebody follows, and of the others in turn."""
+    """Fetches events: of changed jobs, of followed ones, and of the others in turn."""
     ours = [job_id for job_id, _ in live.values()]
     followed = await ctx.store.job_log.followed()
     wanted = set(sorted(job_id for job_id in ours if job_id in followed)[:FOLLOWED_A_POLL])

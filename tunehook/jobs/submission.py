@@ -1,4 +1,4 @@
-"""From a request to a job: everything that can be refused is refused here, before anything is stored."""
+"""Submission: turns a request into an accepted job, or refuses it before anything is stored."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ NOT_AVAILABLE = "training_not_available"
 async def submit(
     ctx: Context, caller: ApiKey, body: dict[str, Any], *, idempotency_key: str | None, sdk_retry: bool
 ) -> JobRecord:
-    """The accepted job; the earlier one, if this call repeats one.
+    """Returns the accepted job, or the earlier one when this call repeats another.
 
-    A repeat is one with the Idempotency-Key of an earlier call (24 h), or an SDK's own retry of the same body
-    by the same key (15 min): decided inside the commit that would make the job.
+    A repeat has the Idempotency-Key of an earlier call (24 h), or is an SDK's own retry of the same body by the same
+    key (15 min). That is decided inside the commit that would make the job.
     """
     digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     by_body = ctx.store.jobs.by_body(caller.id, digest)
-    # A retry may overtake its first call, which a client that has hung up does not end: what retries of this body
-    # had made when this call came is no repeat of it, and what they make from now on is.
+    # A retry may overtake its first call, which goes on when its client hangs up. So this call is a repeat of a job
+    # that a retry makes from now on, and of none that a retry had made before.
     by_retry = ctx.store.jobs.by_retry(caller.id, digest)
     remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, await ctx.store.jobs.remembered(by_retry) or "")]
     if sdk_retry:
@@ -72,18 +72,18 @@ async def submit(
         record = await accept(ctx, job, remember=remember, recall=recall)
     except Missing as gone:  # deleted a moment ago
         raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
-    if sdk_retry and record.job is not job:  # its first call may still be under way, and is to find the same
+    if sdk_retry and record.job is not job:  # the first call may still be under way, and has to find the same job
         await ctx.store.jobs.remember(by_retry, record.job.id, REPEAT_SECONDS)
     return _replayed(record, digest)
 
 
 async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Mapping[str, Rows]) -> Estimate:
-    """What the job would cost; nothing is made. `offered`: what each upstream lists as its models."""
+    """Returns what the job would cost, and makes nothing. `offered`: the models that each upstream lists."""
     request = job_request.parse(body)
     plan = await _when_checked(ctx, request, await _plan(ctx, caller, request))
     file = plan.training_file
     if file is None or file.dataset is None:
-        why = "its bytes are not here, so nobody can count its tokens; upload it here"
+        why = "its bytes are not here, so its tokens cannot be counted; upload it here"
         raise FileUnusable(id=request.training_file, why=why, param="training_file")
     warnings = outlook(
         request.model,
@@ -98,7 +98,7 @@ async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: 
 
 
 def _replayed(record: JobRecord, digest: str) -> JobRecord:
-    """The job, if it is what this body asks for."""
+    """Returns the record if its job was made of the same body. Raises IdempotencyMismatch."""
     if record.job.request_sha256 != digest:
         raise IdempotencyMismatch
     return record
@@ -106,7 +106,7 @@ def _replayed(record: JobRecord, digest: str) -> JobRecord:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a request comes to, once all that it names was found fit. Files at the upstream have no record here."""
+    """A request whose upstream and files were found fit. A file at the upstream has no record here."""
 
     upstream: str
     training: FileRef
@@ -134,7 +134,7 @@ async def _plan(ctx: Context, caller: ApiKey, request: JobRequest) -> _Plan:
 
 
 async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
-    """Raises FileUnusable, TooFewExamples. A file that is not checked yet is held against the job when it is."""
+    """Raises FileUnusable for files that do not fit the job; unchecked ones are compared later."""
     reinforcement = request.method.reinforcement if request.method else None
     await dataset_fit.check(
         ctx.files.storage,
@@ -147,10 +147,10 @@ async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
 
 
 async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan:
-    """Waits for the check of the files, for a request that needs what it finds. Raises FileNotChecked."""
-    files = [plan.training_file, plan.validation_file]
-    if any(file is not None and file.status == "uploaded" for file in files):
-        training, validation = [file and await ingest.when_checked(ctx.files, file) for file in files]
+    """Waits for the check of the files, for a request that needs the result. Raises FileNotChecked."""
+    files = ((plan.training_file, "training_file"), (plan.validation_file, "validation_file"))
+    if any(file is not None and file.status == "uploaded" for file, _ in files):
+        training, validation = [file and await ingest.when_checked(ctx.files, file, param) for file, param in files]
         plan = replace(plan, training_file=training, validation_file=validation)
         await _check_fit(ctx, request, plan)
     return plan
@@ -158,9 +158,9 @@ async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan
 
 async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, digest: str) -> Job:
     asked = request.model_dump(exclude_none=True, exclude={"callback_url", "tunehook", "seed"})
-    # A seed of our own where none is asked for: where an upstream shows no metadata, it tells our jobs from others.
+    # A seed of our own where none is asked for: it identifies the job at an upstream that shows no metadata.
     seed = request.seed if request.seed is not None else secrets.randbelow(job_request.MAX_SEED)
-    told = await _priced(ctx, request, plan)
+    estimated = await _priced(ctx, request, plan)
     return Job(
         id=new_id("ftjob-"),
         project=caller.project,
@@ -174,44 +174,44 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         mark=ctx.instance,
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind)),
-        estimate=cost.cost_of(told) if told else None,
+        estimate=cost.cost_of(estimated) if estimated else None,
     )
 
 
 async def _priced(ctx: Context, request: JobRequest, plan: _Plan) -> Estimate | None:
-    """The estimate, if it can be had without counting, or must be had. Raises CostAboveLimit."""
+    """Returns the estimate if tokens are counted, or a limit needs them. Raises CostAboveLimit."""
     limit = request.tunehook.max_cost_usd if request.tunehook else None
     if limit is not None:
         plan = await _when_checked(ctx, request, plan)
     file = plan.training_file
     if file is None or file.dataset is None:
         if limit is not None:
-            why = "a limit of cost is asked for, but the training file is not here, so nobody can count its tokens"
+            why = "a limit of cost is asked for, but the training file is not here, so its tokens cannot be counted"
             raise CostAboveLimit(why=why, param="tunehook.max_cost_usd")
         return None
     counted = token_counts.already_counted(file, request.model)
     if counted is None and limit is None:
         return None
     counted = counted or await token_counts.count(ctx.files, file, request.model)
-    told = cost.expected(request, file, counted, ctx.prices)
-    if limit is not None and (told.cost_usd is None or told.cost_usd > limit):
-        raise CostAboveLimit(why=_too_much(told, limit), param="tunehook.max_cost_usd")
-    return told
+    estimated = cost.expected(request, file, counted, ctx.prices)
+    if limit is not None and (estimated.cost_usd is None or estimated.cost_usd > limit):
+        raise CostAboveLimit(why=_too_much(estimated, limit), param="tunehook.max_cost_usd")
+    return estimated
 
 
-def _too_much(told: Estimate, limit: float) -> str:
-    if told.cost_usd is None:
-        return f"a limit of cost is asked for, but the cost cannot be estimated. {' '.join(told.warnings)}".rstrip(".")
+def _too_much(found: Estimate, limit: float) -> str:
+    if found.cost_usd is None:
+        return f"a limit of cost is asked for, but the cost cannot be estimated. {' '.join(found.warnings)}".rstrip(".")
     return (
-        f"it is estimated to cost {told.cost_usd:.2f} USD ({told.billed_tokens:,} billed tokens, {told.epochs} epochs, "
-        f"{told.usd_per_million_tokens} USD per million), which is above the limit of {limit:.2f} USD"
+        f"it is estimated to cost {found.cost_usd:.2f} USD ({found.billed_tokens:,} billed tokens, {found.epochs} "
+        f"epochs, {found.usd_per_million_tokens} USD per million), which is above the limit of {limit:.2f} USD"
     )
 
 
 async def _upstream(ctx: Context, caller: ApiKey, request: JobRequest) -> str:
-    """The one asked for; for a model that was tuned here, the one that has it; else the first.
+    """Returns the upstream that is asked for; else the one that has the tuned model; else the first.
 
-    Raises ModelNotFound for one that another project tuned here: its name is not a key to it.
+    Raises ModelNotFound for a model that another project tuned here, and UnknownUpstream.
     """
     if await ctx.store.models.owner(request.model) not in (None, caller.project):
         raise ModelNotFound(id=request.model[:200], param="model")
@@ -233,7 +233,7 @@ async def _upstream(ctx: Context, caller: ApiKey, request: JobRequest) -> str:
 async def _file(ctx: Context, caller: ApiKey, file_id: str, param: str) -> tuple[FileRef, File | None]:
     if file_id.startswith(AT_UPSTREAM):
         if not re.fullmatch(r"file-[A-Za-z0-9_-]{1,120}", file_id.removeprefix(AT_UPSTREAM)):
-            raise InvalidParameter(param=param, why="after 'upstream:' stands the file's id there, such as file-abc123")
+            raise InvalidParameter(param=param, why="after 'upstream:', write the file's id there, such as file-abc123")
         return FileRef(id=file_id, sha256="", bytes=0), None
     try:
         file = await ctx.store.files.read(file_id, caller.project)
@@ -249,10 +249,10 @@ async def _file(ctx: Context, caller: ApiKey, file_id: str, param: str) -> tuple
 async def accept(
     ctx: Context, job: Job, *, remember: list[tuple[str, int]], recall: list[tuple[str, str]]
 ) -> JobRecord:
-    """Accepts a job; returns it, or the job which an earlier, identical call made.
+    """Accepts a job in one commit. Returns it, or the job that an earlier, identical call made.
 
-    `remember`: (key, seconds) under which repeats of this call will find the job; `recall`: (key, job) by which
-    this one is a repeat itself, if another job than that stands there. Both happen inside the one commit.
+    `remember`: (key, seconds) under which repeats of this call will find the job. `recall`: (key, job): this call is a
+    repeat when the key holds another job than that.
     """
     change = ctx.store.jobs.submission(job)
     change.guards += recall

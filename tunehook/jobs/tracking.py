@@ -1,3 +1,5 @@
+"""Stage tracked: writes changes at the upstream, passes a cancel on, cancels extras."""
+
 from __future__ import annotations
 
 import logging
@@ -14,16 +16,17 @@ from tunehook.webhooks import event_types, publishing
 
 log = logging.getLogger(__name__)
 
-#: Silence: jobs take minutes to hours, reinforcement up to a day and more; and past its own estimate by this much.
+#: A job without news for so long is stalled: jobs take hours, reinforcement a day and more. So is one that is this far
+#: past the upstream's estimate of its end.
 QUIET_SECONDS = 24 * 3600
 QUIET_REINFORCEMENT_SECONDS = 72 * 3600
 OVERDUE_SECONDS = 6 * 3600
-#: A tracked job is seen by the look; this is for the case that its entry there was lost.
+#: A tracked job is seen by the poll; this is the fallback if its entry in the poll's index was lost.
 REASSURE_SECONDS = 6 * 3600.0
 
 
 def is_stalled(job: Job, now: int) -> bool:
-    """No news of a tracked job for far longer than such jobs take, and not told yet."""
+    """Returns whether a job had no news for far longer than jobs take, and was not reported yet."""
     if job.stalled_at is not None:
         return False
     quiet = now - (job.news_at or job.created_at)
@@ -34,7 +37,7 @@ def is_stalled(job: Job, now: int) -> bool:
 
 
 async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Due while tracked: it shall be cancelled; or nobody has looked for long, and the look is reminded."""
+    """Passes a cancel on; else checks for a stall and renews the job's entry for the poll."""
     job = record.job
     assert job.upstream_job_id
     assert job.seen
@@ -61,7 +64,7 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
 
 
 async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lease | None = None) -> bool:
-    """What the upstream now says of a tracked job; True if that was its end."""
+    """Writes what the upstream says of a tracked job. Returns True when that is its end."""
     job = record.job
     if seen.ended:
         await settle(ctx, record, seen.status, lease=lease, seen=seen, error=seen.error)
@@ -78,10 +81,10 @@ async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lea
 
 
 async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease: Lease) -> bool:
-    """The upstream has it. The oldest is the job; any more are extras, and extras are cancelled.
+    """Tracks the oldest of the jobs found at the upstream, and cancels the others as extras.
 
-    Only what bears our mark is cancelled: where an upstream shows none, another job with the same seed and file
-    is as like as an extra. Raises AlreadyTracked if another job of ours was faster.
+    Only extras that bear our mark are cancelled: where an upstream shows no metadata, another program's job with the
+    same seed and file looks the same. Raises AlreadyTracked if another job of ours has adopted it.
     """
     made = next((one for one in found if one.status != "cancelled"), found[0])
     extras = [one for one in found if one.id != made.id and (one.metadata or {}).get(TAG)]
@@ -103,15 +106,15 @@ async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease
 
 
 async def cancel_extra(ctx: Context, job: Job, extra: UpstreamJob) -> None:
-    """An upstream job that bears our tag beside the one we adopted: told and counted once, and cancelled.
+    """Cancels an upstream's job that bears our mark beside the adopted one; logged and counted once.
 
-    Told first: whoever dies in between leaves it to the next look, which finds it for as long as it runs.
+    Logged first: if the process is killed in between, the next poll finds the extra for as long as it runs.
     """
     does = "had ended before it was found" if extra.ended else "is cancelled"
     text = f"A repeated create made an extra job at the upstream, which {does}: {extra.id}"
     now = await ctx.store.now_ms() // 1000
-    told = Message(created_at=now, level="warn", message=text, upstream_event_id=f"extra {extra.id}")
-    await ctx.store.job_log.append_extra(job, told)
+    entry = Message(created_at=now, level="warn", message=text, upstream_event_id=f"extra {extra.id}")
+    await ctx.store.job_log.append_extra(job, entry)
     if extra.ended:
         return
     upstream = ctx.upstreams[job.upstream]

@@ -1,4 +1,4 @@
-"""Stages accepted and uploading: the files are checked, then their copies are wanted at the upstream and awaited."""
+"""Stages accepted and uploading: waits for checked files, then for their copies at the upstream."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ UNCHECKED_SECONDS = 60.0
 
 
 def upstream_name(file: FileRef) -> str:
-    """Files have no metadata, so the name carries the identity."""
+    """Returns the file's name at an upstream, which identifies it: files have no metadata there."""
     return f"{file.id}.{file.sha256[:16]}.jsonl"
 
 
 async def copies_of(ctx: Context, job: Job) -> list[Copy | None]:
+    """Returns the copies of the job's files at its upstream; None for one that nothing wanted yet."""
     records = [await ctx.store.copies.read(job.upstream, file.sha256) for file in job.files]
     return [record.copy if record else None for record in records]
 
 
 def stuck(copies: list[Copy | None]) -> Waiting | None:
-    """Why one of them is not sent now, though nothing is on hold."""
+    """Returns why one of the copies is not sent now, or None."""
     return next((copy.waiting for copy in copies if copy and copy.state == "wanted" and copy.waiting), None)
 
 
 async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
-    """The ids there of training and validation file, both uploaded."""
+    """Returns the ids of training and validation file at the upstream; "" and None for what is not there."""
     ids: list[str] = []
     for file in (job.training, job.validation):
         record = None if file is None or file.upstream_id else await ctx.store.copies.read(job.upstream, file.sha256)
@@ -42,7 +43,7 @@ async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
 
 
 async def is_lost(ctx: Context, job: Job) -> bool:
-    """Whether the upstream knows the files no more; when it does not say, they are not called lost."""
+    """Returns whether the upstream has lost one of the files. No answer counts as not lost."""
     upstream = ctx.upstreams[job.upstream]
     copies = [copy for copy in await copies_of(ctx, job) if copy]
     try:
@@ -51,21 +52,15 @@ async def is_lost(ctx: Context, job: Job) -> bool:
         return False
 
 
-# ---- the dataset
-
-
 async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Stage accepted: both files are checked and fit the job; then their copies are wanted at the upstream."""
+    """Stage accepted: when both files are checked and fit, their copies are wanted at the upstream."""
     job = record.job
     try:
         if not await _are_checked(ctx, job):
             await ctx.store.commit(record.change(job, lease).due(record.member, UNCHECKED_SECONDS))
             return False
-    except (FileUnusable, TooFewExamples) as error:
-        param = error.param or "training_file"
-        message = f"The job failed due to an invalid file. {error.message}"
-        failed = JobError(code=f"invalid_{param}", message=message, param=param)
-        await settle(ctx, record, "failed", lease=lease, error=failed)
+    except FileUnusable as error:
+        await settle(ctx, record, "failed", lease=lease, error=_as_openai_says(error))
         return True
     for file in job.files:
         await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
@@ -73,8 +68,15 @@ async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     return True
 
 
+def _as_openai_says(error: FileUnusable) -> JobError:
+    param = error.param or "training_file"
+    code = "invalid_n_examples" if isinstance(error, TooFewExamples) else f"invalid_{param}"
+    message = f"The job failed due to an invalid {param.replace('_', ' ')}. {error.message}"
+    return JobError(code=code, message=message, param=param)
+
+
 async def _are_checked(ctx: Context, job: Job) -> bool:
-    """False while a file's check is not over. Raises FileUnusable, TooFewExamples for files that do not fit the job."""
+    """Returns False while a check is not over. Raises FileUnusable for files that do not fit the job."""
     records = [
         await ctx.store.files.read_any(ref.id) if ref and not ref.upstream_id else None
         for ref in (job.training, job.validation)
@@ -91,11 +93,11 @@ async def _are_checked(ctx: Context, job: Job) -> bool:
 
 
 async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Goes on when all its files are there; the upload wakes us, the minute is for the case that it cannot."""
+    """Stage uploading: goes on when all copies are there. A finished copy wakes the job."""
     job = record.job
     copies = await copies_of(ctx, job)
     for file, copy in zip(job.files, copies, strict=True):
-        # Wanted once more, each time: whoever asked for it may have been all that kept it going, and be gone.
+        # Wanted again each time: the job that wanted it first may have ended, and the upload with it.
         if copy is None or copy.state == "wanted":
             await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
     for copy in copies:
@@ -108,11 +110,11 @@ async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     held = await ctx.store.upstreams.held(job.upstream)
     if held:
         pause = max(1.0, held.until - record.now)
-        return await wait(ctx, record, lease, held.code, held.reason, pause, resume=Stage.UPLOADING)
+        return await wait(ctx, record, lease, held.code, held.reason, pause, Stage.UPLOADING)
     waiting = stuck(copies)
-    if waiting:  # the next try wakes us with what came of it
+    if waiting:  # the next attempt wakes the job with its result
         pause = max(20.0, (waiting.retry_at or 0) - record.now)
-        return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, resume=Stage.UPLOADING)
+        return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, Stage.UPLOADING)
     stays = job.moved(Stage.UPLOADING)
     await ctx.store.commit(record.change(stays, lease).due(record.member, 60.0))
     return False

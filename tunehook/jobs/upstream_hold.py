@@ -1,3 +1,5 @@
+"""Hold: sends nothing to an upstream for a while when it refuses our key or cannot be reached."""
+
 from __future__ import annotations
 
 import json
@@ -10,14 +12,14 @@ from tunehook.webhooks import event_types, publishing
 
 log = logging.getLogger(__name__)
 
-#: Refusals that follow each other within this time are one spell, told once.
+#: Refusals that follow each other within this time are published once.
 SPELL_SECONDS = 15 * 60
-#: How long nothing is sent to an upstream that refuses our key, or cannot be reached.
+#: For how long an upstream is held that refuses our key, or cannot be reached.
 HOLD_SECONDS = {UpstreamUnauthorized: 60.0, UpstreamUnreachable: 15.0}
 
 
 async def hold_refused(ctx: Context, error: UpstreamUnauthorized, seconds: float) -> None:
-    """An upstream refuses our key: held for some seconds, and told in the same commit, once in a spell."""
+    """Holds an upstream that refuses our key, and publishes that once per series of refusals."""
     upstream, now = error.upstream, await ctx.store.now_ms() // 1000
     code = error.code or "upstream_unauthorized"
     change = await ctx.store.announcements.once(f"refused:{upstream}", code, keep=SPELL_SECONDS)
@@ -38,14 +40,14 @@ async def hold_refused(ctx: Context, error: UpstreamUnauthorized, seconds: float
 
 
 async def _waiting_jobs(ctx: Context, upstream: str) -> int:
-    """Jobs that are not there yet, counted among the next 2,000 that are due."""
+    """Counts the jobs that are not at the upstream yet, among the next 2,000 that are due."""
     records = await ctx.store.jobs.read_many(await ctx.store.unsettled(2000))
     unplaced = (Stage.TRACKED, Stage.SETTLED)
     return sum(record.job.upstream == upstream and record.job.stage not in unplaced for record in records)
 
 
 async def hold(ctx: Context, error: UpstreamError) -> float:
-    """Nothing is sent there for some seconds, and no job fails for it."""
+    """Holds an upstream; no job fails for it. Returns for how many seconds."""
     seconds = HOLD_SECONDS[type(error)]
     code = "upstream_unauthorized" if isinstance(error, UpstreamUnauthorized) else "upstream_unreachable"
     error.code = error.code or code

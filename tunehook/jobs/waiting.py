@@ -1,30 +1,59 @@
+"""Stage waiting: the job shows why nothing can be done now, and when it is tried again."""
+
 from __future__ import annotations
 
 from tunehook.context import Context
 from tunehook.errors import UpstreamBusy
 from tunehook.model.job import Message, Stage, Waiting
+from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
-#: After a 429 no create follows sooner, whatever its Retry-After says; unless a slot was wanting, and one opens.
+#: After a 429 no create follows sooner, whatever its Retry-After says; unless a slot was missing, and one opens.
 LATE_SECONDS = 10.0
 
 
 async def wait(
-    ctx: Context,
-    record: JobRecord,
-    lease: Lease,
-    code: str,
-    reason: str,
-    pause: float,
-    *,
-    resume: Stage = Stage.CREATING,
-    queue: bool = False,
-    keep_intent: bool = False,
-    doubt: bool = False,
+    ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float, resume: Stage = Stage.CREATING
 ) -> bool:
-    """Nothing can be done now; nothing fails for it. Says why, and when it is tried again."""
+    """Waits `pause` seconds, then goes on with stage `resume`. Withdraws the intent: nothing was created."""
+    change = await _waiting(ctx, record, lease, code, reason, pause, resume)
+    change.clear.append("intent")
+    await ctx.store.commit(change)
+    return False
+
+
+async def wait_for_slot(ctx: Context, record: JobRecord, lease: Lease, reason: str, pause: float) -> bool:
+    """Waits in the upstream's queue of jobs for a free slot; the end of another job may wake it sooner."""
+    change = await _waiting(ctx, record, lease, "no_slot", reason, pause)
+    change.clear.append("intent")
+    await ctx.store.commit(ctx.store.upstreams.queue_up(change, record.job))
+    return False
+
+
+async def wait_after_429(ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float) -> bool:
+    """Waits, and watches for a day for a job that was created in spite of the 429."""
+    upstreams = ctx.store.upstreams
+    change = await _waiting(ctx, record, lease, code, reason, pause)
+    change.clear.append("intent")
+    (upstreams.queue_up if code == "no_slot" else upstreams.leave_queue)(change, record.job)
+    await ctx.store.commit(upstreams.watch_for_extras(change, record.job))
+    return False
+
+
+async def wait_with_intent(
+    ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float, resume: Stage = Stage.CREATING
+) -> bool:
+    """Waits while it is unknown whether the job was created: its intent stays."""
+    await ctx.store.commit(await _waiting(ctx, record, lease, code, reason, pause, resume))
+    return False
+
+
+async def _waiting(
+    ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float, resume: Stage = Stage.CREATING
+) -> Change:
+    """Returns the change into stage waiting; a new reason is in the job's log and in a webhook."""
     job = record.job
     since = job.waiting.since if job.waiting else record.now
     waiting = Waiting.model_validate(
@@ -32,27 +61,18 @@ async def wait(
     )
     moved = job.moved(Stage.WAITING, waiting=waiting)
     change = record.change(moved, lease).due(record.member, pause)
-    if not keep_intent:
-        change.clear.append("intent")
-    if queue:
-        ctx.store.upstreams.queue_up(change, job)
-    elif doubt:  # it has left the queue for slots with an answer about something else
-        ctx.store.upstreams.leave_queue(change, job)
-    if doubt:
-        ctx.store.upstreams.watch_for_extras(change, job)
     if job.waiting is None or job.waiting.code != code:
         change.say(job.id, Message(created_at=record.now, level="warn", message=f"Waiting: {reason}"))
         await publishing.publish(ctx.webhooks, change, moved, event_types.WAITING, now=record.now)
-    await ctx.store.commit(change)
-    return False
+    return change
 
 
 def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:
-    """(code, reason, seconds) of a 429: what it is about is told by code and words.
+    """Returns code, reason and pause (seconds) for a 429, by its code and its words.
 
-    No slot: a job that ends wakes the next, a minute is for the case that somebody else's job ends. The daily
-    limit: an hour, since nobody says when the day is over. No money: a person has to do something. Any other: ten
-    seconds at least, since one that had created a job after all may show it some seconds later.
+    No slot: a minute, for slots that other programs free; the end of a job of ours wakes the next at once. Daily limit:
+    an hour, since the answer does not say when the day ends. No money: ten minutes, since a person has to act. Any
+    other: ten seconds at least, since a job that was created all the same may be listed only then.
     """
     code, words = busy.code or "", busy.message.lower()
     if code == "insufficient_quota" or "quota" in words:

@@ -1,3 +1,5 @@
+"""Model retirement: publishes that a tuned model will be shut down at its upstream."""
+
 from __future__ import annotations
 
 import logging
@@ -17,7 +19,7 @@ RETIRING_DAYS = 60
 
 
 async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bool:
-    """Tells of tuned models whose shutdown date is near, each date once. False when an upstream did not answer."""
+    """Publishes shutdown dates that are near, each once. Returns False when an upstream did not answer."""
     complete = True
     days: dict[str, Mapping[str, str]] = {}
     for project in await ctx.store.api_keys.projects():
@@ -39,7 +41,7 @@ async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bo
 
 
 def days_until(day: str, now: int) -> int:
-    """`day`: YYYY-MM-DD; `now`: unix seconds."""
+    """Returns the days from `now` (unix seconds) to `day` (YYYY-MM-DD)."""
     return (date.fromisoformat(day) - datetime.fromtimestamp(now, UTC).date()).days
 
 

@@ -1,72 +1,71 @@
-"""What is removed, and when: files with an hour to live, jobs that ended long ago, datasets and their copies at the
-upstreams that nobody trains on any more.
+"""Retention: removes expired files, finished jobs, and datasets and copies without a live job.
 
     uploads in parts     when their hour is over
     files                at their `expires_at`
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
     datasets here        `keep_datasets` after the last job that needed them ended (or after they came)
     copies at upstreams  `keep_copies` after the last job that needed them ended
-    orphans              bytes that no record names, a day after they were first missed (orphans.py)
+    bytes without record an hour after they came; half of a file, a day after it came
 
-Whether something is needed is asked in the same script that removes it, so nothing live is ever touched. What has to
-go from a disk or from an upstream is noted in that script too, and taken off the note when it is gone there.
+The commit that deletes a record checks that no live job needs it. It also notes what has to be deleted from the disk or
+at an upstream; the note is struck off when that is done.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from tunehook.context import Context
 from tunehook.errors import (
     JobNotFound,
-    LeaseLost,
     LeaseTaken,
     RecordTooNew,
     RecordUnreadable,
     StoreUnavailable,
-    TunehookError,
     UpstreamError,
     UpstreamRefused,
 )
 from tunehook.files import uploads
-from tunehook.maintenance import orphans
 from tunehook.model.job import Stage
 from tunehook.model.member import RETENTION, upload_member
 from tunehook.store.deletion import Ageing
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_recurring_step
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 300.0
-#: One step removes so many of each at most, and comes again at once if there are more.
+#: One step removes at most so many of each, and is repeated at once if there are more.
 AT_ONCE = 200
-#: What is needed when its time comes is asked about again after this.
+#: A record that is still needed when its time comes is looked at again after this.
 LATER_SECONDS = 3600.0
-#: What cannot be read is left, and this long nothing more is said of it.
-SAID_SECONDS = 30 * 24 * 3600
+#: A record that cannot be read is left; the log says so once in this time.
+LOGGED_SECONDS = 30 * 24 * 3600
 
 
 async def sweep(ctx: Context) -> None:
-    """One step; plans the next."""
-    try:
-        async with ctx.store.lease(RETENTION) as lease:
-            removed: dict[str, int] = {}
-            for name, step in _STEPS.items():
-                lease.check()
-                try:
-                    removed[name] = await step(ctx)
-                except OSError as error:  # a disk that refuses holds up nothing that is elsewhere
-                    log.error("%s are not removed now: %s", name, error)
-                except StoreUnavailable:
-                    raise
-                except Exception:  # nor does a mistake of ours, or something strange in the store
-                    log.exception("%s are not removed now", name)
-            more = any(count >= AT_ONCE for count in removed.values())
-            await ctx.store.plan(RETENTION, 0.0 if more else EVERY_SECONDS)
-    except (LeaseTaken, LeaseLost):
-        return
-    if any(removed.values()):
-        log.info("removed: %s", ", ".join(f"{count} {name}" for name, count in removed.items() if count))
+    """Runs one step and plans the next."""
+
+    async def _body(lease: Lease) -> None:
+        removed: dict[str, int] = {}
+        for name, step in _STEPS.items():
+            lease.check()
+            try:
+                removed[name] = await step(ctx)
+            except StoreUnavailable:
+                raise
+            except OSError as error:  # a disk that refuses holds up nothing that lies elsewhere
+                log.error("%s are not removed now: %s", name, error)
+            except Exception:  # nor does a mistake in one part, or a broken record
+                log.exception("%s are not removed now", name)
+        more = any(count >= AT_ONCE for count in removed.values())
+        await ctx.store.plan(RETENTION, 0.0 if more else EVERY_SECONDS)
+        if any(removed.values()):
+            log.info("removed: %s", ", ".join(f"{count} {name}" for name, count in removed.items() if count))
+
+    await run_recurring_step(ctx.store, RETENTION, _body)
 
 
 async def _uploads(ctx: Context) -> int:
@@ -79,107 +78,90 @@ async def _uploads(ctx: Context) -> int:
     return cleared
 
 
-async def _expired(ctx: Context) -> int:
-    return await _files(ctx, Ageing.EXPIRING, 0.0)
-
-
-async def _datasets(ctx: Context) -> int:
-    return 0 if ctx.keep.datasets is None else await _files(ctx, Ageing.DATASETS, ctx.keep.datasets)
-
-
-async def _files(ctx: Context, index: Ageing, seconds: float) -> int:
-    forgetting, removed = ctx.store.deletion, 0
-    for file_id in await forgetting.older(index, seconds, AT_ONCE):
+async def _aged(
+    ctx: Context, index: Ageing, seconds: float | None, remove: Callable[[Context, str], Awaitable[bool]]
+) -> int:
+    """Removes what was not needed for `seconds` (None: nothing). `remove` returns False for what stays."""
+    removed, deletion = 0, ctx.store.deletion
+    for member in [] if seconds is None else await deletion.older(index, seconds, AT_ONCE):
         try:
-            file = await forgetting.file(file_id)
-        except (RecordTooNew, RecordUnreadable) as error:
-            await _left(ctx, index, file_id, seconds, error)
-            continue
-        promised = index == Ageing.DATASETS and file is not None and file.expires_at is not None
-        if file is None or promised:  # one that has a time of its own is kept until then
-            await forgetting.drop(index, file_id)
-        elif await forgetting.delete_file(file):
-            removed += 1
-        else:
-            await forgetting.postpone(index, file_id, LATER_SECONDS - seconds)
-    return removed
-
-
-async def _jobs(ctx: Context) -> int:
-    if ctx.keep.jobs is None:
-        return 0
-    removed = 0
-    for job_id in await ctx.store.deletion.older(Ageing.JOBS, ctx.keep.jobs, AT_ONCE):
-        try:
-            removed += await _job(ctx, job_id, ctx.keep.jobs)
-        except (RecordTooNew, RecordUnreadable) as error:  # a newer version's, which may keep it longer; or a doctor's
-            await _left(ctx, Ageing.JOBS, job_id, ctx.keep.jobs, error)
-    return removed
-
-
-async def _job(ctx: Context, job_id: str, seconds: float) -> bool:
-    forgetting = ctx.store.deletion
-    try:
-        record = await ctx.store.jobs.read(job_id)
-    except JobNotFound:
-        await forgetting.drop(Ageing.JOBS, job_id)
-        return False
-    if record.job.stage is not Stage.SETTLED or await forgetting.is_busy(record):
-        await forgetting.postpone(Ageing.JOBS, job_id, LATER_SECONDS - seconds)
-        return False
-    for file_id in record.job.result_files.values():
-        file = await forgetting.file(file_id)
-        if file is not None:
-            await forgetting.delete_file(file)
-    return await forgetting.delete_job(record)
-
-
-async def _left(ctx: Context, index: Ageing, member: str, seconds: float, error: TunehookError) -> None:
-    """One that cannot be read disturbs no other: it is asked about again later. It is said once."""
-    saying = await ctx.store.announcements.once(f"left:{member}", error.message, keep=SAID_SECONDS)
-    if saying is not None:
-        await ctx.store.commit(saying)
-        log.warning("%s is left: %s", member, error.message)
-    await ctx.store.deletion.postpone(index, member, LATER_SECONDS - seconds)
-
-
-async def _copies(ctx: Context) -> int:
-    if ctx.keep.copies is None:
-        return 0
-    forgetting, removed = ctx.store.deletion, 0
-    for name in await forgetting.older(Ageing.COPIES, ctx.keep.copies, AT_ONCE):
-        upstream, _, sha256 = name.rpartition(":")
-        try:
-            gone = await forgetting.delete_copy(upstream, sha256)
-        except (RecordTooNew, RecordUnreadable) as error:
-            await _left(ctx, Ageing.COPIES, name, ctx.keep.copies, error)
-            continue
+            gone = await remove(ctx, member)
+        except (RecordTooNew, RecordUnreadable) as error:  # one bad record holds up no other
+            gone = False
+            change = await ctx.store.announcements.once(f"left:{member}", error.message, keep=LOGGED_SECONDS)
+            if change is not None:
+                await ctx.store.commit(change)
+                log.warning("%s is not removed: %s", member, error.message)
         if gone:
             removed += 1
         else:
-            await forgetting.postpone(Ageing.COPIES, name, LATER_SECONDS - ctx.keep.copies)
+            await deletion.postpone(index, member, LATER_SECONDS - (seconds or 0.0))
     return removed
 
 
-async def _from_the_shelf(ctx: Context) -> int:
-    leaving = await ctx.store.deletion.leaving(AT_ONCE)
+async def _expired_file(ctx: Context, file_id: str) -> bool:
+    file = await ctx.store.deletion.file(file_id)
+    if file is None:
+        await ctx.store.deletion.drop(Ageing.EXPIRING, file_id)
+    return file is not None and await ctx.store.deletion.delete_file(file)
+
+
+async def _dataset(ctx: Context, file_id: str) -> bool:
+    file = await ctx.store.deletion.file(file_id)
+    if file is None or file.expires_at is not None:  # a file with an expiry is kept until then
+        await ctx.store.deletion.drop(Ageing.DATASETS, file_id)
+        return False
+    return await ctx.store.deletion.delete_file(file)
+
+
+async def _job(ctx: Context, job_id: str) -> bool:
+    deletion = ctx.store.deletion
+    try:
+        record = await ctx.store.jobs.read(job_id)
+    except JobNotFound:
+        await deletion.drop(Ageing.JOBS, job_id)
+        return False
+    if record.job.stage is not Stage.SETTLED or await deletion.is_busy(record):
+        return False
+    for file_id in record.job.result_files.values():
+        file = await deletion.file(file_id)
+        if file is not None:
+            await deletion.delete_file(file)
+    return await deletion.delete_job(record)
+
+
+async def _copy(ctx: Context, name: str) -> bool:
+    upstream, _, sha256 = name.rpartition(":")
+    return await ctx.store.deletion.delete_copy(upstream, sha256)
+
+
+async def _from_the_storage(ctx: Context) -> int:
+    """Removes bytes of deleted files and of killed processes, if the directory is this store's."""
+    storage, deletion = ctx.files.storage, ctx.store.deletion
+    ours = await deletion.storage_mark()
+    if await storage.mark(ours) != ours:
+        log.warning(
+            "nothing is removed from the data directory: it belongs to another Redis. Is REDIS_URL right? If it is, "
+            "remove %s",
+            storage.mark_path,
+        )
+        return 0
+    leaving = await deletion.leaving(AT_ONCE)
+    gone = await deletion.without_record(leaving)
     for file_id in leaving:
-        await ctx.files.storage.remove(file_id)
+        if file_id in gone:
+            await storage.remove(file_id)
         await ctx.store.files.left(file_id)
-    return len(leaving) + await ctx.files.storage.sweep(ctx.keep.orphans)
-
-
-async def _orphans(ctx: Context) -> int:
-    return await orphans.sweep(ctx, ctx.keep.orphans)
+    return len(leaving) + await storage.sweep(ctx.keep.half_received)
 
 
 async def _from_the_upstreams(ctx: Context) -> int:
-    """One that does not answer now is asked at the next sweep; one that is in the settings no more, never."""
+    """Deletes copies at upstreams. One that does not answer is asked again at the next sweep."""
     removed = 0
     for upstream_name, file_id in await ctx.store.deletion.leaving_copies(AT_ONCE):
         upstream = ctx.upstreams.get(upstream_name)
         if upstream is None or file_id not in await ctx.store.deletion.leaving_at(upstream_name):
-            continue  # the others took a while: it may be needed again
+            continue  # removed from the settings, or needed again since the list was read
         try:
             await upstream.delete_file(file_id)
         except UpstreamRefused as refused:
@@ -192,13 +174,12 @@ async def _from_the_upstreams(ctx: Context) -> int:
     return removed
 
 
-_STEPS = {
+_STEPS: dict[str, Callable[[Context], Awaitable[int]]] = {
     "uploads": _uploads,
-    "expired files": _expired,
-    "jobs": _jobs,
-    "datasets": _datasets,
-    "copies": _copies,
-    "files from the disk": _from_the_shelf,
-    "orphans from the disk": _orphans,
+    "expired files": lambda ctx: _aged(ctx, Ageing.EXPIRING, 0.0, _expired_file),
+    "jobs": lambda ctx: _aged(ctx, Ageing.JOBS, ctx.keep.jobs, _job),
+    "datasets": lambda ctx: _aged(ctx, Ageing.DATASETS, ctx.keep.datasets, _dataset),
+    "copies": lambda ctx: _aged(ctx, Ageing.COPIES, ctx.keep.copies, _copy),
+    "files from the disk": _from_the_storage,
     "files from upstreams": _from_the_upstreams,
 }

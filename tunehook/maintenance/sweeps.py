@@ -1,44 +1,42 @@
-"""What is told besides a job's own course: checkpoints, silence, a model that answers, one that will be shut down,
-an upstream that refuses our key, a record that was given up.
-"""
+"""Sweeps: recurring steps that publish models about to be shut down, and records that were parked."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import JobNotFound, LeaseTaken, RecordTooNew, RecordUnreadable
+from tunehook.errors import JobNotFound, RecordTooNew, RecordUnreadable
 from tunehook.maintenance.model_retirement import publish_retiring
 from tunehook.store.announcements import KEPT_SECONDS
+from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.step import run_recurring_step
 from tunehook.webhooks import event_types, publishing
 
 RETIRING_SWEEP_SECONDS = 24 * 3600
 PARKED_SWEEP_SECONDS = 3600
 SWEEP_AGAIN_SECONDS = 600.0
 
-# ---- sweeps
-
 
 async def sweep(ctx: Context, what: str) -> None:
-    """One step of a sweep; plans the next."""
+    """Runs one step of a sweep and plans the next."""
     member = f"sweep:{what}"
-    try:
-        async with ctx.store.lease(member):
-            await ctx.store.plan(member, SWEEP_AGAIN_SECONDS)
-            if what == "retiring":
-                done = await publish_retiring(ctx)
-                await ctx.store.plan(member, RETIRING_SWEEP_SECONDS if done else SWEEP_AGAIN_SECONDS)
-            elif what == "parked":
-                await publish_parked(ctx)
-                await ctx.store.plan(member, PARKED_SWEEP_SECONDS)
-            else:
-                await ctx.store.unplan(member)
-    except LeaseTaken:
-        return
+
+    async def _body(_: Lease) -> None:
+        await ctx.store.plan(member, SWEEP_AGAIN_SECONDS)
+        if what == "retiring":
+            done = await publish_retiring(ctx)
+            await ctx.store.plan(member, RETIRING_SWEEP_SECONDS if done else SWEEP_AGAIN_SECONDS)
+        elif what == "parked":
+            await publish_parked(ctx)
+            await ctx.store.plan(member, PARKED_SWEEP_SECONDS)
+        else:
+            await ctx.store.unplan(member)
+
+    await run_recurring_step(ctx.store, member, _body)
 
 
 async def publish_parked(ctx: Context) -> None:
-    """Tells of every record that was given up, once for each time."""
+    """Publishes each parked record, once for each time that it was parked."""
     now = await ctx.store.now_ms() // 1000
     for member, since in await ctx.store.parked():
         change = await ctx.store.announcements.once(f"parked:{member}", str(since), keep=KEPT_SECONDS)
@@ -48,7 +46,7 @@ async def publish_parked(ctx: Context) -> None:
         about: dict[str, Any] = {
             "record_id": record_id if kind == "job" else member,
             "claims": 20,
-            "message": "Nothing came of 20 steps in a row. The worker's log says why; `tunehook doctor` shows it.",
+            "message": "20 steps in a row failed. The worker's log says why; `tunehook doctor` shows the record.",
         }
         try:
             project = (await ctx.store.jobs.read(record_id)).job.project if kind == "job" else None

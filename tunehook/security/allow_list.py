@@ -1,4 +1,4 @@
-"""What the operator permits that would be refused otherwise: the setting TUNEHOOK_WEBHOOK_ALLOW."""
+"""Allow list: the private addresses that TUNEHOOK_WEBHOOK_ALLOW permits webhooks to be sent to."""
 
 import ipaddress
 import re
@@ -21,9 +21,9 @@ class AllowListMalformed(TunehookError):
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """What the operator permits though it is private: host names and networks, plain http and any port too.
+    """Host names and networks that are permitted though they are private, with plain http and any port.
 
-    A host name permits whatever addresses that name resolves to, for requests to that name alone.
+    A host name permits all addresses that it resolves to, for requests to that name alone.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -31,7 +31,7 @@ class AllowList:
 
     @classmethod
     def parse(cls, text: str) -> "AllowList":
-        """From `receiver, hooks.corp.example, 10.0.0.0/8, [::1]`. Raises AllowListMalformed."""
+        """Reads a list such as `receiver, hooks.corp.example, 10.0.0.0/8, [::1]`. Raises AllowListMalformed."""
         hosts: set[str] = set()
         networks: list[Network] = []
         for entry in filter(None, (part.strip().lower() for part in text.split(","))):
@@ -45,7 +45,7 @@ class AllowList:
         return cls(frozenset(hosts), tuple(networks))
 
     def names(self, host: str) -> bool:
-        """`host` in lower case, as aiohttp's URLs have it."""
+        """Returns whether the list names `host`, which is in lower case."""
         return host in self.hosts
 
     def holds(self, address: Address) -> bool:

@@ -1,4 +1,4 @@
-"""Webhook secrets at rest: Fernet (AES-128-CBC with HMAC-SHA256), by the key in TUNEHOOK_SECRET_KEY."""
+"""Encrypts webhook secrets at rest, with Fernet and the key TUNEHOOK_SECRET_KEY."""
 
 from __future__ import annotations
 

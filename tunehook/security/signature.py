@@ -1,6 +1,6 @@
-"""Sign bytes and verify them, as Standard Webhooks says: https://www.standardwebhooks.com (symmetric, `v1`).
+"""Signs and verifies webhooks by Standard Webhooks (`v1`): https://www.standardwebhooks.com.
 
-The text that is signed is `id.timestamp.body`, over the exact bytes of the body, with HMAC-SHA256.
+The signed text is `id.timestamp.body`, with the exact bytes of the body; the algorithm is HMAC-SHA256.
 """
 
 import base64
@@ -26,7 +26,7 @@ class SecretMalformed(TunehookError):
 
 
 class SignatureRejected(TunehookError):
-    """What was posted is not provably from who holds the secret; the subclass says why."""
+    """The webhook was not proved to come from a holder of the secret; the subclass says why."""
 
 
 class HeaderMissing(SignatureRejected):
@@ -58,9 +58,9 @@ def new_secret() -> str:
 
 
 def decode_secret(secret: str) -> bytes:
-    """The key's bytes. Missing `=` at the end is forgiven, as the public verifiers do.
+    """Returns the key's bytes. Missing `=` at the end is accepted, as by the public verifiers.
 
-    Raises SecretMalformed, which never quotes the secret: such messages end in logs.
+    Raises SecretMalformed, which does not quote the secret, since messages end in logs.
     """
     if not secret.startswith(_PREFIX):
         raise SecretMalformed(why="this one does not start with `whsec_`")
@@ -75,11 +75,11 @@ def decode_secret(secret: str) -> bytes:
 
 
 def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers of one attempt.
+    """Returns the three headers of one attempt.
 
-    With several secrets (24 hours after a rotation) the header carries a signature by each, so that a
-    receiver may hold either. `timestamp` is the attempt's, in whole seconds; `message_id` stays the same
-    over all attempts. Raises SecretMalformed.
+    With several secrets (for 24 hours after a rotation) the header has a signature by each, so that a receiver may
+    hold either. `timestamp` is the attempt's, in unix seconds; `message_id` is the same for all attempts. Raises
+    SecretMalformed.
     """
     if not secrets:
         raise SecretMalformed(why="none was given to sign with")
@@ -94,11 +94,9 @@ def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -
 def verify(
     secrets: Sequence[str], headers: Mapping[str, str], body: bytes, *, now: int, tolerance: int = TOLERANCE
 ) -> None:
-    """Return if one of the secrets signed this, `tolerance` seconds around `now` at most.
+    """Raises SignatureRejected unless a secret signed this within `tolerance` seconds of `now`.
 
-    Raises SignatureRejected otherwise.
-    `headers` may come straight from a stranger and raise nothing else. `secrets` are ours: a bad one
-    raises SecretMalformed.
+    `headers` may be hostile: they raise nothing else. `secrets` are ours: a bad one raises SecretMalformed.
     """
     message_id = _only(headers, ID_HEADER)
     timestamp = _only(headers, TIMESTAMP_HEADER)
@@ -133,7 +131,7 @@ def _signature(secret: str, signed: bytes) -> str:
 
 
 def _only(headers: Mapping[str, str], name: str) -> str:
-    """The header's one value. Twice is refused: we would verify one and a caller might read the other."""
+    """Returns the header's one value. Two are refused: the caller might read the unverified one."""
     values = [value for key, value in headers.items() if key.lower() == name]
     if len(values) != 1 or not values[0]:
         raise HeaderMissing(header=name, how="given twice" if len(values) > 1 else "missing or empty")

@@ -1,7 +1,7 @@
-"""May we post there? Asked of a URL when it is given, and of the socket at each attempt.
+"""SSRF guard: checks a webhook URL when it is given, and the address of the socket at each attempt.
 
-The URL's text says what somebody wants; only the socket knows where the bytes go. A name may resolve to
-another address each time it is asked (rebinding), so names are not resolved when a URL is given.
+A name may resolve to another address each time (DNS rebinding), so only the socket shows where the bytes go, and names
+are not resolved when a URL is given.
 """
 
 import errno
@@ -91,9 +91,9 @@ class SocketRefused(AddressRefused, OSError):
 
 
 def check_url(url: str, allow: AllowList = NOTHING) -> None:
-    """Raise AddressRefused, naming the rule and the setting, unless webhooks may be sent to this URL.
+    """Raises AddressRefused, naming the rule and the setting, unless webhooks may be sent to this URL.
 
-    Only one plain spelling of each URL passes, so that no two parsers can read two hosts out of it.
+    Only one plain spelling of each URL passes, so that no two parsers read two hosts in it.
     """
     if len(url) > MAX_URL:
         raise AddressRefused(rule=f"its URL has {len(url)} characters, and at most {MAX_URL} are taken")
@@ -122,7 +122,7 @@ def check_url(url: str, allow: AllowList = NOTHING) -> None:
 
 
 def check_address(ip: str, allow: AllowList = NOTHING) -> None:
-    """Raise AddressRefused unless `ip`, in its plain spelling, is public or in one of `allow`'s networks."""
+    """Raises AddressRefused unless `ip`, in its plain spelling, is public or in a network of `allow`."""
     try:
         address: Address = ipaddress.ip_address(ip)
     except ValueError:
@@ -167,7 +167,7 @@ class _GuardedConnector(aiohttp.TCPConnector):
     def _make_socket(self, target: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, place = target
         try:
-            # In any case an address: a name would be resolved again, behind this check.
+            # Always an address: a name would be resolved again after this check.
             check_address(str(place[0]), EVERYWHERE if _host_is_permitted.get() else self._allow)
         except AddressRefused as refused:
             raise SocketRefused(refused.fields["rule"]) from None
@@ -175,7 +175,7 @@ class _GuardedConnector(aiohttp.TCPConnector):
 
 
 def guarded_connector(allow: AllowList, **options: Any) -> aiohttp.TCPConnector:
-    """A connector that opens no socket to what `allow` does not permit. `options` as aiohttp.TCPConnector's.
+    """Returns a connector that opens sockets that `allow` permits. `options`: aiohttp.TCPConnector's.
 
     A refusal is a SocketRefused, the `os_error` of the aiohttp.ClientConnectorError that a request raises.
     To be used with `trust_env=False`: through a proxy, the proxy's address is what is checked.
@@ -184,7 +184,7 @@ def guarded_connector(allow: AllowList, **options: Any) -> aiohttp.TCPConnector:
 
 
 def _is_permitted(host: str, allow: AllowList) -> bool:
-    """True if `allow` permits this host, False if its text looks public; else raises AddressRefused."""
+    """Returns True for a permitted host, False for one that looks public; raises AddressRefused."""
     if host.startswith("[") and ":" in host:
         return _literal_is_permitted(host[1:-1], allow)
     if LOOKS_LIKE_IPV4.fullmatch(host):

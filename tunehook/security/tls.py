@@ -1,3 +1,5 @@
+"""TLS: one context for all clients."""
+
 from __future__ import annotations
 
 import ssl
@@ -6,5 +8,5 @@ from functools import cache
 
 @cache
 def ssl_context() -> ssl.SSLContext:
-    """Made once, before the workers fork: a client with a context of its own takes 21 ms, with this 0.1 ms."""
+    """Returns the one context, made before workers fork: one per client takes 21 ms, this 0.1 ms."""
     return ssl.create_default_context()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import StrEnum
-from itertools import islice
 
 from tunehook.errors import Conflict, FileInUse, FileNotFound
 from tunehook.model.file import File
@@ -29,12 +28,6 @@ class Ageing(StrEnum):
     DATASETS = keys.DATASETS
     COPIES = keys.COPIES
     JOBS = keys.SETTLED
-
-
-def _in_thousands(names: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(names)
-    while some := list(islice(left, 1000)):
-        yield some
 
 
 class Deletion:
@@ -72,50 +65,27 @@ class Deletion:
         return True
 
     async def leaving(self, limit: int) -> list[str]:
-        """Files whose records are gone and whose bytes may still be on the shelf."""
-        with unavailable():
-            return list(await self._store.redis.srandmember(keys.LEAVING, limit))
-
-    async def shelf_mark(self) -> str:
-        """What the data directory that belongs to this store is marked with: made at the first call ever."""
-        with unavailable():
-            await self._store.redis.set(keys.SHELF, secrets.token_hex(16), nx=True)
-            return str(await self._store.redis.get(keys.SHELF))
-
-    async def unknown_files(self, file_ids: list[str]) -> set[str]:
-        """Those that have no record."""
-        found: set[str] = set()
-        for some in _in_thousands(file_ids):
-            with unavailable():
-                async with self._store.redis.pipeline(transaction=False) as pipe:
-                    for file_id in some:
-                        pipe.exists(keys.file(file_id))
-                    found.update(name for name, there in zip(some, await pipe.execute(), strict=True) if not there)
-        return found
-
-    async def unknown_uploads(self, upload_ids: list[str]) -> set[str]:
-        """Those whose parts nobody will join, nor clear away when their hour is over."""
-        if not upload_ids:
-            return set()
-        with unavailable():
-            scores = await self._store.redis.zmscore(keys.UPLOADS, upload_ids)
-        return {name for name, score in zip(upload_ids, scores, strict=True) if score is None}
-
-    async def note_unknown(self, names: set[str], seconds: float) -> tuple[set[str], set[str]]:
-        """Notes what is unknown, and since when; what is not among `names` is noted no more.
-
-        Returns those that were not noted before, and those that have been for so many seconds.
-        """
+        """Returns ids in the storage whose bytes may go: the file was deleted, or no record was written in an hour."""
         now = await self._store.now_ms()
-        with unavailable():
-            since = dict(await self._store.redis.zrange(keys.UNKNOWN, 0, -1, withscores=True))
-        new, over = names - set(since), set(since) - names
-        with unavailable():
-            for some in _in_thousands(new):
-                await self._store.redis.zadd(keys.UNKNOWN, dict.fromkeys(some, now), nx=True)
-            for some in _in_thousands(over):
-                await self._store.redis.zrem(keys.UNKNOWN, *some)
-        return new, {name for name in names if since.get(name, now) <= now - seconds * 1000}
+        return list(await self._store.redis.zrangebyscore(keys.LEAVING, "-inf", now, start=0, num=limit))
+
+    async def without_record(self, file_ids: list[str]) -> list[str]:
+        """Returns those of the ids that have no record."""
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            for file_id in file_ids:
+                pipe.exists(keys.file(file_id))
+            return [name for name, there in zip(file_ids, await pipe.execute(), strict=True) if not there]
+
+    async def left_behind(self, file_ids: Iterable[str]) -> list[str]:
+        """Returns those of the ids that have no record and that no sweep will remove either."""
+        # In this order: a file that arrives is here before its bytes, and leaves in the commit of its record.
+        leaving = set(await self._store.redis.zrange(keys.LEAVING, 0, -1))
+        return await self.without_record([file_id for file_id in file_ids if file_id not in leaving])
+
+    async def storage_mark(self) -> str:
+        """Returns the mark of the data directory that belongs to this store; made at the first call."""
+        await self._store.redis.set(keys.STORAGE_MARK, secrets.token_hex(16), nx=True)
+        return str(await self._store.redis.get(keys.STORAGE_MARK))
 
     # ---- copies at upstreams
 

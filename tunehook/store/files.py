@@ -7,10 +7,12 @@ from tunehook.model.file import Counted, File
 from tunehook.model.member import check_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change, Occupied, optimistic_update
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.record import Stored
 from tunehook.store.indexes import SCAN, common
+
+#: A record is written seconds after its bytes; after this, its process was killed in between.
+RECORD_WITHIN_SECONDS = 3600
 
 
 class FileRecord(Stored[File]):
@@ -34,7 +36,7 @@ class Files:
 
     def enter(self, change: Change, file: File) -> Change:
         """Adds a new file to its project's list and to retention's; an unchecked dataset is due."""
-        change.list_in(keys.files(file.project), file.id)
+        change.list_in(keys.files(file.project), file.id).do("ZREM", keys.LEAVING, file.id)
         if file.expires_at is not None:
             change.do("ZADD", keys.EXPIRING, file.expires_at * 1000, file.id)
         elif file.purpose == "fine-tune":
@@ -49,11 +51,12 @@ class Files:
         change.do("HSET", keys.file(file.id), "rev", 1, "doc", document)
         return self.enter(change, file)
 
-    async def replace(self, file: File) -> None:
-        """Writes a changed file, unless it was deleted meanwhile."""
+    async def replace(self, file: File) -> bool:
+        """Writes a changed file. Returns False when it was deleted meanwhile."""
         record = await self.read_any(file.id)
         if record is not None:
             await self._store.commit(record.change(file))
+        return record is not None
 
     async def note_count(self, file_id: str, kind: str, counted: Counted) -> None:
         """Adds a token count to a dataset's record, unless it was deleted meanwhile."""
@@ -106,11 +109,15 @@ class Files:
         for index in (keys.files(project), keys.EXPIRING, keys.DATASETS):
             change.do("ZREM", index, file_id)
         try:
-            await self._store.commit(change.do("SADD", keys.LEAVING, file_id))
+            await self._store.commit(change.at(keys.LEAVING, file_id, 0))
         except Occupied as held:
             raise FileInUse(id=file_id, job=held.value) from None
 
+    async def arriving(self, file_id: str) -> None:
+        """Lets the bytes of a file be swept unless its record is written within an hour. Comes before the bytes."""
+        at = await self._store.now_ms() + RECORD_WITHIN_SECONDS * 1000
+        await self._store.redis.zadd(keys.LEAVING, {file_id: at})
+
     async def left(self, file_id: str) -> None:
-        """Notes that the storage has deleted its bytes too."""
-        with unavailable():
-            await self._store.redis.srem(keys.LEAVING, file_id)
+        """Notes that the bytes of a file are gone from the storage too."""
+        await self._store.redis.zrem(keys.LEAVING, file_id)

@@ -1,4 +1,4 @@
-"""The model lists of all upstreams, kept for some minutes."""
+"""Catalog: the model lists of all upstreams, cached for five minutes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tunehook.upstreams.protocol import Upstream
 
 log = logging.getLogger(__name__)
 
-#: Upstreams' lists change a few times a year; an upstream that does not answer is asked again sooner.
+#: The lists change a few times a year; an upstream that did not answer is asked again sooner.
 FRESH_SECONDS, FAILED_SECONDS = 300.0, 10.0
-#: Whoever asks meanwhile waits as well.
+#: How long an upstream is asked; other requests for the catalog wait meanwhile.
 ASK_SECONDS = 6.0
 Rows = list[dict[str, Any]]
 
 
 class Catalog:
-    """What each upstream lists, asked for when it is first wanted and kept for some minutes."""
+    """Asks each upstream for its models at the first request, and caches the answer."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Rows] = {}
@@ -28,12 +28,13 @@ class Catalog:
         self._asking = asyncio.Lock()
 
     async def all(self, upstreams: Mapping[str, Upstream]) -> Mapping[str, Rows]:
+        """Returns the models by upstream."""
         async with self._asking:
             await asyncio.gather(*(self._refresh(upstream) for upstream in upstreams.values()))
         return self._rows
 
     async def _refresh(self, upstream: Upstream) -> None:
-        """What an upstream said last stays, if it does not answer now."""
+        """Refreshes one list that is too old; keeps it if the upstream does not answer."""
         name, now = upstream.name, asyncio.get_running_loop().time()
         if now < self._until.get(name, 0.0):
             return

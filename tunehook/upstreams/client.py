@@ -1,7 +1,7 @@
-"""The only module that imports `openai`: one upstream, through the official SDK, its dialect translated.
+"""OpenAI's API as an upstream, called through the official SDK. The only module that imports `openai`.
 
-Every call is made once (`max_retries=0`: the SDK would repeat a create whose answer was lost, and each one
-is paid for) and is over within `CALL_SECONDS` in all (the SDK's own timeout is per read).
+Each call is made once: with its own retries the SDK would repeat a create whose answer was lost, and each create is
+paid for. A call ends within `CALL_SECONDS` in all; the SDK's own timeout is per read.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tunehook.upstreams.protocol import Passed, Progress
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
-#: A part of 8 MiB at 70 kB/s, and a whole file, or the joining of its parts.
+#: For a part of 8 MiB (70 kB/s); for a whole file, or for joining its parts.
 PART_SECONDS, FILE_SECONDS = 120.0, 600.0
 PROGRESS_SECONDS = 0.5
-#: An upstream that shows no filter is paged back to the time of the create, this many pages at most.
+#: Where an upstream ignores the filter, its list is read back to the time of the create, at most so many pages.
 FIND_PAGES = 50
 _SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -55,9 +55,9 @@ class OpenAIUpstream:
     # ---- files
 
     async def upload(self, path: Path, filename: str, progress: Progress) -> str:
-        """An open file, never a path: the SDK reads a path whole into memory (1.5 GB for 512 MB)."""
+        """Sends an open file, not a path: the SDK reads a path whole into memory (1.5 GB for 512 MB)."""
         with _CountingFile(path) as source:
-            teller = asyncio.create_task(_report_progress(source, progress))
+            reporter = asyncio.create_task(_report_progress(source, progress))
             try:
                 answer = await self._json(
                     self._client.files.with_raw_response.create(
@@ -66,7 +66,7 @@ class OpenAIUpstream:
                     seconds=FILE_SECONDS,
                 )
             finally:
-                teller.cancel()
+                reporter.cancel()
         return dialect.identifier(self.name, answer)
 
     async def find_file(self, filename: str, size: int) -> str | None:
@@ -112,7 +112,7 @@ class OpenAIUpstream:
         return dialect.job(self.name, await self._post("/fine_tuning/jobs", body))
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
-        """By our metadata, checked again; where the filter is ignored or refused, page by page back in time."""
+        """Searches by our metadata; where the filter is ignored or refused, page by page back to `since`."""
         found: list[UpstreamJob] = []
         after: str | None = None
         by_metadata = {f"metadata[{TAG}]": tag}
@@ -127,7 +127,7 @@ class OpenAIUpstream:
                 continue
             jobs, more = dialect.jobs(self.name, answer, tag=tag)
             found += jobs
-            # A row without a date is no end: it says nothing of how old the rest of the list is.
+            # A row without a date does not end the search: it does not tell how old the rest of the list is.
             if not more or not jobs or 0 < jobs[-1].created_at < since:
                 break
             after = jobs[-1].id
@@ -179,7 +179,7 @@ class OpenAIUpstream:
 
     @asynccontextmanager
     async def chat(self, body: dict[str, Any]) -> AsyncIterator[Passed]:
-        """Handed on byte by byte. There is no limit in all: a long answer streams for minutes."""
+        """Passes the answer on byte by byte, without a total timeout: a long answer streams for minutes."""
         async with self._guard(None):
             try:
                 async with self._client.chat.completions.with_streaming_response.create(
@@ -187,7 +187,7 @@ class OpenAIUpstream:
                 ) as answer:
                     yield _passed(answer.http_response, answer.iter_bytes())
             except openai.APIStatusError as error:
-                if error.status_code == 401:  # it is our key that is refused, and their words quote a part of it
+                if error.status_code == 401:  # our key is refused, and the message quotes a part of it
                     raise
                 yield _passed(error.response, _once(error.response.content))
 
@@ -201,7 +201,7 @@ class OpenAIUpstream:
         return await self._json(self._client.post(path, cast_to=httpx2.Response, body=body))
 
     async def _json(self, call: Any, seconds: float = CALL_SECONDS) -> dict[str, Any]:
-        """The answer's JSON object, read by us: the SDK raises a bare JSONDecodeError on a malformed one."""
+        """Returns the answer's JSON object. The SDK would raise a bare JSONDecodeError on a malformed one."""
         async with self._guard(seconds):
             answer = await call
             content = answer.content if isinstance(answer, httpx2.Response) else answer.http_response.content
@@ -215,7 +215,7 @@ class OpenAIUpstream:
 
     @asynccontextmanager
     async def _guard(self, seconds: float | None) -> AsyncIterator[None]:
-        """Whatever the SDK raises becomes an UpstreamError that says what is known of the outcome."""
+        """Turns every error of the SDK into an UpstreamError that says what is known of the outcome."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -236,7 +236,7 @@ class OpenAIUpstream:
 
 
 class _CountingFile(FileIO):
-    """Knows how much of it has been read, which is how much has been sent but for a socket buffer."""
+    """Counts the bytes that were read from it: all of them are sent, but for a socket buffer."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "rb")

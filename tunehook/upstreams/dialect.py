@@ -1,7 +1,7 @@
-"""What upstreams really answer, made one language. Pure; the recorded oddities are in docs/simulator.md.
+"""Dialects: translates upstreams' answers into our model. Pure; see also docs/simulator.md.
 
-A healthy job has a null-filled `error`; Azure has null `result_files` and an `n_epochs` of -1; a refusal
-that is about slots, quota or a file still being processed is no verdict on the job.
+For example: a healthy job has an `error` full of nulls; Azure has null `result_files` and an `n_epochs` of -1; a
+refusal about slots, quota or a file still being processed does not refuse the job.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob
 
 log = logging.getLogger(__name__)
 
-#: Statuses that say no, and mean it. 401 is about our key, 408, 409, 429 and 5xx leave the outcome open.
+#: Statuses that refuse for good. 401 is about our key; 408, 409, 429 and 5xx leave the outcome open.
 REFUSALS = frozenset({400, 403, 404, 422})
 
 
 def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) -> UpstreamError:
-    """The error that an HTTP error answer means. `body`: its `error` member, if the SDK found one."""
+    """Returns the error for an HTTP error answer. `body`: its `error` member, if the SDK found one."""
     error = body if isinstance(body, dict) else {}
     message = str(error.get("message") or f"HTTP {status}")
     code = str(error["code"]) if error.get("code") else None
@@ -42,14 +42,14 @@ def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) ->
     if status in REFUSALS:
         return UpstreamRefused(message, param=param, **fields)
     if status == 401:
-        return UpstreamUnauthorized(**fields)  # in our words: theirs quote a part of our key
+        return UpstreamUnauthorized(**fields)  # in our words: the upstream's quote a part of our key
     if status == 429:
         return UpstreamBusy(message, param=param, **fields)
     return UpstreamUnknown(f"The upstream '{name}' answered {status}: {message}", **fields)
 
 
 def job(name: str, raw: object) -> UpstreamJob:
-    """Raises UpstreamUnknown for what is no job: an answer that cannot be read may still have had an effect."""
+    """Returns a job. Raises UpstreamUnknown for anything else: the call may have had an effect."""
     if not isinstance(raw, dict) or not raw.get("id") or not isinstance(raw.get("status"), str):
         raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
     members = dict(raw)
@@ -73,9 +73,10 @@ def job(name: str, raw: object) -> UpstreamJob:
 
 
 def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tuple[list[UpstreamJob], bool]:
-    """A page of jobs. What cannot be read is left out, since it is somebody else's for all we know: one strange job
-    in the organisation must not hide all others. With `tag`, one that bears it must be readable, and
-    so must something of a page that is not the last."""
+    """Returns a page of jobs, without unreadable ones, and whether there are more.
+
+    With `tag`, raises UpstreamUnknown when the job with that mark is unreadable, or a whole page that is not the last.
+    """
     found: list[UpstreamJob] = []
     for row in rows(name, answer):
         try:
@@ -86,7 +87,7 @@ def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tup
                 raise
             log.warning("job %s at %s is left out: %s", str(row.get("id"))[:80], name, error.message)
     more = bool(answer.get("has_more"))
-    if tag is not None and more and answer.get("data") and not found:  # nobody can say what stands behind it
+    if tag is not None and more and answer.get("data") and not found:  # the search cannot go on behind it
         raise UpstreamUnknown(upstream=name, why="a page of its list cannot be read")
     return found, more
 
@@ -109,12 +110,11 @@ def is_marked(job: UpstreamJob, tag: str) -> bool:
 
 
 def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
-    """Those that are this job, the likeliest and then the oldest first: by our mark; where the upstream shows none, by
-    seed and file, created at `since` (unix seconds) or later.
+    """Returns the jobs that bear our mark, oldest first; without metadata, jobs that look alike.
 
-    The latter is likeness, not a mark: a client's seed and file may be those of another of its jobs. Who asks sees to
-    it that no two of ours become one, and cancels nothing on it. Models and hyperparameters are not shown everywhere
-    as they were asked for, so they only order what is found.
+    Alike: same seed and file, created at `since` (unix seconds) or later; the likeliest first, then the oldest. They
+    may be other jobs of the same client, so the caller adopts none twice and cancels none. Model and hyperparameters
+    only order them, since upstreams show them in other forms.
     """
     shows_marks = any(TAG in (job.metadata or {}) for job in jobs)
     if shows_marks:
@@ -127,20 +127,20 @@ def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *,
         and training in ("", job.training_file)
         and (job.created_at >= since or not job.created_at)
     ]
-    return sorted(alike, key=lambda job: (not _as_wished(job, spec), job.created_at, job.id))
+    return sorted(alike, key=lambda job: (not _as_requested(job, spec), job.created_at, job.id))
 
 
-def _as_wished(job: UpstreamJob, spec: JobSpec) -> bool:
-    """Whether it has the model and the hyperparameters that were asked for, as far as it shows them."""
+def _as_requested(job: UpstreamJob, spec: JobSpec) -> bool:
+    """Returns whether the job shows no other model and hyperparameters than were asked for."""
     kind = (spec.method or {}).get("type") or "supervised"
-    wished = ((spec.method or {}).get(kind) or {}).get("hyperparameters") or spec.hyperparameters or {}
+    wanted = ((spec.method or {}).get(kind) or {}).get("hyperparameters") or spec.hyperparameters or {}
     shown = ((job.method or {}).get(kind) or {}).get("hyperparameters") or job.hyperparameters or {}
-    as_asked = all(shown.get(name, "auto") in ("auto", value) for name, value in wished.items() if value != "auto")
+    as_asked = all(shown.get(name, "auto") in ("auto", value) for name, value in wanted.items() if value != "auto")
     return as_asked and job.model.startswith(spec.model)
 
 
 def job_error(raw: object) -> JobError | None:
-    """`{"code": null, …}` and `{}` stand on healthy jobs: no error."""
+    """Returns None for `{"code": null, …}` and `{}`, which healthy jobs have."""
     if not isinstance(raw, dict) or not (raw.get("code") or raw.get("message")):
         return None
     param = raw.get("param")
@@ -152,7 +152,7 @@ def job_error(raw: object) -> JobError | None:
 
 
 def messages(raw: list[dict[str, Any]]) -> list[Message]:
-    """Events as they came, newest first."""
+    """Returns the events in the order given, newest first."""
     return [
         Message(
             created_at=_moment(row.get("created_at")),
@@ -167,12 +167,12 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
     ]
 
 
-#: No upstream is waited for longer at its own word.
+#: A longer Retry-After is cut to this.
 LONGEST_WAIT = 24 * 3600.0
 
 
 def _seconds(text: str | None) -> float | None:
-    """Of a Retry-After; `float` takes "nan" and "inf" too, and nobody can wait for those."""
+    """Returns the seconds of a Retry-After; None for none, and for "nan" and "inf", which `float` takes."""
     try:
         seconds = float(text) if text else math.nan
     except ValueError:
@@ -181,7 +181,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _moment(raw: object) -> int:
-    """Unix seconds; 0 for what is none."""
+    """Returns unix seconds; 0 for anything that is no number."""
     return int(raw) if isinstance(raw, int | float) and abs(raw) < 2**53 else 0
 
 

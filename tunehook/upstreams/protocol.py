@@ -1,6 +1,6 @@
-"""Who trains: the one Protocol that the story speaks to. What a vendor's API looks like stays behind it.
+"""Upstream: the protocol of a vendor that trains. Its clients hide what a vendor's API looks like.
 
-Every method raises an UpstreamError and nothing else; none of them tries again, that is the story's business.
+Every method raises UpstreamError and nothing else, and none retries: that is decided in tunehook/jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Progress = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Passed:
-    """An upstream's answer, handed on as it is: status, headers that matter, and its bytes as they come."""
+    """An upstream's answer that is passed on: status, some headers, and its bytes as they come."""
 
     status: int
     content_type: str
@@ -34,13 +34,13 @@ class Upstream(Protocol):
         """Sends a whole file in one request; returns the upstream's file id."""
 
     async def find_file(self, filename: str, size: int) -> str | None:
-        """An earlier upload of these bytes, known by its name."""
+        """Returns the id of an earlier upload of these bytes, found by its name, or None."""
 
     async def begin_parts(self, filename: str, size: int) -> str:
-        """For large files: returns an upload id that parts are added to."""
+        """Begins an upload in parts; returns its id."""
 
     async def add_part(self, upload_id: str, part: bytes) -> str:
-        """Returns the part's id."""
+        """Sends a part; returns its id."""
 
     async def end_parts(self, upload_id: str, parts: list[str]) -> str:
         """Joins the parts; returns the upstream's file id."""
@@ -48,14 +48,15 @@ class Upstream(Protocol):
     async def delete_file(self, file_id: str) -> None: ...
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
-        """Creates a job, which costs money. UpstreamUnknown: it may exist, it may not."""
+        """Creates a job, which costs money. After UpstreamUnknown the job may exist."""
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
-        """The jobs that bear our tag (or, where metadata is not shown, our seed and file), the oldest first.
-        `since`: unix seconds before which it cannot have been created."""
+        """Returns the jobs with our tag (without metadata: our seed and file), the oldest first.
+
+        `since`: unix seconds before which the job cannot have been created."""
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
-        """Up to 100 jobs, newest first, and whether there are more."""
+        """Returns up to 100 jobs after the job `after`, newest first, and whether there are more."""
 
     async def retrieve(self, job_id: str) -> UpstreamJob: ...
 
@@ -66,21 +67,21 @@ class Upstream(Protocol):
     async def resume(self, job_id: str) -> UpstreamJob: ...
 
     async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
-        """Up to 100 events older than the event `after`, newest first, and whether there are more."""
+        """Returns up to 100 events older than the event `after`, newest first, and whether there are more."""
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
-        """The upstream's list, as it is."""
+        """Returns the upstream's list of checkpoints as it is."""
 
     async def result(self, file_id: str) -> bytes:
-        """The content of a result file, a base64 layer undone."""
+        """Returns the content of a result file, decoded if it was base64."""
 
     async def models(self) -> list[dict[str, Any]]:
-        """All that our key can see there, as they are."""
+        """Returns all models that our key can see, as they are."""
 
     async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
-        """Tries a grader; refusals of the upstream are answers here, not errors, but for what is about our key."""
+        """Tries a grader. Refusals are answers here, not errors, except those of our key."""
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
-        """Passes a chat completion on; refusals of the upstream are answers here, not errors."""
+        """Passes a chat completion on. Refusals are answers here, not errors, except those of our key."""
 
     async def close(self) -> None: ...

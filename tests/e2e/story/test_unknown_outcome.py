@@ -13,7 +13,7 @@ async def test_a_job_whose_create_got_no_answer_is_found_and_adopted(story: Stor
     [theirs] = await story.created(job.id)
     assert ours(await story.client.fine_tuning.jobs.retrieve(job.id))["upstream_job_id"] == theirs["id"]
     assert len(await story.hooks()) == 1
-    assert any("looked for before it is created again" in line for line in await story.log(job.id))
+    assert any("searched for before it is created again" in line for line in await story.log(job.id))
 
 
 async def test_a_job_that_comes_into_being_late_is_adopted_when_it_does(story: Story) -> None:

@@ -14,7 +14,9 @@ from tests.unit.dataset.lines import good, jsonl
 from tunehook.context import Context
 from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.files import ingest, uploads
+from tunehook.maintenance import retention
 from tunehook.model.file import File
+from tunehook.store.engine import keys
 from tunehook.store.engine.scripts import SCRIPTS
 
 PROJECT = "acme"
@@ -78,6 +80,14 @@ async def test_an_upload_that_was_completed_without_an_answer_is_whole_at_the_re
     assert await content(ctx, file) == CONTENT
 
 
+async def left_an_hour_later(ctx: Context) -> list[str]:
+    """Names of the files that a sweep leaves."""
+    for file_id in await ctx.store.redis.zrange(keys.LEAVING, 0, -1):
+        await ctx.store.redis.zadd(keys.LEAVING, {file_id: 1})
+    await retention.sweep(ctx)
+    return await asyncio.to_thread(lambda: [path.name for path in ctx.files.storage.directory.iterdir()])
+
+
 async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(ctx: Context) -> None:
     upload_id, part_id = await begun(ctx)
     record = await ctx.store.uploads.read(upload_id, PROJECT)
@@ -87,7 +97,7 @@ async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(ctx: Co
     with pytest.raises(Conflict):  # what was read is old
         await uploads._join(ctx.files, record, [part_id], None, incoming)
     await incoming.close()
-    assert not await asyncio.to_thread(lambda: list(ctx.files.storage.directory.iterdir()))
+    assert await left_an_hour_later(ctx) == []
 
 
 async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: Line, ctx: Context) -> None:
@@ -102,6 +112,6 @@ async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: L
     assert line.lost == 0, "no answer was lost"
     assert await ctx.store.files.read(file.id, PROJECT) == file
     assert await content(ctx, file) == CONTENT
-    with pytest.raises(Conflict):  # it is there already: refused for certain, so nothing of it stays
+    with pytest.raises(Conflict):  # it is there already
         await ingest.record(ctx.files, file)
-    assert not await ctx.files.storage.exists(file.id)
+    assert await left_an_hour_later(ctx) == [file.id]

@@ -129,3 +129,20 @@ async def test_checkpoints_are_told_though_the_job_changes_meanwhile(bench: Benc
     assert (await bench.read(job_id)).job.ready_at, "what the other wrote was lost"
     await event_log.publish_checkpoints(bench.ctx, job_id)
     assert await checkpoints_told(bench) == len(answer["data"]), "each once"
+
+
+async def test_a_result_file_that_its_owner_deletes_while_it_is_fetched_leaves_no_bytes(bench: Bench) -> None:
+    job = await just_ended(bench)
+    (file_id,) = job.result_files.values()
+    storage = bench.ctx.files.storage
+    save = storage.save
+
+    async def _save(name: str, content: bytes) -> str:
+        await bench.ctx.store.files.delete(file_id, "p")
+        await storage.remove(file_id)
+        await bench.ctx.store.files.left(file_id)
+        return await save(name, content)
+
+    storage.save = _save  # type: ignore[assignment, method-assign]
+    await lifecycle.advance(bench.ctx, job.id)
+    assert not await storage.exists(file_id)

@@ -9,7 +9,7 @@ from aiohttp import web
 from tests.fakes.strange_upstream import strange_upstream
 from tests.integration.conftest import Bench
 from tunehook.jobs import copy_step, lifecycle
-from tunehook.jobs.copy_transfer import PART_BYTES, TOLD_TIMES
+from tunehook.jobs.copy_transfer import LOGGED_TIMES, PART_BYTES
 from tunehook.model.job import Message
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import LOG_KEPT
@@ -22,7 +22,7 @@ def said(numbers: range) -> list[Message]:
     return [Message(created_at=n, message=f"Step {n}", upstream_event_id=f"ftevent-{n}") for n in numbers]
 
 
-@pytest.mark.parametrize("parts", [TOLD_TIMES + 9, 13])
+@pytest.mark.parametrize("parts", [LOGGED_TIMES + 9, 13])
 async def test_an_upload_says_at_most_twenty_times_how_far_it_is(bench: Bench, parts: int) -> None:
     """A part has 8 MiB, so a file of 8 GB has a thousand."""
     size = parts * PART_BYTES - 1
@@ -48,7 +48,7 @@ async def test_an_upload_says_at_most_twenty_times_how_far_it_is(bench: Bench, p
     assert taken == parts
     entries, _ = await bench.ctx.store.job_log.page(job_id, after=None, limit=100)
     lines = [entry.message for entry in reversed(entries) if entry.message.message.startswith("Uploaded")]
-    assert len(lines) == min(parts, TOLD_TIMES)
+    assert len(lines) == min(parts, LOGGED_TIMES)
     assert lines[-1].data == {"bytes_sent": size, "bytes_total": size}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.dataset.lines import good, jsonl
-from tunehook.dataset.checker import MAX_BAD_FINDINGS, MAX_BAD_LINES, Checker
+from tunehook.dataset.checker import MAX_BAD_FINDINGS, MAX_BAD_LINES, MAX_BLANK_LINES, Checker
 from tunehook.dataset.report import Report
 
 CHUNK = 256 * 1024
@@ -70,12 +70,31 @@ def test_so_does_one_whose_lines_have_a_thousand_findings_each() -> None:
 
 @pytest.mark.parametrize("blank", [b"\n", b" \n", b"\r\n", b" \t \n"], ids=["empty", "space", "CR LF", "white"])
 def test_blank_lines_cost_no_more_than_bytes(blank: bytes) -> None:
-    lines = 20_000_000 // len(blank)
-    report, seconds = checked(blank * (lines // 40) for _ in range(40))
+    piece = blank * (1_000_000 // len(blank))
+    report, seconds = checked(piece for _ in range(500))
+    lines = MAX_BLANK_LINES + 1
     crlf = {"crlf": lines} if b"\r" in blank else {}
-    assert report.counts == {"blank_line": lines, "empty_file": 1, **crlf}
-    assert report.lines == lines
-    assert seconds < 4, "20 MB; one by one it would be 10 to 30 s"
+    assert report.counts == {"blank_line": lines, "checking_stopped": 1, **crlf}
+    assert (report.lines, report.size) == (lines, 500 * len(piece))
+    assert told(report) == [
+        f"Checking stopped after line {lines:,}: {lines:,} lines are empty. "
+        f"{lines * len(blank):,} of {report.size:,} bytes were read; more may follow."
+    ]
+    assert seconds < 4, "500 MB; one by one it would be 5 to 25 minutes"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_an_empty_line_after_each_example_stops_nothing(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+    monkeypatch.setattr("tunehook.dataset.checker.MAX_BLANK_LINES", 20)
+    spaced = b"".join(jsonl(good(n)) + b"\n" for n in range(100))
+    report, _ = checked(iter([b"\n" * 20 + spaced + end]))
+    assert report.examples == 100
+    assert (told(report), report.errors) == ([], 0)
+    report, _ = checked(iter([b"\n" * 20 + spaced, b"\n" * 2]))
+    assert told(report) == [
+        f"Checking stopped after line 221: 121 lines are empty. {report.size - 1:,} of {report.size:,} bytes "
+        "were read; more may follow."
+    ]
 
 
 def test_lines_between_blank_ones_keep_their_numbers() -> None:

@@ -66,6 +66,10 @@ class DueQueue(Connection):
         """Removes a member from the plan, unless it was woken meanwhile or that set has members."""
         await self._plan(member, "never", unless_any_in)
 
+    async def plan_or_unplan(self, member: str, delay: float | None) -> None:
+        """Plans a member in `delay` seconds; None: nothing more is to be done with it."""
+        await (self.unplan(member) if delay is None else self.plan(member, delay))
+
     async def _plan(self, member: str, delay_ms: int | Literal["wake", "never"], unless_any_in: str = "") -> None:
         queue = queue_of(member)
         await self.run("plan", [keys.due(queue)], [member, queue, delay_ms, unless_any_in])

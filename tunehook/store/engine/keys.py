@@ -96,10 +96,9 @@ def models(project: str) -> str:
 EXPIRING = "th:expiring"  # zset: file with `expires_after` → when it expires, ms
 DATASETS = "th:datasets"  # zset: any other dataset → when it was needed last, ms
 COPIES = "th:copies"  # zset: `<upstream>:<sha256>` → when it was needed last, ms
-LEAVING = "th:leaving"  # set: files without a record whose bytes are still to be deleted
+LEAVING = "th:leaving"  # zset: file whose record is not yet there, or deleted → when its bytes may go, ms
 LEAVING_COPIES = "th:leaving-copies"  # set: `<upstream> <file id there>`, still to be deleted there
-SHELF = "th:shelf"  # the mark of the data directory that belongs to this store
-UNKNOWN = "th:unknown"  # zset: bytes in that directory without a record → since when, ms
+STORAGE_MARK = "th:shelf"  # the mark of the data directory that belongs to this store
 UPLOADS = "th:uploads"  # zset: upload whose parts are stored → when it expires, ms
 
 
