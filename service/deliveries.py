@@ -1,4 +1,4 @@
-"""/v1/deliveries and the lists of them: why did it come, or not come?"""
+"""/v1/deliveries, and the deliveries of an endpoint and of a job."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from rq.serializers import JSONSerializer
 
 from tunehook.errors import StoreUnavailable
 from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
+from tunehook.store import upgrade
 from tunehook.store.store import Store
 from worker.steps import TIMEOUTS, step_for
 
@@ -32,6 +33,7 @@ LOOK_SECONDS = 1.0
 #: How soon a queue that had no room is looked at again.
 FULL_SECONDS = 0.1
 FAILED_STEP_SECONDS = 24 * 3600
+UPGRADE_SECONDS = 10.0
 
 
 def connect(url: str) -> Redis:
@@ -50,6 +52,7 @@ class Scheduler:
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._upgraded = float("-inf")  #: when deliveries of an earlier version were last carried over, monotonic
         self._next = dict.fromkeys(QUEUES, LOOK_SECONDS)  #: seconds until something is due, as last seen
 
     def _patience(self) -> float:
@@ -75,6 +78,9 @@ class Scheduler:
 
         And a look at each upstream is planned, whoever may have taken it off. Returns when, monotonic.
         """
+        if time.monotonic() - self._upgraded >= UPGRADE_SECONDS:
+            await upgrade.carry_over(self._store)
+            self._upgraded = time.monotonic()
         for upstream in self._upstreams:
             await self._store.plan_if_absent(poll_member(upstream), 0)
         for sweep in SWEEPS:

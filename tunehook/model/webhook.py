@@ -1,4 +1,4 @@
-"""A webhook subscription: who is told of what, and how its secrets and its state change. Pure."""
+"""Records of webhooks: subscriptions (endpoints), events, deliveries and their attempts. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from tunehook.model.record import REPEAT_SECONDS, Record
 OVERLAP_SECONDS = 24 * 3600
 #: Subscriptions a project may have: an event is one delivery to each.
 MOST_ENDPOINTS = 2000
+#: How a receiver's last attempt ended: `silent` means without an answer, `throttling` with 429, 502 or 504.
+ReceiverState = Literal["answering", "throttling", "silent"]
 
 
 class Endpoint(Record):
-    """A subscription. Secrets are sealed (vault.py); times are unix seconds."""
+    """A subscription. Secrets are encrypted (security/encryption.py); times are unix seconds."""
 
     id: str
     project: str
@@ -29,20 +31,20 @@ class Endpoint(Record):
     rotated_at: int | None = None
     disabled_at: int | None = None
     disabled_reason: str | None = None  #: in words
-    failing_since: float | None = None  #: since when there was nothing but failures
+    failing_since: float | None = None  #: since when every attempt has failed
 
     @property
     def enabled(self) -> bool:
         return self.disabled_at is None
 
     def secrets(self, now: float) -> list[str]:
-        """The sealed secrets that sign now, the newest first."""
+        """Returns the encrypted secrets that sign at `now`, the newest first."""
         return both(self.secret, self.old_secret, self.old_secret_until, now)
 
-    def rotated(self, sealed: str, hint: str, *, keep_old: bool, now: int) -> Endpoint:
+    def rotated(self, encrypted: str, hint: str, *, keep_old: bool, now: int) -> Endpoint:
         return self.model_copy(
             update={
-                "secret": sealed,
+                "secret": encrypted,
                 "secret_hint": hint,
                 "old_secret": self.secret if keep_old else None,
                 "old_secret_until": now + OVERLAP_SECONDS if keep_old else None,
@@ -55,31 +57,34 @@ class Endpoint(Record):
         return self.model_copy(update={"disabled_at": now, "disabled_reason": reason})
 
     def reenabled(self, *, now: int) -> Endpoint:
-        """Its failures are forgotten: it has the whole time again before it is disabled anew."""
-        forgotten = {"disabled_at": None, "disabled_reason": None, "failing_since": None, "updated_at": now}
-        return self.model_copy(update=forgotten)
+        """Returns it enabled, with its failures cleared: it has the whole 120 hours again."""
+        cleared = {"disabled_at": None, "disabled_reason": None, "failing_since": None, "updated_at": now}
+        return self.model_copy(update=cleared)
 
 
 def is_repeat(rotated_at: int | None, *, sdk_retry: bool, now: float) -> bool:
-    """Whether a rotation that an SDK asks for again was made: only its answer was lost. Made once more, the secret
-    that nobody got would be the old one, and the receiver's own would sign no more."""
+    """Tells whether an SDK repeats a rotation that was made and whose answer was lost.
+
+    A second rotation would keep the secret that no client received as the old one, and the receiver's own would no
+    longer sign.
+    """
     return sdk_retry and rotated_at is not None and now - rotated_at < REPEAT_SECONDS
 
 
 def both(secret: str, old: str | None, old_until: int | None, now: float) -> list[str]:
-    """The secrets that sign at `now`: the current one, and for a day after a rotation the one before."""
+    """Returns the secrets that sign at `now`: the current one, and the one before for a day after a rotation."""
     return [secret, old] if old is not None and now < (old_until or 0) else [secret]
 
 
 def hint_of(secret: str) -> str:
-    """Enough of `whsec_…` to tell two apart, too little to guess: 7 of at least 32 characters."""
+    """Returns 7 of the at least 32 characters of a `whsec_…`: enough to tell two apart, too few to guess."""
     return f"{secret[:10]}…{secret.rstrip('=')[-3:]}"
 
 
 class Delivery(Record):
-    """An event on its way to one receiver. The body is the event's stored bytes; `lane` is who receives.
+    """An event on its way to one receiver. The body is the event's stored text.
 
-    `url` is where the last attempt went; to an endpoint, the next one goes where the endpoint is then.
+    `url` is the address of the last attempt. The next attempt to an endpoint goes to the URL it has then.
     """
 
     id: str
@@ -90,11 +95,11 @@ class Delivery(Record):
     key_id: str | None = None  #: whose callback secret signs it
     endpoint_id: str | None = None  #: or which endpoint's
     url: str
-    lane: str
+    lane: str  #: the receiver: the endpoint's id, or a digest of project and callback URL
     created_at: int
     state: Literal["pending", "delivered", "failed"] = "pending"
     attempts: int = 0
-    attempts_before: int = 0  #: those made before it was asked for again: the schedule counts from there
+    attempts_before: int = 0  #: made before the last redelivery: the retry schedule counts from there
     next_attempt_at: int | None = None
     delivered_at: int | None = None
     last_status_code: int | None = None
@@ -102,17 +107,17 @@ class Delivery(Record):
 
 
 class Attempt(Record):
-    """One POST of a delivery. `at` is unix seconds, `seconds` how long it took, `answer` its first bytes."""
+    """One POST of a delivery: `at` in unix seconds, its duration in `seconds`, the first bytes of its `answer`."""
 
     at: float
     seconds: float
     status_code: int | None = None
-    outcome: str  #: in words, for who runs the receiver
+    outcome: str  #: in words, for the operator of the receiver
     answer: str | None = None
 
 
 class Event(Record):
-    """What happened, once. `body` is the exact text that is signed and sent."""
+    """One webhook event. `body` is the exact text that is signed and sent."""
 
     id: str
     type: str

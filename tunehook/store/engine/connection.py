@@ -31,8 +31,6 @@ _NAMES = (
     "lease",
     "append",
     "cancel",
-    "lane_take",
-    "lane_leave",
     "take",
     "wake",
     "plan",

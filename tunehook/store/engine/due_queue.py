@@ -13,7 +13,7 @@ from tunehook.store.engine.connection import Connection, unavailable
 #: A clock looks once a second; after this it is late.
 LATE_MS = 10_000
 #: These go on for ever, every 20 s, since all others depend on them.
-NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
+NEVER_PARKED = json.dumps({"look": True, "delivery": True, "sweep": True})
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,11 @@ def clock_on(host: str) -> str:
 
 
 def due(queue: Queue) -> str:
-    """zset: member → the ms at which it is due."""
-    return f"th:due:{queue}"
+    """zset: member → the ms at which it is due.
+
+    `th:due:deliver` belongs to versions before 0.2 (upgrade.py): they remove members from it that they do not know.
+    """
+    return "th:due:deliveries" if queue == "deliver" else f"th:due:{queue}"
 
 
 def lease(member: str) -> str:
@@ -215,22 +218,18 @@ def attempts(delivery_id: str) -> str:
     return f"th:attempts:{delivery_id}"
 
 
-def lane(lane_id: str) -> str:
-    """zset: the deliveries to one receiver that are still to be made → when, ms."""
-    return f"th:lane:{lane_id}"
-
-
 def job_deliveries(job_id: str) -> str:
     return f"th:job-deliveries:{job_id}"
 
 
-def lane_rest(lane_id: str) -> str:
-    """While it exists, the receiver throttles: nothing is sent there, whatever comes."""
-    return f"th:lane-rest:{lane_id}"
+def rest(receiver: str) -> str:
+    """Exists while the receiver throttles: nothing is sent to it until the key expires."""
+    return f"th:rest:{receiver}"
 
 
-SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer at all
-SLOW_DUE = "th:due:slow"  # zset: these are due here, so that no other stands in line behind them
+def receiver_state(receiver: str) -> str:
+    """How the receiver's last attempt ended (model/webhook.py: ReceiverState), with an expiry."""
+    return f"th:receiver:{receiver}"
 
 
 def endpoint(endpoint_id: str) -> str:
