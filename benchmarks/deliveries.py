@@ -1,8 +1,8 @@
-"""Webhooks out: deliveries a second by two workers, beside a bare aiohttp client loop; and what dead endpoints cost.
+"""Measures webhooks out: deliveries a second beside a bare aiohttp client, and what dead endpoints cost.
 
     python -m benchmarks.deliveries [deliveries] [dead endpoints]
 
-The workers are `python -m worker` as it runs anywhere (clock, RQ, forked steps), on a Valkey that syncs each
+The two workers are `python -m worker` as it runs anywhere (scheduler, RQ, forked steps), on a Valkey that syncs each
 write. The bare loop posts the same signed bodies from two processes, 64 at a time, and records nothing.
 """
 
@@ -93,7 +93,7 @@ async def _subscribe(webhooks: Webhooks, url: str, kind: str) -> Endpoint:
 
 
 async def _happen(webhooks: Webhooks, kind: str) -> tuple[str, float]:
-    """An event, told to every endpoint that subscribed to it; returns its id and when it was committed."""
+    """Publishes an event to its subscribers; returns its id and the time of the commit."""
     data = json.loads(sample_events.sample_event(kind, PROJECT, now=int(time.time())).body)["data"]
     change = Change(record=f"th:benchmark:{new_id('')}", revision=0, document="{}")
     await publishing.publish_to_project(webhooks, change, PROJECT, kind, data, now=int(time.time()))
@@ -103,7 +103,7 @@ async def _happen(webhooks: Webhooks, kind: str) -> tuple[str, float]:
 
 
 async def _all_arrived(root: str, count: int) -> dict[tuple[str, str], float]:
-    """(webhook-id, path) → when it came first. What came twice (its record was lost) is said, and counts once."""
+    """Returns (webhook-id, path) → first arrival. Duplicates (their commit was lost) are printed and count once."""
     found: dict[tuple[str, str], float] = {}
     twice = 0
     until = time.monotonic() + 120
@@ -165,7 +165,7 @@ async def _our_rate(webhooks: Webhooks, redis_url: str, root: str, count: int, d
 
 
 async def _latencies(webhooks: Webhooks, root: str, kind: str, seconds: float) -> list[float]:
-    """Ten live endpoints get an event every quarter of a second: how long is each on its way?"""
+    """Publishes an event to ten live endpoints every quarter of a second; returns the seconds until each arrived."""
     began: dict[str, float] = {}
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 
 from tunehook.errors import StoreUnavailable
 from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
+from tunehook.store import upgrade
 from tunehook.store.store import Store
 from worker.steps import TIMEOUTS, step_for
 
@@ -33,6 +34,7 @@ ROUND_SECONDS = 1.0
 #: A queue that had no room is tried again after this time.
 FULL_SECONDS = 0.1
 FAILED_STEP_SECONDS = 24 * 3600
+UPGRADE_SECONDS = 10.0
 
 
 def connect(url: str) -> Redis:
@@ -51,6 +53,7 @@ class Scheduler:
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._upgraded = float("-inf")  #: when records of an earlier version were last carried over, monotonic
         self._next = dict.fromkeys(QUEUES, ROUND_SECONDS)  #: seconds until something is due, as last seen
 
     def _patience(self) -> float:
@@ -76,6 +79,9 @@ class Scheduler:
 
         Also plans the polls and sweeps that are missing. Returns when, monotonic.
         """
+        if time.monotonic() - self._upgraded >= UPGRADE_SECONDS:
+            await upgrade.carry_over(self._store)
+            self._upgraded = time.monotonic()
         for upstream in self._upstreams:
             await self._store.plan_if_absent(poll_member(upstream), 0)
         for sweep in SWEEPS:

@@ -81,7 +81,7 @@ class Board:
         fault = run.fault
         if fault is None or fault.struck_at is None or run.retaken_at is not None or pid == fault.struck_pid:
             return
-        took = what.startswith(("take", "lane_take")) and phase == "after" and re.search(rb":1\r\n|ok", texts[-1])
+        took = what.startswith(("take", "claim")) and phase == "after" and re.search(rb":1\r\n|delivery:", texts[-1])
         if (who == "work-horse" and took) or who == "API":
             run.retaken_at = time.monotonic()
 

@@ -25,7 +25,7 @@ STOPS = (
     ("work-horse: commit copy", "before"),
     ("work-horse: webhook", "before"),
     ("work-horse: webhook", "after"),
-    ("work-horse: lane_take", "after"),
+    ("work-horse: claim", "after"),
     ("clock: claim", "after"),
 )
 #: A second is promised; the rest is for a machine that runs other tests beside this one.

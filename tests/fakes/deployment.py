@@ -29,7 +29,7 @@ from tunehook import api_keys
 from tunehook.model.member import QUEUES
 from tunehook.security.encryption import Encryption
 from tunehook.settings import Settings
-from tunehook.store.engine.keys import SLOW_DUE, due
+from tunehook.store.engine.keys import due
 from tunehook.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -138,12 +138,12 @@ class Deployment:
         return Caller(project, key, secret)
 
     def skip(self, seconds: float) -> None:
-        """Time passes for everything that waits in Redis: due times, lanes, holds. Nobody has to sleep for it."""
+        """Moves everything that waits in Redis (due times, holds) ahead in time, so that no test sleeps for it."""
         by = int(seconds * 1000)
         with connect(self.valkey.url) as client:
-            for name in [*(due(queue) for queue in QUEUES), SLOW_DUE, *_names(client, "th:lane:*")]:
-                for member, _ in client.zscan_iter(name):
-                    client.zincrby(name, -by, member)
+            for queue in QUEUES:
+                for member, _ in client.zscan_iter(due(queue)):
+                    client.zincrby(due(queue), -by, member)
             for name in _names(client, "th:hold:*"):
                 client.pexpire(name, max(1, client.pttl(name) - by))
 

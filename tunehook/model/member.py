@@ -16,7 +16,7 @@ KINDS: dict[str, Queue] = {
     "copy": "bulk",
     "check": "bulk",
     "estimate": "bulk",
-    "lane": "deliver",
+    "delivery": "deliver",
 }
 #: Handled by the API itself, one request at a time: leased, never due.
 _LEASED_ONLY: dict[str, Queue] = {"upload": "steps", "adopt": "steps"}
@@ -68,5 +68,5 @@ def copy_member(upstream: str, sha256: str) -> str:
     return f"copy:{copy_id(upstream, sha256)}"
 
 
-def lane_member(receiver: str) -> str:
-    return f"lane:{receiver}"
+def delivery_member(delivery_id: str) -> str:
+    return f"delivery:{delivery_id}"

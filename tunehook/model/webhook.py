@@ -10,6 +10,8 @@ from tunehook.model.record import REPEAT_SECONDS, Record
 OVERLAP_SECONDS = 24 * 3600
 #: Endpoints a project may have: an event is one delivery to each.
 MOST_ENDPOINTS = 2000
+#: How a receiver's last attempt ended: `silent` means without an answer, `throttling` with 429, 502 or 504.
+ReceiverState = Literal["answering", "throttling", "silent"]
 
 
 class Endpoint(Record):
@@ -94,7 +96,7 @@ class Delivery(Record):
     key_id: str | None = None  #: the API key whose callback secret signs it
     endpoint_id: str | None = None  #: or the endpoint whose secrets sign it
     url: str
-    lane: str
+    lane: str  #: the receiver: the endpoint's id, or a digest of project and callback URL
     created_at: int
     state: Literal["pending", "delivered", "failed"] = "pending"
     attempts: int = 0

@@ -1,6 +1,6 @@
-"""How subscriptions and deliveries look outside. Pure.
+"""OpenAI's wire format of webhook subscriptions, with deliveries, lists and errors. Pure.
 
-https://platform.openai.com/docs/api-reference/webhooks; what is ours sits in `tunehook`.
+https://platform.openai.com/docs/api-reference/webhooks; our extensions are in the member `tunehook`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tunehook.model.webhook import Attempt, Delivery, Endpoint, Event
 
 
 def endpoint_object(endpoint: Endpoint, *, now: float, secret: str | None = None) -> dict[str, Any]:
-    """OpenAI's `webhook_endpoint`; with its secret in the one answer that shows it."""
+    """Returns OpenAI's `webhook_endpoint`, with its secret in the one answer that shows it."""
     overlap = endpoint.old_secret_until if endpoint.old_secret and now < (endpoint.old_secret_until or 0) else None
     shown = {
         "id": endpoint.id,
@@ -35,6 +35,7 @@ def endpoint_object(endpoint: Endpoint, *, now: float, secret: str | None = None
 
 
 def delivery_object(delivery: Delivery) -> dict[str, Any]:
+    """Returns a delivery as the lists show it."""
     return {
         "id": delivery.id,
         "object": "webhook.delivery",
@@ -54,6 +55,7 @@ def delivery_object(delivery: Delivery) -> dict[str, Any]:
 
 
 def delivery_with_attempts(delivery: Delivery, event: Event, attempts: list[Attempt]) -> dict[str, Any]:
+    """Returns a delivery with its payload and every attempt."""
     return {
         **delivery_object(delivery),
         "payload": json.loads(event.body),
@@ -74,5 +76,5 @@ def _attempt(number: int, attempt: Attempt) -> dict[str, Any]:
 
 
 def error_object(message: str, *, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
-    """OpenAI's answer to what cannot be done."""
+    """Returns OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

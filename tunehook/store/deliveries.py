@@ -1,6 +1,6 @@
-"""Events, the deliveries that carry them, and every attempt: written with what they tell of, read by who asks why.
+"""Records of events, deliveries and attempts: how they are written and read.
 
-How deliveries leave is in lanes.py.
+delivery_queue.py claims the deliveries that are due.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunehook.errors import DeliveryNotFound
-from tunehook.model.member import lane_member
+from tunehook.model.member import delivery_member
 from tunehook.model.webhook import Attempt, Delivery, Event
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
-from tunehook.store.engine.lease import Lease
 
 log = logging.getLogger(__name__)
 
-#: Events, deliveries and their attempts are kept for so long, unless the settings say otherwise.
+#: How long events, deliveries and attempts are kept, unless the settings say otherwise.
 KEPT_SECONDS = 30 * 24 * 3600
-#: So many records are read at once while a list is filtered.
+#: Records read at once while a list is filtered.
 SCAN = 200
 
 
@@ -35,13 +34,11 @@ class DeliveryRecord:
     revision: int
     event: Event
 
-    def change(self, delivery: Delivery, lease: Lease | None = None) -> Change:
+    def change(self, delivery: Delivery) -> Change:
         return Change(
             record=keys.delivery(delivery.id),
             revision=self.revision,
             document=delivery.model_dump_json(exclude_none=True),
-            member=lease.member if lease else None,
-            token=lease.token if lease else None,
         )
 
 
@@ -53,9 +50,9 @@ class Deliveries:
     # ---- written
 
     def outbox(self, change: Change, event: Event, deliveries: Iterable[Delivery]) -> Change:
-        """The event and its deliveries, in the same breath as the change of state that they tell of.
+        """Adds an event and its deliveries to the commit of the state change that they report.
 
-        Indexes live as long as their last entry; what is older than its time is cut off when one is added.
+        An index lives as long as its newest entry; adding one cuts off the entries that have expired.
         """
         expiry = str(self.kept_seconds)
         expired = (event.created_at - self.kept_seconds) * 1000
@@ -72,13 +69,12 @@ class Deliveries:
             for index in indexes:
                 change.do("ZREMRANGEBYSCORE", index, "-inf", expired)
                 change.at(index, delivery.id, 0, keep=self.kept_seconds)
-            change.at(keys.lane(delivery.lane), delivery.id, 0)
-            change.wake(lane_member(delivery.lane))
+            change.wake(delivery_member(delivery.id))
         return change
 
-    def attempted(self, record: DeliveryRecord, delivery: Delivery, attempt: Attempt, lease: Lease) -> Change:
-        """One attempt and what came of it. When the next one is due is `plan`'s to add."""
-        change = record.change(delivery, lease)
+    def attempted(self, record: DeliveryRecord, delivery: Delivery, attempt: Attempt) -> Change:
+        """Returns the change that records one attempt. `plan` adds when the next one is due."""
+        change = record.change(delivery)
         attempts = keys.attempts(delivery.id)
         change.do("RPUSH", attempts, attempt.model_dump_json(exclude_none=True))
         change.do("EXPIRE", attempts, self.kept_seconds)
@@ -86,27 +82,24 @@ class Deliveries:
         return change
 
     def plan(self, change: Change, delivery: Delivery, pause: float | None) -> Change:
-        """The next attempt in `pause` seconds; None: there is none."""
-        if pause is not None:
-            return change.at(keys.lane(delivery.lane), delivery.id, pause)
-        change.do("ZREM", keys.lane(delivery.lane), delivery.id)
-        if delivery.state == "failed" and delivery.endpoint_id:
+        """Plans the next attempt in `pause` seconds; None: there is none."""
+        change.due(delivery_member(delivery.id), pause)
+        if pause is None and delivery.state == "failed" and delivery.endpoint_id:
             failed = keys.failed_deliveries(delivery.endpoint_id)
             change.do("ZADD", failed, delivery.created_at * 1000, delivery.id)
             change.do("EXPIRE", failed, self.kept_seconds)
         return change
 
     def again(self, change: Change, delivery: Delivery) -> Change:
-        """Due now, whatever was planned."""
+        """Makes a delivery due now."""
         if delivery.endpoint_id:
             change.do("ZREM", keys.failed_deliveries(delivery.endpoint_id), delivery.id)
-        change.at(keys.lane(delivery.lane), delivery.id, 0)
-        return change.wake(lane_member(delivery.lane))
+        return change.due(delivery_member(delivery.id), 0)
 
     # ---- read
 
     async def read(self, delivery_id: str, project: str | None = None) -> DeliveryRecord:
-        """Raises DeliveryNotFound, also for another project's."""
+        """Reads a delivery and its event. Raises DeliveryNotFound, also for another project's."""
         with unavailable():
             fields = await self._store.redis.hgetall(keys.delivery(delivery_id))
             delivery = Delivery.model_validate_json(fields["doc"]) if fields.get("doc") else None
@@ -116,17 +109,17 @@ class Deliveries:
         return DeliveryRecord(delivery, int(fields["rev"]), Event.model_validate_json(event))
 
     async def attempts(self, delivery_id: str) -> list[Attempt]:
-        """In order."""
+        """Returns the delivery's attempts in order."""
         with unavailable():
             rows = await self._store.redis.lrange(keys.attempts(delivery_id), 0, -1)
         return [Attempt.model_validate_json(row) for row in rows]
 
     async def of_job(self, job_id: str) -> list[Delivery]:
-        """Newest first."""
+        """Returns all deliveries of the job's events, the newest first."""
         return [delivery async for delivery in self._walk(keys.job_deliveries(job_id), None, "-inf", "+inf")]
 
     async def page_of_job(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
-        """Newest first, and whether there are more."""
+        """Returns a page of the job's deliveries, the newest first, and whether there are more."""
         return await self._page(keys.job_deliveries(job_id), after, limit)
 
     async def page_of_endpoint(
@@ -140,14 +133,14 @@ class Deliveries:
         since: int | None = None,
         before: int | None = None,
     ) -> tuple[list[Delivery], bool]:
-        """Newest first, and whether there are more. `since` ≤ made < `before`, unix seconds."""
+        """Returns a page, the newest first, and whether there are more. `since` ≤ created < `before`, unix seconds."""
         index = keys.failed_deliveries(endpoint_id) if failed_only else keys.endpoint_deliveries(endpoint_id)
         low = "-inf" if since is None else str(since * 1000)
         high = "+inf" if before is None else f"({before * 1000}"
         return await self._page(index, after, limit, wanted, low, high)
 
     async def failed_since(self, endpoint_id: str, since: int) -> list[str]:
-        """Ids of what was given up, oldest first."""
+        """Returns the ids of the failed deliveries created since (unix seconds), the oldest first."""
         with unavailable():
             index = keys.failed_deliveries(endpoint_id)
             return list(await self._store.redis.zrangebyscore(index, since * 1000, "+inf"))
@@ -170,9 +163,9 @@ class Deliveries:
         return found[:limit], len(found) > limit
 
     async def _walk(self, index: str, after: str | None, low: str, high: str) -> AsyncIterator[Delivery]:
-        """Newest first, behind `after`; what has expired is passed over.
+        """Yields the deliveries behind `after`, the newest first, without those that have expired.
 
-        Not bounded, whoever filters: see indexes.py. An endpoint's index holds what retention keeps of it.
+        A filter may read the whole index (see indexes.py), which holds what retention keeps of the endpoint.
         """
         redis = self._store.redis
         start = 0
@@ -194,15 +187,17 @@ class Deliveries:
                 try:
                     if document:
                         yield Delivery.model_validate_json(document)
-                except ValidationError as error:  # one that cannot be read hides no other
-                    log.warning("left out: delivery %s cannot be read: %s", delivery_id, error)
+                except ValidationError as error:  # one unreadable record must not hide the others
+                    log.warning(
+                        "delivery %s is left out of the list, its record cannot be read: %s", delivery_id, error
+                    )
             if len(ids) < SCAN:
                 return
             start += len(ids)
 
 
 def _outcome(status: int | None) -> str:
-    """As /metrics counts it: `delivered`, `refused` (any other answer) or `unanswered`."""
+    """Returns the outcome as /metrics counts it: `delivered`, `refused` (any other answer) or `unanswered`."""
     if status is None:
         return "unanswered"
     return "delivered" if 200 <= status < 300 else "refused"

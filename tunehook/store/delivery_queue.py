@@ -1,154 +1,166 @@
-"""Lanes: all deliveries to one receiver wait in its lane, and a lane is what is due.
+"""Claims the deliveries that are due, and reads what sending them takes.
 
-A lane's id is its endpoint's, or for callbacks a digest of project and URL (wire.lane_of).
+A claim moves the due time 20 s ahead (visibility timeout, claim.lua), and the commit of an attempt compares the
+record's revision. No lease is needed: an attempt that begins in time has ended before the delivery is due again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from tunehook.errors import LeaseTaken
+from tunehook.errors import RecordUnreadable
 from tunehook.model.api_key import ApiKey
+from tunehook.model.member import delivery_member
 from tunehook.model.record import RECORD_VERSION
-from tunehook.model.webhook import Delivery, Event
+from tunehook.model.webhook import Delivery, Event, ReceiverState
 from tunehook.store import endpoints
 from tunehook.store.deliveries import DeliveryRecord
 from tunehook.store.endpoints import EndpointRecord
 from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import unavailable
-from tunehook.store.engine.due_queue import NEVER_PARKED, DueQueue
-from tunehook.store.engine.lease import LEASE_SECONDS, Lease, Runs
+from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
 
-UNREADABLE_MS = 3_600_000
+#: An attempt may take 15 s and its commit 2 s, so it begins within 3 s of the claim or not at all.
+BEGIN_SECONDS = 3.0
+UNREADABLE_SECONDS = 3600.0
+#: A newer version's delivery comes back soon: its own worker may claim it then.
+NEWER_SECONDS = 5.0
+#: How long a receiver's state is kept after its last change: retries go on for 75 hours.
+STATE_SECONDS = 7 * 24 * 3600
+WAKE_PAGE = 1000
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A delivery with all that sending needs. `key`: whose callback secret signs it, unless an endpoint's does."""
+class Due:
+    """A claimed delivery with all that sending takes.
+
+    `key`: its callback secret signs, unless an endpoint's does. `state` and `rest` (seconds for which nothing is sent)
+    are the receiver's. `begin_by`: when the attempt has to begin at the latest, by the monotonic clock.
+    """
 
     record: DeliveryRecord
     key: ApiKey | None
-
-
-@dataclass
-class Taken:
-    """What is due in a lane."""
-
-    slow: bool  #: its last attempt got no answer
     endpoint: EndpointRecord | None
-    parcels: list[Parcel]
-    gone: list[str] = field(default_factory=list)  #: due, and expired meanwhile
-    unreadable: list[str] = field(default_factory=list)
+    state: ReceiverState | None
+    rest: float
+    begin_by: float
 
     @property
-    def due(self) -> int:
-        return len(self.parcels) + len(self.gone) + len(self.unreadable)
+    def delivery(self) -> Delivery:
+        return self.record.delivery
+
+    @property
+    def closed(self) -> bool:
+        """Whether the delivery is for an endpoint that is deleted or disabled."""
+        return self.delivery.endpoint_id is not None and (self.endpoint is None or not self.endpoint.endpoint.enabled)
 
 
 class DeliveryQueue:
     def __init__(self, store: DueQueue) -> None:
         self._store = store
 
-    async def take(self, runs: Runs, lease: Lease, limit: int, *, slow: bool) -> Taken | None:
-        """What is due, the longest waiting first; None while the receiver wants rest, which is then planned.
-
-        `slow`: whether a lane is taken that gave no answer last time; else it waits among its like (None).
-        Takes the lease, or goes on with it. Raises LeaseTaken.
-        """
-        lane, begun = receiver_of(lease.member), time.monotonic()
-        answer = await runs.run(
-            "lane_take",
-            [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.endpoint(lane)],
-            [
-                lane,
-                lease.token,
-                int(LEASE_SECONDS * 1000),
-                limit,
-                keys.due("deliver"),
-                lease.member,
-                int(slow),
-                RECORD_VERSION,
-            ],
-        )
-        match answer:
-            case ["taken"]:
-                raise LeaseTaken(record=lease.member)
-            case ["rest" | "slow", *_]:
-                return None
-            case ["ok", was_slow, fields, *rows]:
-                lease.held_from(begun)
-                pairs = iter(fields)
-                found = Taken(bool(was_slow), endpoints.parse(dict(zip(pairs, pairs, strict=True)), lane), [])
-                _fill(found, rows)
-                await self._leave_out(lane, found)
-                return found
-        raise AssertionError(f"lane_take.lua answered {answer!r}")
-
-    async def claim_slow(self, limit: int) -> list[str]:
-        """Lanes that gave no answer last time and are due again, as members. Others: `Connection.claim`."""
-        answer = await self._store.run("claim", [keys.SLOW_DUE, keys.CLAIMS, keys.PARKED], [limit, NEVER_PARKED])
-        return list(answer[0])
-
     async def anything_due(self) -> bool:
         now = await self._store.now_ms()
         with unavailable():
-            async with self._store.redis.pipeline(transaction=False) as pipe:
-                for due in (keys.due("deliver"), keys.SLOW_DUE):
-                    pipe.zcount(due, "-inf", now)
-                return any(await pipe.execute())
+            return bool(await self._store.redis.zcount(keys.due("deliver"), "-inf", now))
 
-    async def leave(self, runs: Runs, lease: Lease, *, slow: bool, rest: float = 0.0) -> None:
-        """Plans the lane by its first delivery. `rest`: seconds for which nothing at all is sent, whatever comes."""
-        lane = receiver_of(lease.member)
-        await runs.run(
-            "lane_leave",
-            [keys.lane(lane), keys.lease(lease.member), keys.lane_rest(lane), keys.due("deliver")],
-            [lane, lease.token, lease.member, int(rest * 1000), int(slow)],
-        )
+    async def claim(self, limit: int) -> tuple[int, list[Due]]:
+        """Claims up to `limit` due deliveries, the earliest first; returns how many, and those that can be sent.
 
-    async def _leave_out(self, lane: str, found: Taken) -> None:
-        """What cannot be read waits, and holds up none behind it: another version of the program may read it."""
-        await self.forget(lane, found.gone)
-        if found.unreadable:
-            later = await self._store.now_ms() + UNREADABLE_MS
+        One that has expired or ended is not due any more. An unreadable one waits an hour, a newer version's 5 s.
+        """
+        begin_by = time.monotonic() + BEGIN_SECONDS
+        ids = [member.partition(":")[2] for member in (await self._store.claim("deliver", limit)).members]
+        if not ids:
+            return 0, []
+        later: dict[str, float] = {}
+        pending = await self._pending(ids, later)
+        answers = iter(await self._store.ask(*[command for delivery, _ in pending for command in _needs(delivery)]))
+        found: list[Due] = []
+        for (delivery, revision), event, key, state, rest, endpoint in zip(pending, *[answers] * 5, strict=True):
+            try:
+                if not event:
+                    await self._store.unplan(delivery_member(delivery.id))
+                    continue
+                record = DeliveryRecord(delivery, revision, Event.model_validate_json(event))
+                signer = ApiKey.model_validate_json(key) if key else None
+                at = endpoints.parse(endpoint, delivery.lane)
+                found.append(Due(record, signer, at, state, max(0, rest) / 1000, begin_by))
+            except ValidationError as error:
+                later[delivery.id] = _unreadable(delivery.id, error)
+            except RecordUnreadable as error:  # due again when the claim ends, after 20 s
+                log.warning("delivery %s waits: %s", delivery.id, error.message)
+        await self.postpone(later)
+        return len(ids), found
+
+    async def _pending(self, ids: list[str], later: dict[str, float]) -> list[tuple[Delivery, int]]:
+        """Reads the records, with their revisions; notes in `later` those that cannot be sent yet (seconds)."""
+        found: list[tuple[Delivery, int]] = []
+        rows = await self._store.ask(*[("HMGET", keys.delivery(delivery_id), "rev", "doc", "v") for delivery_id in ids])
+        for delivery_id, (revision, document, version) in zip(ids, rows, strict=True):
+            try:
+                if int(version or 0) > RECORD_VERSION:
+                    later[delivery_id] = NEWER_SECONDS
+                elif document and (delivery := Delivery.model_validate_json(document)).state == "pending":
+                    found.append((delivery, int(revision)))
+                else:
+                    await self._store.unplan(delivery_member(delivery_id))
+            except ValidationError as error:
+                later[delivery_id] = _unreadable(delivery_id, error)
+        return found
+
+    def note(self, change: Change, receiver: str, *, state: ReceiverState | None, rest: float) -> None:
+        """Adds the receiver's new state (None: as before) and its rest (seconds; 0: none) to an attempt's commit."""
+        if state is not None:
+            change.do("SET", keys.receiver_state(receiver), state, "EX", STATE_SECONDS)
+        if rest:
+            change.do("SET", keys.rest(receiver), 1, "PX", int(rest * 1000))
+
+    async def postpone(self, later: Mapping[str, float]) -> None:
+        """Makes claimed deliveries due in so many seconds, unless they are not due at all any more."""
+        if later:
+            now = await self._store.now_ms()
+            scores = {delivery_member(name): now + int(seconds * 1000) for name, seconds in later.items()}
             with unavailable():
-                await self._store.redis.zadd(keys.lane(lane), dict.fromkeys(found.unreadable, later), xx=True)
+                await self._store.redis.zadd(keys.due("deliver"), scores, xx=True)
 
-    async def forget(self, lane: str, delivery_ids: Iterable[str]) -> None:
-        """Deliveries whose records are gone (kept for their time) are not due any more."""
-        ids = list(delivery_ids)
-        if ids:
-            with unavailable():
-                await self._store.redis.zrem(keys.lane(lane), *ids)
+    async def wake_all(self, endpoint_id: str) -> None:
+        """Makes the pending deliveries of a deleted or disabled endpoint due now, so that a step gives them up.
+
+        Best effort: one that is claimed, or is not reached because the process ends, is given up when it is due.
+        """
+        index, start = keys.endpoint_deliveries(endpoint_id), 0
+        with unavailable():
+            while ids := await self._store.redis.zrange(index, start, start + WAKE_PAGE - 1):
+                members = [delivery_member(delivery_id) for delivery_id in ids]
+                claims = await self._store.redis.hmget(keys.CLAIMS, members)
+                idle = dict.fromkeys((member for member, count in zip(members, claims, strict=True) if not count), 0)
+                if idle:
+                    await self._store.redis.zadd(keys.due("deliver"), idle, xx=True)
+                start += WAKE_PAGE
+            await self._store.redis.publish(keys.WAKE, "deliver")
 
 
-def receiver_of(member: str) -> str:
-    return member.removeprefix("lane:")
+def _needs(delivery: Delivery) -> list[tuple[str, ...]]:
+    """The commands that read what sending a delivery takes."""
+    return [
+        ("GET", keys.event(delivery.event_id)),
+        ("GET", keys.api_key(delivery.key_id or "")),
+        ("GET", keys.receiver_state(delivery.lane)),
+        ("PTTL", keys.rest(delivery.lane)),
+        ("HGETALL", keys.endpoint(delivery.lane)),
+    ]
 
 
-def _fill(found: Taken, rows: list[list[str]]) -> None:
-    known_keys: dict[str, ApiKey] = {}
-    for delivery_id, revision, document, event, key in rows:
-        if not document:
-            found.gone.append(delivery_id)
-            continue
-        try:
-            delivery = Delivery.model_validate_json(document)
-            if not event:
-                found.gone.append(delivery_id)
-                continue
-            told = Event.model_validate_json(event)
-            if key and key not in known_keys:
-                known_keys[key] = ApiKey.model_validate_json(key)
-        except ValidationError as error:
-            log.error("delivery %s cannot be read and is tried again in an hour: %s", delivery_id, error)
-            found.unreadable.append(delivery_id)
-            continue
-        found.parcels.append(Parcel(DeliveryRecord(delivery, int(revision), told), known_keys.get(key)))
+def _unreadable(delivery_id: str, error: ValidationError) -> float:
+    """Logs it; returns the seconds until it is tried again. Another version of the program may read it."""
+    log.error("delivery %s cannot be read and is tried again in an hour: %s", delivery_id, error)
+    return UNREADABLE_SECONDS

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from tunehook.errors import RecordTooNew, RecordUnreadable, TunehookError
 from tunehook.model.job import Job, Stage
-from tunehook.model.member import QUEUES, Queue, job_member, lane_member, poll_member, queue_of
+from tunehook.model.member import QUEUES, Queue, delivery_member, job_member, poll_member, queue_of
 from tunehook.model.webhook import Delivery
+from tunehook.store import upgrade
 from tunehook.store.engine import keys
 from tunehook.store.store import Store
 
@@ -74,9 +75,7 @@ class _Checkup:
             yield str(name)
 
     async def _due(self, member: str) -> bool:
-        # A lane that gave no answer last time is planned apart.
-        queues = [keys.due(queue_of(member)), *([keys.SLOW_DUE] if member.startswith("lane:") else [])]
-        return any([await self._redis.zscore(queue, member) is not None for queue in queues])
+        return await self._redis.zscore(keys.due(queue_of(member)), member) is not None
 
     def _wake(self, member: str) -> Mend:
         async def _mend() -> None:
@@ -178,17 +177,9 @@ class _Checkup:
                 continue
             if delivery.state != "pending":
                 continue
-            member = lane_member(delivery.lane)
-            if await self._redis.zscore(keys.lane(delivery.lane), delivery.id) is None:
-                words = f"to {delivery.url}: pending, and in no lane"
-                self._say("stuck", delivery.id, words, partial(self._again, delivery))
-            elif not await self._due(member):
-                words = f"to {delivery.url}: pending, and its lane is not due"
-                self._say("stuck", delivery.id, words, self._wake(member))
-
-    async def _again(self, delivery: Delivery) -> None:
-        await self._redis.zadd(keys.lane(delivery.lane), {delivery.id: await self._store.now_ms()})
-        await self._store.wake(lane_member(delivery.lane))
+            member = delivery_member(delivery.id)
+            if not await self._due(member) and not await upgrade.is_in_lane(self._store, delivery):
+                self._say("stuck", delivery.id, f"to {delivery.url}: pending, and not due", self._wake(member))
 
     async def leases(self) -> None:
         async for name in self._names(keys.lease("*")):

@@ -1,4 +1,4 @@
-"""Subscriptions, and the index that says who is told of what."""
+"""Records of subscriptions, and the index that finds the subscribers of an event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass
 
 from tunehook.errors import EndpointNotFound, RecordUnreadable
-from tunehook.model.member import lane_member
 from tunehook.model.record import REPEAT_SECONDS
 from tunehook.model.webhook import Endpoint
 from tunehook.store.engine import keys
@@ -24,7 +23,7 @@ class EndpointRecord:
     revision: int
 
     def change(self, endpoint: Endpoint) -> Change:
-        """A change of this record into `endpoint`, and of the index with it."""
+        """Returns the change that replaces this record and its entry in the index."""
         change = Change(
             record=keys.endpoint(endpoint.id),
             revision=self.revision,
@@ -35,7 +34,7 @@ class EndpointRecord:
 
 @dataclass(frozen=True)
 class Subscriber:
-    """Who is told."""
+    """An enabled endpoint that receives an event."""
 
     endpoint_id: str
     project: str
@@ -47,8 +46,11 @@ class Endpoints:
         self._store = store
 
     async def add(self, endpoint: Endpoint, *, key_id: str, digest: str, sdk_retry: bool = False) -> EndpointRecord:
-        """Adds an endpoint that the API key made with a body of this digest. With `sdk_retry`, an SDK may repeat a
-        call that succeeded: then raises AlreadyThere, with the id of the endpoint that the first call made."""
+        """Adds an endpoint that the API key created with a body of this digest.
+
+        With `sdk_retry`, an SDK may repeat a call that succeeded: raises AlreadyThere, with the id of the endpoint
+        that the first call created.
+        """
         change = EndpointRecord(endpoint, 0).change(endpoint)
         repeat = keys.repeat(key_id, f"endpoint:{digest}")
         change.do("SET", repeat, endpoint.id, "EX", REPEAT_SECONDS)
@@ -59,21 +61,20 @@ class Endpoints:
         return EndpointRecord(endpoint, 1)
 
     async def put(self, record: EndpointRecord, endpoint: Endpoint) -> EndpointRecord:
-        """Raises RevisionChanged when somebody was faster."""
+        """Writes the endpoint. Raises RevisionChanged when another request has changed it."""
         await self._store.commit(record.change(endpoint))
         return EndpointRecord(endpoint, record.revision + 1)
 
     async def delete(self, record: EndpointRecord) -> None:
-        """What is still on its way to it is given up by its lane."""
+        """Deletes the endpoint. A delivery step gives up its pending deliveries (`DeliveryQueue.wake_all`)."""
         endpoint = record.endpoint
         change = Change(record=keys.endpoint(endpoint.id), revision=record.revision, delete=True)
         change.do("ZREM", keys.endpoints(endpoint.project), endpoint.id)
         change.do("HDEL", keys.subscriptions(endpoint.project), endpoint.id)
-        change.wake(lane_member(endpoint.id))
         await self._store.commit(change)
 
     async def read(self, endpoint_id: str, project: str | None = None) -> EndpointRecord:
-        """Raises EndpointNotFound, also for another project's."""
+        """Reads an endpoint. Raises EndpointNotFound, also for another project's, and RecordUnreadable."""
         with unavailable():
             fields = await self._store.redis.hgetall(keys.endpoint(endpoint_id))
         record = parse(fields, endpoint_id)
@@ -82,7 +83,7 @@ class Endpoints:
         return record
 
     async def page(self, project: str, *, after: str | None, limit: int) -> tuple[list[Endpoint], bool]:
-        """Newest first, and whether there are more. Raises EndpointNotFound for an unknown `after`."""
+        """Returns a page, newest first, and whether there are more. Raises EndpointNotFound for an unknown `after`."""
         start, index = 0, keys.endpoints(project)
         if after is not None:
             await self.read(after, project)
@@ -102,13 +103,13 @@ class Endpoints:
             return int(await self._store.redis.zcard(keys.endpoints(project)))
 
     async def subscribed(self, project: str, event_type: str) -> list[Subscriber]:
-        """The project's enabled subscriptions to this type."""
+        """Returns the project's enabled subscriptions to this event type."""
         [rows] = await self._store.ask(("HGETALL", keys.subscriptions(project)))
         return list(_subscribers(project, rows, event_type))
 
 
 def parse(fields: dict[str, str], endpoint_id: str) -> EndpointRecord | None:
-    """None for what does not exist. Raises RecordUnreadable."""
+    """Parses the fields of an endpoint's record; None if there is none. Raises RecordUnreadable."""
     if not fields:
         return None
     try:
@@ -120,8 +121,8 @@ def parse(fields: dict[str, str], endpoint_id: str) -> EndpointRecord | None:
 def _readable(fields: dict[str, str], endpoint_id: str) -> Endpoint | None:
     try:
         record = parse(fields, endpoint_id)
-    except RecordUnreadable as error:  # one bad record hides no others
-        log.warning("left out: %s", error.message)
+    except RecordUnreadable as error:  # one unreadable record must not hide the others
+        log.warning("an endpoint is left out of the list: %s", error.message)
         return None
     return record.endpoint if record else None
 
@@ -129,8 +130,7 @@ def _readable(fields: dict[str, str], endpoint_id: str) -> Endpoint | None:
 def _index(change: Change, endpoint: Endpoint) -> Change:
     index = keys.subscriptions(endpoint.project)
     if not endpoint.enabled:
-        change.do("HDEL", index, endpoint.id)
-        return change.wake(lane_member(endpoint.id))
+        return change.do("HDEL", index, endpoint.id)
     entry = json.dumps({"url": endpoint.url, "event_types": endpoint.event_types})
     return change.do("HSET", index, endpoint.id, entry)
 

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints, events, and deliveries from the commit that publishes them to the receiver's answer."""
+"""Webhooks: endpoints, events, and deliveries from the commit that publishes them to the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunehook.store.store import Store
 
 @dataclass(frozen=True)
 class Webhooks:
-    """Everything that the webhooks room works with."""
+    """What the functions of this package work with."""
 
     store: Store
     encryption: Encryption

@@ -1,290 +1,210 @@
-"""Telling subscribers: the step that makes every delivery that is due, lane by lane, side by side.
+"""The delivery step: claims the deliveries that are due and sends them, many at a time, for as long as there are any.
 
-A step takes whatever lanes are due, for as long as there are any. A lane is one receiver: a few deliveries
-at once, fewer when it gives no answer. Lanes that gave none last time have a share of their own, and are not
-begun late in a step, so that they hold up neither the others nor the step's end. docs/decisions/ tells why a
-step pulls instead of being handed ids.
+Up to 8 go to one receiver at a time, if it answered the last time; else one. Half of a step's slots are kept for
+receivers that answer, so dead ones delay no others. A delivery for which there is no room comes back when its
+receiver should have time for it. docs/decisions/0008-due-deliveries.md has the reasons.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import time
-from collections import deque
-from contextlib import suppress
+from collections import Counter, defaultdict
 
-from tunehook.errors import Conflict, EndpointNotFound, LeaseTaken, TunehookError
-from tunehook.model.webhook import Attempt, Delivery, both
-from tunehook.store.delivery_queue import Parcel, receiver_of
-from tunehook.store.endpoints import EndpointRecord
-from tunehook.store.engine.commit import Change
-from tunehook.store.engine.lease import Lease, ended
-from tunehook.webhooks import Webhooks, event_types, publishing, retry_policy
+from tunehook.errors import Conflict, TunehookError
+from tunehook.model.webhook import Attempt, Delivery, ReceiverState, both
+from tunehook.store.delivery_queue import Due
+from tunehook.webhooks import Webhooks, endpoint_health, retry_policy
 from tunehook.webhooks.retry_policy import Outcome, Verdict
 from tunehook.webhooks.sender import ATTEMPT_SECONDS, Sender
 
 log = logging.getLogger(__name__)
 
-#: Lanes are begun for 20 to 40 s, by chance, so that not all steps end at once; RQ ends a step after 60 s.
-#: One that gave no answer last time may take 15 s, and is not begun in the last 15 s.
+#: A step runs for 20 to 40 s, at random, so that not all steps end at once. After that it goes on with receivers that
+#: answer until no attempt to another one is under way, so that it never waits for dead ones alone. One that was silent
+#: is not tried in the last 15 s. RQ ends a step after 90 s.
 STEP_SECONDS = (20.0, 40.0)
-#: After the last delivery a step stays for so long: what comes in a burst needs no new step each.
-LINGER_SECONDS = 0.2
+#: How long a step waits for more when it has nothing to do: a burst then needs no new step (a fork costs 10 ms).
+LINGER_SECONDS = 0.3
 TICK_SECONDS = 0.02
-LANES_AT_ONCE = 4096
-#: So many lanes are taken at a time, and few while this process has its hands full: others may have theirs free.
-CLAIM, CLAIM_LATE = 64, 16
-LATE_SECONDS = 0.03
-#: Deliveries at once in a lane: one at first, doubled by each answer, halved by each attempt without one.
-MOST_IN_LANE = 8
-BATCH = 32
-#: After so many, a lane is left to whoever has time.
-TURN = 64
+#: Attempts at once; those to receivers that have not answered the last time; those to silent ones among them.
+SLOTS, UNPROVEN_SLOTS, SILENT_SLOTS = 512, 256, 128
+CLAIM = 256
+#: Attempts at once to one receiver that answers, and claimed deliveries to it at most (the others wait in memory).
+WIDTH, IN_HAND = 8, 24
+#: When a delivery without room comes back: at the earliest, at the latest (as after any claim), and the pause to the
+#: next one, which is the receiver's last duration divided by `WIDTH`, at least 2 ms.
+AGAIN_SECONDS, LATEST_SECONDS, SPACING_SECONDS = 0.2, 20.0, 0.002
 
 
 async def dispatch(
     webhooks: Webhooks, stop: asyncio.Event | None = None, *, attempt_seconds: float = ATTEMPT_SECONDS
 ) -> None:
-    """One step. `stop`: nothing new is begun any more, so that it ends within the time of one attempt."""
+    """Runs one step. When `stop` is set it begins no more attempts, and ends within the time of one."""
     await _Step(webhooks, stop or asyncio.Event(), attempt_seconds).run()
+
+
+class _Receiver:
+    """A receiver as this step knows it."""
+
+    def __init__(self) -> None:
+        self.state: ReceiverState | None = None
+        self.stored: ReceiverState | None = None  #: the state that Redis has
+        self.rest_until = 0.0
+        self.slots = asyncio.Semaphore(WIDTH)
+        self.in_hand: set[str] = set()  #: ids of its deliveries that are being sent or wait for a slot
+        self.since = time.monotonic()  #: its last answer, or when this step began to wait for one
+        self._seconds = 0.0  #: how long its last attempt took
+        self._planned = 0.0
+
+    def read(self, due: Due, now: float) -> None:
+        self.stored = due.state
+        self.state = self.state or due.state  # this step's own attempts are newer
+        self.rest_until = max(self.rest_until, now + due.rest)
+
+    def heard(self, attempt: Attempt, outcome: Outcome) -> tuple[ReceiverState, float]:
+        """Takes note of an attempt; returns the state that follows, and the seconds of rest that it asks for."""
+        self.since, self._seconds, rest = time.monotonic(), attempt.seconds, retry_policy.rest(outcome)
+        self.rest_until = max(self.rest_until, self.since + rest)
+        self.state = "silent" if attempt.status_code is None else "throttling" if rest else "answering"
+        return self.state, rest
+
+    def pause(self, now: float) -> float:
+        """Returns the seconds after which a delivery without room comes back.
+
+        At least twice as long as the receiver has kept us waiting, and one after the other at its own pace: 100,000
+        deliveries to one receiver then cost few claims.
+        """
+        earliest = max(now + AGAIN_SECONDS, now + 2 * (now - self.since), self.rest_until)
+        at = min(max(earliest, self._planned), max(now, self.rest_until) + LATEST_SECONDS)
+        self._planned = at + max(SPACING_SECONDS, self._seconds / WIDTH)
+        return at - now
 
 
 class _Step:
     def __init__(self, webhooks: Webhooks, stop: asyncio.Event, attempt_seconds: float) -> None:
-        self.webhooks = webhooks
+        self._webhooks = webhooks
+        self._deliveries, self._queue = webhooks.store.deliveries, webhooks.store.delivery_queue
         shortest, longest = STEP_SECONDS
         self._until = time.monotonic() + shortest + (longest - shortest) * webhooks.jitter()
-        self.slow = 0  #: slow lanes that run
-        self.post = Sender(webhooks.allow, webhooks.encryption, attempt_seconds)
-        self.gathering = webhooks.store.batcher()
+        self._sender = Sender(webhooks.allow, webhooks.encryption, attempt_seconds)
+        self._commits = webhooks.store.batcher()
         self._stop = stop
-        self._lanes: set[asyncio.Task[None]] = set()
-        self._room = max(64, min(LANES_AT_ONCE, _open_files() - 256))
+        self._receivers: defaultdict[str, _Receiver] = defaultdict(_Receiver)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending = 0
 
-    @property
-    def may_begin(self) -> bool:
-        return not self._stop.is_set() and time.monotonic() < self._until
+    def _may_begin(self) -> bool:
+        return not self._stop.is_set() and (time.monotonic() < self._until or bool(self._unproven()))
 
-    @property
-    def may_begin_slow(self) -> bool:
-        return self.may_begin and time.monotonic() < self._until - ATTEMPT_SECONDS
+    def _unproven(self) -> Counter[ReceiverState | None]:
+        """Counts what is in hand for receivers that did not answer the last time, by their state."""
+        unproven = (receiver for receiver in self._receivers.values() if receiver.state != "answering")
+        return Counter(receiver.state for receiver in unproven for _ in receiver.in_hand)
 
     async def run(self) -> None:
-        async with self.post, self.gathering:
+        async with self._sender, self._commits:
             try:
                 await self._pull()
             finally:  # nothing runs any more, unless the step is cut short
-                for task in self._lanes:
+                for task in self._tasks:
                     task.cancel()
-                await asyncio.gather(*self._lanes, return_exceptions=True)
+                await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _pull(self) -> None:
-        idle_since = ticked = time.monotonic()
-        while self.may_begin:
-            late = time.monotonic() - ticked - TICK_SECONDS
-            room = min(CLAIM if late < LATE_SECONDS else CLAIM_LATE, self._room - len(self._lanes))
-            if room > 0:
-                self._begin((await self.webhooks.store.claim("deliver", room)).members, slow=False)
-            room = min(CLAIM, self._room // 2 - self.slow)
-            if room > 0 and late < LATE_SECONDS and self.may_begin_slow:
-                self._begin(await self.webhooks.store.delivery_queue.claim_slow(room), slow=True)
-            if self._lanes:
+        idle_since = time.monotonic()
+        while self._may_begin():
+            room = min(CLAIM, SLOTS - self._sending)
+            claimed = await self._claim(room) if room > 0 else 0
+            if self._tasks:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > LINGER_SECONDS:
                 return
-            ticked = time.monotonic()
-            await asyncio.sleep(TICK_SECONDS)
-        while self._lanes:
-            await asyncio.wait(set(self._lanes))
+            if claimed < CLAIM:
+                await asyncio.sleep(TICK_SECONDS)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def _begin(self, members: list[str], *, slow: bool) -> None:
-        for member in members:
-            task = asyncio.create_task(_Lane(self, member, slow=slow).run())
-            self._lanes.add(task)
-            task.add_done_callback(self._lanes.discard)
+    async def _claim(self, limit: int) -> int:
+        """Claims up to `limit` deliveries and begins those that there is room for; returns how many it claimed."""
+        count, found = await self._queue.claim(limit)
+        now, unproven, later = time.monotonic(), self._unproven(), dict[str, float]()
+        for due in found:
+            delivery_id, receiver = due.delivery.id, self._receivers[due.delivery.lane]
+            receiver.read(due, now)
+            if delivery_id in receiver.in_hand:
+                continue  # the commit of its attempt is late
+            if due.closed or self._has_room(receiver, unproven, now):
+                receiver.since = receiver.since if receiver.in_hand else now
+                receiver.in_hand.add(delivery_id)
+                task = asyncio.create_task(self._run(receiver, due))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif receiver.state != "silent":  # a silent receiver's comes back when the claim ends, after 20 s
+                later[delivery_id] = receiver.pause(now)
+        await self._queue.postpone(later)
+        return count
 
-
-class _Lane:
-    """All that is due to one receiver now, oldest first, a few at a time."""
-
-    def __init__(self, step: _Step, member: str, *, slow: bool) -> None:
-        self._step = step
-        self._webhooks = step.webhooks
-        self._lane = receiver_of(member)
-        self._lease = Lease(step.gathering, member)
-        self._endpoint: EndpointRecord | None = None
-        self._endpoint_lock = asyncio.Lock()
-        self._width = 1
-        self._rest = 0.0
-        self._slow = slow
-        self._waiting: deque[Parcel] = deque()
-        self._running: dict[asyncio.Task[None], str] = {}
-        self._sent = 0
-
-    async def run(self) -> None:
-        try:
-            await self._run()
-        except LeaseTaken:
-            return
-        except TunehookError as error:
-            log.warning("lane %s is left for now: %s", self._lane, error.message)
-        except Exception:
-            log.exception("lane %s is left for now", self._lane)
-
-    async def _run(self) -> None:
-        first = await self._webhooks.store.delivery_queue.take(
-            self._step.gathering, self._lease, BATCH, slow=self._slow
-        )
-        if first is None:
-            return
-        keeper = asyncio.create_task(self._lease.keep())
-        self._step.slow += first.slow
-        self._slow = first.slow
-        try:
-            self._endpoint = first.endpoint
-            self._waiting.extend(first.parcels)
-            await self._empty(more=first.due >= BATCH)
-        finally:
-            self._step.slow -= first.slow
-            for task in self._running:
-                task.cancel()
-            await ended(keeper)
-            await self._webhooks.store.delivery_queue.leave(
-                self._step.gathering, self._lease, rest=self._rest, slow=self._slow
-            )
-
-    async def _empty(self, *, more: bool) -> None:
-        """Sends what is due until nothing is, the receiver wants rest, or the step is over."""
-        while self._waiting or self._running or (more and self._may_begin):
-            if not self._waiting and more and self._may_begin:
-                more = await self._refill()
-            while self._waiting and len(self._running) < self._width and self._may_begin:
-                parcel = self._waiting.popleft()
-                self._sent += 1
-                self._running[asyncio.create_task(self._one(parcel))] = parcel.record.delivery.id
-            if not self._running:
-                return
-            done, _ = await asyncio.wait(self._running, return_when="FIRST_COMPLETED")
-            for task in done:
-                del self._running[task]
-                task.result()
-
-    @property
-    def _may_begin(self) -> bool:
-        in_time = self._step.may_begin_slow if self._slow else self._step.may_begin
-        return in_time and self._rest == 0.0 and self._sent < TURN
-
-    async def _refill(self) -> bool:
-        """Takes the next ones; those in flight are still due, and come again. Returns if there may be more."""
-        under_way = set(self._running.values())
-        limit = BATCH + len(under_way)
-        taken = await self._webhooks.store.delivery_queue.take(self._step.gathering, self._lease, limit, slow=True)
-        if taken is None:
+    def _has_room(self, receiver: _Receiver, unproven: Counter[ReceiverState | None], now: float) -> bool:
+        """Tells whether one more delivery can be taken, and counts it in `unproven`."""
+        if now < receiver.rest_until:
             return False
-        self._endpoint = taken.endpoint
-        self._waiting.extend(p for p in taken.parcels if p.record.delivery.id not in under_way)
-        return taken.due >= limit
+        if receiver.state == "answering":
+            return len(receiver.in_hand) < IN_HAND
+        if receiver.in_hand or now >= self._until or unproven.total() >= UNPROVEN_SLOTS:
+            return False
+        if receiver.state == "silent" and (now >= self._until - ATTEMPT_SECONDS or unproven["silent"] >= SILENT_SLOTS):
+            return False
+        unproven[receiver.state] += 1
+        return True
 
-    async def _one(self, parcel: Parcel) -> None:
-        """One attempt, its record, and what it means for the endpoint."""
-        delivery = parcel.record.delivery
-        if delivery.state != "pending":
-            await self._webhooks.store.delivery_queue.forget(self._lane, [delivery.id])
-            return
-        to = self._receiver(parcel, time.time())
-        if isinstance(to, str):
-            await self._give_up(parcel, to)
-            return
-        url, sealed = to
-        self._lease.check()
-        attempt, outcome = await self._step.post.send(url, parcel.record.event.id, parcel.record.event.body, sealed)
-        self._slow = attempt.status_code is None
-        self._width = max(1, self._width // 2) if self._slow else min(MOST_IN_LANE, self._width * 2)
-        self._rest = max(self._rest, retry_policy.rest(outcome))
-        after_, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
-        changed = after_.model_copy(update={"url": url})
-        change = self._webhooks.store.deliveries.attempted(parcel.record, changed, attempt, self._lease)
-        self._webhooks.store.deliveries.plan(change, changed, pause)
-        await self._record(change, delivery.id)
-        if self._endpoint is not None:
-            await self._judge(outcome, attempt.at, url)
-
-    def _receiver(self, parcel: Parcel, now: float) -> tuple[str, list[str]] | str:
-        """Where it goes and the sealed secrets that sign it; or why it goes nowhere, in words."""
-        delivery, key = parcel.record.delivery, parcel.key
-        if delivery.endpoint_id is None:
-            if key is None:
-                return "the API key whose callback secret signs it is gone"
-            return delivery.url, both(key.callback_secret, key.old_callback_secret, key.old_callback_secret_until, now)
-        if self._endpoint is None:
-            return "the subscription was deleted"
-        endpoint = self._endpoint.endpoint
-        if not endpoint.enabled:
-            return f"the subscription is disabled: {endpoint.disabled_reason}"
-        return endpoint.url, endpoint.secrets(now)
-
-    async def _give_up(self, parcel: Parcel, why: str) -> None:
-        delivery = parcel.record.delivery.model_copy(
-            update={"state": "failed", "next_attempt_at": None, "last_error": why}
-        )
-        change = parcel.record.change(delivery, self._lease)
-        self._webhooks.store.deliveries.plan(change, delivery, None)
-        await self._record(change, delivery.id)
-
-    async def _record(self, change: Change, delivery_id: str) -> None:
+    async def _run(self, receiver: _Receiver, due: Due) -> None:
+        delivery_id = due.delivery.id
         try:
-            await self._step.gathering.commit(change)
+            async with receiver.slots:
+                self._sending += 1
+                try:
+                    await self._one(receiver, due)
+                finally:
+                    self._sending -= 1
         except Conflict as conflict:
-            log.warning("delivery %s: what came of it is not recorded: %s", delivery_id, conflict.message)
+            log.warning("delivery %s: the attempt is not recorded: %s", delivery_id, conflict.message)
+        except TunehookError as error:
+            log.warning("delivery %s is left for now: %s", delivery_id, error.message)
+        except Exception:
+            log.exception("delivery %s is left for now", delivery_id)
+        finally:
+            receiver.in_hand.discard(delivery_id)
 
-    async def _judge(self, outcome: Outcome, now: float, url: str) -> None:
-        """An endpoint that does nothing but fail, or asks for no more, is disabled: said on it, and told.
-
-        `url`: where the attempt went. One that was mended or enabled meanwhile is judged by its next attempt.
-        """
-        async with self._endpoint_lock:
-            record = self._endpoint
-            if record is None or not record.endpoint.enabled:
-                return
-            since = retry_policy.failing_since(outcome, record.endpoint.failing_since, now=now)
-            if since == record.endpoint.failing_since and not retry_policy.disabled_because(outcome, since, now=now):
-                return
-            try:
-                # Read again: it may have been renamed, rotated or enabled since this lane was taken.
-                record = await self._webhooks.store.endpoints.read(record.endpoint.id)
-                if record.endpoint.url != url or not record.endpoint.enabled:
-                    self._endpoint = record
-                    return
-                since = retry_policy.failing_since(outcome, record.endpoint.failing_since, now=now)
-                why = retry_policy.disabled_because(outcome, since, now=now)
-                endpoint = record.endpoint.model_copy(update={"failing_since": since})
-                change = record.change(endpoint)
-                if why is not None:
-                    endpoint = endpoint.disabled(why, now=int(now))
-                    change = record.change(endpoint)
-                    await publishing.publish_to_project(
-                        self._webhooks,
-                        change,
-                        endpoint.project,
-                        event_types.ENDPOINT_DISABLED,
-                        publishing.endpoint_disabled_data(endpoint),
-                        now=int(now),
-                    )
-                    log.warning("endpoint %s is disabled: %s", endpoint.id, why)
-                await self._webhooks.store.commit(change)
-                self._endpoint = EndpointRecord(endpoint, record.revision + 1)
-            except EndpointNotFound:
-                self._endpoint = None
-            except Conflict:
-                return  # somebody changed it this moment; the next attempt says the same
+    async def _one(self, receiver: _Receiver, due: Due) -> None:
+        """Makes one attempt, records it, and judges the endpoint by it."""
+        delivery, event = due.delivery, due.record.event
+        to = _address(due, time.time())
+        if isinstance(to, str):
+            ended = delivery.model_copy(update={"state": "failed", "next_attempt_at": None, "last_error": to})
+            await self._commits.commit(self._deliveries.plan(due.record.change(ended), ended, None))
+            return
+        now = time.monotonic()
+        if now >= due.begin_by or now < receiver.rest_until or not self._may_begin():
+            return  # it is due again when its claim ends
+        url, secrets = to
+        attempt, outcome = await self._sender.send(url, event.id, event.body, secrets)
+        state, rest = receiver.heard(attempt, outcome)
+        attempted, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
+        attempted = attempted.model_copy(update={"url": url})
+        change = self._deliveries.plan(self._deliveries.attempted(due.record, attempted, attempt), attempted, pause)
+        self._queue.note(change, delivery.lane, state=state if state != receiver.stored else None, rest=rest)
+        receiver.stored = state
+        await self._commits.commit(change)
+        if due.endpoint is not None:
+            await endpoint_health.judge(self._webhooks, due.endpoint, outcome, now=attempt.at, url=url)
 
 
 def after(
     delivery: Delivery, attempt: Attempt, outcome: Outcome, *, now: float, jitter: float
 ) -> tuple[Delivery, float | None]:
-    """The delivery after an attempt, and the seconds until the next one (None: there is none). Pure."""
+    """Returns the delivery after an attempt, and the seconds until the next one (None: there is none). Pure."""
     attempts = delivery.attempts + 1
     again_at = retry_policy.next_attempt(attempts - delivery.attempts_before, outcome, now=now, jitter=jitter)
     delivered = outcome.verdict is Verdict.DELIVERED
@@ -299,12 +219,15 @@ def after(
     return delivery.model_copy(update=changed), None if again_at is None else again_at - now
 
 
-def _open_files() -> int:
-    """How many files this process may have open. A worker may be started with as few as 1024: it takes what it can."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = LANES_AT_ONCE * 2
-    if soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return int(soft)
+def _address(due: Due, now: float) -> tuple[str, list[str]] | str:
+    """Returns the URL and the encrypted secrets that sign; or in words why the delivery is given up."""
+    delivery, key, endpoint = due.delivery, due.key, due.endpoint
+    if delivery.endpoint_id is None:
+        if key is None:
+            return "the API key whose callback secret signs it is gone"
+        return delivery.url, both(key.callback_secret, key.old_callback_secret, key.old_callback_secret_until, now)
+    if endpoint is None:
+        return "the subscription was deleted"
+    if due.closed:
+        return f"the subscription is disabled: {endpoint.endpoint.disabled_reason}"
+    return endpoint.endpoint.url, endpoint.endpoint.secrets(now)

@@ -1,4 +1,4 @@
-"""Subscriptions as their owners change them: made, changed, rotated, tested; and deliveries asked for again."""
+"""What a project does with its subscriptions: create, update, rotate, test, redeliver, recover."""
 
 from __future__ import annotations
 
@@ -76,8 +76,10 @@ class RecoverRequest(Strict):
 async def create(
     webhooks: Webhooks, caller: ApiKey, body: dict[str, Any], *, sdk_retry: bool = False
 ) -> tuple[Endpoint, str]:
-    """The subscription and its secret, which cannot be read again, unless an SDK repeats a call whose answer was lost:
-    it gets what the first one made."""
+    """Creates a subscription; returns it with its secret, which cannot be read again.
+
+    An SDK that repeats a call whose answer was lost gets the subscription that the first call created.
+    """
     asked = parse_as(CreateRequest, body)
     _check_url(webhooks, asked.url)
     if await webhooks.store.endpoints.count(caller.project) >= MOST_ENDPOINTS:
@@ -104,7 +106,7 @@ async def create(
 
 
 async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> Endpoint:
-    """What is not named stays. A new URL begins with a clean slate."""
+    """Changes the members that are named. A new URL clears the failures."""
     asked = parse_as(UpdateRequest, body)
     if asked.url is not None:
         _check_url(webhooks, asked.url)
@@ -123,41 +125,47 @@ async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dic
 async def rotate(
     webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any], *, sdk_retry: bool = False
 ) -> tuple[Endpoint, str]:
-    """The subscription and its new secret; with the overlap, both sign for 24 hours, in one header."""
+    """Replaces the secret; returns the subscription and the new one. With the overlap, both sign for 24 hours."""
     asked = parse_as(RotateRequest, body)
     secret, now = signature.new_secret(), int(time.time())
-    sealed, hint, keep = webhooks.encryption.encrypt(secret), hint_of(secret), asked.keep_old_secret_active_for_24_hours
+    encrypted, hint, keep = (
+        webhooks.encryption.encrypt(secret),
+        hint_of(secret),
+        asked.keep_old_secret_active_for_24_hours,
+    )
 
     def _rotated(endpoint: Endpoint) -> Endpoint:
         if is_repeat(endpoint.rotated_at, sdk_retry=sdk_retry, now=now):
             return endpoint
-        return endpoint.rotated(sealed, hint, keep_old=keep, now=now)
+        return endpoint.rotated(encrypted, hint, keep_old=keep, now=now)
 
     changed = await _change(webhooks, caller, endpoint_id, _rotated)
     return changed, webhooks.encryption.decrypt(changed.secret)
 
 
 async def enable(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> Endpoint:
-    """What failed meanwhile is not sent by itself: `recover` does that."""
+    """Enables the subscription. Deliveries that failed meanwhile are sent by `recover` only."""
     now = int(time.time())
     return await _change(webhooks, caller, endpoint_id, lambda e: e if e.enabled else e.reenabled(now=now))
 
 
 @optimistic_update
 async def delete(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> None:
+    """Deletes the endpoint; its pending deliveries are given up."""
     await webhooks.store.endpoints.delete(await webhooks.store.endpoints.read(endpoint_id, caller.project))
+    await webhooks.store.delivery_queue.wake_all(endpoint_id)
 
 
 async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> tuple[str, int]:
-    """Sends a signed sample now; the event's type and the status code that came. Raises TestUnanswered."""
+    """Sends a signed sample; returns the event's type and the answer's status code. Raises TestUnanswered."""
     kind = parse_as(TestRequest, body).event_type
     if kind not in event_types.ALL:
         raise InvalidParameter(param="event_type", why=f"there is {', '.join(event_types.ALL)}")
     endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
     now = int(time.time())
     event = sample_events.sample_event(kind, caller.project, now=now)
-    async with Sender(webhooks.allow, webhooks.encryption) as post:
-        attempt, _ = await post.send(endpoint.url, event.id, event.body, endpoint.secrets(now))
+    async with Sender(webhooks.allow, webhooks.encryption) as sender:
+        attempt, _ = await sender.send(endpoint.url, event.id, event.body, endpoint.secrets(now))
     if attempt.status_code is None:
         raise TestUnanswered(why=attempt.outcome)
     return kind, attempt.status_code
@@ -168,7 +176,7 @@ test.__test__ = False  # type: ignore[attr-defined]
 
 @optimistic_update
 async def redeliver(webhooks: Webhooks, caller: ApiKey, delivery_id: str) -> Delivery:
-    """Due now, with the same `webhook-id` and body; its schedule begins anew."""
+    """Makes a delivery due now, with the same `webhook-id` and body; its retry schedule begins anew."""
     record = await webhooks.store.deliveries.read(delivery_id, caller.project)
     await _check_receiver(webhooks, record.delivery)
     delivery = _again(record.delivery, int(time.time()))
@@ -177,7 +185,7 @@ async def redeliver(webhooks: Webhooks, caller: ApiKey, delivery_id: str) -> Del
 
 
 async def recover(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> int:
-    """Everything that was given up since is due again; returns how many."""
+    """Makes every delivery due that was given up since; returns how many."""
     since = parse_as(RecoverRequest, body).since
     endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
     if not endpoint.enabled:
@@ -201,7 +209,7 @@ async def _records(webhooks: Webhooks, ids: list[str]) -> list[DeliveryRecord]:
         try:
             record = await webhooks.store.deliveries.read(delivery_id)
         except DeliveryNotFound:
-            continue  # its 30 days are over
+            continue  # it has expired
         if record.delivery.state == "failed":
             found.append(record)
     return found

@@ -1,7 +1,7 @@
-"""The types of events. OpenAI's three reach every subscriber; ours only who asked for them by name.
+"""The types of webhook events: OpenAI's three go to every subscriber, ours to those that name them.
 
-SDKs know a closed list of types and parse an unknown one as the first class of their union, so ours would look
-like something else to a client that never heard of them.
+SDKs know a closed list of types and parse an unknown one as the first class of their union, so a client that does
+not expect one of ours would take it for something else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RETIRING = "fine_tuning.model.retiring"
 UPSTREAM_REFUSED = "tunehook.upstream.refused"
 RECORD_PARKED = "tunehook.record.parked"
 ENDPOINT_DISABLED = "webhook_endpoint.disabled"
-#: What a subscription gets that names none, and what goes to a job's `callback_url`.
+#: The types of a subscription that names none, and of a job's `callback_url`.
 DEFAULT = (SUCCEEDED, FAILED, CANCELLED)
 BY_NAME = (
     CREATED,

@@ -1,7 +1,7 @@
-"""Who is told of what: an event and its deliveries, added to the change of state that they tell of.
+"""Publishes webhook events: adds the event and its deliveries to the commit that changes the state.
 
-Subscribers are looked up before the commit, in one read; a subscription made in between is told of the next.
-Where nobody is to be told there is no event.
+Subscribers are read before the commit, in one read; a subscription made in between gets the next event. An event
+without a subscriber is not stored.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tunehook.webhooks import Webhooks, event_types
 async def publish(
     webhooks: Webhooks, change: Change, job: Job, kind: str, *, now: int, about: dict[str, Any] | None = None
 ) -> None:
-    """Of a job, as it is after the change. `about`: the event's data where it is not the job itself.
+    """Publishes an event about a job, as it is after the change. `about`: the event's data, unless it is the job.
 
-    OpenAI's three also go to the job's own callback, signed by the secret of the key that submitted it.
+    OpenAI's three types also go to the job's callback URL, signed by the secret of the key that submitted it.
     """
     subscribers = await webhooks.store.endpoints.subscribed(job.project, kind)
     called_back = job.callback_url if kind in event_types.DEFAULT else None
@@ -39,28 +39,28 @@ async def publish(
 
 
 async def has_subscribers(webhooks: Webhooks, project: str, kind: str) -> bool:
-    """Whether anybody asked for it: what costs a request is not done for nobody."""
+    """Tells whether the event has a subscriber: without one, no upstream request is made for it."""
     return bool(await webhooks.store.endpoints.subscribed(project, kind))
 
 
 async def publish_to_project(
     webhooks: Webhooks, change: Change, project: str, kind: str, data: dict[str, Any], *, now: int
 ) -> None:
-    """Of something of a project that is no job."""
+    """Publishes an event about something of a project that is not a job."""
     _publish_to_all(webhooks, change, await webhooks.store.endpoints.subscribed(project, kind), kind, data, now=now)
 
 
 async def publish_to_operators(
     webhooks: Webhooks, change: Change, kind: str, data: dict[str, Any], *, now: int
 ) -> None:
-    """Of what concerns the deployment: who asked for it by name in the operators' project, and no other tenant."""
+    """Publishes an event about the deployment, to the subscribers in the operators' project alone."""
     _publish_to_all(
         webhooks, change, await webhooks.store.endpoints.subscribed(webhooks.operators, kind), kind, data, now=now
     )
 
 
 def endpoint_disabled_data(endpoint: Endpoint) -> dict[str, Any]:
-    """What `webhook_endpoint.disabled` says."""
+    """Returns the data of `webhook_endpoint.disabled`."""
     return {
         "id": endpoint.id,
         "name": endpoint.name,
@@ -75,8 +75,10 @@ def _publish_to_all(
 ) -> None:
     for project in sorted({subscriber.project for subscriber in subscribers}):
         event = make_event(kind, data, project=project, job_id=None, now=now)
-        told = [_delivery_to_endpoint(subscriber, event) for subscriber in subscribers if subscriber.project == project]
-        webhooks.store.deliveries.outbox(change, event, told)
+        deliveries = [
+            _delivery_to_endpoint(subscriber, event) for subscriber in subscribers if subscriber.project == project
+        ]
+        webhooks.store.deliveries.outbox(change, event, deliveries)
 
 
 def _delivery_to_endpoint(subscriber: Subscriber, event: Event) -> Delivery:
@@ -110,7 +112,7 @@ def _callback_delivery(event: Event, job: Job, url: str) -> Delivery:
 
 
 def receiver_of(project: str, url: str) -> str:
-    """Deliveries to one URL of one project share a lane, so that a dead receiver delays its own alone."""
+    """Returns the id of a callback URL of a project as a receiver of deliveries."""
     return hashlib.sha256(f"{project}\0{url}".encode()).hexdigest()[:24]
 
 

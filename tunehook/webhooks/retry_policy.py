@@ -1,7 +1,7 @@
-"""When to try a delivery again. Time and chance are handed in.
+"""The retry policy: what follows from an attempt. Pure: the time and the jitter are arguments.
 
-One attempt leads to an `Outcome` (`answered`, `unanswered`). From it follow the delivery's next attempt
-(`next_attempt`), the endpoint's rest (`rest`) and whether the endpoint is disabled (`disabled_because`).
+An attempt leads to an `Outcome` (`answered`, `unanswered`). From it follow the delivery's next attempt
+(`next_attempt`), the receiver's rest (`rest`) and whether the endpoint is disabled (`disabled_because`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 _MINUTE, _HOUR = 60.0, 3600.0
-# Standard Webhooks' example: ten attempts, the first at once, the tenth 75 h 35 min later.
+# The example of Standard Webhooks: ten attempts, the first at once, the tenth 75 h 35 min later.
 PAUSES = (
     5.0,
     5 * _MINUTE,
@@ -24,20 +24,20 @@ PAUSES = (
     24 * _HOUR,
 )
 MAX_ATTEMPTS = len(PAUSES) + 1
-JITTER = 0.2  # each pause is up to this much shorter or longer, so that a crowd does not come back as one
+JITTER = 0.2  # each pause is up to this much shorter or longer, so that many do not retry at the same moment
 DISABLE_AFTER = 120 * _HOUR  # of nothing but failures, as Svix does
-_REST = (5.0, 300.0)  # how long a throttling endpoint is left alone: without, and at most with, Retry-After
+_REST = (5.0, 300.0)  # rest of a throttling receiver: without Retry-After, and at most with it
 
 
 class Verdict(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
-    THROTTLED = "throttled"  # failed, and everything else for this endpoint should wait a little too
-    GONE = "gone"  # failed, and the endpoint asks for no more
+    THROTTLED = "throttled"  # failed, and all other deliveries to the receiver wait too
+    GONE = "gone"  # failed, and the receiver asks for no more
 
 
 class Fault(StrEnum):
-    """Why an attempt got no answer, in words for whoever runs the receiver."""
+    """Why an attempt got no answer, in words for the operator of the receiver."""
 
     TIMEOUT = "your server did not answer within 15 s: answer first, then do the work"
     NAME = "the host name of the URL could not be resolved"
@@ -50,7 +50,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one attempt. `retry_after`: seconds that the receiver asked for, not yet bounded."""
+    """The outcome of an attempt. `retry_after`: the seconds that the receiver asked for, not yet bounded."""
 
     verdict: Verdict
     reason: str
@@ -58,21 +58,22 @@ class Outcome:
 
 
 def answered(status: int, retry_after: str | None = None, *, now: float) -> Outcome:
-    """The outcome of an answer: its status code, its `Retry-After` header as it came, seconds since 1970."""
+    """Returns the outcome of an answer: its status, its `Retry-After` header as it came; `now` in unix seconds."""
     wait = parse_retry_after(retry_after, now=now) if retry_after else None
     return Outcome(_verdict(status), _in_words(status), wait)
 
 
 def unanswered(fault: Fault, detail: str = "") -> Outcome:
+    """Returns the outcome of an attempt without an answer."""
     return Outcome(Verdict.FAILED, f"{fault} ({detail})" if detail else str(fault))
 
 
 def next_attempt(attempts_made: int, outcome: Outcome, *, now: float, jitter: float) -> float | None:
-    """When to try again, in the unit of `now` (seconds); None: never, it is delivered, gone or exhausted.
+    """Returns the time of the next attempt, in unix seconds like `now`; None: delivered, gone or exhausted.
 
-    `attempts_made` counts the one that led to `outcome`: 1 after the first. `jitter` is a random number
-    from 0 to 1. `Retry-After` can stretch a pause to twice its length and never shortens it (as Svix
-    does): an endpoint can ask for air, but not hold a delivery for ever.
+    `attempts_made` counts the one that led to `outcome`: 1 after the first. `jitter` is a random number from 0 to 1.
+    `Retry-After` can stretch a pause to twice its length and never shortens it (as at Svix), so a receiver cannot
+    hold up a delivery for ever.
     """
     if outcome.verdict in (Verdict.DELIVERED, Verdict.GONE) or attempts_made >= MAX_ATTEMPTS:
         return None
@@ -81,7 +82,7 @@ def next_attempt(attempts_made: int, outcome: Outcome, *, now: float, jitter: fl
 
 
 def rest(outcome: Outcome) -> float:
-    """Seconds for which nothing at all should be sent to the endpoint: 0 unless it throttles."""
+    """Returns the seconds for which nothing is sent to the receiver: 0 unless it throttles."""
     if outcome.verdict is not Verdict.THROTTLED:
         return 0.0
     least, most = _REST
@@ -89,14 +90,14 @@ def rest(outcome: Outcome) -> float:
 
 
 def failing_since(outcome: Outcome, before: float | None, *, now: float) -> float | None:
-    """Since when the endpoint has seen nothing but failures; `before`: what this said last, None at first."""
+    """Returns since when every attempt has failed; `before`: the last result of this function, None at first."""
     if outcome.verdict is Verdict.DELIVERED:
         return None
     return now if before is None else before
 
 
 def disabled_because(outcome: Outcome, since: float | None, *, now: float) -> str | None:
-    """Why the endpoint is to be disabled now, in words; None: it stays. `since` is from `failing_since`."""
+    """Returns in words why the endpoint is disabled now; None: it stays. `since` is from `failing_since`."""
     if outcome.verdict is Verdict.GONE:
         return "your server answered 410 Gone, which asks for no more webhooks"
     if outcome.verdict is not Verdict.DELIVERED and since is not None and now - since >= DISABLE_AFTER:
@@ -106,7 +107,7 @@ def disabled_because(outcome: Outcome, since: float | None, *, now: float) -> st
 
 
 def parse_retry_after(value: str, *, now: float) -> float | None:
-    """Seconds from `now` (since 1970), from either form of RFC 9110 § 10.2.3; None if it is neither."""
+    """Parses either form of RFC 9110 § 10.2.3; returns seconds from `now` (unix), None if it is neither."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:12]) if len(value) <= 12 else float("inf")

@@ -1,4 +1,4 @@
-"""What a test webhook says: for each type an event as it would come, about a job that does not exist. Pure."""
+"""Sample events for test webhooks: one of each type, about a job that does not exist. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JOB = "ftjob-test000000000000000000"
 
 
 def sample_event(kind: str, project: str, *, now: int) -> Event:
-    """Its id is a new one; `metadata.test` says what it is."""
+    """Returns an event of the type with a new id; `metadata.test` marks it as a sample."""
     return publishing.make_event(kind, _data(kind, now), project=project, job_id=None, now=now)
 
 

@@ -1,6 +1,6 @@
-"""One POST to a receiver: signed, guarded, bounded; and what came of it, in words.
+"""Sends one webhook: a signed POST to a checked address, and its outcome in words.
 
-Never raises for what a receiver does. No redirects, no cookies, no proxies, and the answer is read to 64 KiB.
+Nothing that a receiver does raises. No redirects, no cookies, no proxies; 64 KiB of the answer are read.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tunehook.webhooks import retry_policy
 from tunehook.webhooks.retry_policy import Fault, Outcome, Verdict
 
 ATTEMPT_SECONDS = 15.0
-ANSWER_BYTES = 2048  #: kept of an answer
-READ_BYTES = 64 * 1024  #: read of it at most
+ANSWER_BYTES = 2048  #: of an answer are kept
+READ_BYTES = 64 * 1024  #: of an answer are read at most
 NAME_CACHE_SECONDS = 60
-#: A name server that hangs holds a thread for up to half a minute; asyncio's own few would all be held by one.
+#: A name server that hangs blocks a thread for up to half a minute; one could block all of asyncio's few threads.
 RESOLVERS = 64
 
 
 class Sender:
-    """The HTTP client of one step or one test, and the secrets it has opened."""
+    """The HTTP client of one step or test webhook, with the secrets that it has decrypted."""
 
     def __init__(self, allow: AllowList, encryption: Encryption, seconds: float = ATTEMPT_SECONDS) -> None:
         self._seconds = seconds
         self._allow = allow
-        self._vault = encryption
-        self._opened: dict[str, str] = {}
+        self._encryption = encryption
+        self._decrypted: dict[str, str] = {}
         self._stack = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 
@@ -68,14 +68,14 @@ class Sender:
     async def __aexit__(self, *details: object) -> None:
         await self._stack.aclose()
 
-    async def send(self, url: str, event_id: str, body: str, sealed: list[str]) -> tuple[Attempt, Outcome]:
-        """Signs the text by each of the sealed secrets and sends it."""
+    async def send(self, url: str, event_id: str, body: str, encrypted: list[str]) -> tuple[Attempt, Outcome]:
+        """Signs the text with each of the encrypted secrets, sends it, and returns the attempt and its outcome."""
         at, begun = time.time(), time.monotonic()
         status: int | None = None
         answer: str | None = None
         content = body.encode()
         try:
-            headers = self._headers(event_id, int(at), content, sealed)
+            headers = self._headers(event_id, int(at), content, encrypted)
             check_url(url, self._allow)
             assert self._session is not None
             async with self._session.post(url, data=content, headers=headers, allow_redirects=False) as response:
@@ -85,28 +85,28 @@ class Sender:
         except AddressRefused as refused:
             outcome = retry_policy.unanswered(Fault.ADDRESS, str(refused.fields["rule"]))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RuntimeError) as error:
-            # A status that came is an answer, whatever happens to what follows it.
+            # A status is an answer, even if the body breaks off.
             outcome = outcome if status is not None else _fault(error)
         except TunehookError as error:
             outcome = Outcome(Verdict.FAILED, error.message)
         seconds = round(time.monotonic() - begun, 4)
         return Attempt(at=at, seconds=seconds, status_code=status, outcome=outcome.reason, answer=answer), outcome
 
-    def _headers(self, event_id: str, timestamp: int, body: bytes, sealed: list[str]) -> dict[str, str]:
-        if not sealed:
-            raise TunehookError("the secret that signs it is gone")
-        signed = signature.sign([self._open(secret) for secret in sealed], event_id, timestamp, body)
+    def _headers(self, event_id: str, timestamp: int, body: bytes, encrypted: list[str]) -> dict[str, str]:
+        if not encrypted:
+            raise TunehookError("the secret that signs this webhook is gone")
+        signed = signature.sign([self._decrypt(secret) for secret in encrypted], event_id, timestamp, body)
         return {"content-type": "application/json", "user-agent": "tunehook", **signed}
 
-    def _open(self, sealed: str) -> str:
-        secret = self._opened.get(sealed)
+    def _decrypt(self, encrypted: str) -> str:
+        secret = self._decrypted.get(encrypted)
         if secret is None:
-            secret = self._opened[sealed] = self._vault.decrypt(sealed)
+            secret = self._decrypted[encrypted] = self._encryption.decrypt(encrypted)
         return secret
 
 
 class _Resolver(AbstractResolver):
-    """The system's resolver in threads of its own, which nobody waits for at the end."""
+    """The system's resolver in threads of its own; closing does not wait for them."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
@@ -131,7 +131,7 @@ class _Resolver(AbstractResolver):
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str | None:
-    """The first bytes of an answer, as text; a receiver that sends 100 MB is not read to its end."""
+    """Returns the first bytes of an answer as text; an answer of 100 MB is not read to its end."""
     content = b""
     try:
         async for chunk in response.content.iter_chunked(8192):
@@ -140,7 +140,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> str | None:
                 response.close()
                 break
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        response.close()  # the status has come, and that is what counts
+        response.close()  # the status has come, and it decides
     return content[:ANSWER_BYTES].decode("utf-8", "replace") or None
 
 

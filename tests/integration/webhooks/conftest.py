@@ -25,6 +25,7 @@ from tunehook.store.engine.commit import Change
 from tunehook.webhooks import dispatch, publishing
 
 VAULT_KEY = Fernet.generate_key().decode()
+DUE = "th:due:deliveries"
 
 
 @dataclass
@@ -68,17 +69,17 @@ class Office:
     async def deliveries(self, endpoint_id: str, query: str = "") -> list[Any]:
         return list((await self.get(f"/v1/webhook_endpoints/{endpoint_id}/deliveries{query}"))["data"])
 
-    async def due_in(self, endpoint_id: str, delivery_id: str) -> float:
-        """Seconds until the next attempt, as Redis has it."""
-        at = await self.ctx.store.redis.zscore(f"th:lane:{endpoint_id}", delivery_id)
+    async def due_in(self, delivery_id: str) -> float:
+        """Returns the seconds until the next attempt, as Redis has it."""
+        at = await self.ctx.store.redis.zscore(DUE, f"delivery:{delivery_id}")
         return float(at - await self.ctx.store.now_ms()) / 1000
 
     async def make_due(self, endpoint_id: str) -> None:
-        """The pauses are over: nobody sleeps for them."""
-        for member, _ in await self.ctx.store.redis.zrange(f"th:lane:{endpoint_id}", 0, -1, withscores=True):
-            await self.ctx.store.redis.zadd(f"th:lane:{endpoint_id}", {member: 0})
-        await self.ctx.store.redis.delete(f"th:lane-rest:{endpoint_id}")
-        await self.ctx.store.redis.zadd("th:due:deliver", {f"lane:{endpoint_id}": 0})
+        """Ends the pauses of an endpoint's deliveries, so that no test sleeps for them."""
+        redis = self.ctx.store.redis
+        for delivery_id in await redis.zrange(f"th:endpoint-deliveries:{endpoint_id}", 0, -1):
+            await redis.zadd(DUE, {f"delivery:{delivery_id}": 0}, xx=True)
+        await redis.delete(f"th:rest:{endpoint_id}")
 
 
 def settled_job(project: str, key_id: str, kind: str, **members: Any) -> Job:

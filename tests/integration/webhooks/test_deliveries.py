@@ -7,7 +7,7 @@ import pytest
 from tests.contract.checker import Contract
 from tests.fakes.misbehaving_receiver import Misbehaving
 from tests.fakes.receiver import Receiver
-from tests.integration.webhooks.conftest import Office
+from tests.integration.webhooks.conftest import DUE, Office
 from tunehook.store.deliveries import KEPT_SECONDS
 
 SUCCEEDED, FAILED = "fine_tuning.job.succeeded", "fine_tuning.job.failed"
@@ -80,7 +80,7 @@ async def test_redelivery_has_the_same_id_and_a_new_schedule(office: Office, bad
     assert (again["state"], again["attempt_count"]) == ("pending", 10)
     assert await office.deliveries(made["id"], "?state=failed") == []
     await office.deliver()
-    assert await office.due_in(made["id"], delivery_id) == pytest.approx(5, abs=1.5)  # the first pause again
+    assert await office.due_in(delivery_id) == pytest.approx(5, abs=1.5)  # the first pause again
     assert len(bad.ids) == 11
     assert len(set(bad.ids)) == 1
 
@@ -123,7 +123,7 @@ async def test_another_project_sees_no_delivery(offices: list[Office], receiver:
 
 
 async def test_everything_about_a_delivery_expires_after_30_days(office: Office, bad: Misbehaving) -> None:
-    made = await office.subscribe(f"{bad.root}/410", SUCCEEDED)
+    await office.subscribe(f"{bad.root}/410", SUCCEEDED)
     await office.happen()
     await office.deliver()
     redis = office.ctx.store.redis
@@ -133,7 +133,7 @@ async def test_everything_about_a_delivery_expires_after_30_days(office: Office,
         assert found, pattern
         kept |= {name: await redis.ttl(name) for name in found}
     assert all(KEPT_SECONDS - 60 < ttl <= KEPT_SECONDS for ttl in kept.values()), kept
-    assert await redis.zcard(f"th:lane:{made['id']}") == 0
+    assert await redis.zcard(DUE) == 0
 
 
 async def test_expired_deliveries_are_passed_over_and_cut_from_the_index(office: Office, receiver: Receiver) -> None:
@@ -141,9 +141,9 @@ async def test_expired_deliveries_are_passed_over_and_cut_from_the_index(office:
     redis, index = office.ctx.store.redis, f"th:endpoint-deliveries:{made['id']}"
     old = (time.time() - KEPT_SECONDS - 60) * 1000
     await redis.zadd(index, {"dlv_old": old, "dlv_lost": time.time() * 1000})
-    await redis.zadd(f"th:lane:{made['id']}", {"dlv_lost": 0})
+    await redis.zadd(DUE, {"delivery:dlv_lost": 0})
     await office.happen()
     await office.deliver()
     assert await redis.zscore(index, "dlv_old") is None
-    assert await redis.zcard(f"th:lane:{made['id']}") == 0
+    assert await redis.zcard(DUE) == 0
     assert len(await office.deliveries(made["id"])) == 1

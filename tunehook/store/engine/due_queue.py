@@ -13,8 +13,8 @@ from tunehook.store.engine.connection import Connection, unavailable
 
 #: A scheduler ticks once a second; after this it is late.
 LATE_MS = 10_000
-#: Kinds that are claimed for ever, every 20 s: all others depend on them.
-NEVER_PARKED = json.dumps({"look": True, "lane": True, "sweep": True})
+#: Kinds that are claimed for ever, every 20 s: all others depend on them, or they are webhooks to send.
+NEVER_PARKED = json.dumps({"look": True, "delivery": True, "sweep": True})
 
 
 @dataclass(frozen=True)

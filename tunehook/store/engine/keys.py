@@ -20,8 +20,11 @@ CLOCK = "th:clock"  # the last tick of any scheduler, ms
 
 
 def due(queue: Queue) -> str:
-    """zset: member → when it is due, ms."""
-    return f"th:due:{queue}"
+    """zset: member → when it is due, ms.
+
+    `th:due:deliver` belongs to versions before 0.2 (upgrade.py): they remove members from it that they do not know.
+    """
+    return "th:due:deliveries" if queue == "deliver" else f"th:due:{queue}"
 
 
 def lease(member: str) -> str:
@@ -226,14 +229,14 @@ def attempts(delivery_id: str) -> str:
     return f"th:attempts:{delivery_id}"
 
 
-def lane(lane_id: str) -> str:
-    """zset: delivery to one receiver that is still to be made → when, ms."""
-    return f"th:lane:{lane_id}"
+def rest(receiver: str) -> str:
+    """Exists while the receiver throttles: no delivery is sent to it until the key expires."""
+    return f"th:rest:{receiver}"
 
 
-def lane_rest(lane_id: str) -> str:
-    """Exists while the receiver throttles: no delivery is sent there."""
-    return f"th:lane-rest:{lane_id}"
+def receiver_state(receiver: str) -> str:
+    """How the receiver's last attempt ended (model/webhook.py: ReceiverState), with an expiry."""
+    return f"th:receiver:{receiver}"
 
 
 def job_deliveries(job_id: str) -> str:
