@@ -212,8 +212,6 @@ def api_key(key_id: str) -> str:
 # ---- webhooks
 
 ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made
-SLOW_LANES = "th:slow-lanes"  # set: lanes whose last attempt got no answer
-SLOW_DUE = "th:due:slow"  # zset: slow lane → when it is due, ms; apart, so that no other lane waits behind them
 
 
 def event(event_id: str) -> str:
