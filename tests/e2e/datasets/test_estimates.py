@@ -59,7 +59,7 @@ async def test_a_job_keeps_its_estimate_and_at_the_end_what_it_cost(owner: Owner
         ended = await answer.json()
     assert ended["status"] == "succeeded"
     cost = ended["tunehook"]["cost"]
-    assert cost["billed_tokens"] == ended["trained_tokens"] > 0
+    assert cost["billed_tokens"] == ended["trained_tokens"] == billed
     assert cost["usd"] == round(4 * ended["trained_tokens"] / 1e6, 4)
     assert ended["tunehook"]["estimate"] == found["tunehook"]["estimate"]
 
