@@ -28,6 +28,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.MissingParameter: (400, INVALID, "missing_required_parameter"),
     errors.UnknownParameter: (400, INVALID, "unknown_parameter"),
     errors.UnknownUpstream: (400, INVALID, "unknown_upstream"),
+    errors.ModelUnknown: (400, INVALID, "model_not_found"),
     errors.FileUnusable: (400, INVALID, "invalid_file"),
     errors.TooFewExamples: (400, INVALID, "invalid_n_examples"),
     errors.CostAboveLimit: (400, INVALID, "cost_above_limit"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -45,6 +46,7 @@ async def create(request: web.Request) -> web.Response:
         await json_object(request),
         idempotency_key=key,
         sdk_retry=is_sdk_retry(request),
+        offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
     )
     return web.json_response(await _object(context_of(request), record))
 
@@ -53,7 +55,7 @@ async def estimate(request: web.Request) -> web.Response:
     """Takes what `create` takes, and makes nothing."""
     ctx = context_of(request)
     body = await json_object(request)
-    offered = await request.app[CATALOG].all(ctx.upstreams)
+    offered = partial(request.app[CATALOG].all, ctx.upstreams)
     return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 
 

@@ -5,7 +5,7 @@ TunehookError
 │   ├── InvalidBody             the body is not the JSON that we can work on
 │   ├── InvalidParameter        one member of the request is wrong
 │   │   ├── MissingParameter, UnknownParameter
-│   │   └── UnknownUpstream
+│   │   └── UnknownUpstream, ModelUnknown
 │   ├── MissingKey, WrongKey    who are you?
 │   ├── NotFound                no such thing, or not yours
 │   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, RouteNotFound
@@ -93,6 +93,10 @@ class MissingParameter(InvalidParameter):
 
 class UnknownParameter(InvalidParameter):
     """Unknown parameter: '{param}'."""
+
+
+class ModelUnknown(InvalidParameter):
+    """{why} The upstream '{upstream}' does not list it either. A price file (TUNEHOOK_PRICES) can name it."""
 
 
 class WrongMediaType(RequestError):
