@@ -6,7 +6,7 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -71,16 +71,53 @@ class Dpo(Strict):
     hyperparameters: DpoHyperparameters | None = None
 
 
-class Grader(BaseModel):
-    """Its type and name; the rest is for the upstream to judge."""
+#: What a grader of each type cannot do without (OpenAI's description of the API).
+_GRADER_NEEDS = {
+    "string_check": ("input", "operation", "reference"),
+    "text_similarity": ("input", "reference", "evaluation_metric"),
+    "python": ("source",),
+    "score_model": ("input", "model"),
+    "label_model": ("input", "model", "labels", "passing_labels"),
+    "multi": ("graders", "calculate_output"),
+}
+
+
+class AnyGrader(BaseModel):
+    """Its type, its name, and that nothing is missing; the upstream judges the rest."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    type: Literal["string_check", "text_similarity", "python", "score_model", "multi"]
+    type: str
     name: Annotated[str, Field(max_length=256)]
 
     @model_validator(mode="after")
-    def _within_limits(self) -> Grader:
+    def _whole(self) -> Self:
+        given = self.model_dump(exclude_none=True)
+        missing = [f"'{name}'" for name in _GRADER_NEEDS[self.type] if name not in given]
+        if missing:
+            raise ValueError(f"of type {self.type!r} needs {' and '.join(missing)}")
+        return self
+
+
+class PartGrader(AnyGrader):
+    """One of a `multi`."""
+
+    type: Literal["string_check", "text_similarity", "python", "score_model", "label_model"]
+
+
+class Grader(AnyGrader):
+    type: Literal["string_check", "text_similarity", "python", "score_model", "multi"]
+    graders: dict[str, PartGrader] | None = None
+
+    @field_validator("graders", mode="before")
+    @classmethod
+    def _are_named(cls, value: Any) -> Any:
+        if value is not None and not (isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())):
+            raise ValueError('must be an object of graders by name, such as {"right": {"type": "string_check", …}}')
+        return value or None  # an empty one is none
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> Self:
         if len(self.model_dump_json()) > GRADER_BYTES:
             raise ValueError(f"is larger than {GRADER_BYTES} bytes")
         return self

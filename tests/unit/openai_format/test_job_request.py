@@ -13,6 +13,13 @@ from tunehook.openai_format.job_request import JobRequest, parse
 
 LEAST: dict[str, Any] = {"model": "gpt-4.1-mini", "training_file": "file-1"}
 GRADER = {"type": "string_check", "name": "g", "input": "a", "operation": "eq", "reference": "a"}
+
+
+def reinforcement(grader: dict[str, Any]) -> dict[str, Any]:
+    return {"method": {"type": "reinforcement", "reinforcement": {"grader": grader}}}
+
+
+MULTI = {"type": "multi", "name": "all", "calculate_output": "g"}
 GOOD: list[dict[str, Any]] = [
     {},
     {"suffix": "x" * 64, "seed": 0, "validation_file": "file-2"},
@@ -33,6 +40,8 @@ GOOD: list[dict[str, Any]] = [
             },
         }
     },
+    reinforcement({"type": "multi", "name": "all", "graders": {"g": GRADER}, "calculate_output": "g"}),
+    reinforcement({"type": "score_model", "name": "s", "model": "o3", "input": [{"role": "user", "content": "x"}]}),
     {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["a"], "entity": None}}]},
     {"callback_url": "https://you.example/hooks", "tunehook": {"upstream": "azure"}},
     {name: None for name in ("suffix", "seed", "method", "metadata", "hyperparameters", "integrations", "tunehook")},
@@ -70,6 +79,22 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
         "method.dpo.hyperparameters.beta",
         "at most 2",
+    ),
+    (reinforcement(MULTI | {"graders": GRADER}), "method.reinforcement.grader.graders", "graders by name"),
+    (reinforcement(MULTI | {"graders": [GRADER]}), "method.reinforcement.grader.graders", "graders by name"),
+    (reinforcement(MULTI | {"graders": "g"}), "method.reinforcement.grader.graders", "graders by name"),
+    (reinforcement(MULTI), "method.reinforcement.grader", "needs 'graders'"),
+    (reinforcement(MULTI | {"graders": {}}), "method.reinforcement.grader", "needs 'graders'"),
+    (
+        reinforcement(MULTI | {"graders": {"g": {"type": "string_check", "name": "g", "input": "a"}}}),
+        "method.reinforcement.grader.graders.g",
+        "needs 'operation' and 'reference'",
+    ),
+    (reinforcement({"type": "python", "name": "p"}), "method.reinforcement.grader", "needs 'source'"),
+    (
+        reinforcement(MULTI | {"graders": {"g": MULTI | {"graders": {"g": GRADER}}}}),
+        "method.reinforcement.grader.graders.g.type",
+        "label_model",
     ),
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}] * 6}, "integrations", "5"),
     ({"integrations": [{"type": "slack"}]}, "integrations.0.type", "wandb"),
