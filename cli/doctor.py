@@ -60,5 +60,7 @@ def _print(found: list[Finding], mended: list[Finding]) -> None:
     grave = sum(finding.grave and finding not in mended for finding in found)
     if not found:
         print("All is well: every job that has not ended is due, every delivery is on its way.")
+    elif not grave and not any(finding.mend for finding in found):
+        print(f"{len(found)} found; nothing to do.")
     else:
         print(f"{len(found)} found, {len(mended)} mended, {grave} left that are wrong.")
