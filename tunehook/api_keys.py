@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import time
 
 from tunehook.errors import RevisionChanged, TunehookError, WrongKey
-from tunehook.model.api_key import ApiKey
+from tunehook.model.api_key import KEY_FORM, ApiKey
 from tunehook.model.webhook import OVERLAP_SECONDS, is_repeat
 from tunehook.security import signature
 from tunehook.security.encryption import Encryption
@@ -20,7 +19,6 @@ from tunehook.store.store import Store
 
 #: A record that somebody changes at the same moment is read again so often.
 TRIES = 10
-_KEY = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
 class BootstrapKeyMalformed(TunehookError):
@@ -53,7 +51,7 @@ async def create(store: Store, encryption: Encryption, *, project: str, name: st
 
 async def bootstrap(store: Store, encryption: Encryption, key: str, callback_secret: str | None) -> None:
     """Lets a given key exist from the first start on; a revoked one stays revoked."""
-    match = _KEY.fullmatch(key)
+    match = KEY_FORM.fullmatch(key)
     if match is None:
         raise BootstrapKeyMalformed
     if callback_secret is not None:
@@ -105,7 +103,7 @@ async def rotate_callback_secret(
 
 async def authenticate(store: Store, text: str) -> ApiKey:
     """Whose key it is. Raises WrongKey, which quotes no secret."""
-    match = _KEY.fullmatch(text)
+    match = KEY_FORM.fullmatch(text)
     if match is None:
         raise WrongKey(hint="it does not look like th_<id>_<secret>")
     found = await store.api_keys.get(match[1])
@@ -117,7 +115,7 @@ async def authenticate(store: Store, text: str) -> ApiKey:
 
 
 def _made(encryption: Encryption, text: str, callback_secret: str, *, project: str, name: str) -> ApiKey:
-    match = _KEY.fullmatch(text)
+    match = KEY_FORM.fullmatch(text)
     assert match is not None
     return ApiKey(
         id=match[1],
