@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from service.unknown_urls import hint
 from tunehook import errors
 from tunehook.api_keys import BootstrapKeyMalformed, KeyUnknown
 from tunehook.errors import TunehookError
@@ -151,7 +152,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except TunehookError as error:
         return answer(error)
     except web.HTTPNotFound:
-        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200]))
+        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request)))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         response = answer(errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed))

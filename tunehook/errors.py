@@ -92,7 +92,7 @@ class MissingParameter(InvalidParameter):
 
 
 class UnknownParameter(InvalidParameter):
-    """Unknown parameter: '{param}'."""
+    """Unknown parameter: '{param}'.{hint}"""
 
 
 class ModelUnknown(InvalidParameter):
@@ -152,7 +152,7 @@ class NoReport(NotFound):
 
 
 class RouteNotFound(NotFound):
-    """Unknown request URL: {method} {path}. `api_spec/openapi.yaml` lists what there is."""
+    """Unknown request URL: {method} {path}. {hint}"""
 
 
 class MethodNotAllowed(RequestError):

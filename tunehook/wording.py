@@ -46,6 +46,14 @@ def in_words(found: ErrorDetails) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns a question that names the nearest known name, with a blank before it; nothing if none is near."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+    """Returns a question that names the nearest known name, with a blank before it; nothing if none is near.
+
+    A known name may be a path with dots: its last part is compared, and the first path of several is shown.
+    """
+    if name in ("extra_body", "extra_query", "extra_headers"):
+        return f" `{name}` is the Python SDK's; with others, such as Node's, write what is in it beside the rest."
+    shown: dict[str, str] = {}
+    for path in known:
+        shown.setdefault(path.rpartition(".")[2], path)
+    near = difflib.get_close_matches(name, shown, n=1)
+    return f" Did you mean {shown[near[0]]}?" if near else ""

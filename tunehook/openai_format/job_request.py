@@ -5,13 +5,14 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.model.job import TAG
+from tunehook.wording import did_you_mean, in_words
 
 MAX_SEED = 2**31 - 1
 #: A job's record is kept in Redis: the only member that may be large is a grader's source, which OpenAI limits to this.
@@ -221,6 +222,26 @@ def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
         case "missing":
             raise MissingParameter(param=path)
         case "extra_forbidden":
-            raise UnknownParameter(param=path)
-    why = found["msg"].removeprefix("Value error, ")
+            raise UnknownParameter(param=path, hint=_hint(model, path or ""))
+    why = in_words(found)
     raise InvalidParameter(param=path or "body", why=why[0].lower() + why[1:])
+
+
+def _hint(model: type[BaseModel], path: str) -> str:
+    """Asks whether another member was meant: one of the same object first."""
+    where, _, name = path.rpartition(".")
+    return did_you_mean(name, sorted(_paths(model), key=lambda known: known.rpartition(".")[0] != where))
+
+
+def _paths(model: type[BaseModel], where: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield where + name
+        for inner in _models(field.annotation):
+            yield from _paths(inner, f"{where}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
