@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     webhook_allow: str = ""
     operators_project: str = "default"
     durability: Literal["strict", "relaxed"] = "strict"
-    simulator_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    simulator_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 80
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90

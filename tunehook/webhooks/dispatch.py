@@ -14,6 +14,7 @@ import resource
 import time
 from collections import deque
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from tunehook.errors import Conflict, EndpointNotFound, LeaseTaken, TunehookError
 from tunehook.model.webhook import Attempt, Delivery, both
@@ -206,6 +207,9 @@ class _Lane:
         self._rest = max(self._rest, retry_policy.rest(outcome))
         after_, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
         changed = after_.model_copy(update={"url": url})
+        host = urlsplit(url).hostname  # a path may hold a token
+        said = f"attempt {changed.attempts}: {attempt.outcome}"
+        log.info("webhook %s of job %s to %s: %s, %s", delivery.id, delivery.job_id or "-", host, changed.state, said)
         change = self._webhooks.store.deliveries.attempted(parcel.record, changed, attempt, self._lease)
         self._webhooks.store.deliveries.plan(change, changed, pause)
         await self._record(change, delivery.id)
