@@ -46,7 +46,8 @@ $(UV):
 	$(VENV)/lock/bin/pip install --quiet --disable-pip-version-check 'uv>=0.11'
 
 $(LOCAL): pyproject.toml
-	python3 -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV): about a minute, the first time"
+	@python3 -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local]'
 	@touch $@
 

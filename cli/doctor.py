@@ -76,5 +76,7 @@ def _print(found: list[Finding], mended: list[Finding]) -> None:
     grave = sum(finding.grave and finding not in mended for finding in found)
     if not found:
         print("No errors: every job that has not ended is due, every pending delivery is scheduled.")
+    elif not grave and not any(finding.mend for finding in found):
+        print(f"{len(found)} found; nothing to do.")
     else:
         print(f"{len(found)} found, {len(mended)} mended, {grave} errors left.")

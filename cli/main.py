@@ -6,6 +6,7 @@ import argparse
 import base64
 import os
 import sys
+from importlib.metadata import version
 
 from cli import dataset, doctor, keys
 from cli.valkey_process import EmbeddedError
@@ -16,6 +17,9 @@ def main() -> int:
     """Returns the exit status: 0 done, 1 failed, 2 wrong arguments."""
     parser = _parser()
     args = parser.parse_args()
+    if args.command is None:
+        parser.print_help()
+        return 0
     try:
         return int(args.run(args))
     except (TunehookError, EmbeddedError) as error:
@@ -27,7 +31,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tunehook", description="Fine-tune, and get a POST instead of an e-mail.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    parser.add_argument("--version", action="version", version=f"tunehook {version('tunehook')}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
     up = commands.add_parser("up", help="run Tunehook on this machine, until Ctrl-C")
     up.set_defaults(run=_up)
     demo = commands.add_parser("demo", help="the main job, from dataset to verified webhook, against a simulator")

@@ -6,6 +6,7 @@ import signal
 import time
 from types import FrameType
 
+from cli.follow import Followed
 from cli.processes import Access, Processes
 from tunehook import settings
 
@@ -13,7 +14,7 @@ LOCAL_RECEIVERS = "127.0.0.1,localhost"
 TEXT = """\
 Tunehook listens on {url}   (ready in {seconds:.1f} s)
 Upstream: {upstream}
-Logs: {logs}
+Logs: {logs}, and a line here for each job and webhook
 
     export OPENAI_BASE_URL={url}/v1
     export OPENAI_API_KEY={api_key}
@@ -52,8 +53,9 @@ def up() -> int:
                 url=processes.url,
                 seconds=time.monotonic() - begun,
                 upstream=(
-                    f"the simulator at {processes.simulator_url}, which trains nothing and costs nothing; "
-                    "set OPENAI_API_KEY for the real one"
+                    f"the simulator at {processes.simulator_url}, which trains nothing and costs nothing: a small job "
+                    f"takes about {_small_job(found.simulator_speed)} (TUNEHOOK_SIMULATOR_SPEED=1: 8 min, as in life). "
+                    "Set OPENAI_API_KEY for the real one"
                     if simulate
                     else ", ".join(found.all_upstreams())
                 ),
@@ -64,11 +66,20 @@ def up() -> int:
             ),
             flush=True,
         )
+        followed = [Followed(found.data_dir.absolute() / f"{name}.log") for name in ("service", "worker")]
         while not stop.asked:
             processes.check()
+            for line in (line for log in followed for line in log.lines()):
+                print(line, flush=True)
             time.sleep(0.2)
         print("stopping", flush=True)
     return 0
+
+
+def _small_job(speed: float) -> str:
+    """Returns how long a job of ten examples takes, with polls and its webhook."""
+    seconds = 460 / speed + 2
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 class _Stop:

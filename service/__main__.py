@@ -43,8 +43,7 @@ async def serve(found: settings.Settings) -> None:
         runner = web.AppRunner(build_app(ctx), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=2)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, found.host, found.port)
-            await site.start()
+            await _listen(runner, found)
             log.info("listening on %s", ", ".join(f"http://{host[0]}:{host[1]}" for host in runner.addresses))
             # Objects made from now on are short-lived: without this, p99 is 28 ms instead of 11.
             gc.collect()
@@ -57,6 +56,15 @@ async def serve(found: settings.Settings) -> None:
             log.info("stopping")
         finally:
             await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, found: settings.Settings) -> None:
+    """Raises SettingsError for an address that cannot be had."""
+    try:
+        await web.TCPSite(runner, found.host, found.port).start()
+    except OSError as error:
+        why = f"TUNEHOOK_HOST, TUNEHOOK_PORT: cannot listen on {found.host} port {found.port}: {error.strerror}"
+        raise settings.SettingsError(why=why) from error
 
 
 async def _first_contact(found: settings.Settings, ctx: Context) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from service.unknown_urls import hint
 from tunehook import errors
 from tunehook.api_keys import BootstrapKeyMalformed, KeyUnknown
 from tunehook.errors import TunehookError
@@ -28,6 +29,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.MissingParameter: (400, INVALID, "missing_required_parameter"),
     errors.UnknownParameter: (400, INVALID, "unknown_parameter"),
     errors.UnknownUpstream: (400, INVALID, "unknown_upstream"),
+    errors.ModelUnknown: (400, INVALID, "model_not_found"),
     errors.FileUnusable: (400, INVALID, "invalid_file"),
     errors.TooFewExamples: (400, INVALID, "invalid_n_examples"),
     errors.CostAboveLimit: (400, INVALID, "cost_above_limit"),
@@ -152,7 +154,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except TunehookError as error:
         return answer(error)
     except web.HTTPNotFound:
-        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200]))
+        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request)))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         response = answer(errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed))

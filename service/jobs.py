@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -44,6 +45,7 @@ async def create(request: web.Request) -> web.Response:
         await json_object(request),
         idempotency_key=key,
         sdk_retry=is_sdk_retry(request),
+        offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
     )
     return web.json_response(await _object(context_of(request), record))
 
@@ -52,7 +54,7 @@ async def estimate(request: web.Request) -> web.Response:
     """Estimates the cost of the job that `create` would make."""
     ctx = context_of(request)
     body = await json_object(request)
-    offered = await request.app[CATALOG].all(ctx.upstreams)
+    offered = partial(request.app[CATALOG].all, ctx.upstreams)
     return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 
 

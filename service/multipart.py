@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from service.requests import Deadline, refuse_encoding
 from tunehook.errors import InvalidBody, InvalidParameter, MissingParameter, TooLarge, UnknownParameter, WrongMediaType
+from tunehook.wording import did_you_mean
 
 FIELD_BYTES = 1024
 CHUNK = 256 * 1024
@@ -66,7 +67,7 @@ async def receive(
             elif part.name in required or part.name in optional:
                 found[part.name] = await _field(part, deadline, field_bytes)
             else:
-                raise UnknownParameter(param=part.name[:80])
+                raise UnknownParameter(param=part.name[:80], hint=did_you_mean(part.name, (*required, *optional, file)))
     except (HttpProcessingError, ValueError, RuntimeError, web.RequestPayloadError) as error:
         raise InvalidBody(why=f"the form cannot be read: {str(error)[:200]}") from error
     for name in required:

@@ -23,6 +23,7 @@ from tunehook.errors import (
 )
 from tunehook.model.api_key import ApiKey
 from tunehook.openai_format import strict_json
+from tunehook.wording import did_you_mean
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller", ApiKey)
@@ -102,7 +103,7 @@ def known_members(body: Mapping[str, Any], *names: str, where: str = "") -> None
     """Raises UnknownParameter for a member that is not among `names`."""
     for name in body:
         if name not in names:
-            raise UnknownParameter(param=f"{where}{name}"[:80])
+            raise UnknownParameter(param=f"{where}{name}"[:80], hint=did_you_mean(name, names))
 
 
 def required(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
@@ -147,7 +148,7 @@ def known_only(request: web.Request, *names: str, metadata: bool = False) -> Non
     """Raises UnknownParameter: a misspelt filter would silently give a wrong list."""
     for name in request.query:
         if name not in names and not (metadata and (name == "metadata" or _METADATA.fullmatch(name))):
-            raise UnknownParameter(param=name[:80])
+            raise UnknownParameter(param=name[:80], hint=did_you_mean(name, names))
 
 
 def metadata_filter(request: web.Request) -> dict[str, str]:

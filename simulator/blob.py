@@ -2,15 +2,33 @@
 
 import asyncio
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from typing import IO
+from collections.abc import AsyncIterator, Iterator
+from typing import IO, Any
 
+from simulator import tokens
 from simulator.examples import Dataset, examine
 
 _IN_MEMORY = 4 * 2**20
 _CHUNK = 256 * 2**10
+
+
+class _Reading(io.RawIOBase):
+    """Reads a file with a position of its own: several may read at once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += found
+        return found
 
 
 class Blob:
@@ -57,15 +75,20 @@ class Blob:
     async def examined(self) -> Dataset:
         """The bytes read as a training file."""
         if self._disk is None:
-            return examine(bytes(self._small).splitlines())
+            return examine(self._lines())
         await asyncio.to_thread(self._spill)
-        return await asyncio.to_thread(self._examine_disk)
+        return await asyncio.to_thread(lambda: examine(self._lines()))
 
-    def _examine_disk(self) -> Dataset:
+    async def billed(self, base: str, kind: str) -> int:
+        """The tokens that one epoch of training `base` on these bytes costs."""
+        if self._disk is not None:
+            await asyncio.to_thread(self._spill)
+        return await asyncio.to_thread(lambda: tokens.billed(self._lines(), base, kind))
+
+    def _lines(self) -> Iterator[bytes]:
         if self._disk is None:
-            return Dataset()
-        self._disk.seek(0)
-        return examine(self._disk)
+            return iter(bytes(self._small).splitlines())
+        return io.BufferedReader(_Reading(self._disk.fileno()), _CHUNK)
 
     def close(self) -> None:
         if self._disk is not None:

@@ -24,7 +24,6 @@ class Dataset:
     """`problems` maps each kind of dataset to the first thing that keeps this file from being one."""
 
     examples: int = 0
-    chars: int = 0
     problems: dict[str, str] = field(default_factory=dict)
     torn: str | None = None  # the first line that is not a JSON object
     answers: list[Answer] = field(default_factory=list)
@@ -42,7 +41,6 @@ def examine(lines: Iterable[bytes]) -> Dataset:
         if not raw.strip():
             continue
         found.examples += 1
-        found.chars += len(raw.strip())
         try:
             example = json.loads(raw)
         except (ValueError, RecursionError):

@@ -66,16 +66,11 @@ def grade(grader: Mapping[str, object], sample: str, item: Mapping[str, object])
 
 def _multi(grader: Mapping[str, object], sample: str, item: Mapping[str, object]) -> Graded:
     given = grader["graders"]
-    if isinstance(given, Mapping) and "type" not in given:
-        several = [(str(name), one) for name, one in given.items() if isinstance(one, Mapping)]
-    else:
-        inner = given if isinstance(given, list) else [given]
-        several = [(str(one["name"]), one) for one in inner if isinstance(one, Mapping)]
     parts: dict[str, float] = {}
     errors: frozenset[str] = frozenset()
-    for name, one in several:
+    for name, one in given.items() if isinstance(given, Mapping) else ():
         found = grade(one, sample, item)
-        parts[name] = found.reward
+        parts[str(name)] = found.reward
         errors |= found.errors
     try:
         reward = _value(ast.parse(str(grader["calculate_output"]), mode="eval").body, parts)

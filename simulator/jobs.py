@@ -12,7 +12,7 @@ from simulator.known_models import is_tunable, snapshot
 from simulator.problems import bad, named
 from simulator.repeats import spent
 from simulator.requests import check_job
-from simulator.training import Failure, Spec
+from simulator.training import Failure, Spec, base_model
 from simulator.wire import check_query, is_azure, page, read_json, read_limit, reply, world
 from simulator.world import File, Job, World, new_id
 
@@ -29,7 +29,7 @@ async def create(request: web.Request) -> web.StreamResponse:
         directive = None
 
     async def act(request: web.Request) -> web.StreamResponse:
-        job = _begin(request, body, directive)
+        job = await _begin(request, body, directive)
         return reply(views.job(world(request), job), status=201 if is_azure(request) else 200)
 
     if directive is None or directive.name in LIVES:
@@ -37,7 +37,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     return await play(directive, request, act)
 
 
-def _begin(request: web.Request, body: dict[str, object], directive: Directive | None) -> Job:
+async def _begin(request: web.Request, body: dict[str, object], directive: Directive | None) -> Job:
     here = world(request)
     check_job(body, azure=here.azure)
     model = str(body["model"])
@@ -49,9 +49,10 @@ def _begin(request: web.Request, body: dict[str, object], directive: Directive |
     validated = None
     if body.get("validation_file"):
         validated = here.training_file(body["validation_file"], "validation_file")
+    tokens = await trained.blob.billed(base_model(model), _kind(body))
     sequence = here.next_sequence()
     name = new_id("ftjob")
-    spec = _spec(here, name, body=body, trained=trained, validated=validated, directive=directive)
+    spec = _spec(here, name, body=body, trained=trained, validated=validated, tokens=tokens, directive=directive)
     seed = body.get("seed")
     now = here.clock.now() + request.get(LANDS_AFTER, 0.0)
     job = Job(
@@ -84,6 +85,12 @@ def _asked(body: dict[str, object]) -> tuple[str, tuple[tuple[str, object], ...]
     return kind, tuple(sorted(given.items())) if isinstance(given, dict) else ()
 
 
+def _kind(body: dict[str, object]) -> str:
+    """The kind of dataset that the job is trained on."""
+    completion = base_model(str(body["model"])) in {"babbage-002", "davinci-002"}
+    return "completion" if completion else _DATASET_KIND[_asked(body)[0]]
+
+
 def _spec(
     here: World,
     name: str,
@@ -91,11 +98,11 @@ def _spec(
     body: dict[str, object],
     trained: File,
     validated: File | None,
+    tokens: int,
     directive: Directive | None,
 ) -> Spec:
     method, asked = _asked(body)
-    model = snapshot(str(body["model"]))
-    kind = "completion" if model in {"babbage-002", "davinci-002"} else _DATASET_KIND[method]
+    kind = _kind(body)
     life = directive.name if directive else ""
     refusal = _demanded(life) or _refusal(trained, kind, "training_file")
     if refusal is None and validated is not None:
@@ -104,12 +111,12 @@ def _spec(
     suffix = body.get("suffix")
     return Spec(
         job_id=name,
-        model=model,
+        model=snapshot(str(body["model"])),
         training_file=trained.id,
         validation_file=validated.id if validated else None,
         method=method,
         examples=dataset.examples,
-        chars=dataset.chars,
+        tokens=tokens,
         asked=asked,
         suffix=suffix if isinstance(suffix, str) else None,
         organization=here.config.organization,

@@ -80,7 +80,7 @@ _GRADERS: dict[str, Check] = {
 
 
 def grader(value: object, name: str) -> None:
-    """Any of the graders, `multi` included (its `graders` is one grader, a list or, by name, a table)."""
+    """Any of the graders, `multi` included: its `graders` are an object of graders by name (recorded)."""
     table({"type": one_of(*_GRADERS, "multi")}, required=("type",), open_=True)(value, name)
     if not isinstance(value, dict):
         return
@@ -94,13 +94,10 @@ def grader(value: object, name: str) -> None:
 
 
 def _several(value: object, name: str) -> None:
-    if isinstance(value, list):
-        array(grader)(value, name)
-    elif isinstance(value, dict) and "type" not in value:
+    table({}, open_=True)(value, name)
+    if isinstance(value, dict):
         for key, inner in value.items():
             grader(inner, f"{name}.{key}")
-    else:
-        grader(value, name)
 
 
 RUN_GRADER = table(

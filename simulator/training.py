@@ -32,6 +32,10 @@ class Mark(NamedTuple):
 Marks = tuple[Mark, ...]
 
 
+def base_model(model: str) -> str:
+    return model.removeprefix("ft:").split(":")[0].split(".ft-")[0]
+
+
 @dataclass(frozen=True)
 class Spec:
     """All that decides how a job lives. `asked` are the hyperparameters as sent, the rest being "auto"."""
@@ -42,7 +46,7 @@ class Spec:
     validation_file: str | None = None
     method: str = "supervised"
     examples: int = 10
-    chars: int = 10_000
+    tokens: int = 2_500  # of one epoch
     asked: tuple[tuple[str, object], ...] = ()
     suffix: str | None = None
     organization: str = "org-simulated"
@@ -61,7 +65,7 @@ class Spec:
     @property
     def base_model(self) -> str:
         """The untuned model, also when a tuned one is tuned further."""
-        return self.model.removeprefix("ft:").split(":")[0].split(".ft-")[0]
+        return base_model(self.model)
 
     @property
     def tuned_model(self) -> str:
@@ -119,7 +123,7 @@ def total_steps(spec: Spec) -> int:
 
 
 def trained_tokens(spec: Spec) -> int:
-    return spec.chars // 4 * count(spec, "n_epochs")
+    return spec.tokens * count(spec, "n_epochs")
 
 
 def training_seconds(spec: Spec) -> float:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import time
 
 from tunehook.errors import TunehookError, WrongKey
-from tunehook.model.api_key import ApiKey
+from tunehook.model.api_key import KEY_FORM, ApiKey
 from tunehook.model.webhook import OVERLAP_SECONDS, is_repeat
 from tunehook.security import signature
 from tunehook.security.encryption import Encryption
 from tunehook.store.engine.commit import optimistic_update
 from tunehook.store.store import Store
-
-_KEY = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
 class BootstrapKeyMalformed(TunehookError):
@@ -52,7 +49,7 @@ async def create(store: Store, encryption: Encryption, *, project: str, name: st
 @optimistic_update
 async def bootstrap(store: Store, encryption: Encryption, key: str, callback_secret: str | None) -> None:
     """Creates the given key unless it exists; a revoked key stays revoked."""
-    match = _KEY.fullmatch(key)
+    match = KEY_FORM.fullmatch(key)
     if match is None:
         raise BootstrapKeyMalformed
     if callback_secret is not None:
@@ -95,7 +92,7 @@ async def rotate_callback_secret(
 
 async def authenticate(store: Store, text: str) -> ApiKey:
     """Returns the key's record. Raises WrongKey, which quotes no secret."""
-    match = _KEY.fullmatch(text)
+    match = KEY_FORM.fullmatch(text)
     if match is None:
         raise WrongKey(hint="it does not look like th_<id>_<secret>")
     found = await store.api_keys.get(match[1])
@@ -107,7 +104,7 @@ async def authenticate(store: Store, text: str) -> ApiKey:
 
 
 def _made(encryption: Encryption, text: str, callback_secret: str, *, project: str, name: str) -> ApiKey:
-    match = _KEY.fullmatch(text)
+    match = KEY_FORM.fullmatch(text)
     assert match is not None
     return ApiKey(
         id=match[1],

@@ -5,7 +5,7 @@ TunehookError
 │   ├── InvalidBody             the body is not the JSON that we can work on
 │   ├── InvalidParameter        one member of the request is wrong
 │   │   ├── MissingParameter, UnknownParameter
-│   │   └── UnknownUpstream
+│   │   └── UnknownUpstream, ModelUnknown
 │   ├── MissingKey, WrongKey    no API key, or one that is not valid
 │   ├── NotFound                it does not exist, or belongs to another project
 │   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, RouteNotFound
@@ -92,7 +92,11 @@ class MissingParameter(InvalidParameter):
 
 
 class UnknownParameter(InvalidParameter):
-    """Unknown parameter: '{param}'."""
+    """Unknown parameter: '{param}'.{hint}"""
+
+
+class ModelUnknown(InvalidParameter):
+    """{why} The upstream '{upstream}' does not list it either. A price file (TUNEHOOK_PRICES) can name it."""
 
 
 class WrongMediaType(RequestError):
@@ -148,7 +152,7 @@ class NoReport(NotFound):
 
 
 class RouteNotFound(NotFound):
-    """Unknown request URL: {method} {path}. GET /openapi.json lists the URLs."""
+    """Unknown request URL: {method} {path}. {hint}"""
 
 
 class MethodNotAllowed(RequestError):

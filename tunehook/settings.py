@@ -8,16 +8,22 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
+from tunehook.model.api_key import KEY_FORM
+from tunehook.security.allow_list import HOST_NAME, AllowList, AllowListMalformed
 from tunehook.security.signature import SecretMalformed, decode_secret
+from tunehook.wording import in_words
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
@@ -38,12 +44,35 @@ class UpstreamSettings(BaseModel):
     def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
         return _webhook_secret(value)
 
+    @field_validator("api_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+        return _api_key(value)
+
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value.rstrip("/")
+        return _url(value, "http", "https").rstrip("/")
+
+
+def _url(value: str, *schemes: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good or re.search(r"\s", value):
+        raise ValueError(
+            f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}, a host and perhaps a port"
+        )
+    return value
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    """A key with a line end, as from a file, would fail in each request's head."""
+    if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
+        raise ValueError("must be one word of ASCII characters, without a blank or a line end")
+    return value
 
 
 def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
@@ -89,14 +118,14 @@ class Settings(BaseSettings):
     webhook_allow: str = ""
     operators_project: str = "default"
     durability: Literal["strict", "relaxed"] = "strict"
-    simulator_speed: Annotated[float, Field(gt=0)] = 1
+    simulator_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 80
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90
     keep_copies_days: Annotated[float, Field(ge=0, le=36500)] = 7
     keep_deliveries_days: Annotated[float, Field(ge=8, le=36500)] = 30  #: attempts take 75 hours, 181 at most
     prices: Path | None = None
-    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunehook"
+    instance: str = "tunehook"
     secret_key: SecretStr | None = None
     bootstrap_key: SecretStr | None = None
     bootstrap_callback_secret: SecretStr | None = None
@@ -112,14 +141,70 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+        if not value or value.startswith("unix://"):
+            return value
+        if not value.startswith(("redis://", "rediss://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
+            raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
         return value
 
-    @field_validator("openai_webhook_secret", "azure_openai_webhook_secret")
+    @field_validator("openai_base_url", "azure_openai_endpoint")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        return _url(value, "http", "https") if value else value
+
+    @field_validator("openai_api_key", "azure_openai_api_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and _api_key(value)
+
+    @field_validator("openai_webhook_secret", "azure_openai_webhook_secret", "bootstrap_callback_secret")
     @classmethod
     def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
         return _webhook_secret(value)
+
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _is_our_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not KEY_FORM.fullmatch(value.get_secret_value()):
+            raise ValueError("must be th_<id>_<secret>: an id of 6 to 32 of a-z and 0-9, a secret of 43 characters")
+        return value
+
+    @field_validator("instance")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value, re.ASCII):
+            raise ValueError("must be 1 to 64 letters, digits, dots, hyphens or underscores")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            if not HOST_NAME.fullmatch(value.lower()):
+                raise ValueError("must be an address or a host name, without http:// and port") from None
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _is_allow_list(cls, value: str) -> str:
+        try:
+            AllowList.parse(value)
+        except AllowListMalformed as error:
+            raise ValueError(f"it holds `{error.fields['entry']}`, and {error.fields['why']}") from error
+        return value
+
+    @field_validator("upstreams")
+    @classmethod
+    def _have_names(cls, value: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings]:
+        """A name becomes part of a path and of keys."""
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name, re.ASCII):
+                raise ValueError(f"the name {name!r} must be 1 to 64 letters, digits, dots, hyphens or underscores")
+        return value
 
     @field_validator("secret_key")
     @classmethod
@@ -218,12 +303,12 @@ def load() -> Settings:
     """Returns the settings of this process. Raises SettingsError with one line that says what to correct."""
     check_names(os.environ)
     try:
-        return Settings()
+        found = Settings()
     except ValidationError as error:
         names = {field: name for name, field in known_names().items()}
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
-        words = first["msg"].removeprefix("Value error, ")
+        words = in_words(first)
         if not where:  # about several at once: it names them itself
             raise SettingsError(why=words) from error
         name = names.get(where[0], where[0])
@@ -232,6 +317,22 @@ def load() -> Settings:
         raise SettingsError(why=f"{name}: {words}") from error
     except Exception as error:  # a nested value that is not even JSON
         raise SettingsError(why=f"The settings cannot be parsed: {error}") from error
+    _check_files(found)
+    return found
+
+
+def _check_files(found: Settings) -> None:
+    if found.data_dir.exists() and not found.data_dir.is_dir():
+        raise SettingsError(why=f"TUNEHOOK_DATA_DIR: {found.data_dir} is a file, and must be a directory")
+    if found.prices is not None:
+        from tunehook.dataset.prices import BadPriceFile, load_prices  # noqa: PLC0415  (needed by few: 0.1 s)
+
+        try:
+            load_prices(found.prices)
+        except OSError as error:
+            raise SettingsError(why=f"TUNEHOOK_PRICES: {found.prices}: {error.strerror}") from error
+        except BadPriceFile as error:
+            raise SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
 
 
 def require(found: Settings, *fields: str) -> None:

@@ -81,6 +81,19 @@ async def looked_at(visitor: Visitor) -> AsyncIterator[None]:
             await looking
 
 
+ELSEWISE = r"""
+Not served, each with a 404 that says what to use instead: `responses`, `embeddings`, `batches`, `completions`,
+`images`, `audio` and the like. Tuned models are asked by `chat.completions`.
+
+An older SDK works too, for the calls that it has: `webhooks.create` and its like came to Node with version 7 (which
+needs Node 22; `npm i openai` on Node 20 installs 6). Without them, subscribe by HTTP:
+
+    curl $OPENAI_BASE_URL/webhook_endpoints -H "Authorization: Bearer $OPENAI_API_KEY" \
+         -H "Content-Type: application/json" \
+         -d '{"name": "production", "url": "https://you.example/hooks", "event_types": ["fine_tuning.job.succeeded"]}'
+""".strip()
+
+
 def written(python: dict[str, str], javascript: dict[str, str]) -> str:
     versions = node.versions()
     spoken = {snake(name): told for name, told in javascript.items()}
@@ -107,6 +120,8 @@ def written(python: dict[str, str], javascript: dict[str, str]) -> str:
         *textwrap.wrap(intro, 100, break_on_hyphens=False),
         "",
         *textwrap.wrap(known, 100, break_on_hyphens=False),
+        "",
+        *ELSEWISE.splitlines(),
         "",
         "| call | Python | Node | why not |",
         "|---|---|---|---|",

@@ -102,10 +102,44 @@ def test_our_own_key_in_the_place_of_openais_makes_us_no_upstream_of_ourselves()
 
 
 GOOD = {"REDIS_URL": "redis://127.0.0.1:1/0", "TUNEHOOK_SECRET_KEY": KEY}
+ABOUT_URL = "must start with http:// or https://, a host and perhaps a port"
 WRONG: list[tuple[dict[str, str], str]] = [
+    ({"TUNEHOOK_WEBHOOK_ALLOW": "http://localhost:9000"}, "a host is given without `https://` and path"),
+    ({"TUNEHOOK_WEBHOOK_ALLOW": "*.corp.example"}, "names are given in full, without `*`"),
+    ({"OPENAI_BASE_URL": "localhost:1", "OPENAI_API_KEY": "k"}, f"OPENAI_BASE_URL: {ABOUT_URL}"),
+    ({"OPENAI_BASE_URL": "http://[::1/v1"}, f"OPENAI_BASE_URL: {ABOUT_URL}"),
+    ({"OPENAI_BASE_URL": "http://x:port/v1"}, f"OPENAI_BASE_URL: {ABOUT_URL}"),
+    ({"AZURE_OPENAI_ENDPOINT": "r.openai.azure.com", "AZURE_OPENAI_API_KEY": "k"}, f"ENDPOINT: {ABOUT_URL}"),
+    ({"OPENAI_API_KEY": "sk-short-secret\r"}, "OPENAI_API_KEY: must be one word of ASCII characters"),
+    ({"AZURE_OPENAI_API_KEY": "kü"}, "AZURE_OPENAI_API_KEY: must be one word of ASCII characters"),
+    ({"REDIS_URL": "redis://localhost:abc/0"}, "REDIS_URL: must start with redis:// or rediss://, a host"),
+    ({"REDIS_URL": "redis://localhost/x"}, "REDIS_URL: must end with the number of a database"),
+    ({"TUNEHOOK_PRICES": "/nonexistent.json"}, "TUNEHOOK_PRICES: /nonexistent.json: No such file"),
+    ({"TUNEHOOK_PRICES": __file__}, "test_settings.py: not JSON"),
+    ({"TUNEHOOK_BOOTSTRAP_KEY": "th_short-secret"}, "TUNEHOOK_BOOTSTRAP_KEY: must be th_<id>_<secret>"),
+    ({"TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET": "short-secret"}, "TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET: A webhook secret is"),
+    ({"TUNEHOOK_HOST": "http://x"}, "TUNEHOOK_HOST: must be an address or a host name"),
+    ({"TUNEHOOK_HOST": "no such"}, "TUNEHOOK_HOST: must be an address or a host name"),
+    ({"TUNEHOOK_DATA_DIR": __file__}, "TUNEHOOK_DATA_DIR: "),
+    (
+        {"TUNEHOOK_UPSTREAMS__A/B__BASE_URL": "http://x", "TUNEHOOK_UPSTREAMS__A/B__API_KEY": "k"},
+        "the name 'a/b' must be",
+    ),
+    ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "http://", "TUNEHOOK_UPSTREAMS__X__API_KEY": "k"}, ABOUT_URL),
+    (
+        {"TUNEHOOK_UPSTREAMS__X__BASE_URL": "http://x", "TUNEHOOK_UPSTREAMS__X__API_KEY": "a b"},
+        "X__API_KEY: must be one",
+    ),
+    ({"TUNEHOOK_SIMULATOR_SPEED": "inf"}, "TUNEHOOK_SIMULATOR_SPEED: must be a finite number"),
+    ({"TUNEHOOK_SIMULATOR_SPEED": "0"}, "TUNEHOOK_SIMULATOR_SPEED: must be more than 0"),
+    ({"TUNEHOOK_KEEP_DELIVERIES_DAYS": "4"}, "TUNEHOOK_KEEP_DELIVERIES_DAYS: must be 8 or more"),
+    ({"TUNEHOOK_WORKERS": "2.5"}, "TUNEHOOK_WORKERS: must be a whole number"),
+    ({"TUNEHOOK_POLL_SECONDS": "soon"}, "TUNEHOOK_POLL_SECONDS: must be a number"),
+    ({"TUNEHOOK_ON_UNKNOWN": "panic"}, "TUNEHOOK_ON_UNKNOWN: must be 'retry' or 'hold'"),
+    ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "http://x"}, "TUNEHOOK_UPSTREAMS__X__API_KEY: is missing"),
     ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: must start with redis://"),
-    ({"TUNEHOOK_PORT": "eighty"}, "TUNEHOOK_PORT: "),
-    ({"TUNEHOOK_PORT": "70000"}, "TUNEHOOK_PORT: "),
+    ({"TUNEHOOK_PORT": "eighty"}, "TUNEHOOK_PORT: must be a whole number"),
+    ({"TUNEHOOK_PORT": "70000"}, "TUNEHOOK_PORT: must be 65535 or less"),
     ({"TUNEHOOK_WORKERS": "0"}, "TUNEHOOK_WORKERS: "),
     ({"TUNEHOOK_POLL_SECONDS": "nan"}, "TUNEHOOK_POLL_SECONDS: "),
     ({"TUNEHOOK_SETTLE_SECONDS": "inf"}, "TUNEHOOK_SETTLE_SECONDS: "),
@@ -146,6 +180,7 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_it_and_quotes_no_secret
         assert "\n" not in said
         assert KEY not in said
         assert "short-secret" not in said
+        assert "Input should" not in said
 
 
 @pytest.mark.processes

@@ -114,7 +114,8 @@ def estimate_tokens(
     notes = list(warnings or ())
     cost = None
     if price is None:
-        notes.append(f"No price is known for {method} training of {model}; add it to the price file.")
+        unknown = "" if prices.methods(model) else f"{prices.unknown(model)} "
+        notes.append(f"{unknown}No price is known for {method} training of {model}; add it to the price file.")
     elif price.usd_per_million_tokens is not None:
         cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
     else:

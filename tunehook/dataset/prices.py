@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -15,6 +17,8 @@ from tunehook.dataset.tokens import base_model
 
 Method = Literal["supervised", "dpo", "reinforcement"]
 METHODS: tuple[Method, ...] = ("supervised", "dpo", "reinforcement")
+#: The date of a snapshot behind a family's name: `gpt-4.1-2025-04-14`, `gpt-3.5-turbo-0125`.
+_DATE = re.compile(r"-\d{4}(-\d{2}-\d{2})?\Z", re.ASCII)
 
 
 class BadPriceFile(ValueError):
@@ -33,7 +37,8 @@ class Price:
     source: str
 
     def fits(self, model: str) -> bool:
-        return model == self.model or model.startswith(f"{self.model}-")
+        """True for the whole name, and for the name with the date of a snapshot."""
+        return self.model in (model, _DATE.sub("", model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,30 @@ class Prices:
 
     def find(self, model: str, method: Method) -> Price | None:
         """Returns the row with the longest name that fits; a tuned model costs what its base model costs."""
-        base = base_model(model)
-        fitting = [row for row in self.rows if method in row.methods and row.fits(base)]
+        fitting = [row for row in self._fitting(model) if method in row.methods]
         return max(fitting, key=lambda row: len(row.model), default=None)
+
+    def methods(self, model: str) -> frozenset[Method]:
+        """Returns the methods that have a price for this model; none for a model that we do not know."""
+        return frozenset(method for row in self._fitting(model) for method in row.methods)
+
+    def _fitting(self, model: str) -> list[Price]:
+        base = base_model(model)
+        return [row for row in self.rows if row.fits(base)]
+
+    def unknown(self, model: str, others: Iterable[str] = ()) -> str:
+        """Returns a sentence that the model is not known and, if one is near, what was meant. `others`: more names."""
+        names = {row.model for row in self.rows}.union(others)
+        near = difflib.get_close_matches(model, names, n=1) or difflib.get_close_matches(
+            _DATE.sub("", model), names, n=1
+        )
+        return f"`{model}` is not a model that we know" + (f"; did you mean {near[0]}?" if near else ".")
+
+
+def usd_text(amount: Decimal | float) -> str:
+    """Returns dollars with two decimals, and with more where it has more: 5.00, 0.0272."""
+    exact = Decimal(str(amount)).normalize()
+    return f"{exact:.2f}" if exact == exact.quantize(Decimal("0.01")) else f"{exact:f}"
 
 
 def load_prices(path: Path | None = None) -> Prices:

@@ -7,12 +7,13 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate, outlook
+from tunehook.dataset.prices import usd_text
 from tunehook.dataset.tokens import base_model
 from tunehook.errors import (
     CostAboveLimit,
@@ -21,6 +22,7 @@ from tunehook.errors import (
     IdempotencyMismatch,
     InvalidParameter,
     ModelNotFound,
+    ModelUnknown,
     UnknownUpstream,
 )
 from tunehook.files import ingest, token_counts
@@ -32,19 +34,26 @@ from tunehook.model.member import estimate_member
 from tunehook.model.record import REPEAT_SECONDS, new_id
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
-from tunehook.openai_format.models import shutdown_dates
+from tunehook.openai_format.models import base_models, shutdown_dates
 from tunehook.security.ssrf import AddressRefused, check_url
 from tunehook.store.engine.commit import AlreadyThere, Missing
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.webhooks import event_types, publishing
 
 Rows = list[dict[str, Any]]
+Offered = Callable[[], Awaitable[Mapping[str, Rows]]]
 #: What OpenAI answers a create since it closes fine-tuning in steps.
 NOT_AVAILABLE = "training_not_available"
 
 
 async def submit(
-    ctx: Context, caller: ApiKey, body: dict[str, Any], *, idempotency_key: str | None, sdk_retry: bool
+    ctx: Context,
+    caller: ApiKey,
+    body: dict[str, Any],
+    *,
+    idempotency_key: str | None,
+    sdk_retry: bool,
+    offered: Offered | None = None,
 ) -> JobRecord:
     """Returns the accepted job, or the earlier one when this call repeats another.
 
@@ -66,7 +75,7 @@ async def submit(
         if earlier:
             return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
     request = job_request.parse(body)
-    plan = await _plan(ctx, caller, request)
+    plan = await _plan(ctx, caller, request, offered)
     job = await _job(ctx, caller, request, plan, digest)
     try:
         record = await accept(ctx, job, remember=remember, recall=recall)
@@ -77,17 +86,17 @@ async def submit(
     return _replayed(record, digest)
 
 
-async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Mapping[str, Rows]) -> Estimate:
-    """Returns what the job would cost, and makes nothing. `offered`: the models that each upstream lists."""
+async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Offered) -> Estimate:
+    """Returns what the job would cost, and makes nothing. `offered`: asks each upstream which models it lists."""
     request = job_request.parse(body)
-    plan = await _when_checked(ctx, request, await _plan(ctx, caller, request))
+    plan = await _when_checked(ctx, request, await _plan(ctx, caller, request, offered))
     file = plan.training_file
     if file is None or file.dataset is None:
         why = "its bytes are not here, so its tokens cannot be counted; upload it here"
         raise FileUnusable(id=request.training_file, why=why, param="training_file")
     warnings = outlook(
         request.model,
-        shutdown_date=shutdown_dates(offered.get(plan.upstream, [])).get(base_model(request.model)),
+        shutdown_date=shutdown_dates((await offered()).get(plan.upstream, [])).get(base_model(request.model)),
         not_available=await ctx.store.jobs.last_refusal(caller.project, plan.upstream) == NOT_AVAILABLE,
     )
     if plan.validation_file is not None:
@@ -115,8 +124,9 @@ class _Plan:
     validation_file: File | None
 
 
-async def _plan(ctx: Context, caller: ApiKey, request: JobRequest) -> _Plan:
+async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None) -> _Plan:
     upstream = await _upstream(ctx, caller, request)
+    await _check_model(ctx, caller, request, upstream, offered)
     if request.callback_url is not None:
         try:
             check_url(request.callback_url, ctx.webhooks.allow)
@@ -203,8 +213,9 @@ def _too_much(found: Estimate, limit: float) -> str:
     if found.cost_usd is None:
         return f"a limit of cost is asked for, but the cost cannot be estimated. {' '.join(found.warnings)}".rstrip(".")
     return (
-        f"it is estimated to cost {found.cost_usd:.2f} USD ({found.billed_tokens:,} billed tokens, {found.epochs} "
-        f"epochs, {found.usd_per_million_tokens} USD per million), which is above the limit of {limit:.2f} USD"
+        f"it is estimated to cost {usd_text(found.cost_usd)} USD "
+        f"({found.billed_tokens:,} billed tokens, {found.epochs} epochs, {found.usd_per_million_tokens} USD per "
+        f"million), which is above the limit of {usd_text(limit)} USD"
     )
 
 
@@ -228,6 +239,26 @@ async def _upstream(ctx: Context, caller: ApiKey, request: JobRequest) -> str:
     if not ctx.upstreams:
         raise UnknownUpstream(param="tunehook.upstream", name="(default)", known=known)
     return next(iter(ctx.upstreams))
+
+
+async def _check_model(
+    ctx: Context, caller: ApiKey, request: JobRequest, upstream: str, offered: Offered | None
+) -> None:
+    """Refuses a model that is trained otherwise, and one that is known neither here nor at the upstream.
+
+    An upstream that does not answer with a list refuses nothing. Raises InvalidParameter, ModelUnknown.
+    """
+    model, methods = request.model, ctx.prices.methods(request.model)
+    if len(methods) == 1 and request.kind not in methods:
+        why = f"{model} is trained by {' '.join(methods)} alone, not by {request.kind}"
+        raise InvalidParameter(param="method.type" if request.method else "method", why=why)
+    tuned = base_model(model) != model or await ctx.store.models.find(model, caller.project) is not None
+    if methods or tuned or offered is None:
+        return
+    listed = (await offered()).get(upstream, [])
+    if listed and all(str(row["id"]) != model for row in listed):
+        why = ctx.prices.unknown(model, base_models(listed, ctx.prices))
+        raise ModelUnknown(param="model", why=why, upstream=upstream)
 
 
 async def _file(ctx: Context, caller: ApiKey, file_id: str, param: str) -> tuple[FileRef, File | None]:

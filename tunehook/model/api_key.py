@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from tunehook.model.record import Record
+
+#: th_<id>_<secret>
+KEY_FORM = re.compile(r"th_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
 class ApiKey(Record):

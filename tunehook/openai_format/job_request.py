@@ -5,13 +5,14 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.model.job import TAG
+from tunehook.wording import did_you_mean, in_words
 
 MAX_SEED = 2**31 - 1
 #: A job's record is kept in Redis: the only member that may be large is a grader's source, which OpenAI limits to this.
@@ -71,16 +72,53 @@ class Dpo(Strict):
     hyperparameters: DpoHyperparameters | None = None
 
 
-class Grader(BaseModel):
-    """A grader: type and name are checked here, the rest by the upstream."""
+#: What a grader of each type cannot do without (OpenAI's description of the API).
+_GRADER_NEEDS = {
+    "string_check": ("input", "operation", "reference"),
+    "text_similarity": ("input", "reference", "evaluation_metric"),
+    "python": ("source",),
+    "score_model": ("input", "model"),
+    "label_model": ("input", "model", "labels", "passing_labels"),
+    "multi": ("graders", "calculate_output"),
+}
+
+
+class AnyGrader(BaseModel):
+    """Its type, its name, and that nothing is missing; the upstream judges the rest."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    type: Literal["string_check", "text_similarity", "python", "score_model", "multi"]
+    type: str
     name: Annotated[str, Field(max_length=256)]
 
     @model_validator(mode="after")
-    def _within_limits(self) -> Grader:
+    def _whole(self) -> Self:
+        given = self.model_dump(exclude_none=True)
+        missing = [f"'{name}'" for name in _GRADER_NEEDS[self.type] if name not in given]
+        if missing:
+            raise ValueError(f"of type {self.type!r} needs {' and '.join(missing)}")
+        return self
+
+
+class PartGrader(AnyGrader):
+    """One of a `multi`."""
+
+    type: Literal["string_check", "text_similarity", "python", "score_model", "label_model"]
+
+
+class Grader(AnyGrader):
+    type: Literal["string_check", "text_similarity", "python", "score_model", "multi"]
+    graders: dict[str, PartGrader] | None = None
+
+    @field_validator("graders", mode="before")
+    @classmethod
+    def _are_named(cls, value: Any) -> Any:
+        if value is not None and not (isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())):
+            raise ValueError('must be an object of graders by name, such as {"right": {"type": "string_check", …}}')
+        return value or None  # an empty one is none
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> Self:
         if len(self.model_dump_json()) > GRADER_BYTES:
             raise ValueError(f"is larger than {GRADER_BYTES} bytes")
         return self
@@ -186,6 +224,26 @@ def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
         case "missing":
             raise MissingParameter(param=path)
         case "extra_forbidden":
-            raise UnknownParameter(param=path)
-    why = found["msg"].removeprefix("Value error, ")
+            raise UnknownParameter(param=path, hint=_hint(model, path or ""))
+    why = in_words(found)
     raise InvalidParameter(param=path or "body", why=why[0].lower() + why[1:])
+
+
+def _hint(model: type[BaseModel], path: str) -> str:
+    """Asks whether another member was meant: one of the same object first."""
+    where, _, name = path.rpartition(".")
+    return did_you_mean(name, sorted(_paths(model), key=lambda known: known.rpartition(".")[0] != where))
+
+
+def _paths(model: type[BaseModel], where: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield where + name
+        for inner in _models(field.annotation):
+            yield from _paths(inner, f"{where}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

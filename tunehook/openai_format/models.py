@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
@@ -10,16 +9,13 @@ from typing import Any
 from tunehook.dataset.prices import Prices
 from tunehook.model.job import TunedModel
 
-#: A family's name, perhaps with the date of a snapshot: `gpt-4.1`, `gpt-4.1-2025-04-14`, `gpt-3.5-turbo-0125`.
-_SNAPSHOT = r"(-\d{4}(-\d{2}-\d{2})?)?"
-
 
 def is_tunable(row: Mapping[str, Any], prices: Prices) -> bool:
     """Whether the model can be tuned. Azure states it; at OpenAI, a model with a training price can be tuned."""
     capabilities = row.get("capabilities")
     if isinstance(capabilities, dict) and "fine_tune" in capabilities:
         return bool(capabilities["fine_tune"])
-    return any(re.fullmatch(re.escape(price.model) + _SNAPSHOT, str(row["id"])) for price in prices.rows)
+    return any(price.fits(str(row["id"])) for price in prices.rows)
 
 
 def base_models(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
+from urllib.parse import urlsplit
 
 from tunehook.errors import Conflict, TunehookError
 from tunehook.model.webhook import Attempt, Delivery, ReceiverState, both
@@ -205,12 +206,19 @@ class _Step:
         state, rest = receiver.heard(attempt, outcome)
         attempted, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
         attempted = attempted.model_copy(update={"url": url})
+        _log_attempt(attempted, attempt)
         change = self._deliveries.plan(self._deliveries.attempted(due.record, attempted, attempt), attempted, pause)
         self._queue.note(change, delivery.lane, state=state if state != receiver.stored else None, rest=rest)
         receiver.stored = state
         await self._commits.commit(change)
         if due.endpoint is not None:
             await endpoint_health.judge(self._webhooks, due.endpoint, outcome, now=attempt.at, url=url)
+
+
+def _log_attempt(delivery: Delivery, attempt: Attempt) -> None:
+    host = urlsplit(delivery.url).hostname  # a path may hold a token
+    text = f"attempt {delivery.attempts}: {attempt.outcome}"
+    log.info("webhook %s of job %s to %s: %s, %s", delivery.id, delivery.job_id or "-", host, delivery.state, text)
 
 
 def after(

@@ -17,6 +17,8 @@ from pathlib import Path
 import openai
 import pytest
 
+from tests.fakes.datasets import dataset
+
 COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())"]
 
 
@@ -202,3 +204,36 @@ def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
     assert shown.stdout.count("verified: fine_tuning.job.succeeded") == 2
     assert "step 624/624" in shown.stdout
     assert "Paris." in shown.stdout
+
+
+def test_up_shows_a_line_for_each_job_and_webhook(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    assert "takes about 8 s" in running.printed
+    assert running.process.stdout is not None
+    with running.process:
+        with openai.OpenAI(
+            base_url=running.value("OPENAI_BASE_URL"), api_key=running.value("OPENAI_API_KEY")
+        ) as client:
+            file = client.files.create(file=("train.jsonl", dataset()), purpose="fine-tune")
+            job = client.fine_tuning.jobs.create(
+                training_file=file.id,
+                model="gpt-4.1-mini",
+                extra_body={"callback_url": "http://127.0.0.1:9/"},
+            )
+        shown = ""
+        for line in running.process.stdout:
+            shown += line
+            if "webhook" in line:
+                break
+        running.process.send_signal(signal.SIGINT)
+        running.process.stdout.read()
+    assert "job accepted" in shown
+    assert f"job {job.id} succeeded" in shown
+    assert re.search(rf"webhook dlv_\w+ of job {job.id} to 127\.0\.0\.1: pending, attempt 1: ", shown)
+
+
+def test_alone_it_prints_its_help_and_it_knows_its_version(tmp_path: Path) -> None:
+    alone = _run(tmp_path)
+    assert alone.returncode == 0
+    assert "usage: tunehook" in alone.stdout
+    assert re.fullmatch(r"tunehook \d+\.\d+\.\d+\n", _run(tmp_path, "--version").stdout)

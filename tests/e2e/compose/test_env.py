@@ -1,5 +1,6 @@
 """`.env.example` names what exists, and `deploy/new_env.py` makes a usable `.env` of it."""
 
+import re
 import shutil
 import stat
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from annotated_types import Ge
 
 from tunehook.settings import Settings, SettingsError, check_names, known_names
 
@@ -40,6 +42,25 @@ def test_every_setting_in_the_example_exists() -> None:
     assert named.keys() - for_compose <= known_names().keys()
     compose = (ROOT / "docker-compose.yml").read_text()
     assert all("${" + name in compose for name in for_compose - {"COMPOSE_PROFILES"})
+
+
+def test_the_example_tells_the_defaults_and_the_bounds_of_its_settings() -> None:
+    """A comment stands above its settings: bounds in its last sentence are theirs."""
+    text = (ROOT / ".env.example").read_text()
+    checked = set()
+    for name, value in assignments(text).items():
+        field = Settings.model_fields.get(known_names().get(name, ""))
+        if field is None or name in SIMULATED:
+            continue
+        if value:
+            assert value == str(field.get_default()), name
+            checked.add(name)
+        comment = text.partition(f"\n{name}=")[0].rpartition("\n\n")[2].splitlines()[-1]
+        least = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
+        for said in re.findall(r"(\d+) (?:days )?or more", comment):
+            assert [float(str(bound)) for bound in least] == [float(said)], name
+            checked.add(f"{name} from {said}")
+    assert {"TUNEHOOK_KEEP_DELIVERIES_DAYS from 8", "TUNEHOOK_KEEP_JOBS_DAYS", "TUNEHOOK_ON_UNKNOWN"} <= checked
 
 
 def test_a_misspelt_one_would_be_found() -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from tests.e2e.datasets.conftest import MODEL, Owner
 from tests.e2e.datasets.test_checking import fresh
 from tests.unit.dataset.lines import jsonl
@@ -59,7 +61,7 @@ async def test_a_job_keeps_its_estimate_and_at_the_end_what_it_cost(owner: Owner
         ended = await answer.json()
     assert ended["status"] == "succeeded"
     cost = ended["tunehook"]["cost"]
-    assert cost["billed_tokens"] == ended["trained_tokens"] > 0
+    assert cost["billed_tokens"] == ended["trained_tokens"] == billed
     assert cost["usd"] == round(4 * ended["trained_tokens"] / 1e6, 4)
     assert ended["tunehook"]["estimate"] == found["tunehook"]["estimate"]
 
@@ -88,9 +90,48 @@ async def test_a_job_above_its_limit_is_refused_with_the_estimate(owner: Owner) 
     assert job["tunehook"]["estimate"]["usd"] == round(usd, 4)
 
 
+async def test_amounts_have_as_many_digits_as_they_need(owner: Owner) -> None:
+    asked = {"model": MODEL, "training_file": await owner.upload(fresh(20)), "tunehook": {"max_cost_usd": 0.001}}
+    message = await owner.refused(400, "cost_above_limit", "/fine_tuning/jobs", **asked)
+    assert "above the limit of 0.001 USD" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "near"),
+    [
+        ("gpt-4.1-minni", "did you mean gpt-4.1-mini?"),
+        ("gpt-4.1-minni-2025-04-14", "did you mean gpt-4.1-mini"),
+        ("claude-3-haiku", "is not a model that we know. The"),
+        ("gpt-4.1-2", "did you mean gpt-4.1"),
+    ],
+)
+async def test_a_model_that_nobody_knows_is_refused_with_the_nearest(owner: Owner, model: str, near: str) -> None:
+    asked = {"model": model, "training_file": await owner.upload(fresh(12))}
+    for path in ("/fine_tuning/jobs", "/fine_tuning/jobs/estimate"):
+        message = await owner.refused(400, "model_not_found", path, **asked)
+        assert message.startswith(f"`{model}` is not a model that we know")
+        assert near in message
+
+
+async def test_a_model_that_its_upstream_lists_or_we_price_is_taken(owner: Owner) -> None:
+    file_id = await owner.upload(fresh(12))
+    for model in ("gpt-5", "gpt-4.1-mini", "ft:gpt-4.1-mini-2025-04-14:acme::unknown"):
+        status, found = await owner.ask("POST", "/fine_tuning/jobs", json={"model": model, "training_file": file_id})
+        assert (status, found["model"]) == (200, model)
+
+
+@pytest.mark.parametrize("method", [None, "supervised", "dpo"])
+async def test_a_model_that_is_trained_one_way_only_is_trained_that_way(owner: Owner, method: str | None) -> None:
+    asked: dict[str, Any] = {"model": "o4-mini-2025-04-16", "training_file": await owner.upload(fresh(12))}
+    if method is not None:
+        asked["method"] = {"type": method}
+    message = await owner.refused(400, "invalid_value", "/fine_tuning/jobs", **asked)
+    assert "o4-mini-2025-04-16 is trained by reinforcement alone" in message
+
+
 async def test_a_limit_that_nobody_can_hold_is_refused(owner: Owner) -> None:
     limit = {"max_cost_usd": 1000}
-    unknown = {"model": "llama-9", "training_file": await owner.upload(fresh(12)), "tunehook": limit}
+    unknown = {"model": "gpt-5", "training_file": await owner.upload(fresh(12)), "tunehook": limit}
     assert "No price" in await owner.refused(400, "cost_above_limit", "/fine_tuning/jobs", **unknown)
     elsewhere = {"model": MODEL, "training_file": "upstream:file-abc", "tunehook": limit}
     assert "not here" in await owner.refused(400, "cost_above_limit", "/fine_tuning/jobs", **elsewhere)

@@ -79,3 +79,37 @@ async def test_files_keep_expires_after(visitor: Visitor) -> None:
         with pytest.raises(openai.BadRequestError) as caught:
             await create(file=("a", dataset()), purpose="fine-tune", expires_after=cast(Any, wrong))
         assert caught.value.param == f"expires_after.{member}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/files", "The base URL ends in /v1: GET /v1/files."),
+        ("POST", "/fine_tuning/jobs", "The base URL ends in /v1: POST /v1/fine_tuning/jobs."),
+        ("GET", "/fine_tuning/jobs/ftjob-1/events", "The base URL ends in /v1: "),
+        ("GET", "/v1/v1/models", "The base URL has /v1 twice"),
+        ("POST", "/v1/responses", "Models that were tuned here are asked by POST /v1/chat/completions."),
+        ("GET", "/v1/responses/resp_1", "The Responses API is not served."),
+        ("POST", "/responses", "The Responses API is not served."),
+        ("POST", "/v1/embeddings", "Send this to the upstream itself"),
+        ("POST", "/v1/batches", "Batches are not served."),
+        ("GET", "/v1/nothing", "`/docs` on this server lists what there is."),
+        ("GET", "/", "`/docs` on this server lists what there is."),
+    ],
+)
+async def test_a_url_that_does_not_exist_is_answered_with_what_to_do(
+    visitor: Visitor, method: str, path: str, said: str
+) -> None:
+    async with visitor.http.request(method, f"{visitor.root}{path}") as answer:
+        error = (await answer.json())["error"]
+    assert (answer.status, error["code"]) == (404, "unknown_url")
+    assert error["message"].startswith(f"Unknown request URL: {method} {path}. ")
+    assert said in error["message"]
+
+
+async def test_an_unknown_parameter_is_answered_with_the_nearest(visitor: Visitor) -> None:
+    async with visitor.http.get(f"{visitor.root}/v1/fine_tuning/jobs?limits=3") as answer:
+        assert (await answer.json())["error"]["message"] == "Unknown parameter: 'limits'. Did you mean limit?"
+    async with visitor.http.post(f"{visitor.root}/v1/fine_tuning/jobs/import", json={"upstream_job": "x"}) as answer:
+        message = (await answer.json())["error"]["message"]
+    assert message == "Unknown parameter: 'upstream_job'. Did you mean upstream_job_id?"

@@ -195,9 +195,13 @@ async def test_a_job_that_waits_can_be_cancelled_and_its_file_deleted(bench: Ben
         assert await bench.due_in(member) is None, member
 
 
+async def nothing_offered() -> dict[str, list[dict[str, Any]]]:
+    return {}
+
+
 async def test_an_estimate_and_a_limit_of_cost_wait_for_the_check(bench: Bench) -> None:
     body = {"model": MODEL, "training_file": (await received(bench, GOOD)).id}
-    estimate = asyncio.create_task(submission.estimate(bench.ctx, CALLER, body, {}))
+    estimate = asyncio.create_task(submission.estimate(bench.ctx, CALLER, body, nothing_offered))
     limited = asyncio.create_task(submit_limited(bench, body, 0.000001))
     await asyncio.sleep(0.3)
     assert not estimate.done()

@@ -146,6 +146,10 @@ async def test_graders(bench: Bench) -> None:
         "graders": {"same": same, "alike": alike},
         "calculate_output": "(same + 3 * alike) / 4",
     }
+    for one in (same, [same]):  # recorded: the graders of a `multi` have names
+        with pytest.raises(openai.BadRequestError, match="expected an object") as caught:
+            await graders.validate(grader=both | {"graders": one})  # type: ignore[arg-type]
+        assert str(caught.value.param).startswith("grader.graders")
     rewards = []
     for grader in (same, alike, both):
         ran = await graders.run(grader=grader, model_sample="owl", item={"answer": "owls"})  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ specs = st.builds(
     validation_file=st.sampled_from([None, "file-2"]),
     method=st.sampled_from(["supervised", "dpo", "reinforcement"]),
     examples=st.integers(10, 30_000),
-    chars=st.integers(1_000, 10_000_000),
+    tokens=st.integers(250, 2_500_000),
     asked=st.sampled_from([(), (("n_epochs", 12),), (("batch_size", 4), ("n_epochs", "auto"))]),
     azure=st.booleans(),
     refusal=st.sampled_from([None, Failure("invalid_training_file", "bad", "training_file")]),
@@ -67,8 +67,8 @@ def test_losses_fall_and_steps_rise(spec: Spec) -> None:
 
 
 def test_small_jobs_take_as_long_as_they_do_in_life() -> None:
-    small = Spec("ftjob-a", "gpt-4.1-mini", "file-1", examples=10, chars=10_000)
-    large = replace(small, examples=400, chars=400_000 * 4 // 3)
+    small = Spec("ftjob-a", "gpt-4.1-mini", "file-1", examples=10, tokens=2_500)
+    large = replace(small, examples=400, tokens=400_000 // 3)
     assert 7 * 60 <= training.ends_at(small) <= 10 * 60
     assert 40 * 60 <= training.ends_at(large) <= 50 * 60
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.dataset.lines import good, jsonl, report_of
 from tunehook.dataset.estimate import BadEpochs, Estimate, NotCounted, default_epochs, estimate, estimate_tokens
-from tunehook.dataset.prices import BadPriceFile, load_prices
+from tunehook.dataset.prices import BadPriceFile, load_prices, usd_text
 from tunehook.dataset.report import TokenStatistics
 
 PRICES = load_prices()
@@ -79,6 +79,11 @@ def test_epochs_out_of_range(n_epochs: Any) -> None:
         ("ft:gpt-4o-mini-2024-07-18:acme::AbC:ckpt-step-9", "supervised", "3"),
         ("babbage-002", "supervised", "0.4"),
         ("gpt-4.10", "supervised", None),
+        ("gpt-4.1-minni", "supervised", None),
+        ("gpt-4.1-mini-tts", "supervised", None),
+        ("gpt-4.1-mini-2025-04", "supervised", None),
+        ("gpt-4.1-2025-04-14\n", "supervised", None),
+        ("gpt-3.5-turbo-0125", "supervised", "8"),
         ("davinci-002", "dpo", None),
         ("o4-mini-2025-04-16", "supervised", None),
     ],
@@ -92,10 +97,31 @@ def test_what_has_no_price_says_so() -> None:
     unknown = of_file(10, model="llama-3")
     assert unknown.cost_usd is None
     assert "No price is known for supervised training of llama-3" in unknown.warnings[0]
+    assert unknown.warnings[0].startswith("`llama-3` is not a model that we know.")
+    near = of_file(10, model="gpt-4.1-minni")
+    assert (near.cost_usd, near.usd_per_million_tokens) == (None, None)
+    assert "`gpt-4.1-minni` is not a model that we know; did you mean gpt-4.1-mini?" in near.warnings[0]
+    other = of_file(10, model="davinci-002", method="dpo")
+    assert other.warnings[0].startswith("No price is known for dpo training of davinci-002")
     hourly = of_file(10, model="o4-mini", method="reinforcement")
     assert hourly.cost_usd is None
     assert hourly.usd_per_hour == 100
     assert "by the hour" in hourly.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0.001, "0.001"),
+        (5.0, "5.00"),
+        (Decimal("0.0272"), "0.0272"),
+        (0.1, "0.10"),
+        (1234.5, "1234.50"),
+        (1e-7, "0.0000001"),
+    ],
+)
+def test_amounts_in_words(amount: Decimal | float, text: str) -> None:
+    assert usd_text(amount) == text
 
 
 @pytest.mark.parametrize(

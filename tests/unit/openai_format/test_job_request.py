@@ -13,6 +13,13 @@ from tunehook.openai_format.job_request import JobRequest, parse
 
 LEAST: dict[str, Any] = {"model": "gpt-4.1-mini", "training_file": "file-1"}
 GRADER = {"type": "string_check", "name": "g", "input": "a", "operation": "eq", "reference": "a"}
+
+
+def reinforcement(grader: dict[str, Any]) -> dict[str, Any]:
+    return {"method": {"type": "reinforcement", "reinforcement": {"grader": grader}}}
+
+
+MULTI = {"type": "multi", "name": "all", "calculate_output": "g"}
 GOOD: list[dict[str, Any]] = [
     {},
     {"suffix": "x" * 64, "seed": 0, "validation_file": "file-2"},
@@ -33,6 +40,8 @@ GOOD: list[dict[str, Any]] = [
             },
         }
     },
+    reinforcement({"type": "multi", "name": "all", "graders": {"g": GRADER}, "calculate_output": "g"}),
+    reinforcement({"type": "score_model", "name": "s", "model": "o3", "input": [{"role": "user", "content": "x"}]}),
     {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["a"], "entity": None}}]},
     {"callback_url": "https://you.example/hooks", "tunehook": {"upstream": "azure"}},
     {name: None for name in ("suffix", "seed", "method", "metadata", "hyperparameters", "integrations", "tunehook")},
@@ -43,18 +52,18 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "m" * 257}, "model", "256"),
     ({"suffix": ""}, "suffix", "at least 1"),
     ({"suffix": "x" * 65}, "suffix", "64"),
-    ({"seed": -1}, "seed", "greater than or equal to 0"),
+    ({"seed": -1}, "seed", "0 or more"),
     ({"seed": 2**31}, "seed", str(2**31 - 1)),
-    ({"seed": "1"}, "seed", "integer"),
-    ({"seed": True}, "seed", "integer"),
-    ({"seed": 1.0}, "seed", "integer"),
+    ({"seed": "1"}, "seed", "must be a whole number"),
+    ({"seed": True}, "seed", "must be a whole number"),
+    ({"seed": 1.0}, "seed", "must be a whole number"),
     ({"metadata": {"k": 1}}, "metadata.k", "string"),
     ({"metadata": {"": "v"}}, "metadata", "1 to 64"),
     ({"metadata": {"k" * 65: "v"}}, "metadata", "1 to 64"),
     ({"metadata": {"k": "v" * 513}}, "metadata", "512"),
     ({"metadata": {f"k{n}": "" for n in range(16)}}, "metadata", "15 are the most"),
     ({"metadata": {"tunehook": "mine/ftjob-1"}}, "metadata", "reserved for this service"),
-    ({"metadata": []}, "metadata", "dictionary"),
+    ({"metadata": []}, "metadata", "must be an object"),
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "1 to 50"),
     ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "1 to 50"),
     ({"hyperparameters": {"n_epochs": 2.5}}, "hyperparameters.n_epochs", "whole number"),
@@ -70,6 +79,22 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
         "method.dpo.hyperparameters.beta",
         "at most 2",
+    ),
+    (reinforcement(MULTI | {"graders": GRADER}), "method.reinforcement.grader.graders", "graders by name"),
+    (reinforcement(MULTI | {"graders": [GRADER]}), "method.reinforcement.grader.graders", "graders by name"),
+    (reinforcement(MULTI | {"graders": "g"}), "method.reinforcement.grader.graders", "graders by name"),
+    (reinforcement(MULTI), "method.reinforcement.grader", "needs 'graders'"),
+    (reinforcement(MULTI | {"graders": {}}), "method.reinforcement.grader", "needs 'graders'"),
+    (
+        reinforcement(MULTI | {"graders": {"g": {"type": "string_check", "name": "g", "input": "a"}}}),
+        "method.reinforcement.grader.graders.g",
+        "needs 'operation' and 'reference'",
+    ),
+    (reinforcement({"type": "python", "name": "p"}), "method.reinforcement.grader", "needs 'source'"),
+    (
+        reinforcement(MULTI | {"graders": {"g": MULTI | {"graders": {"g": GRADER}}}}),
+        "method.reinforcement.grader.graders.g.type",
+        "label_model",
     ),
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}] * 6}, "integrations", "5"),
     ({"integrations": [{"type": "slack"}]}, "integrations.0.type", "wandb"),
@@ -113,18 +138,34 @@ def test_what_is_missing_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "param"),
+    ("extra", "param", "meant"),
     [
-        ({"n_epochs": 3}, "n_epochs"),
-        ({"hyperparameters": {"epochs": 3}}, "hyperparameters.epochs"),
-        ({"tunehook": {"upstrem": "x"}}, "tunehook.upstrem"),
-        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"gamma": 1}}}}, "method.dpo.hyperparameters.gamma"),
+        ({"n_epochs": 3}, "n_epochs", "hyperparameters.n_epochs"),
+        ({"n_epoch": 3}, "n_epoch", "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"epochs": 3}}, "hyperparameters.epochs", "hyperparameters.n_epochs"),
+        ({"callback": "https://you.example"}, "callback", "callback_url"),
+        ({"callbackUrl": "https://you.example"}, "callbackUrl", "callback_url"),
+        ({"max_cost_usd": 5}, "max_cost_usd", "tunehook.max_cost_usd"),
+        ({"tunehook": {"upstrem": "x"}}, "tunehook.upstrem", "tunehook.upstream"),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"betta": 1}}}},
+            "method.dpo.hyperparameters.betta",
+            "method.dpo.hyperparameters.beta",
+        ),
+        ({"zzz": 1}, "zzz", None),
     ],
 )
-def test_what_is_unknown_is_named(extra: dict[str, Any], param: str) -> None:
+def test_what_is_unknown_is_named_with_the_nearest(extra: dict[str, Any], param: str, meant: str | None) -> None:
     with pytest.raises(UnknownParameter) as refused:
         parse(LEAST | extra)
     assert refused.value.param == param
+    asked = f" Did you mean {meant}?" if meant else ""
+    assert refused.value.message == f"Unknown parameter: '{param}'.{asked}"
+
+
+def test_what_only_pythons_sdk_knows_is_explained() -> None:
+    with pytest.raises(UnknownParameter, match="write what is in it beside the rest"):
+        parse(LEAST | {"extra_body": {"callback_url": "https://you.example"}})
 
 
 JSON = st.recursive(
