@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -59,7 +59,9 @@ def _seconds(days: float) -> float | None:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, *, store_timeout: float = 5.0) -> AsyncIterator[Context]:
+async def open_context(
+    settings: Settings, *, store_timeout: float = 5.0, make_files: Callable[[Store, Storage], Files] = Files
+) -> AsyncIterator[Context]:
     """Opens a context, and closes it at the end. Nothing is connected yet.
 
     `store_timeout`: seconds after which a Redis that does not answer counts as unavailable. Raises SettingsError for
@@ -73,7 +75,7 @@ async def open_context(settings: Settings, *, store_timeout: float = 5.0) -> Asy
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
-    files = Files(store, Storage(settings.data_dir))
+    files = make_files(store, Storage(settings.data_dir))
     try:
         yield Context(
             store=store,

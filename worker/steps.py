@@ -16,7 +16,7 @@ from functools import cache
 from tunehook import settings
 from tunehook.context import Context, open_context
 from tunehook.errors import StoreUnavailable
-from tunehook.files import ingest
+from tunehook.files import Files, ingest
 from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
 from tunehook.maintenance import retention, sweeps
 from tunehook.model.member import Queue
@@ -37,7 +37,7 @@ def _settings() -> settings.Settings:
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
     """Opens the context. A step that loses Redis ends with one log line; its record is due again within 20 s."""
-    async with open_context(_settings()) as ctx:
+    async with open_context(_settings(), make_files=Files.of_step) as ctx:
         try:
             yield ctx
         except StoreUnavailable as error:

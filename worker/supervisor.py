@@ -26,6 +26,7 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 
 from tunehook.context import open_context
+from tunehook.dataset.tokens import preload
 from tunehook.model.member import Queue
 from tunehook.security.tls import ssl_context
 from tunehook.settings import Settings
@@ -163,6 +164,8 @@ def run_scheduler(settings: Settings) -> None:
 
 def _worker(settings: Settings, queue: Queue) -> Callable[[], None]:
     def _run() -> None:
+        if queue == "bulk":  # estimates count tokens
+            preload()
         StepWorker(
             [queue],
             connection=connect(settings.redis_url),

@@ -1,7 +1,8 @@
-"""Dataset process: a child that checks and counts datasets, and ends after an idle minute.
+"""Checks and counts datasets beside the event loop: in a child process for the API, in a thread for a step.
 
 A check of 512 MB takes two seconds of CPU, counting its tokens seven, and a vocabulary takes 80 MiB. In the API's own
-process all other clients would wait for that.
+process all other clients would wait for that, so it has a child, which ends after an idle minute. A step of the worker
+is a process of its own: it inherits the vocabulary that its worker has read, and needs no child.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from tunehook.dataset.__main__ import ALIVE
+from tunehook.dataset.__main__ import ALIVE, answer
 from tunehook.errors import DatasetUnread
 
 IDLE_SECONDS = 60.0
@@ -38,6 +39,29 @@ class FairLock:
             own = self._own[project] = asyncio.Lock()
         async with own, self._line:
             yield
+
+
+class DatasetReader(Protocol):
+    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
+        """Returns the answer (see __main__). Raises DatasetUnread."""
+
+    async def close(self) -> None: ...
+
+
+class DatasetThread:
+    """Answers in a thread, for a step."""
+
+    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
+        return _answer_or_raise(await asyncio.to_thread(answer, question, lambda: None))
+
+    async def close(self) -> None:
+        """Has nothing to end: the step's process ends with its thread."""
+
+
+def _answer_or_raise(found: dict[str, Any]) -> dict[str, Any]:
+    if "error" in found:
+        raise DatasetUnread(why=found["error"])
+    return found
 
 
 class DatasetProcess:
@@ -64,18 +88,15 @@ class DatasetProcess:
         task = asyncio.create_task(self._in_turn(question, project))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
-        answer = await asyncio.shield(task)
-        if "error" in answer:
-            raise DatasetUnread(why=answer["error"])
-        return answer
+        return _answer_or_raise(await asyncio.shield(task))
 
     async def _in_turn(self, question: dict[str, Any], project: str) -> dict[str, Any]:
         async with self._lock.turn(project):
             if self._idle is not None:
                 self._idle.cancel()
-            answer = await asyncio.to_thread(self._ask, json.dumps(question).encode() + b"\n")
+            found = await asyncio.to_thread(self._ask, json.dumps(question).encode() + b"\n")
             self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._rest)
-        return answer
+        return found
 
     def _ask(self, question: bytes) -> dict[str, Any]:
         if self._process is not None and self._process.poll() is not None:
@@ -89,8 +110,8 @@ class DatasetProcess:
         line = self._line(self._process, question)
         if not line.endswith(b"\n"):
             return {"error": f"the process that does it ended with {self._process.wait()}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        found: dict[str, Any] = json.loads(line)
+        return found
 
     def _line(self, process: subprocess.Popen[bytes], question: bytes) -> bytes:
         """Returns the answer's line; half of one, or nothing, when the child has ended."""

@@ -55,6 +55,11 @@ def _tokenizer(encoding: Encoding) -> Any:
     return Tokenizer.from_pretrained(encoding)
 
 
+def preload() -> None:
+    """Reads the vocabulary of current models (0.3 s, 80 MiB), for processes that are forked from this one."""
+    _tokenizer("o200k_base")
+
+
 class TokenCounter:
     """Counts the tokens of lines; exact without tools and images, up to 1,000,000 characters a text."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import MODEL, Bench
 from tests.unit.dataset.lines import good, jsonl
+from tunehook.dataset.process import DatasetProcess
 from tunehook.dataset.report import Report
 from tunehook.errors import CostAboveLimit, FileNotChecked, FileNotFound, FileUnusable
 from tunehook.files import ingest, uploads
@@ -262,6 +263,7 @@ async def test_a_check_whose_process_is_killed_is_taken_up_again(bench: Bench) -
     file = await received(bench, GOOD)
     await bench.claim()
     checker = bench.ctx.files.checker
+    assert isinstance(checker, DatasetProcess)
     await checker.ask({"do": "count", "path": os.devnull, "format": "chat", "model": MODEL})
     assert checker._process is not None
     os.kill(checker._process.pid, signal.SIGSTOP)
