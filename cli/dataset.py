@@ -12,12 +12,13 @@ from typing import Any
 
 from cli.dataset_text import built_text, estimate_text, report_text
 from tunehook.dataset.build import build
-from tunehook.dataset.checker import Checker
+from tunehook.dataset.checker import MIN_EXAMPLES, Checker
 from tunehook.dataset.estimate import Estimate, estimate
 from tunehook.dataset.findings import Finding
+from tunehook.dataset.fit import check_fit, judged_as, method_of
 from tunehook.dataset.formats import FORMATS
 from tunehook.dataset.items import check_grader
-from tunehook.dataset.prices import METHODS, BadPriceFile, Method, load_prices
+from tunehook.dataset.prices import METHODS, BadPriceFile, load_prices
 from tunehook.dataset.report import Report, overlap
 from tunehook.dataset.sources import KINDS, CannotBuild, kind_of
 
@@ -80,13 +81,13 @@ def _guarded(command: Any, args: argparse.Namespace) -> int:
 
 
 def check_file(args: argparse.Namespace) -> int:
-    training = _check(args.file, args.format, args.model)
+    training = _check(args.file, args.format, args, minimum=MIN_EXAMPLES)
     if args.grader:
         missing = _grader_findings(args.grader, training)
         training.note(len(missing), missing)
     validation = None
     if args.validation:
-        validation = _check(args.validation, training.format, args.model, minimum=0)
+        validation = _check(args.validation, training.format, args, minimum=0)
         validation.note(*overlap(training.digests, validation.digests))
     priced = _price(args, training)
     ok = training.ok and (validation is None or validation.ok)
@@ -99,23 +100,38 @@ def check_file(args: argparse.Namespace) -> int:
     _print(report_text(str(args.file), training))
     if validation is not None:
         _print(["", *report_text(str(args.validation), validation)])
-    _print(estimate_text(priced) if priced else ["", "Add --model to see tokens and the price."])
+    if priced is None:
+        why = (
+            "No price: nothing of the file can be trained on as it is."
+            if args.model
+            else "Add --model to see tokens and the price."
+        )
+        _print(["", why])
+    else:
+        _print(estimate_text(priced))
     return 0 if ok else 1
 
 
-def _check(path: Path, form: str | None, model: str | None, **how: Any) -> Report:
-    checker = Checker(form, model=model, **how)
+def _check(path: Path, form: str | None, args: argparse.Namespace, *, minimum: int) -> Report:
+    judged = judged_as(args.model, args.method)
+    checker = Checker(form, model=args.model, judged=judged, minimum=minimum)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             checker.feed(chunk)
-    return checker.finish()
+    report = checker.finish()
+    if args.model or args.method:
+        model = args.model or ""
+        wrong = check_fit(report, model=model, method=args.method or method_of(report.format, model))
+        report.note(len(wrong), wrong)
+    return report
 
 
 def _price(args: argparse.Namespace, training: Report) -> Estimate | None:
-    if not args.model:
+    """None where no model is named, or where the file cannot be trained on and nothing was counted."""
+    counted = training.examples > training.with_errors and "format_misfit" not in training.counts
+    if not args.model or not counted:
         return None
-    by_format: dict[str, Method] = {"preference": "dpo", "reinforcement": "reinforcement"}
-    method = args.method or by_format.get(training.format, "supervised")
+    method = args.method or method_of(training.format, args.model)
     return estimate(training, model=args.model, method=method, prices=load_prices(args.prices), n_epochs=args.n_epochs)
 
 

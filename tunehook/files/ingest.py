@@ -99,6 +99,7 @@ def checked(file: File, report: Report) -> File:
     """The record of a file whose check is over. Pure."""
     dataset = Dataset(
         format=report.format,
+        also=report.also,
         examples=report.examples,
         errors=report.errors,
         warnings=report.warnings,

@@ -19,6 +19,7 @@ class Dataset(Record):
     """What the check found of a file, in numbers; the report on the shelf has the lines."""
 
     format: str
+    also: list[str] = []  #: other formats that all its lines fit
     examples: int
     errors: int
     warnings: int
