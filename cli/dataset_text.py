@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from tunehook.dataset.build import Built
@@ -25,7 +26,8 @@ def report_text(name: str, report: Report) -> Iterator[str]:
         elif total:
             yield f"! {plural(total, title)}: it would train, but"
         for code in codes:
-            yield from _code_text(code, counts[code], [f for f in findings if f.code == code])
+            for line in _code_text(code, counts[code], [f for f in findings if f.code == code]):
+                yield line.replace("tunehook build FILE", f"tunehook build {shlex.quote(name)}")
     yield from _distribution_text(report)
 
 
@@ -73,6 +75,10 @@ def built_text(built: Built, training: str, validation: str | None) -> Iterator[
     yield f"{training}: {plural(built.training_examples, 'example')}"
     if validation is not None:
         yield f"{validation}: {plural(built.validation_examples, 'example')}"
+    yield from built.notes
+    if built.unused:
+        joins = f" `--question '{','.join([*built.asked, built.unused[0]])}'` joins columns." if built.asked else ""
+        yield f"Not used: {', '.join(built.unused)}.{joins}"
     if built.dropped:
         yield f"Dropped {len(built.dropped):,}:"
         for dropped in built.dropped[: 4 * LISTED]:

@@ -7,12 +7,13 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 QUESTIONS = ("question", "prompt", "user", "input", "q", "instruction")
 ANSWERS = ("answer", "completion", "assistant", "output", "a", "response")
+_TELLING = ("messages", "conversations", "conversation", "contents", "chosen", "preferred_output")
 #: Members of one object that hold the rows of a file; `rows` is the dataset viewer's, whose rows lie in `row`.
 WRAPPERS = ("data", "rows", "examples", "train", "items", "records")
 _BUILD = "`tunehook build FILE -o train.jsonl`"
@@ -26,6 +27,9 @@ _MAGIC = {
     b"PAR1": ("Parquet, not text", _TABLES),
     b"\xd0\xcf\x11\xe0": ("a spreadsheet or an older Office file, not text", "Save it as CSV or XLSX."),
 }
+#: JSON that `tunehook build` makes examples of: rows that have a known name, lists of two texts, {question: answer}.
+_NAMES = "|".join((*QUESTIONS, *ANSWERS, *_TELLING, *WRAPPERS))
+_BUILDABLE = re.compile(rf'"(?:{_NAMES})"\s*:|^\s*\[\s*\["|^\s*\{{\s*"[^"]*"\s*:\s*"', re.IGNORECASE)
 _PREFERENCE = '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}'
 
 
@@ -65,11 +69,24 @@ def shape_of(row: Any) -> Shape | None:
         return TRL
     answer = next((name for name in ANSWERS if name in there), None)
     question = next((name for name in QUESTIONS if name in there), None)
-    if answer is None or question is None or isinstance(there[question], dict):
+    if answer is None or question is None or not (_is_said(there[question]) and _is_said(there[answer])):
         return None
     if (question, answer) == ("prompt", "completion") and isinstance(there["prompt"], str):
         return None
     return ALPACA if "instruction" in there else PAIR
+
+
+def _is_said(value: Any) -> bool:
+    """A text, or turns of a conversation."""
+    return not isinstance(value, dict | list) or (
+        bool(value) and isinstance(value, list) and isinstance(value[0], dict)
+    )
+
+
+def looks_named(names: Iterable[str]) -> bool:
+    """Names of columns or members by which a row is known."""
+    there = {str(name).strip().lower() for name in names}
+    return not (there.isdisjoint(QUESTIONS) or there.isdisjoint(ANSWERS)) or not there.isdisjoint(_TELLING)
 
 
 def wrapped(value: Any) -> str | None:
@@ -97,7 +114,8 @@ def other_kind(lines: Sequence[bytes], values: Sequence[Any]) -> tuple[str, str]
         return "cr_line_ends", "The lines end in CR alone (old Macintosh), so that the file is one line."
     kind = kind_of_text(b"\n".join(lines), values)
     if kind is not None:
-        return "not_jsonl", f"This is {kind}, not JSONL: {_BUILD} turns it."
+        turned = kind != "JSON" or _BUILDABLE.search(b"\n".join(lines).decode(errors="replace"))
+        return "not_jsonl", f"This is {kind}, not JSONL{f': {_BUILD} turns it' if turned else ''}."
     shapes = Counter(shape for shape in map(shape_of, values) if shape is not None)
     if shapes and 2 * shapes.total() > len(values):
         shape = shapes.most_common(1)[0][0]

@@ -78,6 +78,13 @@ def test_one_bad_line_does_not_make_a_file_another(data: bytes, counts: dict[str
     assert report.examples == data.count(b"\n")
 
 
+@pytest.mark.parametrize("value", [{"name": {"b": [1]}}, [{"id": 1}, {"id": 2}], [1, 2, 3]])
+def test_what_build_would_refuse_is_not_sent_there(value: Any) -> None:
+    report = checked(json.dumps(value, indent=2).encode())
+    assert report.counts == {"not_jsonl": 1}
+    assert report.findings[0].message == "This is JSON, not JSONL."
+
+
 @pytest.mark.parametrize("row", [{"input": "a", "output": "b"}, {"prompt": "a", "chosen": "b", "rejected": "c"}])
 def test_where_a_format_is_told_each_line_is_said_to_be_of_another_shape(row: Any) -> None:
     report = report_of(jsonl(row, row), "chat")
