@@ -195,8 +195,9 @@ def _check_completion(line: dict[str, Any], say: Say) -> None:
             say(code, f"$.{key}", f"`{key}` is {shown_member(line, key)}.{_instead(line, 'completion')}")
         else:
             check_text(text, f"$.{key}", say)
-    if line.get("prompt") == "":
-        say("empty_prompt", "$.prompt", "The prompt is empty.")
+    prompt = line.get("prompt")
+    if isinstance(prompt, str) and not prompt.strip():
+        say("empty_prompt", "$.prompt", "The prompt is empty." if not prompt else f"Only {shown(prompt)}.")
     if line.get("completion") == "":
         say("empty_answer", "$.completion", "The completion is empty.")
     for key in line:

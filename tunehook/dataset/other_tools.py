@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +107,7 @@ def _trl(members: Members) -> dict[str, Any]:
     outputs = []
     for name in ("chosen", "rejected"):
         told = members.take(name)
-        turns = messages_of(told, name) if isinstance(told, list) else _answer(joined([told], name))
+        turns = messages_of(told, name) if isinstance(told, list) else _spoken(joined([told], name))
         if not turns[-1]["content"] or turns[-1]["role"] != "assistant":
             raise NoExampleError(f"`{name}` is no answer")
         outputs.append(turns)
@@ -124,8 +125,14 @@ def _trl(members: Members) -> dict[str, Any]:
     }
 
 
-def _answer(text: str) -> Turns:
-    return [{"role": "assistant", "content": text}]
+def _spoken(text: str) -> Turns:
+    """One answer, or a conversation as Anthropic's hh-rlhf writes it."""
+    if not text.startswith("Human:"):
+        return [{"role": "assistant", "content": text}]
+    _, *said = re.split(r"(?:^|\n\n)(Human|Assistant):", text)
+    return [
+        turn_of("user" if who == "Human" else "gpt", body.strip()) for who, body in zip(*[iter(said)] * 2, strict=True)
+    ]
 
 
 READERS: dict[str, Callable[[Members], dict[str, Any]]] = {

@@ -159,6 +159,7 @@ OTHERS: list[tuple[str, Any, str, str]] = [
     ("completion", {"prompt": "a", "completion": ""}, "empty_answer", "$.completion"),
     ("completion", COMPLETION | {"id": 1}, "example_unrecognized_key", "$"),
     ("completion", COMPLETION | {"prompt": ""}, "empty_prompt", "$.prompt"),
+    ("completion", COMPLETION | {"prompt": " \n"}, "empty_prompt", "$.prompt"),
     ("completion", COMPLETION | {"prompt": "<|endoftext|>Name one:"}, "control_token", "$.prompt"),
 ]  # fmt: skip
 

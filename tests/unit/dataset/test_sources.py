@@ -134,6 +134,10 @@ def test_preferences_of_trl_become_ours() -> None:
         assert report_of(json.dumps(line).encode(), None).format == "preference"
         assert report_of(json.dumps(line).encode(), None).ok
     assert made([texts]).unused == ("score",)
+    begun = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Who?\n\nAssistant:"
+    (line,) = lines(made([{"chosen": f"{begun} She.", "rejected": f"{begun} He."}]))
+    assert [m["content"] for m in line["input"]["messages"]] == ["Hi", "Hello", "Who?"]
+    assert [line["preferred_output"], line["non_preferred_output"]] == answers
     why = [d.why for d in made([texts, texts | {"rejected": "She."}, {"chosen": "a", "rejected": "b"}]).dropped]
     assert why == ["`chosen` and `rejected` are the same", "no `prompt`"]
 
