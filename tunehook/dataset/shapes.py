@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-QUESTIONS = ("question", "prompt", "user", "input", "q", "instruction")
+QUESTIONS = ("question", "prompt", "user", "input", "q", "instruction", "query")
 ANSWERS = ("answer", "completion", "assistant", "output", "a", "response")
 _TELLING = ("messages", "conversations", "conversation", "contents", "chosen", "preferred_output")
 #: Members of one object that hold the rows of a file; `rows` is the dataset viewer's, whose rows lie in `row`.
