@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from cli.dataset_text import built_text, estimate_text, report_text
-from tunehook.dataset.build import build
-from tunehook.dataset.checker import Checker
+from tunehook.dataset.build import build_from
+from tunehook.dataset.checker import MIN_EXAMPLES, Checker
 from tunehook.dataset.estimate import Estimate, estimate
+from tunehook.dataset.examples import Columns
 from tunehook.dataset.findings import Finding
+from tunehook.dataset.fit import check_fit, judged_as, method_of
 from tunehook.dataset.formats import FORMATS
 from tunehook.dataset.items import check_grader
-from tunehook.dataset.prices import METHODS, BadPriceFile, Method, load_prices
+from tunehook.dataset.prices import METHODS, BadPriceFile, load_prices
 from tunehook.dataset.report import Report, overlap
-from tunehook.dataset.sources import KINDS, CannotBuild, kind_of
+from tunehook.dataset.rows import CannotBuild
+from tunehook.dataset.sources import KINDS, Source, kind_for
 
 CHUNK = 1 << 20
 
@@ -44,16 +47,27 @@ def add_commands(subparsers: Any) -> None:
     check.add_argument("--json", action="store_true", help="the whole report as JSON")
     check.set_defaults(run=lambda args: _guarded(check_file, args))
 
-    make = subparsers.add_parser("build", help="make a chat dataset from questions and answers")
-    make.add_argument("source", type=Path, help="JSON, JSONL, CSV, TSV or text")
+    make = subparsers.add_parser("build", help="make a dataset from questions and answers, or from another tool's file")
+    make.add_argument(
+        "source", type=Path, nargs="+", help="JSON, JSONL, CSV, TSV, text, XLSX or Parquet; several become one dataset"
+    )
     make.add_argument("-o", "--output", type=Path, required=True, help="the training file to write")
-    make.add_argument("--system", required=True, help="the system message: says what the assistant is")
+    make.add_argument("--system", default="", help="the system message of examples that bring none: what it is")
+    make.add_argument("--question", type=_names, default=(), metavar="COLUMN,…", help="columns that ask, joined")
+    make.add_argument("--answer", type=_names, default=(), metavar="COLUMN,…", help="columns that answer, joined")
+    make.add_argument("--conversation", metavar="COLUMN", help="rows with the same value in it are one conversation")
+    make.add_argument("--heading", choices=("yes", "no"), help="is the first row a heading? (default: by its words)")
+    make.add_argument("--encoding", help="of texts that are not UTF-8, such as cp1252")
     make.add_argument("--kind", choices=KINDS, help="what the source is (default: by its name)")
     make.add_argument(
         "--validation-split", type=float, default=0.0, metavar="SHARE", help="such as 0.2: split that off"
     )
     make.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default 0)")
     make.set_defaults(run=lambda args: _guarded(build_file, args))
+
+
+def _names(told: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in told.split(",") if name.strip())
 
 
 def _epochs(told: str) -> int | str:
@@ -82,13 +96,13 @@ def _guarded(command: Any, args: argparse.Namespace) -> int:
 
 
 def check_file(args: argparse.Namespace) -> int:
-    training = _check(args.file, args.format, args.model)
+    training = _check(args.file, args.format, args, minimum=MIN_EXAMPLES)
     if args.grader:
         missing = _grader_findings(args.grader, training)
         training.note(len(missing), missing)
     validation = None
     if args.validation:
-        validation = _check(args.validation, training.format, args.model, minimum=0)
+        validation = _check(args.validation, training.format, args, minimum=0)
         validation.note(*overlap(training.digests, validation.digests))
     priced = _price(args, training)
     ok = training.ok and (validation is None or validation.ok)
@@ -101,23 +115,38 @@ def check_file(args: argparse.Namespace) -> int:
     _print(report_text(str(args.file), training))
     if validation is not None:
         _print(["", *report_text(str(args.validation), validation)])
-    _print(estimate_text(priced) if priced else ["", "Add --model to see tokens and the price."])
+    if priced is None:
+        why = (
+            "No price: nothing of the file can be trained on as it is."
+            if args.model
+            else "Add --model to see tokens and the price."
+        )
+        _print(["", why])
+    else:
+        _print(estimate_text(priced))
     return 0 if ok else 1
 
 
-def _check(path: Path, form: str | None, model: str | None, **how: Any) -> Report:
-    checker = Checker(form, model=model, **how)
+def _check(path: Path, form: str | None, args: argparse.Namespace, *, minimum: int) -> Report:
+    judged = judged_as(args.model, args.method)
+    checker = Checker(form, model=args.model, judged=judged, minimum=minimum)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             checker.feed(chunk)
-    return checker.finish()
+    report = checker.finish()
+    if args.model or args.method:
+        model = args.model or ""
+        wrong = check_fit(report, model=model, method=args.method or method_of(report.format, model))
+        report.note(len(wrong), wrong)
+    return report
 
 
 def _price(args: argparse.Namespace, training: Report) -> Estimate | None:
-    if not args.model:
+    """None where no model is named, or where the file cannot be trained on and nothing was counted."""
+    counted = training.examples > training.with_errors and "format_misfit" not in training.counts
+    if not args.model or not counted:
         return None
-    by_format: dict[str, Method] = {"preference": "dpo", "reinforcement": "reinforcement"}
-    method = args.method or by_format.get(training.format, "supervised")
+    method = args.method or method_of(training.format, args.model)
     return estimate(training, model=args.model, method=method, prices=load_prices(args.prices), n_epochs=args.n_epochs)
 
 
@@ -132,26 +161,34 @@ def _grader_findings(path: Path, training: Report) -> list[Finding]:
 
 
 def build_file(args: argparse.Namespace) -> int:
-    built = build(
-        args.source.read_bytes(),
-        kind=args.kind or kind_of(args.source.name),
+    built = build_from(
+        [_source(path, args.kind) for path in args.source],
         system=args.system,
         validation_split=args.validation_split,
         seed=args.seed,
+        columns=Columns(args.question, args.answer, args.conversation),
+        heading=None if args.heading is None else args.heading == "yes",
+        encoding=args.encoding,
     )
     apart = args.output.with_name(f"{args.output.stem}.validation{args.output.suffix}") if built.validation else None
-    if args.source.resolve() in {path.resolve() for path in (args.output, apart) if path}:
+    written = {path.resolve() for path in (args.output, apart) if path}
+    if any(path.resolve() in written for path in args.source):
         raise Usage("The output would overwrite the source; choose another name.")
     args.output.write_bytes(built.training)
     if apart:
         apart.write_bytes(built.validation)
     _print(built_text(built, str(args.output), str(apart) if apart else None))
-    checker = Checker("chat")
+    checker = Checker(judged="later")
     checker.feed(built.training)
     report = checker.finish()
     if not report.ok:
         print(f"\nNot yet trainable: {report.summary()}")
     return 0 if report.ok else 1
+
+
+def _source(path: Path, kind: str | None) -> Source:
+    content = path.read_bytes()
+    return Source(content, kind or kind_for(path.name, content), path.name)
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from tunehook.dataset.build import Built
 from tunehook.dataset.estimate import Estimate
-from tunehook.dataset.findings import CODES, Finding
+from tunehook.dataset.findings import CODES, Finding, plural
 from tunehook.dataset.report import Report
 
 LISTED = 5  # of each code; --json has more
@@ -14,18 +15,19 @@ LISTED = 5  # of each code; --json has more
 
 def report_text(name: str, report: Report) -> Iterator[str]:
     counts, findings = report.counts, report.findings
-    yield f"{name}: {report.format}, {report.examples:,} examples, {_size(report.size)}"
+    yield f"{name}: {report.format}, {plural(report.examples, 'example')}, {_size(report.size)}"
     for severity, title in (("error", "error"), ("warning", "warning")):
         codes = [code for code in dict.fromkeys(f.code for f in findings) if CODES[code].severity == severity]
         total = sum(counts[code] for code in codes)
         yield ""
         if severity == "error":
-            bad = f" in {report.with_errors:,} examples" if report.with_errors else ""
-            yield f"✗ {_plural(total, title)}{bad}: the upstream would refuse this file" if total else "✓ No errors"
+            bad = f" in {plural(report.with_errors, 'example')}" if report.with_errors else ""
+            yield f"✗ {plural(total, title)}{bad}: the upstream would refuse this file" if total else "✓ No errors"
         elif total:
-            yield f"! {_plural(total, title)}: it would train, but"
+            yield f"! {plural(total, title)}: it would train, but"
         for code in codes:
-            yield from _code_text(code, counts[code], [f for f in findings if f.code == code])
+            for line in _code_text(code, counts[code], [f for f in findings if f.code == code]):
+                yield line.replace("tunehook build FILE", f"tunehook build {shlex.quote(name)}")
     yield from _distribution_text(report)
 
 
@@ -59,8 +61,8 @@ def estimate_text(estimate: Estimate) -> Iterator[str]:
     yield ""
     yield f"Training {estimate.model} ({estimate.method}):"
     kept = estimate.tokens - estimate.cut_tokens
-    cut = f" ({estimate.cut_tokens:,} of {estimate.tokens:,} cut from {_plural(estimate.cut, 'example')})"
-    yield f"  {kept:,} tokens{cut if estimate.cut else ''} × {_plural(estimate.epochs, 'epoch')}"
+    cut = f" ({estimate.cut_tokens:,} of {estimate.tokens:,} cut from {plural(estimate.cut, 'example')})"
+    yield f"  {kept:,} tokens{cut if estimate.cut else ''} × {plural(estimate.epochs, 'epoch')}"
     yield f"  = {estimate.billed_tokens:,} billed tokens"
     if estimate.cost_usd is not None:
         price = f"{estimate.usd_per_million_tokens:,.2f} USD per million"
@@ -70,19 +72,19 @@ def estimate_text(estimate: Estimate) -> Iterator[str]:
 
 
 def built_text(built: Built, training: str, validation: str | None) -> Iterator[str]:
-    yield f"{training}: {_plural(built.training_examples, 'example')}"
+    yield f"{training}: {plural(built.training_examples, 'example')}"
     if validation is not None:
-        yield f"{validation}: {_plural(built.validation_examples, 'example')}"
+        yield f"{validation}: {plural(built.validation_examples, 'example')}"
+    yield from built.notes
+    if built.unused:
+        joins = f" `--question '{','.join([*built.asked, built.unused[0]])}'` joins columns." if built.asked else ""
+        yield f"Not used: {', '.join(built.unused)}.{joins}"
     if built.dropped:
         yield f"Dropped {len(built.dropped):,}:"
         for dropped in built.dropped[: 4 * LISTED]:
             yield f"  {dropped.at}: {dropped.why}"
         if len(built.dropped) > 4 * LISTED:
             yield f"  … and {len(built.dropped) - 4 * LISTED:,} more"
-
-
-def _plural(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def _size(size: int) -> str:

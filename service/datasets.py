@@ -11,9 +11,11 @@ from aiohttp import web
 
 from service.multipart import Chunk, clean_name, receive
 from service.requests import caller_of, context_of, json_object, known_members, required
-from tunehook.dataset.build import Built, build
+from tunehook.dataset.build import Built, build_from
+from tunehook.dataset.examples import Columns
 from tunehook.dataset.process import FairLock
-from tunehook.dataset.sources import CannotBuild, kind_of
+from tunehook.dataset.rows import CannotBuild
+from tunehook.dataset.sources import Source, kind_for
 from tunehook.errors import InvalidParameter
 from tunehook.files import ingest
 from tunehook.openai_format.files import dataset_object
@@ -21,14 +23,15 @@ from tunehook.openai_format.files import dataset_object
 #: Read into memory as a whole, and taken apart there: 100 MiB and 3 s at worst, so one at a time, in turns by project.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
 BUILDING: web.AppKey[FairLock] = web.AppKey("building", FairLock)
-OPTIONS = ("system", "filename", "validation_split", "seed")
+TEXTS = ("system", "filename", "question", "answer", "conversation", "heading", "encoding")
+OPTIONS = (*TEXTS, "validation_split", "seed")
 
 
 @dataclass(frozen=True)
 class _Asked:
     source: bytes
     kind: str
-    system: str
+    texts: dict[str, str]
     filename: str
     validation_split: float
     seed: int
@@ -61,17 +64,24 @@ async def create(request: web.Request) -> web.Response:
 
 def _build(asked: _Asked, param: str) -> Built:
     try:
-        return build(
-            asked.source,
-            kind=asked.kind,
-            system=asked.system,
+        told = asked.texts
+        return build_from(
+            [Source(asked.source, asked.kind)],
+            system=told.get("system", ""),
             validation_split=asked.validation_split,
             seed=asked.seed,
+            columns=Columns(_names(told, "question"), _names(told, "answer"), told.get("conversation")),
+            heading=None if "heading" not in told else told["heading"] == "yes",
+            encoding=told.get("encoding"),
             at_most=MOST_PAIRS,
         )
     except CannotBuild as error:
         why = str(error).rstrip(".")
         raise InvalidParameter(param=param, why=why[0].lower() + why[1:]) from error
+
+
+def _names(told: dict[str, str], option: str) -> list[str]:
+    return [name.strip() for name in told.get(option, "").split(",") if name.strip()]
 
 
 async def _from_json(request: web.Request) -> _Asked:
@@ -94,7 +104,7 @@ async def _from_form(request: web.Request) -> _Asked:
             except ValueError:
                 raise InvalidParameter(param=name, why=f"it must be a number, not {options[name][:40]!r}") from None
     try:
-        kind = kind_of(form.filename)
+        kind = kind_for(form.filename, bytes(memory.content))
     except CannotBuild as error:
         raise InvalidParameter(param="file", why=f"its kind is told by its name. {str(error).rstrip('.')}") from error
     options.setdefault("filename", f"{form.filename.rpartition('.')[0] or 'dataset'}.jsonl")
@@ -102,13 +112,15 @@ async def _from_form(request: web.Request) -> _Asked:
 
 
 def _asked(source: bytes, kind: str, options: dict[str, Any]) -> _Asked:
-    system, filename = options.get("system", ""), options.get("filename", "dataset.jsonl")
-    for name, text in (("system", system), ("filename", filename)):
+    texts = {name: options[name] for name in TEXTS if name in options}
+    for name, text in texts.items():
         if not isinstance(text, str):
             raise InvalidParameter(param=name, why="it must be a string")
+    if texts.get("heading", "yes") not in ("yes", "no"):
+        raise InvalidParameter(param="heading", why="it must be yes or no")
     split, seed = options.get("validation_split", 0.0), options.get("seed", 0)
     if not isinstance(split, int | float) or isinstance(split, bool) or not 0 <= split < 1:
         raise InvalidParameter(param="validation_split", why="it must be a number from 0 to less than 1")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise InvalidParameter(param="seed", why="it must be a whole number from 0")
-    return _Asked(source, kind, system, clean_name(filename), split, seed)
+    return _Asked(source, kind, texts, clean_name(texts.get("filename", "dataset.jsonl")), split, seed)

@@ -1,51 +1,74 @@
-"""Builds a chat dataset from question and answer pairs."""
+"""Rows of other tools in, a dataset out: the steps that the article does by hand."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tunehook.dataset.sources import CannotBuild, Dropped, Pair, read_pairs
+from tunehook.dataset import tables
+from tunehook.dataset.examples import Columns, Example, Maker
+from tunehook.dataset.heading import Heading
+from tunehook.dataset.rows import CannotBuild, Dropped, Row
+from tunehook.dataset.sources import Source, read_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """JSONL, one chat example a line. `validation` is empty unless a part was split off."""
+    """JSONL, one example a line. `validation` is empty unless a part was split off.
+
+    `unused`: columns and members of which nothing was made; `asked`: those that were the question, if there were such;
+    `notes`: what else was decided, in words.
+    """
 
     training: bytes
     validation: bytes
     training_examples: int
     validation_examples: int
     dropped: tuple[Dropped, ...]
+    unused: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def build(
-    source: bytes,
+def build(source: bytes, *, kind: str, system: str, **how: Any) -> Built:
+    """As `build_from`, of one source."""
+    return build_from([Source(source, kind)], system=system, **how)
+
+
+def build_from(
+    sources: Sequence[Source],
     *,
-    kind: str,
     system: str,
     validation_split: float = 0.0,
     seed: int = 0,
+    columns: Columns | None = None,
+    heading: bool | None = None,
+    encoding: str | None = None,
     at_most: int | None = None,
 ) -> Built:
-    """Makes a dataset from `source`: JSON, JSONL, CSV, TSV or text, as `kind` says (see `kind_of`).
+    """Makes a dataset of `sources`.
 
-    Pairs without a question or an answer, and repeated pairs, are dropped and reported. `validation_split`: the share,
-    0 up to less than 1, that is split off by `seed`: the same pairs and seed give the same split. Both parts keep their
-    order. `at_most`: pairs that are read, to bound memory. Raises CannotBuild.
+    `system`: for examples that bring no system message. Rows of which no example can be made and repeated examples are
+    dropped, and said so. `validation_split`: the share, 0 up to less than 1, that is split off by `seed`: same rows,
+    same seed, same split. Both parts keep their order. `columns`: which are the question and the answer; `heading`:
+    whether the first row of a table names its columns (None: by what it holds); `encoding`: of texts.
+    `at_most`: rows that are read, where memory is short; spreadsheets and Parquet are then refused, as few bytes of
+    them may become very many. Raises CannotBuild.
     """
     if not 0 <= validation_split < 1:
         raise CannotBuild(f"validation_split is {validation_split}; it must be at least 0 and less than 1.")
-    # A list of a million empty lists is 3 MB of JSON and 70 MB of memory, and not one pair.
-    if at_most is not None and sum(map(source.count, (b"[", b"{", b","))) > 10 * at_most:
-        raise _too_many(at_most)
-    kept, dropped = _sift(read_pairs(source, kind), at_most)
+    named, told = columns or Columns(), Heading(heading)
+    told.columns = named.named
+    maker = Maker(system, named)
+    read = (row for source in sources for row in _read(source, told, encoding, at_most, several=len(sources) > 1))
+    kept, dropped = _sift(read, maker, at_most)
     if not kept:
         why = f" (the first one dropped: {dropped[0].at}, {dropped[0].why})" if dropped else ""
-        raise CannotBuild(f"No question and answer pairs were found{why}.")
-    lines = [_line(system, pair) for pair in kept]
+        raise CannotBuild(f"No question and answer pairs were found, and no examples{why}.")
+    lines = [_line(example) for example in kept]
     apart = _chosen(len(lines), validation_split, seed)
     return Built(
         training=b"".join(line for i, line in enumerate(lines) if i not in apart),
@@ -53,7 +76,23 @@ def build(
         training_examples=len(lines) - len(apart),
         validation_examples=len(apart),
         dropped=tuple(dropped),
+        unused=tuple(maker.unused),
+        asked=tuple(maker.asked),
+        notes=tuple(told.notes),
     )
+
+
+def _read(
+    source: Source, heading: Heading, encoding: str | None, at_most: int | None, *, several: bool
+) -> Iterator[Row | Dropped]:
+    if at_most is not None:
+        if source.kind in tables.KINDS or tables.kind_by_content(source.content):
+            raise CannotBuild("Spreadsheets and Parquet are not taken here: turn the file with `tunehook build`.")
+        # A list of a million empty lists is 3 MB of JSON and 70 MB of memory, and not one pair.
+        if sum(map(source.content.count, (b"[", b"{", b","))) > 10 * at_most:
+            raise _too_many(at_most)
+    for row in read_rows(source, heading, encoding):
+        yield replace(row, at=f"{source.name}: {row.at}") if several else row
 
 
 def _chosen(n: int, share: float, seed: int) -> set[int]:
@@ -68,28 +107,32 @@ def _too_many(at_most: int) -> CannotBuild:
     return CannotBuild(f"More than {at_most:,} pairs are not taken here; `tunehook build` takes any number.")
 
 
-def _sift(read: Iterable[Pair | Dropped], at_most: int | None) -> tuple[list[Pair], list[Dropped]]:
-    kept, dropped = [], []
-    first: dict[tuple[str, str], str] = {}
-    for number, one in enumerate(read, 1):
+def _sift(read: Iterable[Row | Dropped], maker: Maker, at_most: int | None) -> tuple[list[Example], list[Dropped]]:
+    """The examples, once each, and what was dropped."""
+    made: dict[tuple[str, str], Example] = {}  # by conversation, or by where it stands
+    dropped = []
+    for number, row in enumerate(read, 1):
         if at_most is not None and number > at_most:
             raise _too_many(at_most)
+        one = row if isinstance(row, Dropped) else maker.make(row)
         if isinstance(one, Dropped):
             dropped.append(one)
-        elif not one.question.strip():
-            dropped.append(Dropped(one.at, "no question"))
-        elif not one.answer.strip():
-            dropped.append(Dropped(one.at, "no answer"))
-        elif (key := (one.question.strip(), one.answer.strip())) in first:
-            dropped.append(Dropped(one.at, f"the same as {first[key]}"))
+        elif one.conversation is None:
+            made["at", f"{one.at} {number}"] = one
+        elif (earlier := made.setdefault(("of", one.conversation), one)) is not one:
+            spoken = [message for message in one.line["messages"] if message.get("role") != "system"]
+            earlier.line["messages"].extend(spoken)
+    kept, first = [], dict[bytes, str]()
+    for one in made.values():
+        line = _line(one)
+        if line in first:
+            dropped.append(Dropped(one.at, f"the same as {first[line]}"))
         else:
-            first[key] = one.at
-            kept.append(Pair(*key, one.at))
+            first[line] = one.at
+            kept.append(one)
     return kept, dropped
 
 
-def _line(system: str, pair: Pair) -> bytes:
-    messages = [{"role": "system", "content": system}] if system.strip() else []
-    messages += [{"role": "user", "content": pair.question}, {"role": "assistant", "content": pair.answer}]
-    # JSON may hold half a surrogate pair, which has no UTF-8: a question mark takes its place.
-    return json.dumps({"messages": messages}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+def _line(example: Example) -> bytes:
+    # Half a surrogate pair can come out of JSON and has no UTF-8: a question mark says that something was there.
+    return json.dumps(example.line, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"

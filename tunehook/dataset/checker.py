@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
-from tunehook.dataset.findings import Findings, has_error, shown
-from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, check_line, detect
+from tunehook.dataset.findings import Findings, has_error, plural, shown
+from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, Judged, check_line, detect, ends_open
 from tunehook.dataset.items import ItemKeys
 from tunehook.dataset.plain import SYSTEM, digest_of, plain_digest
 from tunehook.dataset.report import Distribution, Report, TokenStatistics
+from tunehook.dataset.shapes import other_kind
 from tunehook.dataset.splitting import LineSplitter
 from tunehook.dataset.strict_json import LONG, MAX_FOUND, TOO_MANY, Found, fast, parse, too_intricate
 from tunehook.dataset.tokens import TokenCounter, encoding_of, token_limit
@@ -32,13 +33,6 @@ MAX_BLANK_LINES = 100_000
 _SPACE = b" \t\r"
 _DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_NOT_TEXT = {
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\x1f\x8b": "compressed by gzip",
-    b"PK\x03\x04": "a ZIP archive or a spreadsheet",
-}
 
 
 class UnknownFormat(ValueError):
@@ -56,11 +50,12 @@ class _EnoughLinesError(Exception):
 class Checker:
     """Checks a dataset that is fed in chunks; any chunking gives the same report.
 
-    `format`: None to detect it from the first lines. `model`: count tokens for it (about ten times slower). `minimum`:
-    fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are counted.
-    `compare`: duplicates are searched for among so many lines. `most_bad`: after so many lines with errors it stops,
-    says where, and only counts bytes. Memory: one decoded line of at most `max_line` bytes, and 8 bytes for each line
-    that is compared.
+    `format`: told, or found out from the first lines. `model`: count tokens for it (about ten times slower).
+    `judged`: by what lines are judged that may be of the chat and the reinforcement format (see formats.detect).
+    `minimum`: fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are
+    counted. `compare`: duplicates are looked for among that many lines. `most_bad`: after so many lines with errors it
+    stops, says where, and only counts bytes from there. Any chunking gives the same report; memory is
+    one line of at most `max_line` bytes, decoded, and 8 bytes for each line compared.
     """
 
     def __init__(
@@ -68,6 +63,7 @@ class Checker:
         format: str | None = None,
         *,
         model: str | None = None,
+        judged: Judged | None = None,
         minimum: int = MIN_EXAMPLES,
         per_code: int = 20,
         max_line: int = MAX_LINE_BYTES,
@@ -78,16 +74,17 @@ class Checker:
             raise UnknownFormat(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
         self._format: Format | None = next((f for f in FORMATS if f == format), None)
         self._model = model
+        self._judged = judged
         self._minimum = minimum
         self._splitter = LineSplitter(max_line)
         self._max_line = max_line
-        self._waiting: list[bytes | int] = []
+        self._waiting: list[bytes | int] | None = []  # the first lines, until they have told what the file is
         self._waiting_size = 0
         self._stopped = False
         self._most_bad = most_bad
         self._bad_findings = 0
-        self._read: int | None = None  # bytes read until it stopped, if it did
-        self._size = self._lines = self._examples = self._bad = self._image_examples = 0
+        self._read: int | None = None  # up to where, if it stopped on the way
+        self._size = self._lines = self._examples = self._bad = self._image_examples = self._open = 0
         self._findings = Findings(per_code)
         self._digests = Digests(compare)
         self._messages, self._tokens, self._answers = Distribution(), Distribution(), Distribution()
@@ -109,8 +106,8 @@ class Checker:
         """Returns the report. Nothing can be fed after it."""
         if not self._stopped:
             self._take(self._splitter.finish())
-        if self._format is None:
-            self._check(self._decide())
+        if self._waiting is not None:
+            self._check(self._begin(self._waiting))
         self._conclude()
         distributions = {"messages": self._messages.to_dict()}
         tokens = None
@@ -135,13 +132,14 @@ class Checker:
             distributions=distributions,
             tokens=tokens,
             image_examples=self._image_examples,
+            also=["reinforcement"] if self._examples and self._open == self._examples else [],
             item_keys=self._items.common(),
             missing_since=self._items.missing_since,
             digests=self._digests,
         )
 
     def _take(self, lines: Sequence[bytes | int]) -> None:
-        if self._format is not None:
+        if self._waiting is None:
             self._check(lines)
             return
         # The first lines wait until there are enough to detect the format; counted by lines, not by chunks.
@@ -149,21 +147,40 @@ class Checker:
             self._waiting.append(line)
             self._waiting_size += line if isinstance(line, int) else len(line)
             if len(self._waiting) >= _DETECT_LINES or self._waiting_size > _DETECT_BYTES:
-                self._check([*self._decide(), *lines[i + 1 :]])
+                self._check([*self._begin(self._waiting), *lines[i + 1 :]])
                 return
 
-    def _decide(self) -> list[bytes | int]:
-        """Decides on the format. Returns the lines that waited for that."""
-        lines = [
-            line.removeprefix(_BOM) for line in self._waiting if isinstance(line, bytes) and not too_intricate(line)
-        ]
-        self._format = detect(parsed.value for parsed in map(parse, lines) if parsed.usable)
-        waiting, self._waiting = self._waiting, []
-        return waiting
+    def _begin(self, lines: Sequence[bytes | int]) -> Sequence[bytes | int]:
+        """Finds what the first lines show: what the file is, and its format. Returns them; none if it is no JSONL."""
+        self._waiting = None
+        told, first = self._format is not None, lines[0] if lines else b""
+        if isinstance(first, bytes) and first.startswith(_BOM):
+            self._findings.add("byte_order_mark", 1, "$", "The file begins with the bytes EF BB BF.")
+            first = first.removeprefix(_BOM)
+            lines = [first, *lines[1:]]
+        sample = [line for line in lines if isinstance(line, bytes)]
+        values = [p.value for p in map(parse, (x for x in sample if not too_intricate(x))) if p.usable]
+        self._format = self._format or detect(values, self._judged)
+        other = other_kind(sample, values)
+        # A format that was told may be wished for lines of another shape: each is then said to be no such line.
+        if other is not None and not (told and values):
+            self._findings.add(other[0], None, "$", other[1])
+            self._stopped = True
+            return ()
+        if isinstance(first, bytes) and first.strip() and not too_intricate(first):
+            self._doubt(first)
+        return lines
+
+    def _doubt(self, first: bytes) -> None:
+        """Says that a file does not begin as JSONL does."""
+        start, parsed = first.strip(), parse(first)
+        listed = isinstance(parsed.value, list) and bool(parsed.value) and isinstance(parsed.value[0], dict)
+        broken = not parsed.usable and (start == b"{" or start[:1] != b"{")
+        if listed or broken:
+            told = shown(start[:40].decode(errors="replace"))
+            self._findings.add("not_jsonl", 1, "$", f"The file begins with {told}, which is no JSON object.")
 
     def _check(self, lines: Sequence[bytes | int]) -> None:
-        if lines and not self._lines and not self._stopped:
-            lines = self._begin(lines)
         if self._stopped:
             return
         before = self._lines
@@ -204,30 +221,7 @@ class Checker:
             if not roles & SYSTEM:
                 self._findings.add("no_system_message", number, "$.messages", NO_SYSTEM)
             if counter:
-                self._count(number, *counter.plain(messages))
-
-    def _begin(self, lines: Sequence[bytes | int]) -> Sequence[bytes | int]:
-        """Checks what only the first line of a file can show. Returns the lines to check."""
-        first = lines[0]
-        if isinstance(first, int):
-            return lines
-        for magic, kind in _NOT_TEXT.items():
-            if first.startswith(magic):
-                self._findings.add("wrong_encoding", None, "$", f"The file is {kind}, not UTF-8 text.")
-                self._stopped = True
-                return ()
-        if first.startswith(_BOM):
-            self._findings.add("byte_order_mark", 1, "$", "The file begins with the bytes EF BB BF.")
-            first = first.removeprefix(_BOM)
-        if too_intricate(first):
-            return [first, *lines[1:]]
-        start, parsed = first.strip(), parse(first)
-        listed = isinstance(parsed.value, list) and bool(parsed.value) and isinstance(parsed.value[0], dict)
-        broken = not parsed.usable and (start == b"{" or start[:1] != b"{")
-        if start and (listed or broken):
-            quoted = shown(start[:40].decode(errors="replace"))
-            self._findings.add("not_jsonl", 1, "$", f"The file begins with {quoted}.")
-        return [first, *lines[1:]]
+                self._count(number, *counter.plain(messages), value)
 
     def _explain(self, number: int, line: bytes) -> None:
         """Handles a line that the fast decoder refused."""
@@ -280,18 +274,25 @@ class Checker:
         if messages:
             self._messages.add(len(messages))
             self._image_examples += any(_shows_image(message) for message in messages)
+            self._open += self._format == "chat" and ends_open(messages)
         if self._format == "reinforcement":
             self._items.add(number, value)
         self._digests.add(number, digest_of(value))
         if self._counter:
-            self._count(number, *self._counter.line(value, self._format))
+            self._count(number, *self._counter.line(value, self._format), value)
 
-    def _count(self, number: int, tokens: int, answers: int) -> None:
+    def _count(self, number: int, tokens: int, answers: int, value: Any) -> None:
+        assert self._counter is not None
         self._tokens.add(tokens)
         self._answers.add(answers)
         self._trained += min(tokens, self._limit)
-        if tokens > self._limit:
-            self._findings.add("over_token_limit", number, "$", f"{tokens:,} tokens; {self._limit:,} are trained on.")
+        if tokens <= self._limit:
+            return
+        self._findings.add("over_token_limit", number, "$", f"{tokens:,} tokens; {self._limit:,} are trained on.")
+        before = self._counter.before_answers(value, self._format or "chat")
+        if before is not None and before >= self._limit:
+            told = f"The first answer begins after {before:,} tokens; {self._limit:,} are trained on."
+            self._findings.add("answer_cut", number, "$", told)
 
     def _conclude(self) -> None:
         """Adds the findings that only the whole file can show."""
@@ -311,10 +312,10 @@ class Checker:
                 "too_few_examples",
                 None,
                 "$",
-                f"{n} example{'' if n == 1 else 's'}; at least {self._minimum} are needed.",
+                f"{plural(n, 'example')}; at least {self._minimum} are needed.",
             )
         elif n < ADVISED_EXAMPLES and self._minimum:
-            say("few_examples", None, "$", f"{n} examples.")
+            say("few_examples", None, "$", f"{plural(n, 'example')}.")
         if self._image_examples > MAX_IMAGE_EXAMPLES:
             say("too_many_image_examples", None, "$", f"{self._image_examples:,} examples with images.")
         count, first = counted(self._digests.duplicates(), self._findings.per_code)

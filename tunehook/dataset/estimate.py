@@ -7,6 +7,7 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
 
+from tunehook.dataset.findings import plural
 from tunehook.dataset.prices import Method, Prices
 from tunehook.dataset.report import Report, TokenStatistics
 
@@ -156,7 +157,11 @@ def outlook(model: str, *, shutdown_date: str | None, not_available: bool, today
 def _doubts(report: Report) -> list[str]:
     notes = []
     if report.with_errors:
-        notes.append(f"{report.with_errors:,} examples have errors and were not counted.")
+        have, were = ("has", "was") if report.with_errors == 1 else ("have", "were")
+        notes.append(f"{plural(report.with_errors, 'example')} {have} errors and {were} not counted.")
     if report.image_examples:
-        notes.append(f"{report.image_examples:,} examples show images, counted by rule and not by their size.")
+        show = "shows" if report.image_examples == 1 else "show"
+        notes.append(
+            f"{plural(report.image_examples, 'example')} {show} images, counted by rule and not by their size."
+        )
     return notes

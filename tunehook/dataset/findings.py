@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -52,11 +52,13 @@ CODES: dict[str, Code] = {
     # The file as a whole
     "empty_file": _error("The file holds no examples", "Write one JSON object a line."),
     "too_few_examples": _error("Fewer than 10 examples", "The upstream trains on 10 or more; 50 to 100 are advised."),
-    "not_jsonl": _error(
-        "The file is not JSONL (it looks like JSON, CSV or text)", "Turn it into JSONL with `tunehook build`."
-    ),
+    "not_jsonl": _error("The file is not JSONL (it looks like JSON, CSV or text)", "Write one JSON object a line."),
+    "other_shape": _error("The lines have the shape of another tool", "Or send the file to POST /v1/datasets."),
     "wrong_encoding": _error(
-        "The file is UTF-16, UTF-32, compressed or a spreadsheet", "Save it as plain text in UTF-8."
+        "The file is UTF-16, UTF-32, compressed, a table or a spreadsheet", "Write one JSON object a line, in UTF-8."
+    ),
+    "cr_line_ends": _error(
+        "Lines end in CR alone (old Macintosh): the file is one line", "Save it with LF at the end of each line."
     ),
     "byte_order_mark": _error(
         "The file begins with a byte order mark, which OpenAI reads as broken JSON",
@@ -91,8 +93,12 @@ CODES: dict[str, Code] = {
     "blank_line": _warning("An empty line", "Remove it: some upstreams refuse it."),
     "crlf": _warning("Lines end in CR LF (Windows)", "Harmless; save with LF to be safe."),
     # Chat
-    "example_unrecognized_key": _warning(
-        "The line has a member that its format does not have", "Remove it; the upstream ignores or refuses it."
+    "example_unrecognized_key": _error(
+        "The line has a member that its format does not have", "Remove it: the upstream refuses the file."
+    ),
+    "control_token": _error(
+        "A text holds a control token of the vocabulary, such as <|endoftext|>",
+        "Remove it: the upstream sets such tokens itself and refuses the file.",
     ),
     "invalid_weight": _error("`weight` is neither 0 nor 1", "Write 1 (learn this answer) or 0 (do not)."),
     "weight_ignored": _warning("`weight` on a message that is no answer", "Only assistant messages have a weight."),
@@ -117,7 +123,7 @@ CODES: dict[str, Code] = {
         "A part of a message's content is not usable", "Use text parts, and image_url in user messages."
     ),
     "invalid_image": _error(
-        "An image is neither https nor a JPEG, PNG or WEBP data URI of at most 10 MB", "Link or embed it so."
+        "An image is neither https nor a JPEG, PNG or WEBP data URI in base64 of at most 10 MB", "Link or embed it so."
     ),
     "image_in_answer": _error("An image outside a user message", "Only user messages may show images."),
     "too_many_images": _error("More than 10 images in one example", "Leave some of them out."),
@@ -136,6 +142,15 @@ CODES: dict[str, Code] = {
     "arguments_doubly_encoded": _warning(
         "A call's arguments are JSON encoded twice: the model learns to do the same", "Encode the object once."
     ),
+    "too_many_tools": _error("More than 128 tools in one example", "Leave some of them out."),
+    "duplicate_tool": _warning("Two tools of one name", "Rename one of them, or remove it."),
+    "unanswered_tool_call": _error(
+        "A call is not answered before the next turn",
+        "Add a `tool` message with its id right after it; only a call in the last message needs none.",
+    ),
+    "tool_result_in_parts": _warning(
+        "A tool's answer is a list of parts, which OpenAI was seen to refuse", "Write its content as one text."
+    ),
     "unknown_tool": _warning("A call to a tool that `tools` does not list", "List it in the line's `tools`."),
     "unknown_tool_call_id": _warning("A tool's answer to a call that was not made", "Use the id of a call before it."),
     "deprecated_functions": _warning(
@@ -152,6 +167,7 @@ CODES: dict[str, Code] = {
     "input_not_open": _error(
         "The input does not end with a user's or a tool's turn", "Move the answer into the outputs."
     ),
+    "image_in_preference": _error("An image in a preference example", "DPO trains on text alone: remove it."),
     "identical_outputs": _error(
         "Both outputs are the same: there is nothing to prefer", "Make them differ, or drop the example."
     ),
@@ -163,8 +179,15 @@ CODES: dict[str, Code] = {
         "The grader reads a member that not every line has", "Add it to every line, or correct the grader."
     ),
     "missing_prompt": _error("No `prompt` text", 'Write {"prompt": "…", "completion": "…"}.'),
+    "empty_prompt": _warning(
+        "A prompt is empty: OpenAI takes it, Azure refuses the file", "Write the prompt, if Azure shall train on it."
+    ),
     "missing_completion": _error("No `completion` text", 'Write {"prompt": "…", "completion": "…"}.'),
     # The dataset as such
+    "format_misfit": _error(
+        "The file's format is not what the method trains the model on",
+        "Write the lines in the format that is needed, or name another method or model.",
+    ),
     "few_examples": _warning("Fewer than 50 examples", "50 to 100 are advised to begin with."),
     "duplicate_example": _warning("The same example as an earlier line", "Remove it, unless it shall count twice."),
     "duplicates_not_searched": _warning(
@@ -172,6 +195,10 @@ CODES: dict[str, Code] = {
     ),
     "over_token_limit": _warning(
         "More tokens than the model trains on: the rest is cut", "Shorten or split the example."
+    ),
+    "answer_cut": _warning(
+        "No answer is left within the limit: all tokens are paid, nothing is learnt",
+        "Shorten what precedes the answer.",
     ),
     "validation_overlap": _warning(
         "A validation example is also in the training file", "Remove it from one of the two."
@@ -230,7 +257,7 @@ def has_error(codes: Iterable[str]) -> bool:
 def shown(value: object, width: int = 60) -> str:
     """Returns a value as it is quoted in a message: short, one line, without control characters."""
     if value is None:
-        return "null or missing"
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
@@ -242,3 +269,13 @@ def shown(value: object, width: int = 60) -> str:
         return f"a number of {value.bit_length()} bits"
     text = repr(value[: width + 1] if isinstance(value, str) else value)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def shown_member(of: Mapping[str, Any], key: str) -> str:
+    """A member's value as `shown`, or "missing"."""
+    return shown(of[key]) if key in of else "missing"
+
+
+def plural(n: int, word: str) -> str:
+    """Returns "1 example", "1,234 examples"."""
+    return f"{n:,} {word}{'' if n == 1 else 's'}"

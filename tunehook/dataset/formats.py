@@ -6,42 +6,68 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from tunehook.dataset.findings import shown
+from tunehook.dataset.control_tokens import check_text
+from tunehook.dataset.findings import plural, shown, shown_member
 from tunehook.dataset.messages import Say, check_messages, is_messages
+from tunehook.dataset.shapes import shape_of
 from tunehook.dataset.tool_calls import check_tools
 
 Format = Literal["chat", "preference", "reinforcement", "completion"]
+#: By what a file of `messages` is judged if its lines may be of both formats: told before, or when a job names it.
+Judged = Literal["chat", "reinforcement", "later"]
 FORMATS: tuple[Format, ...] = ("chat", "preference", "reinforcement", "completion")
 CHAT_KEYS = frozenset(("messages", "tools", "parallel_tool_calls", "functions"))
 # OpenAI's description of the format says …_completion, its examples and its server …_output: both are in use.
 PREFERRED = ("preferred_output", "preferred_completion")
 NON_PREFERRED = ("non_preferred_output", "non_preferred_completion")
 NO_SYSTEM = "No message of role 'system' or 'developer'."
-_PREFERENCE_KEYS = frozenset(("input", *PREFERRED, *NON_PREFERRED))
+_OUTPUTS = frozenset((*PREFERRED, *NON_PREFERRED))
+_PREFERENCE_KEYS = _OUTPUTS | {"input"}
 
 
-def detect(lines: Iterable[Any]) -> Format:
-    """Returns the format of most of these parsed lines; chat if none is recognised."""
+def detect(lines: Iterable[Any], judged: Judged | None = None) -> Format:
+    """What most of these parsed lines look like; chat if nothing can be told.
+
+    `judged`: by what lines are judged that may be of the chat and the reinforcement format. "later": those without an
+    answer are taken for reinforcement, as they can be nothing else; without it for chat lines that lost their answer.
+    """
+    lines = list(lines)
     votes = dict.fromkeys(FORMATS, 0)
     for line in lines:
         looks = looks_like(line)
         if looks:
             votes[looks] += 1
-    return max(FORMATS, key=lambda f: votes[f])
+    form = max(FORMATS, key=lambda f: votes[f])
+    if judged is None or form not in ("chat", "reinforcement"):
+        return form
+    given = [line for line in lines if isinstance(line, dict) and is_messages(line.get("messages"))]
+    opened = [line for line in given if ends_open(line["messages"])]
+    if judged == "chat":
+        return "chat" if any(_has_answer(line["messages"]) for line in given) else form
+    bare = opened if judged == "reinforcement" else [line for line in opened if not _has_answer(line["messages"])]
+    return "reinforcement" if bare and 2 * len(opened) > len(given) else form
 
 
 def looks_like(line: Any) -> Format | None:
     if not isinstance(line, dict):
         return None
-    if not _PREFERENCE_KEYS.isdisjoint(line):
+    if not _OUTPUTS.isdisjoint(line) or isinstance(line.get("input"), dict):
         return "preference"
     if "messages" in line:
-        messages = line["messages"]
-        last = messages[-1] if is_messages(messages) else None
-        open_ended = isinstance(last, dict) and last.get("role") in ("user", "developer")
         # A chat line that lost its answer ends with the user too, but brings nothing for a grader.
-        return "reinforcement" if open_ended and not CHAT_KEYS.issuperset(line) else "chat"
+        more = not CHAT_KEYS.issuperset(line)
+        return "reinforcement" if more and ends_open(line["messages"]) else "chat"
     return "completion" if "prompt" in line or "completion" in line else None
+
+
+def ends_open(messages: Any) -> bool:
+    """The last message is the user's or the developer's: an answer could follow."""
+    last = messages[-1] if is_messages(messages) else None
+    return isinstance(last, dict) and last.get("role") in ("user", "developer")
+
+
+def _has_answer(messages: list[Any]) -> bool:
+    return any(isinstance(message, dict) and message.get("role") == "assistant" for message in messages)
 
 
 def check_line(line: Any, form: Format, say: Say) -> None:
@@ -54,6 +80,9 @@ def check_line(line: Any, form: Format, say: Say) -> None:
 
 def _instead(line: dict[str, Any], form: Format) -> str:
     other = looks_like(line)
+    shape = shape_of(line)
+    if shape is not None and other != form:
+        return f" This has the shape of {shape.name}: {shape.advice}"
     return f" This looks like a line of the {other} format." if other and other != form else ""
 
 
@@ -61,7 +90,11 @@ def _check_chat(line: dict[str, Any], say: Say) -> None:
     tools = check_tools(line, "$", say)
     messages = line.get("messages")
     if not is_messages(messages):
-        say("missing_messages_list", "$.messages", f"`messages` is {shown(messages)}.{_instead(line, 'chat')}")
+        say(
+            "missing_messages_list",
+            "$.messages",
+            f"`messages` is {shown_member(line, 'messages')}.{_instead(line, 'chat')}",
+        )
         return
     for key in line:
         if key not in CHAT_KEYS:
@@ -75,7 +108,7 @@ def _check_chat(line: dict[str, Any], say: Say) -> None:
             say("last_message_not_assistant", f"$.messages[{len(roles) - 1}]", f"The last role is {shown(roles[-1])}.")
         answers = [m for m in messages if isinstance(m, dict) and m.get("role") == "assistant"]
         if all(_zero(m.get("weight")) for m in answers):
-            say("weight_zero_everywhere", "$.messages", f"{len(answers)} answers, all of weight 0.")
+            say("weight_zero_everywhere", "$.messages", f"{plural(len(answers), 'answer')}, all of weight 0.")
     _check_opening(roles, "$.messages", say)
 
 
@@ -106,6 +139,7 @@ def _check_preference(line: dict[str, Any], say: Say) -> None:
                 say("example_unrecognized_key", "$.input", f"Unknown member {shown(key)}.")
         tools = check_tools(given, "$.input", say)
         check_messages(messages, "$.input.messages", say, tools)
+        _check_no_images(messages, "$.input.messages", say)
         roles = [m.get("role") if isinstance(m, dict) else None for m in messages]
         if roles[-1] not in ("user", "tool", "function"):
             say("input_not_open", f"$.input.messages[{len(roles) - 1}]", f"The last role is {shown(roles[-1])}.")
@@ -113,6 +147,14 @@ def _check_preference(line: dict[str, Any], say: Say) -> None:
     outputs = [_check_output(line, names, say, tools) for names in (PREFERRED, NON_PREFERRED)]
     if None not in outputs and outputs[0] == outputs[1]:
         say("identical_outputs", "$", "The preferred and the non-preferred output are the same.")
+
+
+def _check_no_images(messages: list[Any], path: str, say: Say) -> None:
+    for i, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, dict) else None
+        for j, part in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(part, dict) and part.get("type") == "image_url":
+                say("image_in_preference", f"{path}[{i}].content[{j}]", "OpenAI trains on text alone by DPO.")
 
 
 def _check_output(line: dict[str, Any], names: tuple[str, str], say: Say, tools: set[str] | None) -> str | None:
@@ -126,7 +168,7 @@ def _check_output(line: dict[str, Any], names: tuple[str, str], say: Say, tools:
         say("invalid_output", path, f"Must be a list of one message; this is {shown(output)}.")
         return None
     if output[0].get("role") != "assistant":
-        say("invalid_output", f"{path}[0].role", f"Role {shown(output[0].get('role'))}.")
+        say("invalid_output", f"{path}[0].role", f"Role {shown_member(output[0], 'role')}.")
         return None
     check_messages(output, path, say, tools)
     return json.dumps(output, sort_keys=True)
@@ -136,7 +178,7 @@ def _check_reinforcement(line: dict[str, Any], say: Say) -> None:
     tools = check_tools(line, "$", say)
     messages = line.get("messages")
     if not is_messages(messages):
-        about = f"`messages` is {shown(messages)}.{_instead(line, 'reinforcement')}"
+        about = f"`messages` is {shown_member(line, 'messages')}.{_instead(line, 'reinforcement')}"
         say("missing_messages_list", "$.messages", about)
         return
     check_messages(messages, "$.messages", say, tools)
@@ -150,9 +192,12 @@ def _check_completion(line: dict[str, Any], say: Say) -> None:
     for key, code in (("prompt", "missing_prompt"), ("completion", "missing_completion")):
         text = line.get(key)
         if not isinstance(text, str):
-            say(code, f"$.{key}", f"`{key}` is {shown(text)}.{_instead(line, 'completion')}")
-        elif "\0" in text:
-            say("nul_character", f"$.{key}", f"NUL at character {text.index(chr(0)) + 1}.")
+            say(code, f"$.{key}", f"`{key}` is {shown_member(line, key)}.{_instead(line, 'completion')}")
+        else:
+            check_text(text, f"$.{key}", say)
+    prompt = line.get("prompt")
+    if isinstance(prompt, str) and not prompt.strip():
+        say("empty_prompt", "$.prompt", "The prompt is empty." if not prompt else f"Only {shown(prompt)}.")
     if line.get("completion") == "":
         say("empty_answer", "$.completion", "The completion is empty.")
     for key in line:

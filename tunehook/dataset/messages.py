@@ -5,12 +5,14 @@ Each rule calls `say(code, path, message)`; none raises, whatever the line holds
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
-from tunehook.dataset.findings import shown
-from tunehook.dataset.tool_calls import check_function_call, check_tool_calls
+from tunehook.dataset.control_tokens import check_text
+from tunehook.dataset.findings import shown, shown_member
+from tunehook.dataset.tool_calls import check_answered, check_function_call, check_tool_calls
 
 Say = Callable[[str, str, str], None]
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -44,6 +46,8 @@ def check_messages(messages: list[Any], path: str, say: Say, tools: set[str] | N
         elif role == "tool":
             _check_answer_to_call(message, at, say, calls)
         images += check_content(message, at, say)
+    if calls:
+        check_answered(messages, path, say)
     if images > MAX_IMAGES:
         say("too_many_images", path, f"{images} images; at most {MAX_IMAGES} in one example.")
 
@@ -53,7 +57,7 @@ def check_keys(message: dict[str, Any], at: str, say: Say) -> None:
         say("message_missing_key", at, "A message without `role`.")
     role = message.get("role")
     if not (isinstance(role, str) and role in ROLES):
-        say("unrecognized_role", f"{at}.role", f"Role {shown(role)}.")
+        say("unrecognized_role", f"{at}.role", f"Role {shown_member(message, 'role')}.")
     for key in message:
         if key not in MESSAGE_KEYS:
             say("message_unrecognized_key", at, f"Unknown member {shown(key)}.")
@@ -67,13 +71,13 @@ def check_keys(message: dict[str, Any], at: str, say: Say) -> None:
 
 
 def _check_weight(message: dict[str, Any], at: str, say: Say) -> None:
-    if "weight" not in message:
+    weight = message.get("weight")
+    if weight is None:  # a table export writes null for what a row lacks
         return
-    weight = message["weight"]
     if type(weight) is not int or weight not in (0, 1):
         say("invalid_weight", f"{at}.weight", f"Weight {shown(weight)}.")
     elif message.get("role") != "assistant":
-        say("weight_ignored", f"{at}.weight", f"Weight on a message of role {shown(message.get('role'))}.")
+        say("weight_ignored", f"{at}.weight", f"Weight on a message of role {shown_member(message, 'role')}.")
 
 
 def _check_answer_to_call(message: dict[str, Any], at: str, say: Say, calls: set[str]) -> None:
@@ -88,6 +92,8 @@ def check_content(message: dict[str, Any], at: str, say: Say) -> int:
     """Checks the content of a message. Returns its number of images."""
     role, content = message.get("role"), message.get("content")
     answers = role == "assistant"
+    if isinstance(message.get("refusal"), str):
+        check_text(message["refusal"], f"{at}.refusal", say)
     spoken = answers and any(message.get(key) for key in ("tool_calls", "function_call", "refusal"))
     if content is None:
         if not spoken:
@@ -99,9 +105,10 @@ def check_content(message: dict[str, Any], at: str, say: Say) -> int:
             say("empty_answer" if answers else "empty_content", f"{at}.content", f"Only {shown(content)}.")
         elif answers and is_shouting(content):
             say("uppercase_answer", f"{at}.content", f"{shown(content)} is all in capitals.")
-        if "\0" in content:
-            say("nul_character", f"{at}.content", f"NUL at character {content.index(chr(0)) + 1}.")
+        check_text(content, f"{at}.content", say)
     elif isinstance(content, list) and content:
+        if role == "tool":
+            say("tool_result_in_parts", f"{at}.content", f"Content is {shown(content)}.")
         return sum(_check_part(part, f"{at}.content[{i}]", say, role) for i, part in enumerate(content))
     else:
         kind = "an empty list" if content == [] else shown(content)
@@ -122,15 +129,17 @@ def _check_part(part: Any, at: str, say: Say, role: object) -> int:
             say("invalid_content_part", at, "A text part without a `text`.")
         elif not text:
             say("empty_content", f"{at}.text", "An empty text part.")
+        else:
+            check_text(text, f"{at}.text", say)
     elif kind == "refusal" and role == "assistant" and isinstance(part.get("refusal"), str):
-        pass
+        check_text(part["refusal"], f"{at}.refusal", say)
     elif kind == "image_url":
         if role != "user":
             say("image_in_answer", at, f"An image in a message of role {shown(role)}.")
         _check_image(part, at, say)
         return 1
     else:
-        what = f"a part of type {shown(kind)}" if isinstance(part, dict) else shown(part)
+        what = f"a part of type {shown_member(part, 'type')}" if isinstance(part, dict) else shown(part)
         say("invalid_content_part", at, f"A part must be text or image_url; this is {what}.")
     return 0
 
@@ -141,12 +150,22 @@ def _check_image(part: dict[str, Any], at: str, say: Say) -> None:
     if not isinstance(image, dict) or not isinstance(url, str):
         say("invalid_image", at, 'Write {"type": "image_url", "image_url": {"url": "…"}}.')
         return
-    if image.get("detail", "auto") not in ("auto", "low", "high"):
+    if (image.get("detail") or "auto") not in ("auto", "low", "high"):
         say("invalid_image", f"{at}.image_url.detail", f"Detail {shown(image['detail'])}.")
     embedded = _EMBEDDED.match(url)
     if embedded:
         size = (len(url) - embedded.end()) * 3 // 4
         if not 0 < size <= MAX_IMAGE_BYTES:
             say("invalid_image", f"{at}.image_url.url", f"An embedded image of {size:,} bytes.")
+        elif not _is_base64(url[embedded.end() :]):
+            say("invalid_image", f"{at}.image_url.url", "What follows `base64,` is not base64.")
     elif not url.lower().startswith("https://"):
         say("invalid_image", f"{at}.image_url.url", f"{shown(url)} is no https URL and no image data URI.")
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error is one, as is a character that is not ASCII
+        return False
+    return True

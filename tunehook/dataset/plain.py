@@ -7,6 +7,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
+from tunehook.dataset.control_tokens import MARK
 from tunehook.dataset.messages import is_shouting
 
 # Seeds that tell roles apart in a digest; the roles a plainly good line may have.
@@ -29,7 +30,9 @@ def plain_digest(value: Any) -> tuple[int, int] | None:
             if content.isupper() and bit == _ASSISTANT and is_shouting(content):
                 return None
             raw = content.encode()
-            if 0 in raw:  # NUL; sought in bytes, as in a str that is not ASCII it takes 20 times as long
+            # Sought in bytes: in a str that is not ASCII it takes 20 times as long. One byte is found 20 times as fast
+            # as two.
+            if 0 in raw or (MARK in raw and b"<|" in raw):
                 return None
             roles |= bit
             digest = xxh3_64_intdigest(raw, digest ^ bit)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunehook.dataset.digests import Digests, counted
 from tunehook.dataset.findings import CODES, Finding, finding
-from tunehook.dataset.formats import Format
+from tunehook.dataset.formats import FORMATS, Format
+from tunehook.dataset.messages import ROLES
+
+# What `shown` quoted, whole or cut short.
+_QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*?(?:\1|…)""")
 
 
 class Distribution:
@@ -42,7 +47,9 @@ class Distribution:
             return {}
         smallest = table[0][0] if table[0][0] < 1000 else self._large_min or 0
         out = {"min": smallest, "max": self._large_max or table[-1][0], "mean": round(self.total / count, 2)}
-        return out | {name: _quantile(table, q * count) for name, q in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
+        quantiles = ((name, _quantile(table, q * count)) for name, q in (("p5", 0.05), ("median", 0.5), ("p95", 0.95)))
+        # Three digits are kept, so that one may come out below the smallest.
+        return out | {name: max(smallest, value) for name, value in quantiles}
 
 
 def _quantile(table: list[tuple[int, int]], rank: float) -> int:
@@ -68,13 +75,11 @@ class TokenStatistics:
 
 @dataclass(slots=True)
 class Report:
-    """The result of a check.
-
-    `examples`: lines that are not blank, `with_errors` of them unusable. `counts`: all findings by code; `findings`:
-    the first of each code. `item_keys`: members that every line of a reinforcement file has, as dotted paths;
-    `missing_since`: for members of the first line that a later one lacks, that line's number. `digests`: what
-    duplicates were found by, 8 bytes a line.
-    """
+    """`examples`: lines that are not blank, `with_errors` of them unusable. `counts`: all findings by code;
+    `findings`: the first of each code. `item_keys`: members that every line of a reinforcement file has, as dotted
+    paths; `missing_since`: for those of the first line that a later one lacks, that line's number.
+    `also`: other formats that all its lines fit.
+    `digests`: what duplicates were found by; 8 bytes a line as bytes (Digests.to_bytes)."""
 
     format: Format
     size: int
@@ -88,6 +93,7 @@ class Report:
     image_examples: int = 0
     item_keys: list[str] = field(default_factory=list)
     missing_since: dict[str, int] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
     digests: Digests = field(default_factory=Digests, repr=False, compare=False)
 
     @property
@@ -109,11 +115,13 @@ class Report:
             self.findings.extend(findings)
 
     def summary(self, at_most: int = 3) -> str:
-        """Returns the first errors in a sentence each, for `status_details`; empty if there are none."""
-        errors = [f for f in self.findings if f.severity == "error"]
-        sentences = [f"{f'Line {f.line}: ' if f.line else ''}{f.message} [{f.code}]" for f in errors[:at_most]]
-        more = self.errors - len(sentences)
-        return " ".join(sentences) + (f" And {more:,} more." if more > 0 else "")
+        """The first errors in one sentence each: what a file's `status_details` says. Empty if there are none.
+
+        It stands in the record and in lists of files, so that it quotes nothing of the dataset; the report does.
+        """
+        told = [_sentence(f) for f in self.findings if f.severity == "error"][:at_most]
+        more = self.errors - len(told)
+        return " ".join(told) + (f" And {more:,} more." if more > 0 else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON, without the digests."""
@@ -130,6 +138,18 @@ class Report:
         own["findings"] = [Finding(**f) for f in found["findings"]]
         own["tokens"] = TokenStatistics(**found["tokens"]) if found["tokens"] else None
         return cls(**own)
+
+
+def _sentence(found: Finding) -> str:
+    where, message = "", found.message
+    if found.line:
+        where = f"Line {found.line}: "
+        message = _QUOTED.sub(_hidden, message)
+    return f"{where}{message.rstrip('.')} [{found.code}]."
+
+
+def _hidden(quoted: re.Match[str]) -> str:
+    return quoted[0] if quoted[0].strip("'") in (*ROLES, *FORMATS, "role") else "'…'"
 
 
 def overlap(training: Digests, validation: Digests, at_most: int = 20) -> tuple[int, list[Finding]]:

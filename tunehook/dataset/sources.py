@@ -1,7 +1,8 @@
-"""Sources: reads question and answer pairs from JSON, JSONL, CSV, TSV and text, as people write them."""
+"""Rows out of JSON, JSONL, CSV, TSV, text, spreadsheets and Parquet, as people write them."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -12,32 +13,28 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
-KINDS = ("json", "jsonl", "csv", "tsv", "txt")
-QUESTIONS = ("question", "prompt", "user", "input", "q", "instruction")
-ANSWERS = ("answer", "completion", "assistant", "output", "a", "response")
+from tunehook.dataset import tables
+from tunehook.dataset.heading import Heading, with_heading
+from tunehook.dataset.rows import CannotBuild, Dropped, Row
+from tunehook.dataset.shapes import ANSWERS, QUESTIONS, kind_of_text, looks_named, wrapped
+
+TEXTS = ("json", "jsonl", "csv", "tsv", "txt")
+KINDS = (*TEXTS, *tables.KINDS)
 MAX_FIELD = 16 << 20
+_SAMPLE_LINES = 10
+_BY_CONTENT = {"CSV": "csv", "TSV": "tsv", "text with questions and answers": "txt"}
 _LABELLED = re.compile(
     r"^(?P<who>q|question|user|prompt|a|answer|assistant|completion)[ \t]*[:：][ \t]*", re.IGNORECASE | re.MULTILINE
 )
 
 
-class CannotBuild(ValueError):
-    """The source holds nothing that a dataset could be made of."""
-
-
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A question and its answer. `at`: where they are in the source, for a person: "row 4", "line 12"."""
+class Source:
+    """What a dataset is made of. `name`: said of its rows, if there are several sources."""
 
-    question: str
-    answer: str
-    at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    at: str
-    why: str
+    content: bytes
+    kind: str
+    name: str = ""
 
 
 def kind_of(name: str) -> str:
@@ -48,86 +45,153 @@ def kind_of(name: str) -> str:
     return suffix
 
 
+def kind_for(name: str, content: bytes) -> str:
+    """As `kind_of`, or by the content where the name does not say it. Raises CannotBuild."""
+    try:
+        return kind_of(name)
+    except CannotBuild:
+        start = content[:1_000_000].removeprefix(b"\xef\xbb\xbf").lstrip()
+        found = tables.kind_by_content(content) or ("jsonl" if start[:1] in (b"{", b"[") else None)
+        found = found or _BY_CONTENT.get(kind_of_text(b"\n".join(start.split(b"\n")[:_SAMPLE_LINES]), ()) or "")
+        if found is None:
+            raise
+        return found
+
+
 def unknown(kind: str) -> CannotBuild:
-    if kind in ("xlsx", "xls", "ods"):
-        return CannotBuild("Spreadsheets are not read: save the sheet as CSV.")
     return CannotBuild(f"{kind!r} is none of {', '.join(KINDS)}.")
 
 
-def read_pairs(source: bytes, kind: str) -> Iterator[Pair | Dropped]:
-    """Yields the pairs of `source`, and what is dropped. Raises CannotBuild, perhaps while reading."""
-    if kind not in _READERS:
-        raise unknown(kind)
-    return _READERS[kind](_text(source))
+def read_rows(source: Source, heading: Heading, encoding: str | None = None) -> Iterator[Row | Dropped]:
+    """All rows of `source`, and what was no row. Raises CannotBuild, if only while reading.
+
+    The content decides where it is plainly not what the name says: CSV that was renamed to .jsonl is read as CSV.
+    `encoding`: of a text; UTF-8, or UTF-16 with a byte order mark, unless told.
+    """
+    if source.kind not in KINDS:
+        raise unknown(source.kind)
+    table = tables.kind_by_content(source.content) or source.kind
+    if table in tables.KINDS:
+        return tables.read(source.content, table, heading)
+    text = _text(source.content, encoding)
+    return _READERS[_actual_kind(text, source.kind)](text, heading)
 
 
-def _text(source: bytes) -> str:
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if source.startswith(mark):
-            try:
-                return source.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise CannotBuild(f"The file is broken UTF-16: {error.reason}.") from None
+def _actual_kind(text: str, kind: str) -> str:
+    lines = [line for line in text.lstrip()[:1_000_000].split("\n")[:_SAMPLE_LINES] if line.strip()]
+    first = lines[0].lstrip()[:1] if lines else ""
+    if kind in ("csv", "tsv"):
+        return "json" if first == "{" and _parsed(lines[0]) is not None else kind
+    if first in ("{", "["):
+        return "jsonl" if kind == "txt" else kind
+    found = kind_of_text("\n".join(lines).encode(), [value for value in map(_parsed, lines) if value is not None])
+    if kind == "txt":  # a comma is no sign of a table in a text, but its heading is
+        return "csv" if found == "CSV" and looks_named(lines[0].split(",")) else kind
+    return _BY_CONTENT.get(found or "", kind)
+
+
+def _parsed(line: str) -> Any:
     try:
-        return source.decode("utf-8-sig")
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(source: bytes, encoding: str | None) -> str:
+    named = encoding or ("utf-16" if source.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    try:
+        codec = codecs.lookup(named)
+        text = source.decode(codec.name if codec.name != "utf-8" else "utf-8-sig")
+    except LookupError:
+        raise CannotBuild(f"{named!r} is no encoding that is known; try utf-8, cp1252 or utf-16.") from None
     except UnicodeDecodeError as error:
+        if named == "utf-16":
+            raise CannotBuild(f"The file is broken UTF-16: {error.reason}.") from None
         line = source.count(b"\n", 0, error.start) + 1
-        raise CannotBuild(f"The file is not UTF-8 (line {line}): save it as UTF-8.") from None
+        if encoding:
+            raise CannotBuild(f"The file is not {encoding} (line {line}).") from None
+        hint = "Files of Excel and of older Windows programs are mostly cp1252: say encoding cp1252 (--encoding)"
+        raise CannotBuild(f"The file is not UTF-8 (line {line}). {hint}, or save it as UTF-8.") from None
+    if "\0" in text:
+        raise CannotBuild("The file holds NUL characters; it may be UTF-16: say encoding utf-16-le (--encoding).")
+    return text
 
 
-def _named(row: dict[Any, Any], at: str) -> Pair | Dropped:
-    """Returns the pair in an object, by the names that its members may have."""
-    lower = {str(key).strip().lower(): value for key, value in row.items()}
-    found = [next((lower[name] for name in names if name in lower), None) for names in (QUESTIONS, ANSWERS)]
-    for value, names in zip(found, (QUESTIONS, ANSWERS), strict=True):
-        if value is not None and not isinstance(value, str | int | float):
-            return Dropped(at, f"`{names[0]}` is not a text")
-    if found == [None, None]:
-        return Dropped(at, f"neither `{QUESTIONS[0]}` nor `{ANSWERS[0]}`; it has {', '.join(lower)[:80] or 'nothing'}")
-    question, answer = ("" if value is None else str(value) for value in found)
-    return Pair(question, answer, at)
+# ---- JSON
 
 
-def _from_value(value: Any, at: str) -> Pair | Dropped:
-    if isinstance(value, dict):
-        return _named(value, at)
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value):
-        return Pair(value[0], value[1], at)
-    return Dropped(at, "neither an object nor a list of two texts")
-
-
-def _json(text: str) -> Iterator[Pair | Dropped]:
-    """Reads a list of objects or of [question, answer]; or one object {question: answer, …}."""
+def _json(text: str, heading: Heading, lines: bool = False) -> Iterator[Row | Dropped]:
+    """A list of rows or one object, also over several lines; or one row a line. `lines`: the name says so."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    start = len(text) - len(text.lstrip())
     try:
-        value = json.loads(text)
+        value, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError) as error:
-        if len(lines := text.split("\n")) > 1 and lines[0].strip().endswith("}"):
-            return _jsonl(text)  # JSONL under the name .json is common
+        several = text.strip().partition("\n")
+        if lines or (several[2] and several[0].endswith("}")):
+            return _jsonl(text)
         raise CannotBuild(f"The file is not JSON: {error}.") from None
-    if isinstance(value, dict) and not {str(key).lower() for key in value} & {*QUESTIONS, *ANSWERS}:
+    if "\n" in text[start:end] and text[end:].strip():
+        return _objects(text)
+    if text[end:].strip() or (lines and isinstance(value, dict) and not wrapped(value)):
+        return _jsonl(text)
+    return _whole(value)
+
+
+def _whole(value: Any) -> Iterator[Row | Dropped]:
+    """The rows of a file that is one JSON value."""
+    if member := wrapped(value):
+        for n, row in enumerate(value[member], 1):
+            inner = row.get("row") if isinstance(row, dict) and isinstance(row.get("row"), dict) else row
+            cut = row.get("truncated_cells") if inner is not row else None
+            yield Dropped(f"item {n}", "the dataset viewer has cut its cells") if cut else Row(inner, f"item {n}")
+        return
+    if isinstance(value, dict) and not (looks_named(value) or _names_one(value)):
         value = list(map(list, value.items()))
-    rows = value if isinstance(value, list) else [value]
-    return (_from_value(row, f"item {n}") for n, row in enumerate(rows, 1))
+    for n, row in enumerate(value if isinstance(value, list) else [value], 1):
+        yield Row(row, f"item {n}")
 
 
-def _jsonl(text: str) -> Iterator[Pair | Dropped]:
+def _names_one(value: dict[str, Any]) -> bool:
+    return not {name.lower() for name in value}.isdisjoint((*QUESTIONS, *ANSWERS))
+
+
+def _jsonl(text: str) -> Iterator[Row | Dropped]:
     for n, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield _from_value(json.loads(line), f"line {n}")
+                yield Row(json.loads(line), f"line {n}")
             except (ValueError, RecursionError):
                 yield Dropped(f"line {n}", "not JSON")
 
 
-def _table(text: str, delimiter: str) -> Iterator[Pair | Dropped]:
-    """Reads the columns that a heading names, or else the first two."""
+def _objects(text: str) -> Iterator[Row | Dropped]:
+    """Objects over several lines, one after the other."""
+    decoder, at, line, counted = json.JSONDecoder(), 0, 1, 0
+    while (start := re.compile(r"[^\s,]").search(text, at)) is not None:
+        line, counted = line + text.count("\n", counted, start.start()), start.start()
+        try:
+            value, at = decoder.raw_decode(text, start.start())
+            yield Row(value, f"line {line}")
+        except (ValueError, RecursionError):
+            yield Dropped(f"line {line}", "not JSON from here to the next line that begins with {")
+            at = text.find("\n{", start.start()) + 1 or len(text)
+
+
+# ---- tables and texts
+
+
+def _table(text: str, heading: Heading, delimiter: str) -> Iterator[Row | Dropped]:
+    """With a heading that names the columns, or else the first two columns."""
     csv.field_size_limit(MAX_FIELD)  # of the whole process; its default, 128 KiB, is less than some answers
     start = text.lstrip().partition("\n")[0]
     if delimiter == "," and ";" in start and "," not in start:
         delimiter = ";"  # what Excel writes where the comma is a decimal point
+    return with_heading(_cells(text, delimiter), heading)
+
+
+def _cells(text: str, delimiter: str) -> Iterator[tuple[str, list[Any]]]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    heading: list[str] | None = None
-    first = True
     while True:
         try:
             row = next(rows)
@@ -135,29 +199,16 @@ def _table(text: str, delimiter: str) -> Iterator[Pair | Dropped]:
             return
         except csv.Error as error:
             raise CannotBuild(f"Line {rows.line_num} cannot be read: {error}.") from None
-        if not any(cell.strip() for cell in row):
-            continue
-        names = [cell.strip().lower() for cell in row]
-        if first and {*names} & {*QUESTIONS} and {*names} & {*ANSWERS}:
-            heading = names
-        elif heading is not None:
-            yield _named(dict(zip(heading, row, strict=False)), f"line {rows.line_num}")
-        elif len(row) < 2:
-            yield Dropped(f"line {rows.line_num}", "only one column")
-        else:
-            yield Pair(row[0], row[1], f"line {rows.line_num}")
-        first = False
+        yield f"line {rows.line_num}", row
 
 
-def _txt(text: str) -> Iterator[Pair | Dropped]:
-    """Reads JSONL under another name, "Q: … A: …" with labels, or blocks of question and answer lines."""
+def _txt(text: str, heading: Heading) -> Iterator[Row | Dropped]:
+    """Either "Q: … A: …" with labels, or blocks of question and answer lines."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.lstrip().startswith("{"):
-        return _jsonl(text)
     return _labelled(text) if _LABELLED.search(text) else _blocks(text)
 
 
-def _labelled(text: str) -> Iterator[Pair | Dropped]:
+def _labelled(text: str) -> Iterator[Row | Dropped]:
     marks = list(_LABELLED.finditer(text))
     question: tuple[str, int] | None = None
     line, counted = 1, 0
@@ -168,37 +219,37 @@ def _labelled(text: str) -> Iterator[Pair | Dropped]:
         line, counted = line + text.count("\n", counted, mark.start()), mark.start()
         asks = mark["who"].lower() in QUESTIONS
         if asks and question:
-            yield Pair(question[0], "", f"line {question[1]}")
+            yield Row([question[0], ""], f"line {question[1]}")
         if asks:
             question = (body, line)
         elif question is None:
-            yield Pair("", body, f"line {line}")
+            yield Row(["", body], f"line {line}")
         else:
-            yield Pair(question[0], body, f"line {question[1]}")
+            yield Row([question[0], body], f"line {question[1]}")
             question = None
     if question:
-        yield Pair(question[0], "", f"line {question[1]}")
+        yield Row([question[0], ""], f"line {question[1]}")
 
 
-def _blocks(text: str) -> Iterator[Pair | Dropped]:
-    """Reads blocks between empty lines: a question and its answer; or lines of question, tab, answer."""
+def _blocks(text: str) -> Iterator[Row | Dropped]:
+    """Blocks between empty lines: the first line asks, the others answer. A tab in each line: question, tab, answer."""
     lines = text.split("\n")
     if all("\t" in line for line in lines if line.strip()):
         for n, line in enumerate(lines, 1):
             if line.strip():
                 question, _, answer = line.partition("\t")
-                yield Pair(question, answer, f"line {n}")
+                yield Row([question, answer], f"line {n}")
         return
     for filled, block in groupby(enumerate(lines, 1), key=lambda numbered: bool(numbered[1].strip())):
         if filled:
             (n, question), *others = block
-            yield Pair(question, "\n".join(line for _, line in others), f"line {n}")
+            yield Row([question, "\n".join(line for _, line in others)], f"line {n}")
 
 
-_READERS: dict[str, Callable[[str], Iterator[Pair | Dropped]]] = {
+_READERS: dict[str, Callable[[str, Heading], Iterator[Row | Dropped]]] = {
     "json": _json,
-    "jsonl": _jsonl,
-    "csv": lambda text: _table(text, ","),
-    "tsv": lambda text: _table(text, "\t"),
+    "jsonl": lambda text, heading: _json(text, heading, lines=True),
+    "csv": lambda text, heading: _table(text, heading, ","),
+    "tsv": lambda text, heading: _table(text, heading, "\t"),
     "txt": _txt,
 }

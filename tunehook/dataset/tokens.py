@@ -111,6 +111,16 @@ class TokenCounter:
             total, answers = total + tokens, answers + spoken
         return total, answers
 
+    def before_answers(self, line: Any, form: Format) -> int | None:
+        """Tokens before the first answer that is learnt; None where there is none. `line` was found good."""
+        if form == "completion":
+            return self._text(line["prompt"])
+        if form == "preference":
+            return self._messages(line["input"]["messages"])[0] + 3 + self._tools(line["input"])
+        learnt = (i for i, message in enumerate(line["messages"]) if _is_learnt(message))
+        first = next(learnt, None) if form == "chat" else None
+        return None if first is None else self._messages(line["messages"][:first])[0] + 3 + self._tools(line)
+
     def _messages(self, messages: Any) -> tuple[int, int]:
         total = answers = 0
         for message in messages if isinstance(messages, list) else ():
@@ -154,3 +164,7 @@ class TokenCounter:
 
     def _text(self, text: Any) -> int:
         return self.count(text) if isinstance(text, str) else 0
+
+
+def _is_learnt(message: dict[str, Any]) -> bool:
+    return message["role"] == "assistant" and message.get("weight") != 0

@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tunehook.dataset.findings import shown
+from tunehook.dataset.control_tokens import check_text
+from tunehook.dataset.findings import shown, shown_member
 
 Say = Callable[[str, str, str], None]
+MAX_TOOLS = 128  # as the API's description of a line says
 _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
@@ -22,6 +24,7 @@ def check_tools(line: dict[str, Any], path: str, say: Say) -> set[str] | None:
         if not isinstance(functions, list):
             say("data_type", f"{path}.functions", f"`functions` must be a list; this is {shown(functions)}.")
         else:
+            _check_number(functions, f"{path}.functions", say)
             for i, function in enumerate(functions):
                 _check_function(function, f"{path}.functions[{i}]", say, names)
     parallel = line.get("parallel_tool_calls")
@@ -33,6 +36,7 @@ def check_tools(line: dict[str, Any], path: str, say: Say) -> set[str] | None:
     if not isinstance(tools, list):
         say("data_type", f"{path}.tools", f"`tools` must be a list; this is {shown(tools)}.")
         return None
+    _check_number(tools, f"{path}.tools", say)
     for i, tool in enumerate(tools):
         at = f"{path}.tools[{i}]"
         if not isinstance(tool, dict) or tool.get("type") != "function":
@@ -42,12 +46,20 @@ def check_tools(line: dict[str, Any], path: str, say: Say) -> set[str] | None:
     return names
 
 
+def _check_number(tools: list[Any], at: str, say: Say) -> None:
+    if len(tools) > MAX_TOOLS:
+        say("too_many_tools", at, f"{len(tools)} tools; at most {MAX_TOOLS} in one example.")
+
+
 def _check_function(function: Any, at: str, say: Say, names: set[str]) -> None:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not _FUNCTION_NAME.match(name):
-        say("invalid_tool", f"{at}.name", f"Name {shown(name)} is not 1 to 64 of a-z, A-Z, 0-9, _ and -.")
+        told = shown_member(function, "name") if isinstance(function, dict) else "missing"
+        say("invalid_tool", f"{at}.name", f"Name {told} is not 1 to 64 of a-z, A-Z, 0-9, _ and -.")
     elif not isinstance(function.get("parameters", {}), dict):
         say("invalid_tool", f"{at}.parameters", "`parameters` must be a JSON Schema object.")
+    elif name in names:
+        say("duplicate_tool", f"{at}.name", f"{shown(name)} is the name of a tool before it.")
     else:
         names.add(name)
 
@@ -90,11 +102,16 @@ def _check_called(function: Any, at: str, say: Say) -> str | None:
         return None
     arguments, name = function.get("arguments"), function.get("name")
     if not isinstance(arguments, str):
-        say("invalid_tool_call", f"{at}.arguments", f"Must be JSON as a string; this is {shown(arguments)}.")
+        say(
+            "invalid_tool_call",
+            f"{at}.arguments",
+            f"Must be JSON as a string; this is {shown_member(function, 'arguments')}.",
+        )
     else:
         _check_arguments(arguments, f"{at}.arguments", say)
+        check_text(arguments, f"{at}.arguments", say)
     if not isinstance(name, str) or not name:
-        say("invalid_tool_call", f"{at}.name", f"Name {shown(name)}.")
+        say("invalid_tool_call", f"{at}.name", f"Name {shown_member(function, 'name')}.")
         return None
     return name
 
@@ -109,3 +126,27 @@ def _check_arguments(arguments: str, at: str, say: Say) -> None:
         say("arguments_doubly_encoded", at, f"{shown(arguments)} is JSON inside JSON.")
     elif not isinstance(value, dict):
         say("arguments_not_json", at, f"{shown(arguments)} is not a JSON object.")
+
+
+def check_answered(messages: list[Any], path: str, say: Say) -> None:
+    """Each call has its tool message before the next turn; a call in the last message needs none."""
+    waiting: dict[str, int] = {}  # the id of a call → the message that makes it
+    last = len(messages) - 1
+    for i, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, dict) else None
+        if role == "tool":
+            answered = message.get("tool_call_id")
+            if isinstance(answered, str):
+                waiting.pop(answered, None)
+        else:
+            _say_waiting(waiting, path, say)
+            calls = message.get("tool_calls") if role == "assistant" and i < last else None
+            ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+            waiting = {call_id: i for call_id in ids if isinstance(call_id, str) and call_id}
+    _say_waiting(waiting, path, say)
+
+
+def _say_waiting(waiting: dict[str, int], path: str, say: Say) -> None:
+    for call_id, i in waiting.items():
+        told = f"No `tool` message right after it answers {shown(call_id)}."
+        say("unanswered_tool_call", f"{path}[{i}].tool_calls", told)

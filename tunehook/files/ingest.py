@@ -104,6 +104,7 @@ def checked(file: File, report: Report) -> File:
     """Returns the record of a file with the result of its check. Pure."""
     dataset = Dataset(
         format=report.format,
+        also=report.also,
         examples=report.examples,
         errors=report.errors,
         warnings=report.warnings,

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 from tunehook.dataset.checker import MIN_EXAMPLES
 from tunehook.dataset.findings import Finding
+from tunehook.dataset.fit import misfit
 from tunehook.dataset.items import check_grader
 from tunehook.dataset.prices import Method
 from tunehook.dataset.report import overlap
-from tunehook.dataset.tokens import base_model
 from tunehook.errors import FileUnusable, TooFewExamples
 from tunehook.files.storage import Storage
-from tunehook.model.file import Dataset, File
-
-_WANTED: dict[Method, tuple[str, str]] = {
-    "supervised": ("chat", 'lines such as {"messages": [{"role": "user", …}, {"role": "assistant", …}]}'),
-    "dpo": ("preference", "lines with `input`, `preferred_output` and `non_preferred_output`"),
-    "reinforcement": ("reinforcement", "lines whose `messages` end with the user's turn, with members for the grader"),
-}
-#: Models of OpenAI that take prompt and completion, and those that do not. For other models the upstream decides.
-_COMPLETING = ("babbage-002", "davinci-002")
-_CHATTING = re.compile(r"gpt-|chatgpt|o\d")
-
-
-def misfit(dataset: Dataset, *, model: str, method: Method) -> str | None:
-    """Returns why this method cannot train this model on the dataset's format; None if it can. Pure."""
-    wanted, shape = _WANTED[method]
-    base = base_model(model)
-    if method == "supervised" and base in _COMPLETING:
-        wanted, shape = "completion", 'lines such as {"prompt": "…", "completion": "…"}'
-    elif dataset.format == "completion" and method == "supervised" and not _CHATTING.match(base):
-        return None
-    if dataset.format == wanted:
-        return None
-    return f"it holds {dataset.format} examples, but {method} training of {base} needs {wanted} ones: {shape}"
+from tunehook.model.file import File
 
 
 async def check(
@@ -70,7 +47,8 @@ def check_file(file: File, *, model: str, method: Method, param: str) -> None:
     if file.status == "error":
         more = f" (all of it: GET /v1/files/{file.id}/report)" if file.dataset is not None else ""
         raise FileUnusable(id=file.id, why=(file.status_details or "it has errors").rstrip(".") + more, param=param)
-    why = misfit(file.dataset, model=model, method=method) if file.dataset is not None else None
+    dataset = file.dataset
+    why = misfit(dataset.format, model=model, method=method, also=dataset.also) if dataset is not None else None
     if why is not None:
         raise FileUnusable(id=file.id, why=why, param=param)
 

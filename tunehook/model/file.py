@@ -21,6 +21,7 @@ class Dataset(Record):
     """What the check of a dataset found, in numbers; the stored report has the lines."""
 
     format: str
+    also: list[str] = []  #: other formats that all its lines fit
     examples: int
     errors: int
     warnings: int

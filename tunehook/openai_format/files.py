@@ -26,6 +26,8 @@ def dataset_object(made: BuiltFiles, built: Built) -> dict[str, Any]:
         "training_examples": built.training_examples,
         "validation_examples": built.validation_examples,
         "dropped_count": len(built.dropped),
+        "unused_columns": list(built.unused),
+        "notes": list(built.notes),
         "dropped": [{"at": dropped.at, "why": dropped.why} for dropped in built.dropped[:DROPPED_SHOWN]],
         "report": report_object(made.training.id, made.report),
     }

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,77 @@ def test_what_cannot_be_done_says_why_and_exits_with_2(tmp_path: Path, capsys: p
     with pytest.raises(SystemExit) as caught:
         run("check", source, "--n-epochs", "51")
     assert caught.value.code == 2
+
+
+MODEL = ("--model", "gpt-4.1-mini-2025-04-14")
+
+
+@pytest.mark.parametrize(
+    ("line", "how", "said"),
+    [
+        (
+            {"prompt": "Name one:", "completion": " Wren"},
+            MODEL,
+            "it holds completion examples, but supervised training",
+        ),
+        (good(1), (*MODEL, "--method", "dpo"), "it holds chat examples, but dpo training"),
+        (good(1), ("--model", "babbage-002"), "needs completion ones"),
+        (good(1), ("--method", "dpo"), "dpo training needs preference ones"),
+    ],
+)
+def test_a_file_that_the_method_does_not_train_on_has_an_error_and_no_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: dict[str, Any], how: tuple[str, ...], said: str
+) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(jsonl(*[line] * 12))
+    assert run("check", path, *how) == 1
+    told = capsys.readouterr().out
+    assert said in told
+    assert "USD" not in told
+    assert run("check", path, *how, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["estimate"] is None
+
+
+def test_a_file_without_a_good_example_has_no_price(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(jsonl({"messages": [{"role": "user", "content": "Hi"}]}) * 12)
+    assert run("check", path, *MODEL) == 1
+    assert "No price: nothing of the file can be trained on as it is." in capsys.readouterr().out
+
+
+def test_one_example_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(jsonl(good(1)))
+    run("check", path)
+    told = capsys.readouterr().out
+    assert "1 example, " in told
+    assert "1 examples" not in told
+
+
+def test_the_advice_of_check_is_a_command_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "my birds.jsonl", tmp_path / "o.jsonl"
+    source.write_text("question,answer\n" + "".join(f"Bird {n}?,Wren {n}\n" for n in range(12)))
+    assert run("check", source) == 1
+    assert f"`tunehook build '{source}' -o train.jsonl` turns it." in capsys.readouterr().out
+    assert run("build", source, "-o", out) == 0
+    assert run("check", out) == 0
+
+
+def test_build_names_what_it_did_not_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for source in sources:
+        rows = "".join(f"{source.stem} {n}?,A story.,Wren {n}\n" for n in range(6))
+        source.write_text("question,context,answer\n" + rows)
+    out = tmp_path / "o.jsonl"
+    assert run("build", *sources, "-o", out) == 0
+    told = capsys.readouterr().out
+    assert f"{out}: 12 examples" in told
+    assert "Not used: context. `--question 'question,context'` joins columns." in told
+    assert run("build", *sources, "-o", out, "--question", "question,context") == 0
+    assert "Not used" not in capsys.readouterr().out
+    assert json.loads(out.read_text().partition("\n")[0])["messages"][0]["content"] == "one 0?\n\nA story."
+    sources[0].write_bytes("question,answer\nGröße?,Groß\n".encode("cp1252"))
+    assert run("build", sources[0], "-o", out) == 2
+    assert "--encoding" in capsys.readouterr().err
+    assert run("build", sources[0], "-o", out, "--encoding", "cp1252") == 1
+    assert "Not yet trainable: 1 example; at least 10 are needed" in capsys.readouterr().out

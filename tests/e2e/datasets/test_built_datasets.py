@@ -1,5 +1,6 @@
 """Questions and answers become files to train on."""
 
+import json
 from typing import Any
 
 import aiohttp
@@ -64,6 +65,23 @@ async def test_a_table_or_a_text_becomes_the_same_file(owner: Owner, name: str, 
     assert [text.count(word) for word in ("What sings?", "A wren", "An owl")] == [1, 1, 1]
 
 
+async def test_other_shapes_and_columns_are_taken_as_build_takes_them(owner: Owner) -> None:
+    rows = [{"instruction": f"Add {i}", "input": f"and {i}", "output": f"{2 * i}", "id": i} for i in range(12)]
+    status, made = await owner.ask("POST", "/datasets", json={"pairs": rows})
+    assert (status, made["training_examples"], made["unused_columns"]) == (200, 12, ["id"])
+    text = (await owner.client.files.content(made["training_file"]["id"])).text
+    assert '"content": "Add 3\\n\\nand 3"' in text
+    form = aiohttp.FormData({"question": "q1,q2", "answer": "Größe", "encoding": "cp1252"})
+    form.add_field("file", "q1,q2,Größe\na,b,c\n".encode("cp1252"), filename="t.csv")
+    status, made = await owner.ask("POST", "/datasets", data=form)
+    assert (status, made["training_examples"], made["unused_columns"]) == (200, 1, [])
+    talk = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+    form = aiohttp.FormData({})
+    form.add_field("file", json.dumps({"data": [{"conversations": talk}]}).encode(), filename="t.json")
+    status, made = await owner.ask("POST", "/datasets", data=form)
+    assert (status, made["training_examples"]) == (200, 1)
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -75,6 +93,7 @@ async def test_a_table_or_a_text_becomes_the_same_file(owner: Owner, name: str, 
         ({"pairs": [["a", "b"]], "seed": -1}, "seed"),
         ({"pairs": [["a", "b"]], "seed": True}, "seed"),
         ({"pairs": [["a", "b"]], "system": 1}, "system"),
+        ({"pairs": [["a", "b"]], "heading": "maybe"}, "heading"),
         ({"pairs": [["a", "b"]], "sistem": "x"}, "sistem"),
     ],
 )

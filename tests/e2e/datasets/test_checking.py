@@ -36,11 +36,14 @@ def fresh(n: int, start: int = 0) -> bytes:
 
 
 def preferences(n: int) -> bytes:
-    asked = {"messages": [{"role": "user", "content": "Name a bird."}]}
     answers = [[{"role": "assistant", "content": text}] for text in ("Wren", "Bat")]
     return jsonl(
         *(
-            {"input": asked, "preferred_output": answers[0], "non_preferred_output": answers[1], "mark": number}
+            {
+                "input": {"messages": [{"role": "user", "content": f"Name bird {number}."}]},
+                "preferred_output": answers[0],
+                "non_preferred_output": answers[1],
+            }
             for number in range(n)
         )
     )
@@ -144,6 +147,23 @@ async def test_what_a_grader_reads_must_be_in_every_line_of_both_files(owner: Ow
     assert status == 200
     assert told["cost_usd"] is None
     assert any("hour" in warning for warning in told["warnings"])
+
+
+async def test_a_file_of_questions_alone_is_judged_when_a_job_names_the_method(owner: Owner) -> None:
+    """A grader that is a model reads no member of the line, so that the file may have `messages` alone."""
+    asked = await owner.upload(puzzles(12))
+    assert (await owner.client.files.retrieve(asked)).status == "processed"
+    grader = {**GRADER, "reference": "wren"}
+    body: dict[str, Any] = {
+        "model": "o4-mini-2025-04-16",
+        "method": {"type": "reinforcement", "reinforcement": {"grader": grader}},
+        "training_file": asked,
+        "validation_file": asked,
+    }
+    status, told = await owner.ask("POST", "/fine_tuning/jobs/estimate", json=body)
+    assert status == 200, told
+    words = "it holds reinforcement examples, but supervised training of gpt-4.1-mini-2025-04-14 needs chat ones"
+    assert words in await owner.refused(400, "invalid_file", "/fine_tuning/jobs", model=MODEL, training_file=asked)
 
 
 async def test_a_file_in_parts_is_checked_as_well(owner: Owner) -> None:

@@ -17,10 +17,10 @@ GRAVE = Finding("lost", "ftjob-1", "It is not due.", mend=mend)
 @pytest.mark.parametrize(
     ("found", "mended", "last"),
     [
-        ([], [], "All is well: every job that has not ended is due, every delivery is on its way."),
+        ([], [], "No errors: every job that has not ended is due, every pending delivery is scheduled."),
         ([HARMLESS], [], "1 found; nothing to do."),
-        ([HARMLESS, GRAVE], [], "2 found, 0 mended, 1 left that are wrong."),
-        ([HARMLESS, GRAVE], [GRAVE], "2 found, 1 mended, 0 left that are wrong."),
+        ([HARMLESS, GRAVE], [], "2 found, 0 mended, 1 errors left."),
+        ([HARMLESS, GRAVE], [GRAVE], "2 found, 1 mended, 0 errors left."),
     ],
 )
 def test_the_last_line(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.unit.dataset.lines import report_of
 from tunehook.dataset.build import Built, build
-from tunehook.dataset.sources import KINDS, CannotBuild, kind_of
+from tunehook.dataset.rows import CannotBuild
+from tunehook.dataset.sources import KINDS, kind_for, kind_of
 
 Q = [("Name a bird.", "Wren"), ("Another, please.", "Owl, or kite")]
 
@@ -121,8 +122,9 @@ def test_what_cannot_be_built_is_explained(source: str | bytes, kind: str, how: 
 
 def test_kinds_by_name() -> None:
     assert kind_of("a/Birds.CSV") == "csv"
-    with pytest.raises(CannotBuild, match="Spreadsheets"):
-        kind_of("birds.xlsx")
+    assert kind_of("birds.xlsx") == "xlsx"
+    assert kind_for("birds.data", b' {"q": "a"}') == "jsonl"
+    assert kind_for("birds", b"question,answer\na,b\n") == "csv"
     with pytest.raises(CannotBuild, match="none of"):
         kind_of("birds")
 

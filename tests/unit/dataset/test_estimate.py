@@ -141,7 +141,7 @@ def test_warns_of_a_model_near_its_end(today: str, said: str | None) -> None:
 def test_warns_where_training_was_refused_and_lines_were_left_out() -> None:
     report = report_of(jsonl(*map(good, range(10))) + b"{\n", model="gpt-4o")
     told = estimate(report, model="gpt-4o", method="supervised", prices=PRICES, training_not_available=True)
-    assert ["training_not_available" in told.warnings[0], "1 examples have errors" in told.warnings[1]] == [True, True]
+    assert ["training_not_available" in told.warnings[0], "1 example has errors" in told.warnings[1]] == [True, True]
 
 
 def test_needs_a_report_with_tokens() -> None:

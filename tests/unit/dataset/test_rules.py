@@ -10,12 +10,18 @@ from tunehook.dataset.findings import CODES
 
 SYSTEM, USER, ANSWER = GOOD["messages"]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+BOTH_CALLS = {"role": "assistant", "tool_calls": [CALL, CALL | {"id": "c2"}]}
 PART, FIRST_CALL = "$.messages[2].content[0]", "$.messages[2].tool_calls[0]"
+TEXT = {"type": "text", "text": "Wren"}
 PNG = "data:image/png;base64,"
 
 
 def chat(*messages: Any, **members: Any) -> dict[str, Any]:
     return {"messages": list(messages), **members}
+
+
+def named_tools(n: int, name: str = "f{}") -> list[Any]:
+    return [{"type": "function", "function": {"name": name.format(i), "parameters": {}}} for i in range(n)]
 
 
 def says(**members: Any) -> dict[str, Any]:
@@ -85,6 +91,45 @@ CHAT: list[tuple[Any, str, str]] = [
     ),
     (chat(SYSTEM, USER, {"role": "tool", "content": "4"}, ANSWER), "message_missing_key", "$.messages[2]"),
     (GOOD | {"functions": [{"name": "f"}]}, "deprecated_functions", "$.functions"),
+    (GOOD | {"weight": 1.0}, "example_unrecognized_key", "$"),
+    (GOOD | {"tools": named_tools(129)}, "too_many_tools", "$.tools"),
+    (GOOD | {"functions": [{"name": f"f{i}"} for i in range(129)]}, "too_many_tools", "$.functions"),
+    (GOOD | {"tools": named_tools(2, "f")}, "duplicate_tool", "$.tools[1].function.name"),
+    (
+        chat(SYSTEM, USER, says(tool_calls=[CALL]), ANSWER, tools=TOOLS),
+        "unanswered_tool_call",
+        "$.messages[2].tool_calls",
+    ),
+    (
+        chat(SYSTEM, USER, says(tool_calls=[CALL]), USER, tells("c1"), ANSWER, tools=TOOLS),
+        "unanswered_tool_call",
+        "$.messages[2].tool_calls",
+    ),
+    (
+        chat(SYSTEM, USER, BOTH_CALLS, tells("c1"), ANSWER, tools=TOOLS),
+        "unanswered_tool_call",
+        "$.messages[2].tool_calls",
+    ),
+    (
+        chat(SYSTEM, USER, BOTH_CALLS, tells("c2"), tools=TOOLS),
+        "unanswered_tool_call",
+        "$.messages[2].tool_calls",
+    ),
+    (
+        chat(SYSTEM, USER, says(tool_calls=[CALL]), tells("c1") | {"content": [TEXT]}, ANSWER, tools=TOOLS),
+        "tool_result_in_parts",
+        "$.messages[3].content",
+    ),
+    (looks({"url": PNG + "not base64"}), "invalid_image", f"{PART}.image_url.url"),
+    (looks({"url": PNG + "iVBORw0KGgo"}), "invalid_image", f"{PART}.image_url.url"),
+    (looks({"url": PNG + "iVBOR-_KGgo="}), "invalid_image", f"{PART}.image_url.url"),
+    (chat(SYSTEM, USER | {"content": "a <|fim_suffix|> b"}, ANSWER), "control_token", "$.messages[1].content"),
+    (chat(SYSTEM, USER, says(content="Wren<|endoftext|>")), "control_token", "$.messages[2].content"),
+    (chat(SYSTEM, USER, says(content="<|im_start|>assistant")), "control_token", "$.messages[2].content"),
+    (chat(SYSTEM, USER, says(refusal="<|im_end|>")), "control_token", "$.messages[2].refusal"),
+    (chat(SYSTEM, USER | {"content": [TEXT | {"text": "<|endofprompt|>"}]}, ANSWER), "control_token",
+     "$.messages[1].content[0].text"),
+    (calls(called(arguments='{"a": "<|fim_prefix|>"}')), "control_token", f"{FIRST_CALL}.function.arguments"),
     (
         chat(SYSTEM, USER, says(function_call={"name": "f", "arguments": "{}"})),
         "deprecated_functions",
@@ -103,12 +148,19 @@ OTHERS: list[tuple[str, Any, str, str]] = [
     ("preference", PAIR | {"score": 1}, "example_unrecognized_key", "$"),
     ("preference", PAIR | {"input": chat({"role": "you", "content": "a"}, USER)}, "unrecognized_role",
      "$.input.messages[0].role"),
+    ("preference", PAIR | {"input": chat(looks({"url": PNG + "AAAA"})["messages"][2])}, "image_in_preference",
+     "$.input.messages[0].content[0]"),
+    ("preference", PAIR | {"preferred_output": [says(content="<|im_end|>")]}, "control_token",
+     "$.preferred_output[0].content"),
     ("reinforcement", GOOD, "last_message_not_user", "$.messages[2]"),
     ("reinforcement", {"answer": 1}, "missing_messages_list", "$.messages"),
     ("completion", {"completion": "a"}, "missing_prompt", "$.prompt"),
     ("completion", {"prompt": "a", "completion": 1}, "missing_completion", "$.completion"),
     ("completion", {"prompt": "a", "completion": ""}, "empty_answer", "$.completion"),
     ("completion", COMPLETION | {"id": 1}, "example_unrecognized_key", "$"),
+    ("completion", COMPLETION | {"prompt": ""}, "empty_prompt", "$.prompt"),
+    ("completion", COMPLETION | {"prompt": " \n"}, "empty_prompt", "$.prompt"),
+    ("completion", COMPLETION | {"prompt": "<|endoftext|>Name one:"}, "control_token", "$.prompt"),
 ]  # fmt: skip
 
 
@@ -146,7 +198,10 @@ def test_rule(form: str, example: Any, code: str, path: str) -> None:
         ("reinforcement", RFT),
         ("reinforcement", {"messages": [{"role": "developer", "content": "Name a bird."}], "any": {"thing": [None]}}),
         ("completion", COMPLETION),
-        ("completion", {"prompt": "", "completion": "Wren"}),
+        ("completion", {"prompt": "Say <| and <|fim|>", "completion": "Wren"}),
+        ("chat", chat(SYSTEM, USER | {"weight": None, "tool_calls": None}, ANSWER | {"weight": None}, tools=None)),
+        ("chat", chat(SYSTEM, USER, BOTH_CALLS, tells("c2"), tells("c1"), ANSWER, tools=TOOLS)),
+        ("chat", GOOD | {"tools": named_tools(128)}),
     ],
     ids=lambda v: str(v)[:60],
 )  # fmt: skip
@@ -162,3 +217,10 @@ def test_images_are_counted() -> None:
 def test_a_line_of_another_format_is_called_so() -> None:
     assert "completion format" in report_of(jsonl(COMPLETION)).summary()
     assert "chat format" in report_of(jsonl(GOOD), "preference").summary()
+
+
+def test_what_is_there_is_not_called_missing() -> None:
+    (found,) = report_of(jsonl({"messages": None})).findings
+    assert found.message == "`messages` is null."
+    (found,) = report_of(jsonl({"tools": []})).findings
+    assert found.message == "`messages` is missing."

@@ -40,7 +40,7 @@ def test_it_stops_after_so_many_bad_lines_and_says_where(step: int, most: int) -
         f"{read:,} of {len(data):,} bytes were read; more may follow."
     ]
     assert report.summary().startswith("Checking stopped after line")
-    assert "[checking_stopped] Line 6: " in report.summary()
+    assert "[checking_stopped]. Line 6: " in report.summary()
     assert {"too_few_examples", "few_examples"}.isdisjoint(report.counts)
 
 

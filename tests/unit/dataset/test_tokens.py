@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.dataset.lines import GOOD, good, jsonl, report_of
+from tunehook.dataset.report import Distribution
 from tunehook.dataset.tokens import IMAGE_HIGH, IMAGE_LOW, Encoding, TokenCounter, _tokenizer, encoding_of, token_limit
 
 COUNTS = json.loads((Path(__file__).parent / "token_counts.json").read_text())["cases"]
@@ -131,3 +132,44 @@ def test_what_is_over_the_limit_is_said_and_cut() -> None:
     assert report.tokens.over_limit == 1
     assert report.tokens.limit == 16_385
     assert report.tokens.trained == report.tokens.total - (report.distributions["tokens"]["max"] - 16_385)
+
+
+@pytest.mark.parametrize(
+    ("messages", "cut"),
+    [
+        ([{"role": "user", "content": "bird " * 17_000}, {"role": "assistant", "content": "Wren"}], True),
+        ([{"role": "user", "content": "Sing."}, {"role": "assistant", "content": "bird " * 17_000}], False),
+        (
+            [
+                {"role": "assistant", "content": "Hello", "weight": 0},
+                {"role": "user", "content": "bird " * 17_000},
+                {"role": "assistant", "content": "Wren"},
+            ],
+            True,
+        ),
+    ],
+)
+def test_an_answer_wholly_cut_is_said(messages: list[dict[str, Any]], cut: bool) -> None:
+    report = report_of(jsonl({"messages": messages}), model="gpt-3.5-turbo")
+    assert report.counts["over_token_limit"] == 1
+    assert report.counts.get("answer_cut", 0) == cut
+
+
+def test_prompts_and_inputs_may_leave_no_room_either() -> None:
+    long, answer = "bird " * 17_000, [{"role": "assistant", "content": "Wren"}]
+    report = report_of(jsonl({"prompt": long, "completion": "Wren"}), "completion", model="babbage-002")
+    assert report.counts["answer_cut"] == 1
+    pair = {"input": {"messages": [{"role": "user", "content": long}]}, "preferred_output": answer}
+    pair["non_preferred_output"] = [{"role": "assistant", "content": "Bat"}]
+    assert report_of(jsonl(pair), "preference", model="gpt-3.5-turbo").counts["answer_cut"] == 1
+
+
+@pytest.mark.parametrize("lengths", [[1999] * 12, [1001, 1999, 2005], [3, 12_345, 12_349]])
+def test_figures_lie_between_the_smallest_and_the_largest(lengths: list[int]) -> None:
+    seen = Distribution()
+    for length in lengths:
+        seen.add(length)
+    told = seen.to_dict()
+    assert told["min"] <= told["p5"] <= told["median"] <= told["p95"] <= told["max"]
+    assert (told["min"], told["max"]) == (min(lengths), max(lengths))
+    assert len(set(lengths)) > 1 or told["median"] == lengths[0]
