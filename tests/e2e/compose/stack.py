@@ -47,7 +47,7 @@ class Stack:
         command = [
             "docker", "compose", "--ansi", "never", "--project-name", self.project,
             "--env-file", str(self.directory / ".env"),
-            "--file", "docker-compose.yml", "--file", "tests/compose/overlay.yml", *args,
+            "--file", "docker-compose.yml", "--file", "tests/e2e/compose/overlay.yml", *args,
         ]  # fmt: skip
         # A setting that this shell happens to have must not win over the .env.
         environment = {k: v for k, v in os.environ.items() if k not in self.settings}
