@@ -123,6 +123,7 @@ class _Step:
         while self._may_begin():
             room = min(CLAIM, SLOTS - self._sending)
             claimed = await self._claim(room) if room > 0 else 0
+            await self._put_back()
             if self._tasks:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > LINGER_SECONDS:
@@ -132,6 +133,7 @@ class _Step:
         while self._tasks:
             await asyncio.wait(self._tasks, timeout=TICK_SECONDS)
             await self._put_back()
+        await self._put_back()  # the last tasks may have ended before that loop
 
     async def _put_back(self) -> None:
         later, self._later = self._later, {}
@@ -154,7 +156,6 @@ class _Step:
                 task.add_done_callback(self._tasks.discard)
             elif receiver.state != "silent":  # a silent receiver's comes back when the claim ends, after 20 s
                 self._later[delivery_id] = receiver.pause(now)
-        await self._put_back()
         return count
 
     def _has_room(self, receiver: _Receiver, unproven: Counter[ReceiverState | None], now: float) -> bool:

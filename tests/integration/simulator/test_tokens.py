@@ -17,7 +17,7 @@ TOOL = {"type": "function", "function": {"name": "look", "description": "Looks �
 ASKED = {"role": "user", "content": "What is it?"}
 ANSWERED = {"role": "assistant", "content": "A heron."}
 LINES: dict[str, dict[str, Any]] = {
-    "plain": {"messages": [{"role": "system", "content": "Vögel <|endoftext|> 🐦"}, ASKED, ANSWERED]},
+    "plain": {"messages": [{"role": "system", "content": "Vögel 🐦"}, ASKED, ANSWERED]},
     "named": {"messages": [{**ASKED, "name": "ada"}, {"role": "assistant", "content": "A heron.", "weight": 0}]},
     "called": {
         "messages": [
