@@ -152,16 +152,12 @@ def test_a_file_that_lies_at_the_upstream_keeps_its_name() -> None:
     assert said == jobs.own_ids(said, there) == "Read upstream:file-theirs and upstream:file-v"
 
 
-def test_a_callback_url_of_one_project_is_one_receiver() -> None:
-    receiver = publishing.receiver_of("p", "https://a.example/")
-    assert receiver == publishing.receiver_of("p", "https://a.example/")
+def test_one_projects_receiver_is_one_lane() -> None:
+    lane = publishing.receiver_of("p", "https://a.example/")
+    assert lane == publishing.receiver_of("p", "https://a.example/")
     assert (
         len(
-            {
-                receiver,
-                publishing.receiver_of("q", "https://a.example/"),
-                publishing.receiver_of("p", "https://b.example/"),
-            }
+            {lane, publishing.receiver_of("q", "https://a.example/"), publishing.receiver_of("p", "https://b.example/")}
         )
         == 3
     )
