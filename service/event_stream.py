@@ -196,7 +196,7 @@ async def _texts(request: web.Request, followed: FollowedJob, position: str) -> 
 
 
 async def _mark(store: Store, followed: FollowedJob) -> None:
-    """Polls fetch the events of the job from now on, while somebody follows it."""
+    """Lets polls fetch the job's events for as long as a client follows it."""
     now = asyncio.get_running_loop().time()
     if not followed.settled and now - followed.marked_at > FOLLOW_SECONDS / 3:
         followed.marked_at = now
