@@ -8,7 +8,6 @@
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -137,7 +136,7 @@ async def filled(root: Path, directory: Path) -> AsyncIterator[Left]:
         await filling.run()
         for program in (service, worker):
             if not program.ended:
-                os.killpg(program.pid, signal.SIGKILL)
+                program.kill()
             program.stop()
         left.jobs = {name: state["stage"] for name, state in states(left).items()}
         yield left
@@ -158,7 +157,7 @@ class _Filling:
             await self._ended()
             await self._under_way()
             await self._files()
-            os.killpg(self._worker.pid, signal.SIGKILL)
+            self._worker.kill()
             await self._job()  # accepted, and no step has begun
 
     def _command(self, *arguments: str) -> str:
