@@ -38,6 +38,10 @@ WIDTH, IN_HAND = 8, 24
 #: next one, which is the receiver's last duration divided by `WIDTH`, at least 2 ms.
 AGAIN_SECONDS, LATEST_SECONDS, SPACING_SECONDS = 0.2, 20.0, 0.002
 
+#: What has waited too long to be begun is given back for so long after `begin_by`. Then the claim is nearly over (20 s
+#: after it), and another step may have the delivery.
+GIVE_BACK_SECONDS = 14.0
+
 
 async def dispatch(
     webhooks: Webhooks, stop: asyncio.Event | None = None, *, attempt_seconds: float = ATTEMPT_SECONDS
@@ -95,6 +99,7 @@ class _Step:
         self._receivers: defaultdict[str, _Receiver] = defaultdict(_Receiver)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending = 0
+        self._later: dict[str, float] = {}  #: claimed deliveries that are not sent now → seconds until they are due
 
     def _may_begin(self) -> bool:
         return not self._stop.is_set() and (time.monotonic() < self._until or bool(self._unproven()))
@@ -118,6 +123,7 @@ class _Step:
         while self._may_begin():
             room = min(CLAIM, SLOTS - self._sending)
             claimed = await self._claim(room) if room > 0 else 0
+            await self._put_back()
             if self._tasks:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > LINGER_SECONDS:
@@ -125,12 +131,18 @@ class _Step:
             if claimed < CLAIM:
                 await asyncio.sleep(TICK_SECONDS)
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=TICK_SECONDS)
+            await self._put_back()
+        await self._put_back()  # the last tasks may have ended before that loop
+
+    async def _put_back(self) -> None:
+        later, self._later = self._later, {}
+        await self._queue.postpone(later)
 
     async def _claim(self, limit: int) -> int:
         """Claims up to `limit` deliveries and begins those that there is room for; returns how many it claimed."""
         count, found = await self._queue.claim(limit)
-        now, unproven, later = time.monotonic(), self._unproven(), dict[str, float]()
+        now, unproven = time.monotonic(), self._unproven()
         for due in found:
             delivery_id, receiver = due.delivery.id, self._receivers[due.delivery.lane]
             receiver.read(due, now)
@@ -143,8 +155,7 @@ class _Step:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             elif receiver.state != "silent":  # a silent receiver's comes back when the claim ends, after 20 s
-                later[delivery_id] = receiver.pause(now)
-        await self._queue.postpone(later)
+                self._later[delivery_id] = receiver.pause(now)
         return count
 
     def _has_room(self, receiver: _Receiver, unproven: Counter[ReceiverState | None], now: float) -> bool:
@@ -188,7 +199,9 @@ class _Step:
             return
         now = time.monotonic()
         if now >= due.begin_by or now < receiver.rest_until or not self._may_begin():
-            return  # it is due again when its claim ends
+            if now < due.begin_by + GIVE_BACK_SECONDS:
+                self._later[delivery.id] = max(0.0, receiver.rest_until - now)
+            return  # else it is due again when its claim ends
         url, secrets = to
         attempt, outcome = await self._sender.send(url, event.id, event.body, secrets)
         state, rest = receiver.heard(attempt, outcome)

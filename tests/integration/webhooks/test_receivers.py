@@ -260,6 +260,35 @@ async def test_a_receiver_that_answers_gets_eight_at_a_time(office: Office) -> N
     assert (count, most) == (100, dispatch.WIDTH)
 
 
+async def test_a_step_that_ends_gives_back_what_waits_for_its_receiver(office: Office) -> None:
+    """At once, and not when the claims end after 20 s."""
+    stop, count = asyncio.Event(), 0
+
+    async def _take(request: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        if count == 2:
+            stop.set()
+        await asyncio.sleep(0.2)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", _take)
+    async with TestServer(app) as server:
+        await office.subscribe(str(server.make_url("/")), SUCCEEDED)
+        await office.happen()
+        await office.deliver()
+        for _ in range(20):
+            await office.happen()
+        await dispatch.dispatch(office.ctx.webhooks, stop)
+    redis = office.ctx.store.redis
+    now = await redis.time()
+    waiting = [at for _, at in await redis.zrange(DUE, 0, -1, withscores=True)]
+    assert len(waiting) == 21 - count
+    assert waiting
+    assert max(waiting) <= now[0] * 1000 + 1000
+
+
 async def test_very_many_deliveries_to_one_receiver_hold_up_no_other(
     office: Office, bad: Misbehaving, receiver: Receiver
 ) -> None:
