@@ -16,7 +16,6 @@ from typing import Any
 
 import aiohttp
 from openai import AsyncOpenAI
-from redis.exceptions import RedisError
 
 from cli.valkey_process import socket_url
 from tests.chaos import processes
@@ -25,6 +24,7 @@ from tests.chaos.web import Web, web_between
 from tests.chaos.wire import RedisProxy, redis_proxy
 from tests.fakes.deployment import SECRET_KEY, Program, free_port, simulator_process
 from tests.fakes.valkey import Valkey, valkey_server
+from tunehook.errors import StoreUnavailable
 from tunehook.settings import Settings
 from tunehook.store.store import Store
 
@@ -103,7 +103,7 @@ class Town:
         while True:
             await asyncio.sleep(2.0)
             if not self.resting:
-                with suppress(RedisError):
+                with suppress(StoreUnavailable):
                     self.forgotten |= set(await self.store.redis.eval(_FORGOTTEN, 0))
 
     async def answers(self, seconds: float = 90.0) -> None:
