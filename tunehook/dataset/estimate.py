@@ -71,15 +71,8 @@ def estimate(
     method: Method,
     prices: Prices,
     n_epochs: int | Literal["auto"] = "auto",
-    shutdown_date: str | None = None,
-    training_not_available: bool = False,
-    today: date | None = None,
 ) -> Estimate:
-    """Returns the cost of training `model` on the file of `report`, which was checked with that model.
-
-    `shutdown_date`: of GET /v1/models, YYYY-MM-DD. `training_not_available`: the upstream has said so before. Raises
-    NotCounted, BadEpochs.
-    """
+    """Returns the cost of training `model` on the file of `report`. Raises NotCounted, BadEpochs."""
     if report.tokens is None:
         raise NotCounted(NotCounted.__doc__)
     return estimate_tokens(
@@ -89,10 +82,7 @@ def estimate(
         method=method,
         prices=prices,
         n_epochs=n_epochs,
-        warnings=[
-            *outlook(model, shutdown_date=shutdown_date, not_available=training_not_available, today=today),
-            *_doubts(report),
-        ],
+        warnings=[*_left_out(report.with_errors), *by_rule(report.image_examples)],
     )
 
 
@@ -140,7 +130,10 @@ def estimate_tokens(
 
 
 def outlook(model: str, *, shutdown_date: str | None, not_available: bool, today: date | None = None) -> list[str]:
-    """Returns warnings against training this model at this upstream, whatever it costs."""
+    """Returns warnings against training this model at this upstream, whatever it costs.
+
+    `shutdown_date`: of GET /v1/models, YYYY-MM-DD. `not_available`: the upstream has refused training before.
+    """
     notes = []
     if not_available:
         notes.append("The upstream has refused this account training before (training_not_available).")
@@ -154,14 +147,12 @@ def outlook(model: str, *, shutdown_date: str | None, not_available: bool, today
     return notes
 
 
-def _doubts(report: Report) -> list[str]:
-    notes = []
-    if report.with_errors:
-        have, were = ("has", "was") if report.with_errors == 1 else ("have", "were")
-        notes.append(f"{plural(report.with_errors, 'example')} {have} errors and {were} not counted.")
-    if report.image_examples:
-        show = "shows" if report.image_examples == 1 else "show"
-        notes.append(
-            f"{plural(report.image_examples, 'example')} {show} images, counted by rule and not by their size."
-        )
-    return notes
+def _left_out(bad: int) -> list[str]:
+    have, were = ("has", "was") if bad == 1 else ("have", "were")
+    return [f"{plural(bad, 'example')} {have} errors and {were} not counted."] * bool(bad)
+
+
+def by_rule(images: int) -> list[str]:
+    """Returns a warning about examples with images."""
+    show = "shows" if images == 1 else "show"
+    return [f"{plural(images, 'example')} {show} images, counted by rule and not by their size."] * bool(images)

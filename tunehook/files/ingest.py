@@ -58,9 +58,18 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
 
     `seconds`: after which the file expires.
     """
-    file, now = new_id("file-"), int(time.time())
-    kept = File(
-        id=file,
+    kept = await _new_file(incoming, project, filename, seconds)
+    if incoming.bytes > CHECKED_AT_ONCE:
+        await files.store.files.arriving(kept.id)
+        await incoming.keep(kept.id)
+        return kept
+    return (await _keep_checked(files, incoming, kept))[0]
+
+
+async def _new_file(incoming: Incoming, project: str, filename: str, seconds: int | None = None) -> File:
+    now = int(time.time())
+    return File(
+        id=new_id("file-"),
         project=project,
         filename=filename,
         purpose="fine-tune",
@@ -70,11 +79,6 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
         status="uploaded",
         expires_at=None if seconds is None else now + seconds,
     )
-    if incoming.bytes > CHECKED_AT_ONCE:
-        await files.store.files.arriving(kept.id)
-        await incoming.keep(kept.id)
-        return kept
-    return (await _keep_checked(files, incoming, kept))[0]
 
 
 async def _keep_checked(files: Files, incoming: Incoming, file: File) -> tuple[File, Report]:
@@ -203,16 +207,7 @@ async def keep_built(files: Files, built: Built, *, project: str, filename: str)
 async def _keep_one(files: Files, content: bytes, project: str, filename: str) -> tuple[File, dict[str, Any]]:
     async with receiving(files) as incoming:
         await incoming.write(content)
-        file = File(
-            id=new_id("file-"),
-            project=project,
-            filename=filename,
-            purpose="fine-tune",
-            bytes=incoming.bytes,
-            created_at=int(time.time()),
-            sha256=await incoming.hashed(),
-            status="uploaded",
-        )
+        file = await _new_file(incoming, project, filename)
         file, report = await _keep_checked(files, incoming, file)
         await record(files, file)
     return file, report.to_dict()

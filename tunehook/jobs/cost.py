@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tunehook.context import Context
 from tunehook.dataset.checker import ADVISED_EXAMPLES
-from tunehook.dataset.estimate import Estimate, estimate_tokens
+from tunehook.dataset.estimate import Estimate, by_rule, estimate_tokens
 from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
 from tunehook.dataset.report import TokenStatistics
@@ -41,8 +41,6 @@ def expected(
     notes = []
     if file.dataset.examples < ADVISED_EXAMPLES:
         notes.append(f"{file.dataset.examples} examples; 50 to 100 are advised to begin with.")
-    if file.dataset.image_examples:
-        notes.append(f"{file.dataset.image_examples:,} examples show images, counted by rule and not by their size.")
     statistics = TokenStatistics(
         model=request.model,
         encoding=encoding_of(request.model),
@@ -58,7 +56,7 @@ def expected(
         method=request.kind,
         prices=prices,
         n_epochs=request.n_epochs,
-        warnings=[*warnings, *notes],
+        warnings=[*warnings, *notes, *by_rule(file.dataset.image_examples)],
     )
 
 

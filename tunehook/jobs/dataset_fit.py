@@ -26,34 +26,28 @@ async def check(
     grader: dict[str, Any] | None,
 ) -> None:
     """Compares both files, as far as they are here and checked, with the job. Raises FileUnusable."""
-    if training is not None:
-        check_training(training, model=model, method=method)
-    if validation is not None:
-        check_file(validation, model=model, method=method, param="validation_file")
     for file, param in ((training, "training_file"), (validation, "validation_file")):
-        if file is not None and grader is not None:
-            await check_items(storage, file, grader, param)
+        if file is not None:
+            _check_file(file, model=model, method=method, param=param)
+            if grader is not None:
+                await _check_items(storage, file, grader, param)
 
 
-def check_training(file: File, *, model: str, method: Method) -> None:
-    """Raises FileUnusable, TooFewExamples."""
-    check_file(file, model=model, method=method, param="training_file")
-    if file.dataset is not None and file.dataset.examples < MIN_EXAMPLES:
-        raise TooFewExamples(id=file.id, examples=file.dataset.examples, least=MIN_EXAMPLES, param="training_file")
-
-
-def check_file(file: File, *, model: str, method: Method, param: str) -> None:
-    """Checks what holds for training and validation files alike. Raises FileUnusable."""
+def _check_file(file: File, *, model: str, method: Method, param: str) -> None:
     if file.status == "error":
         more = f" (all of it: GET /v1/files/{file.id}/report)" if file.dataset is not None else ""
         raise FileUnusable(id=file.id, why=(file.status_details or "it has errors").rstrip(".") + more, param=param)
     dataset = file.dataset
-    why = misfit(dataset.format, model=model, method=method, also=dataset.also) if dataset is not None else None
+    if dataset is None:
+        return
+    why = misfit(dataset.format, model=model, method=method, also=dataset.also)
     if why is not None:
         raise FileUnusable(id=file.id, why=why, param=param)
+    if param == "training_file" and dataset.examples < MIN_EXAMPLES:
+        raise TooFewExamples(id=file.id, examples=dataset.examples, least=MIN_EXAMPLES, param=param)
 
 
-async def check_items(storage: Storage, file: File, grader: dict[str, Any], param: str) -> None:
+async def _check_items(storage: Storage, file: File, grader: dict[str, Any], param: str) -> None:
     """Checks that every line has what the grader reads. Raises FileUnusable naming what is missing."""
     report = await storage.reports.read(file.id)
     if report is None:

@@ -39,7 +39,7 @@ async def fetch(ctx: Context, job: Job) -> int:
     new = await ctx.store.job_log.append(job.id, in_order)
     # OpenAI's words: "Checkpoint created at step 90".
     if new and any("checkpoint" in message.message.lower() for message in in_order):
-        await publish_checkpoints(ctx, job.id)
+        await publish_checkpoints(ctx, job)
     return new
 
 
@@ -58,9 +58,9 @@ async def fetch_for(ctx: Context, jobs: Iterable[Job]) -> list[TunehookError]:
     return [error for error in await asyncio.gather(*(_one(job) for job in jobs)) if error]
 
 
-async def publish_checkpoints(ctx: Context, job_id: str) -> None:
+async def publish_checkpoints(ctx: Context, job: Job) -> None:
     """Publishes each checkpoint once, in the order of its steps. Raises UpstreamError."""
-    record = await ctx.store.jobs.read(job_id)
+    record = await ctx.store.jobs.read(job.id)
     job = record.job
     upstream = ctx.upstreams.get(job.upstream)
     if not job.upstream_job_id or upstream is None:
@@ -73,8 +73,8 @@ async def publish_checkpoints(ctx: Context, job_id: str) -> None:
     ]
     for row in sorted(rows, key=lambda row: int(row["step_number"])):
         while not await _publish_checkpoint(ctx, record, row):  # the job was changed meanwhile
-            record = await ctx.store.jobs.read(job_id)
-        record = await ctx.store.jobs.read(job_id)
+            record = await ctx.store.jobs.read(job.id)
+        record = await ctx.store.jobs.read(job.id)
 
 
 async def _publish_checkpoint(ctx: Context, record: JobRecord, row: dict[str, Any]) -> bool:

@@ -92,7 +92,9 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
         return False
     since_end = record.now - (job.settled_at or 0)
     missing: list[str] = []
-    for what, fetch in (("events", event_log.fetch), ("results", _fetch_results), ("checkpoints", _fetch_checkpoints)):
+    # Some upstreams make checkpoints without an event.
+    fetches = {"events": event_log.fetch, "results": _fetch_results, "checkpoints": event_log.publish_checkpoints}
+    for what, fetch in fetches.items():
         try:
             await fetch(ctx, job)
         except UpstreamRefused as refused:
@@ -109,11 +111,6 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
             log.warning("job %s: %s are given up", job.id, ", ".join(missing))
         await store.unplan(record.member)
     return False
-
-
-async def _fetch_checkpoints(ctx: Context, job: Job) -> None:
-    """Some upstreams make checkpoints without an event."""
-    await event_log.publish_checkpoints(ctx, job.id)
 
 
 async def _fetch_results(ctx: Context, job: Job) -> None:

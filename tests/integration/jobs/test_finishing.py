@@ -114,10 +114,10 @@ async def test_checkpoints_are_told_though_the_job_changes_meanwhile(bench: Benc
     """The last reading of them is at the same time as the commit of who asks the fresh model."""
     await told_of_checkpoints(bench)
     job_id = await bench.accept()
-    await bench.until_tracked(job_id)
+    job = (await bench.until_tracked(job_id)).job
     await bench.simulator.advance(3600)
     await bench.simulator.fault("delay", path=CHECKPOINTS, seconds=2)
-    telling = asyncio.ensure_future(event_log.publish_checkpoints(bench.ctx, job_id))
+    telling = asyncio.ensure_future(event_log.publish_checkpoints(bench.ctx, job))
     while not any("/checkpoints" in str(seen["path"]) for seen in await bench.simulator.requests()):  # noqa: ASYNC110
         await asyncio.sleep(0.01)  # until it is asked for, and the job has been read
     record = await bench.read(job_id)
@@ -127,7 +127,7 @@ async def test_checkpoints_are_told_though_the_job_changes_meanwhile(bench: Benc
     answer = await bench.ctx.upstreams["openai"].checkpoints(str(there), after=None, limit=100)
     assert await checkpoints_told(bench) == len(answer["data"]) > 1
     assert (await bench.read(job_id)).job.ready_at, "what the other wrote was lost"
-    await event_log.publish_checkpoints(bench.ctx, job_id)
+    await event_log.publish_checkpoints(bench.ctx, job)
     assert await checkpoints_told(bench) == len(answer["data"]), "each once"
 
 
