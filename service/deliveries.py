@@ -64,9 +64,10 @@ async def redeliver(request: web.Request) -> web.Response:
 
 
 async def _whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
-    record = await ctx.store.deliveries.read(delivery_id, project)
-    attempts = await ctx.store.deliveries.attempts(delivery_id)
-    return web.json_response(delivery_with_attempts(record.delivery, record.event, attempts))
+    deliveries = ctx.store.deliveries
+    delivery = (await deliveries.read(delivery_id, project)).delivery
+    found = delivery_with_attempts(delivery, await deliveries.event(delivery), await deliveries.attempts(delivery_id))
+    return web.json_response(found)
 
 
 def _moment(request: web.Request, name: str) -> int | None:

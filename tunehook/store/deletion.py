@@ -14,7 +14,6 @@ from tunehook.store.copies import Copies
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change, Occupied
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.keys import FORGOTTEN
 from tunehook.store.files import Files
@@ -107,14 +106,12 @@ class Deletion:
 
     async def leaving_copies(self, limit: int) -> list[tuple[str, str]]:
         """(upstream, file id there) of what still has to be deleted there."""
-        with unavailable():
-            rows = await self._store.redis.srandmember(keys.LEAVING_COPIES, limit)
+        rows = await self._store.redis.srandmember(keys.LEAVING_COPIES, limit)
         return [(upstream, file_id) for upstream, _, file_id in (row.partition(" ") for row in rows)]
 
     async def leaving_at(self, upstream: str) -> set[str]:
         """The file ids there of what still has to be deleted at one upstream."""
-        with unavailable():
-            rows = await self._store.redis.smembers(keys.LEAVING_COPIES)
+        rows = await self._store.redis.smembers(keys.LEAVING_COPIES)
         return {row.removeprefix(f"{upstream} ") for row in rows if row.startswith(f"{upstream} ")}
 
     def stays(self, change: Change, upstream: str, file_id: str) -> Change:
@@ -122,8 +119,7 @@ class Deletion:
         return change.do("SREM", keys.LEAVING_COPIES, f"{upstream} {file_id}")
 
     async def left_copy(self, upstream: str, file_id: str) -> None:
-        with unavailable():
-            await self._store.redis.srem(keys.LEAVING_COPIES, f"{upstream} {file_id}")
+        await self._store.redis.srem(keys.LEAVING_COPIES, f"{upstream} {file_id}")
 
     # ---- jobs
 
@@ -132,7 +128,7 @@ class Deletion:
         job_id = record.job.id
         if await self._store.is_planned(record.member) or await self._store.is_planned(ready_member(job_id)):
             return True
-        return any(delivery.state == "pending" for delivery in await self._deliveries.of_job(job_id))
+        return await self._deliveries.any_pending(job_id)
 
     async def delete_job(self, record: JobRecord) -> bool:
         """Deletes the record, its log and its index entries. Returns False if it was changed meanwhile.

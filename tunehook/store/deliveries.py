@@ -5,22 +5,15 @@ delivery_queue.py claims the deliveries that are due.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
 
 from tunehook.errors import DeliveryNotFound
 from tunehook.model.member import delivery_member
 from tunehook.model.webhook import Attempt, Delivery, Event
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
-
-log = logging.getLogger(__name__)
+from tunehook.store.engine.record import Stored
 
 #: How long events, deliveries and attempts are kept, unless the settings say otherwise.
 KEPT_SECONDS = 30 * 24 * 3600
@@ -28,18 +21,15 @@ KEPT_SECONDS = 30 * 24 * 3600
 SCAN = 200
 
 
-@dataclass(frozen=True)
-class DeliveryRecord:
-    delivery: Delivery
-    revision: int
-    event: Event
+class DeliveryRecord(Stored[Delivery]):
+    """A delivery as it was read."""
 
-    def change(self, delivery: Delivery) -> Change:
-        return Change(
-            record=keys.delivery(delivery.id),
-            revision=self.revision,
-            document=delivery.model_dump_json(exclude_none=True),
-        )
+    model = Delivery
+    key = staticmethod(keys.delivery)
+
+    @property
+    def delivery(self) -> Delivery:
+        return self.value
 
 
 class Deliveries:
@@ -99,24 +89,28 @@ class Deliveries:
     # ---- read
 
     async def read(self, delivery_id: str, project: str | None = None) -> DeliveryRecord:
-        """Reads a delivery and its event. Raises DeliveryNotFound, also for another project's."""
-        with unavailable():
-            fields = await self._store.redis.hgetall(keys.delivery(delivery_id))
-            delivery = Delivery.model_validate_json(fields["doc"]) if fields.get("doc") else None
-            event = await self._store.redis.get(keys.event(delivery.event_id)) if delivery else None
-        if delivery is None or not event or (project is not None and delivery.project != project):
+        """Raises DeliveryNotFound, also for another project's delivery, RecordTooNew and RecordUnreadable."""
+        record = await DeliveryRecord.read(self._store, delivery_id)
+        if record is None or (project is not None and record.delivery.project != project):
             raise DeliveryNotFound(id=delivery_id)
-        return DeliveryRecord(delivery, int(fields["rev"]), Event.model_validate_json(event))
+        return record
+
+    async def event(self, delivery: Delivery) -> Event:
+        """Returns what is delivered. Raises DeliveryNotFound when it has expired at this moment."""
+        document = await self._store.redis.get(keys.event(delivery.event_id))
+        if not document:
+            raise DeliveryNotFound(id=delivery.id)
+        return Event.model_validate_json(document)
 
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         """Returns the delivery's attempts in order."""
-        with unavailable():
-            rows = await self._store.redis.lrange(keys.attempts(delivery_id), 0, -1)
+        rows = await self._store.redis.lrange(keys.attempts(delivery_id), 0, -1)
         return [Attempt.model_validate_json(row) for row in rows]
 
-    async def of_job(self, job_id: str) -> list[Delivery]:
-        """Returns all deliveries of the job's events, the newest first."""
-        return [delivery async for delivery in self._walk(keys.job_deliveries(job_id), None, "-inf", "+inf")]
+    async def any_pending(self, job_id: str) -> bool:
+        """Tells whether one of the job's events is still to be delivered."""
+        found, _ = await self._page(keys.job_deliveries(job_id), None, 1, lambda delivery: delivery.state == "pending")
+        return bool(found)
 
     async def page_of_job(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
         """Returns a page of the job's deliveries, the newest first, and whether there are more."""
@@ -141,9 +135,8 @@ class Deliveries:
 
     async def failed_since(self, endpoint_id: str, since: int) -> list[str]:
         """Returns the ids of the failed deliveries created since (unix seconds), the oldest first."""
-        with unavailable():
-            index = keys.failed_deliveries(endpoint_id)
-            return list(await self._store.redis.zrangebyscore(index, since * 1000, "+inf"))
+        index = keys.failed_deliveries(endpoint_id)
+        return list(await self._store.redis.zrangebyscore(index, since * 1000, "+inf"))
 
     async def _page(
         self,
@@ -154,43 +147,28 @@ class Deliveries:
         low: str = "-inf",
         high: str = "+inf",
     ) -> tuple[list[Delivery], bool]:
-        found: list[Delivery] = []
-        async for delivery in self._walk(index, after, low, high):
-            if wanted(delivery):
-                found.append(delivery)
-            if len(found) > limit:
-                break
-        return found[:limit], len(found) > limit
+        found, more = await DeliveryRecord.page(
+            self._store, self._ids(index, after, low, high), limit=limit, wanted=lambda record: wanted(record.delivery)
+        )
+        return [record.delivery for record in found], more
 
-    async def _walk(self, index: str, after: str | None, low: str, high: str) -> AsyncIterator[Delivery]:
-        """Yields the deliveries behind `after`, the newest first, without those that have expired.
+    async def _ids(self, index: str, after: str | None, low: str, high: str) -> AsyncIterator[list[str]]:
+        """Yields the ids behind `after`, the newest first, also of deliveries that have expired.
 
         A filter may read the whole index (see indexes.py), which holds what retention keeps of the endpoint.
         """
         redis = self._store.redis
         start = 0
         if after is not None:
-            with unavailable():
-                rank = await redis.zrevrank(index, after)
-                newer = await redis.zcount(index, high.lstrip("("), "+inf") if high != "+inf" else 0
+            rank = await redis.zrevrank(index, after)
+            newer = await redis.zcount(index, high.lstrip("("), "+inf") if high != "+inf" else 0
             if rank is None:
                 raise DeliveryNotFound(id=after)
             start = max(0, int(rank) + 1 - int(newer))
         while True:
-            with unavailable():
-                ids = await redis.zrevrangebyscore(index, high, low, start=start, num=SCAN)
-                async with redis.pipeline(transaction=False) as pipe:
-                    for delivery_id in ids:
-                        pipe.hget(keys.delivery(delivery_id), "doc")
-                    documents: list[Any] = await pipe.execute()
-            for delivery_id, document in zip(ids, documents, strict=True):
-                try:
-                    if document:
-                        yield Delivery.model_validate_json(document)
-                except ValidationError as error:  # one unreadable record must not hide the others
-                    log.warning(
-                        "delivery %s is left out of the list, its record cannot be read: %s", delivery_id, error
-                    )
+            ids = await redis.zrevrangebyscore(index, high, low, start=start, num=SCAN)
+            if ids:
+                yield ids
             if len(ids) < SCAN:
                 return
             start += len(ids)

@@ -13,17 +13,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from tunehook.errors import RecordUnreadable
+from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.model.api_key import ApiKey
 from tunehook.model.member import delivery_member
-from tunehook.model.record import RECORD_VERSION
 from tunehook.model.webhook import Delivery, Event, ReceiverState
-from tunehook.store import endpoints
 from tunehook.store.deliveries import DeliveryRecord
 from tunehook.store.endpoints import EndpointRecord
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import unavailable
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
@@ -47,6 +44,7 @@ class Due:
     """
 
     record: DeliveryRecord
+    event: Event
     key: ApiKey | None
     endpoint: EndpointRecord | None
     state: ReceiverState | None
@@ -69,8 +67,7 @@ class DeliveryQueue:
 
     async def anything_due(self) -> bool:
         now = await self._store.now_ms()
-        with unavailable():
-            return bool(await self._store.redis.zcount(keys.due("deliver"), "-inf", now))
+        return bool(await self._store.redis.zcount(keys.due("deliver"), "-inf", now))
 
     async def claim(self, limit: int) -> tuple[int, list[Due]]:
         """Claims up to `limit` due deliveries, the earliest first; returns how many, and those that can be sent.
@@ -83,37 +80,39 @@ class DeliveryQueue:
             return 0, []
         later: dict[str, float] = {}
         pending = await self._pending(ids, later)
-        answers = iter(await self._store.ask(*[command for delivery, _ in pending for command in _needs(delivery)]))
+        answers = iter(await self._store.ask(*[command for record in pending for command in _needs(record.delivery)]))
         found: list[Due] = []
-        for (delivery, revision), event, key, state, rest, endpoint in zip(pending, *[answers] * 5, strict=True):
+        for record, event, key, state, rest, endpoint in zip(pending, *[answers] * 5, strict=True):
+            delivery = record.delivery
             try:
                 if not event:
                     await self._store.unplan(delivery_member(delivery.id))
                     continue
-                record = DeliveryRecord(delivery, revision, Event.model_validate_json(event))
                 signer = ApiKey.model_validate_json(key) if key else None
-                at = endpoints.parse(endpoint, delivery.lane)
-                found.append(Due(record, signer, at, state, max(0, rest) / 1000, begin_by))
+                at = EndpointRecord.parse(endpoint, delivery.lane)
+                content = Event.model_validate_json(event)
+                found.append(Due(record, content, signer, at, state, max(0, rest) / 1000, begin_by))
             except ValidationError as error:
                 later[delivery.id] = _unreadable(delivery.id, error)
-            except RecordUnreadable as error:  # due again when the claim ends, after 20 s
+            except (RecordTooNew, RecordUnreadable) as error:  # due again when the claim ends, after 20 s
                 log.warning("delivery %s waits: %s", delivery.id, error.message)
         await self.postpone(later)
         return len(ids), found
 
-    async def _pending(self, ids: list[str], later: dict[str, float]) -> list[tuple[Delivery, int]]:
-        """Reads the records, with their revisions; notes in `later` those that cannot be sent yet (seconds)."""
-        found: list[tuple[Delivery, int]] = []
-        rows = await self._store.ask(*[("HMGET", keys.delivery(delivery_id), "rev", "doc", "v") for delivery_id in ids])
-        for delivery_id, (revision, document, version) in zip(ids, rows, strict=True):
+    async def _pending(self, ids: list[str], later: dict[str, float]) -> list[DeliveryRecord]:
+        """Reads the records; notes in `later` those that cannot be sent yet (seconds)."""
+        found: list[DeliveryRecord] = []
+        rows = await self._store.ask(*[("HGETALL", keys.delivery(delivery_id)) for delivery_id in ids])
+        for delivery_id, fields in zip(ids, rows, strict=True):
             try:
-                if int(version or 0) > RECORD_VERSION:
-                    later[delivery_id] = NEWER_SECONDS
-                elif document and (delivery := Delivery.model_validate_json(document)).state == "pending":
-                    found.append((delivery, int(revision)))
+                record = DeliveryRecord.parse(fields, delivery_id)
+                if record is not None and record.delivery.state == "pending":
+                    found.append(record)
                 else:
                     await self._store.unplan(delivery_member(delivery_id))
-            except ValidationError as error:
+            except RecordTooNew:
+                later[delivery_id] = NEWER_SECONDS
+            except RecordUnreadable as error:
                 later[delivery_id] = _unreadable(delivery_id, error)
         return found
 
@@ -129,8 +128,7 @@ class DeliveryQueue:
         if later:
             now = await self._store.now_ms()
             scores = {delivery_member(name): now + int(seconds * 1000) for name, seconds in later.items()}
-            with unavailable():
-                await self._store.redis.zadd(keys.due("deliver"), scores, xx=True)
+            await self._store.redis.zadd(keys.due("deliver"), scores, xx=True)
 
     async def wake_all(self, endpoint_id: str) -> None:
         """Makes the pending deliveries of a deleted or disabled endpoint due now, so that a step gives them up.
@@ -138,15 +136,14 @@ class DeliveryQueue:
         Best effort: one that is claimed, or is not reached because the process ends, is given up when it is due.
         """
         index, start = keys.endpoint_deliveries(endpoint_id), 0
-        with unavailable():
-            while ids := await self._store.redis.zrange(index, start, start + WAKE_PAGE - 1):
-                members = [delivery_member(delivery_id) for delivery_id in ids]
-                claims = await self._store.redis.hmget(keys.CLAIMS, members)
-                idle = dict.fromkeys((member for member, count in zip(members, claims, strict=True) if not count), 0)
-                if idle:
-                    await self._store.redis.zadd(keys.due("deliver"), idle, xx=True)
-                start += WAKE_PAGE
-            await self._store.redis.publish(keys.WAKE, "deliver")
+        while ids := await self._store.redis.zrange(index, start, start + WAKE_PAGE - 1):
+            members = [delivery_member(delivery_id) for delivery_id in ids]
+            claims = await self._store.redis.hmget(keys.CLAIMS, members)
+            idle = dict.fromkeys((member for member, count in zip(members, claims, strict=True) if not count), 0)
+            if idle:
+                await self._store.redis.zadd(keys.due("deliver"), idle, xx=True)
+            start += WAKE_PAGE
+        await self._store.redis.publish(keys.WAKE, "deliver")
 
 
 def _needs(delivery: Delivery) -> list[tuple[str, ...]]:
@@ -160,7 +157,7 @@ def _needs(delivery: Delivery) -> list[tuple[str, ...]]:
     ]
 
 
-def _unreadable(delivery_id: str, error: ValidationError) -> float:
+def _unreadable(delivery_id: str, error: Exception) -> float:
     """Logs it; returns the seconds until it is tried again. Another version of the program may read it."""
     log.error("delivery %s cannot be read and is tried again in an hour: %s", delivery_id, error)
     return UNREADABLE_SECONDS

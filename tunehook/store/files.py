@@ -90,13 +90,11 @@ class Files:
         """Returns files in order of arrival, or newest first, and whether there are more."""
         if after is not None:
             await self.read(after, project)
-        found: list[File] = []
-        async for ids in common(self._store, [keys.files(project)], after=after, at_once=SCAN, ascending=ascending):
-            files = [record.file for record in await FileRecord.read_many(self._store, ids)]
-            found += [file for file in files if purpose in (None, file.purpose)]
-            if len(found) > limit:
-                break
-        return found[:limit], len(found) > limit
+        ids = common(self._store, [keys.files(project)], after=after, at_once=SCAN, ascending=ascending)
+        found, more = await FileRecord.page(
+            self._store, ids, limit=limit, wanted=lambda record: purpose in (None, record.file.purpose)
+        )
+        return [record.file for record in found], more
 
     @optimistic_update
     async def delete(self, file_id: str, project: str) -> None:

@@ -139,14 +139,12 @@ class Jobs:
         names = [keys.jobs_with(project, name, value) for name, value in metadata.items()] or [keys.jobs(project)]
         if after is not None:
             await self.read(after, project)
-        found: list[JobRecord] = []
-        async for ids in common(self._store, names, after=after, at_once=limit + 1):
-            for record in await self.read_many(ids):
-                if metadata.items() <= (record.job.spec.metadata or NO_METADATA).items():
-                    found.append(record)
-            if len(found) > limit:
-                break
-        return found[:limit], len(found) > limit
+
+        def _fits(record: JobRecord) -> bool:
+            return metadata.items() <= (record.job.spec.metadata or NO_METADATA).items()
+
+        ids = common(self._store, names, after=after, at_once=limit + 1)
+        return await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
 
     def release(self, change: Change, job: Job) -> Change:
         """Adds the end of a job: its files are released, it is not polled or waiting any more, and it ages."""

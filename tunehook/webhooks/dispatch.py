@@ -191,7 +191,7 @@ class _Step:
 
     async def _one(self, receiver: _Receiver, due: Due) -> None:
         """Makes one attempt, records it, and judges the endpoint by it."""
-        delivery, event = due.delivery, due.record.event
+        delivery, event = due.delivery, due.event
         to = _address(due, time.time())
         if isinstance(to, str):
             ended = delivery.model_copy(update={"state": "failed", "next_attempt_at": None, "last_error": to})

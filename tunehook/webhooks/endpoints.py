@@ -245,7 +245,7 @@ async def _change(
     record = await webhooks.store.endpoints.read(endpoint_id, caller.project)
     endpoint = changed(record.endpoint)
     if endpoint != record.endpoint:
-        await webhooks.store.endpoints.put(record, endpoint)
+        await webhooks.store.commit(record.change(endpoint))
     return endpoint
 
 

@@ -130,7 +130,7 @@ async def test_its_end_is_published_like_any_other(bench: Bench) -> None:
     job_id = await submitted(bench, file, callback_url="https://example.com/hook")
     await check(bench, file)
     await lifecycle.advance(bench.ctx, job_id)
-    deliveries = await bench.ctx.store.deliveries.of_job(job_id)
+    deliveries, _ = await bench.ctx.store.deliveries.page_of_job(job_id, after=None, limit=100)
     assert [delivery.event_type for delivery in deliveries] == ["fine_tuning.job.failed"]
 
 

@@ -129,7 +129,7 @@ async def test_a_rotation_with_overlap_is_signed_by_both_secrets(office: Office,
     # A day later the old one signs no more.
     record = await office.ctx.store.endpoints.read(made.id)
     passed = record.endpoint.model_copy(update={"old_secret_until": 1})
-    await office.ctx.store.endpoints.put(record, passed)
+    await office.ctx.store.commit(record.change(passed))
     await office.happen()
     await office.deliver()
     assert not _verifies(made.signing_secret, receiver.hooks[1])

@@ -46,7 +46,7 @@ async def state_of(office: Office, endpoint_id: str) -> tuple[str, float | None]
 async def failing_for(office: Office, endpoint_id: str, hours: float) -> None:
     record = await office.ctx.store.endpoints.read(endpoint_id)
     failing = record.endpoint.model_copy(update={"failing_since": time.time() - hours * 3600})
-    await office.ctx.store.endpoints.put(record, failing)
+    await office.ctx.store.commit(record.change(failing))
 
 
 @pytest.mark.parametrize(("status", "hours"), [(410, 0.0), (500, 121.0)])
@@ -73,7 +73,7 @@ async def test_an_endpoint_that_was_enabled_meanwhile_has_its_whole_time_again(o
 
     async def _disabled_and_enabled() -> None:
         record = await office.ctx.store.endpoints.read(made["id"])
-        await office.ctx.store.endpoints.put(record, record.endpoint.disabled("by another attempt", now=1))
+        await office.ctx.store.commit(record.change(record.endpoint.disabled("by another attempt", now=1)))
         await office.post(f"/v1/webhook_endpoints/{made['id']}/enable")
 
     slow.status, slow.meanwhile = 500, _disabled_and_enabled

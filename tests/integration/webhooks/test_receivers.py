@@ -151,7 +151,7 @@ async def test_120_hours_of_failures_disable_and_one_success_starts_anew(office:
     async def fail_since(hours: float) -> dict[str, Any]:
         record = await office.ctx.store.endpoints.read(made["id"])
         long_ago = record.endpoint.model_copy(update={"failing_since": time.time() - hours * 3600})
-        await office.ctx.store.endpoints.put(record, long_ago)
+        await office.ctx.store.commit(record.change(long_ago))
         await office.make_due(made["id"])
         await office.deliver()
         shown: dict[str, Any] = (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]
@@ -172,7 +172,7 @@ async def test_a_success_ends_the_failing(office: Office, bad: Misbehaving) -> N
     assert (await office.get(f"/v1/webhook_endpoints/{made['id']}"))["tunehook"]["failing_since"]
     record = await office.ctx.store.endpoints.read(made["id"])
     better = record.endpoint.model_copy(update={"url": f"{bad.root}/200"})
-    await office.ctx.store.endpoints.put(record, better)
+    await office.ctx.store.commit(record.change(better))
     await office.make_due(made["id"])
     await office.deliver()
     shown = await office.get(f"/v1/webhook_endpoints/{made['id']}")

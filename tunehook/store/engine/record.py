@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -47,7 +47,7 @@ class Stored(_Of[T]):
         Raises RecordTooNew for one that a newer version of the program wrote, RecordUnreadable for a broken one.
         """
         time, fields = await store.ask(("TIME",), ("HGETALL", cls.key(*names)))
-        return cls._parse(fields, time, ":".join(names))
+        return cls.parse(fields, ":".join(names), time)
 
     @classmethod
     async def read_many(cls, store: Connection, ids: Iterable[str]) -> list[Self]:
@@ -60,7 +60,7 @@ class Stored(_Of[T]):
             time, *found = await pipe.execute()
         for record_id, fields in zip(wanted, found, strict=True):
             try:
-                record = cls._parse(fields, time, record_id)
+                record = cls.parse(fields, record_id, time)
             except (RecordTooNew, RecordUnreadable) as error:
                 log.warning("left out of a list: %s", error.message)
                 continue
@@ -69,16 +69,36 @@ class Stored(_Of[T]):
         return records
 
     @classmethod
-    def _parse(cls, fields: dict[str, str], time: tuple[int, int], name: str) -> Self | None:
-        document = fields.pop("doc", "")
-        if not document:
+    async def page(
+        cls,
+        store: Connection,
+        batches: AsyncIterator[list[str]],
+        *,
+        limit: int,
+        wanted: Callable[[Self], bool] = lambda _: True,
+    ) -> tuple[list[Self], bool]:
+        """Reads ids batch by batch until there are more than `limit` wanted records.
+
+        Returns the first `limit` of them, and whether there are more.
+        """
+        found: list[Self] = []
+        async for ids in batches:
+            found += [record for record in await cls.read_many(store, ids) if wanted(record)]
+            if len(found) > limit:
+                break
+        return found[:limit], len(found) > limit
+
+    @classmethod
+    def parse(cls, fields: dict[str, str], name: str, time: tuple[int, int] = (0, 0)) -> Self | None:
+        """Returns the record called `name`, read at `time` (Redis' TIME); raises like `read`."""
+        if not fields:
             return None
         version = fields.get("v", "")
         if version.isdecimal() and int(version) > RECORD_VERSION:
             raise RecordTooNew(record=name, version=version, known=RECORD_VERSION)
         seconds, micros = time
         try:
-            value = cls._load(document, fields)
+            value = cls._load(fields.pop("doc"), fields)
             return cls(value, int(fields["rev"]), int(seconds) * 1000 + int(micros) // 1000, fields)
         except (KeyError, ValueError) as error:
             raise RecordUnreadable(record=name, why=_first_line(error)) from error
