@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
@@ -32,29 +33,6 @@ class SettingsError(TunehookError):
     """{why}"""
 
 
-class UpstreamSettings(BaseModel):
-    """An upstream: its base URL and key. The name decides the dialect."""
-
-    base_url: str
-    api_key: SecretStr
-    webhook_secret: SecretStr | None = None
-
-    @field_validator("webhook_secret")
-    @classmethod
-    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        return _webhook_secret(value)
-
-    @field_validator("api_key")
-    @classmethod
-    def _is_a_key(cls, value: SecretStr) -> SecretStr:
-        return _api_key(value)
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        return _url(value, "http", "https").rstrip("/")
-
-
 def _url(value: str, *schemes: str) -> str:
     try:
         parts = urlsplit(value)
@@ -68,15 +46,25 @@ def _url(value: str, *schemes: str) -> str:
     return value
 
 
-def _api_key(value: SecretStr) -> SecretStr:
+def _redis_url(value: str) -> str:
+    if value.startswith("unix://"):
+        return value
+    if not value.startswith(("redis://", "rediss://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
+        raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
+    return value
+
+
+def _upstream_key(value: SecretStr) -> SecretStr:
     """A key with a line end, as from a file, would fail in each request's head."""
     if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
         raise ValueError("must be one word of ASCII characters, without a blank or a line end")
     return value
 
 
-def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and value.get_secret_value():
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
         try:
             decode_secret(value.get_secret_value())
         except SecretMalformed as error:
@@ -84,8 +72,63 @@ def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def _env(name: str) -> AliasChoices:
-    return AliasChoices(name)
+def _own_key(value: SecretStr) -> SecretStr:
+    if not KEY_FORM.fullmatch(value.get_secret_value()):
+        raise ValueError("must be th_<id>_<secret>: an id of 6 to 32 of a-z and 0-9, a secret of 43 characters")
+    return value
+
+
+def _fernet_key(value: SecretStr) -> SecretStr:
+    try:
+        good = len(base64.urlsafe_b64decode(value.get_secret_value())) == 32
+    except (binascii.Error, ValueError):
+        good = False
+    if not good:
+        raise ValueError("must be 32 random bytes in URL-safe base64 (a Fernet key)")
+    return value
+
+
+def _name(value: str, what: str = "") -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value, re.ASCII):
+        raise ValueError(f"{what}must be 1 to 64 letters, digits, dots, hyphens or underscores")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not HOST_NAME.fullmatch(value.lower()):
+            raise ValueError("must be an address or a host name, without http:// and port") from None
+    return value
+
+
+def _allow_list(value: str) -> str:
+    try:
+        AllowList.parse(value)
+    except AllowListMalformed as error:
+        raise ValueError(f"it holds `{error.fields['entry']}`, and {error.fields['why']}") from error
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(lambda value: _url(value, "http", "https"))]
+UpstreamKey = Annotated[SecretStr, AfterValidator(_upstream_key)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+Days = Annotated[float, Field(ge=0, le=36500)]
+
+
+class UpstreamSettings(BaseModel):
+    """An upstream: its base URL and key. The name decides the dialect."""
+
+    base_url: Annotated[HttpUrl, AfterValidator(lambda url: url.rstrip("/"))]
+    api_key: UpstreamKey
+    webhook_secret: WebhookSecret | None = None
+
+
+def _upstreams(value: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings]:
+    for name in value:  # it becomes part of a path and of keys
+        _name(name, f"the name {name!r} ")
+    return value
 
 
 class Settings(BaseSettings):
@@ -97,126 +140,46 @@ class Settings(BaseSettings):
         extra="ignore",
         populate_by_name=True,
         hide_input_in_errors=True,
+        validate_default=False,
     )
 
-    redis_url: Annotated[str, Field(validation_alias=_env("REDIS_URL"))] = ""
-    openai_api_key: Annotated[SecretStr | None, Field(validation_alias=_env("OPENAI_API_KEY"))] = None
-    openai_base_url: Annotated[str, Field(validation_alias=_env("OPENAI_BASE_URL"))] = OPENAI_BASE_URL
-    openai_webhook_secret: Annotated[SecretStr | None, Field(validation_alias=_env("OPENAI_WEBHOOK_SECRET"))] = None
-    azure_openai_api_key: Annotated[SecretStr | None, Field(validation_alias=_env("AZURE_OPENAI_API_KEY"))] = None
-    azure_openai_endpoint: Annotated[str, Field(validation_alias=_env("AZURE_OPENAI_ENDPOINT"))] = ""
+    redis_url: Annotated[str, AfterValidator(_redis_url), Field(validation_alias="REDIS_URL")] = ""
+    openai_api_key: Annotated[UpstreamKey | None, Field(validation_alias="OPENAI_API_KEY")] = None
+    openai_base_url: Annotated[HttpUrl, Field(validation_alias="OPENAI_BASE_URL")] = OPENAI_BASE_URL
+    openai_webhook_secret: Annotated[WebhookSecret | None, Field(validation_alias="OPENAI_WEBHOOK_SECRET")] = None
+    azure_openai_api_key: Annotated[UpstreamKey | None, Field(validation_alias="AZURE_OPENAI_API_KEY")] = None
+    azure_openai_endpoint: Annotated[HttpUrl, Field(validation_alias="AZURE_OPENAI_ENDPOINT")] = ""
     azure_openai_webhook_secret: Annotated[
-        SecretStr | None, Field(validation_alias=_env("AZURE_OPENAI_WEBHOOK_SECRET"))
+        WebhookSecret | None, Field(validation_alias="AZURE_OPENAI_WEBHOOK_SECRET")
     ] = None
-    upstreams: dict[str, UpstreamSettings] = {}
-    host: str = "127.0.0.1"
+    upstreams: Annotated[dict[str, UpstreamSettings], AfterValidator(_upstreams)] = {}
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     data_dir: Path = Path(".tunehook")
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 180
     on_unknown: Literal["retry", "hold"] = "retry"
-    webhook_allow: str = ""
+    webhook_allow: Annotated[str, AfterValidator(_allow_list)] = ""
     operators_project: str = "default"
     durability: Literal["strict", "relaxed"] = "strict"
     simulator_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 80
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    keep_jobs_days: Annotated[float, Field(ge=0, le=36500)] = 90
-    keep_datasets_days: Annotated[float, Field(ge=0, le=36500)] = 90
-    keep_copies_days: Annotated[float, Field(ge=0, le=36500)] = 7
+    keep_jobs_days: Days = 90
+    keep_datasets_days: Days = 90
+    keep_copies_days: Days = 7
     keep_deliveries_days: Annotated[float, Field(ge=8, le=36500)] = 30  #: attempts take 75 hours, 181 at most
     prices: Path | None = None
-    instance: str = "tunehook"
-    secret_key: SecretStr | None = None
-    bootstrap_key: SecretStr | None = None
-    bootstrap_callback_secret: SecretStr | None = None
+    instance: Annotated[str, AfterValidator(_name)] = "tunehook"
+    secret_key: Annotated[SecretStr, AfterValidator(_fernet_key)] | None = None
+    bootstrap_key: Annotated[SecretStr, AfterValidator(_own_key)] | None = None
+    bootstrap_callback_secret: WebhookSecret | None = None
 
     @field_validator("*", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: Any, info: Any) -> Any:
+    def _empty_is_unset(cls, value: Any) -> Any:
         """Treats an empty value as unset: Compose passes `NAME=` for a setting that its user left empty."""
-        if value == "" and info.field_name in cls.model_fields:
-            return cls.model_fields[info.field_name].get_default(call_default_factory=True)
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_redis(cls, value: str) -> str:
-        if not value or value.startswith("unix://"):
-            return value
-        if not value.startswith(("redis://", "rediss://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
-        if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
-            raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
-        return value
-
-    @field_validator("openai_base_url", "azure_openai_endpoint")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        return _url(value, "http", "https") if value else value
-
-    @field_validator("openai_api_key", "azure_openai_api_key")
-    @classmethod
-    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        return value and _api_key(value)
-
-    @field_validator("openai_webhook_secret", "azure_openai_webhook_secret", "bootstrap_callback_secret")
-    @classmethod
-    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        return _webhook_secret(value)
-
-    @field_validator("bootstrap_key")
-    @classmethod
-    def _is_our_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not KEY_FORM.fullmatch(value.get_secret_value()):
-            raise ValueError("must be th_<id>_<secret>: an id of 6 to 32 of a-z and 0-9, a secret of 43 characters")
-        return value
-
-    @field_validator("instance")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value, re.ASCII):
-            raise ValueError("must be 1 to 64 letters, digits, dots, hyphens or underscores")
-        return value
-
-    @field_validator("host")
-    @classmethod
-    def _is_host(cls, value: str) -> str:
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            if not HOST_NAME.fullmatch(value.lower()):
-                raise ValueError("must be an address or a host name, without http:// and port") from None
-        return value
-
-    @field_validator("webhook_allow")
-    @classmethod
-    def _is_allow_list(cls, value: str) -> str:
-        try:
-            AllowList.parse(value)
-        except AllowListMalformed as error:
-            raise ValueError(f"it holds `{error.fields['entry']}`, and {error.fields['why']}") from error
-        return value
-
-    @field_validator("upstreams")
-    @classmethod
-    def _have_names(cls, value: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings]:
-        """A name becomes part of a path and of keys."""
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name, re.ASCII):
-                raise ValueError(f"the name {name!r} must be 1 to 64 letters, digits, dots, hyphens or underscores")
-        return value
-
-    @field_validator("secret_key")
-    @classmethod
-    def _is_fernet_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        try:
-            good = len(base64.urlsafe_b64decode(value.get_secret_value())) == 32
-        except (binascii.Error, ValueError):
-            good = False
-        if not good:
-            raise ValueError("must be 32 random bytes in URL-safe base64 (a Fernet key)")
+        if value == "":
+            raise PydanticUseDefault
         return value
 
     @model_validator(mode="after")
@@ -263,8 +226,8 @@ def known_names() -> dict[str, str]:
     names: dict[str, str] = {}
     for field_name, field in Settings.model_fields.items():
         alias = field.validation_alias
-        if isinstance(alias, AliasChoices):
-            names[str(alias.choices[0])] = field_name
+        if isinstance(alias, str):
+            names[alias] = field_name
         elif field_name != "upstreams":
             names[f"TUNEHOOK_{field_name.upper()}"] = field_name
     return names
