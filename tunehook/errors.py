@@ -1,58 +1,34 @@
 """The exception tree. A class's docstring is its message; `{names}` in it are filled in when it is raised.
 
 TunehookError
-├── RequestError                a client's request cannot be carried out
-│   ├── InvalidBody             the body is not the JSON that we can work on
-│   ├── InvalidParameter        one member of the request is wrong
-│   │   ├── MissingParameter, UnknownParameter
-│   │   └── UnknownUpstream, ModelUnknown
-│   ├── MissingKey, WrongKey    no API key, or one that is not valid
-│   ├── NotFound                it does not exist, or belongs to another project
-│   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, RouteNotFound
-│   │   ├── UpstreamWebhookUnknown
-│   │   ├── EndpointNotFound, DeliveryNotFound
-│   │   └── FileContentGone, NoReport
-│   ├── MethodNotAllowed        the path exists, for other methods
-│   ├── FileUnusable            a file that cannot be trained on
+├── RequestError        a client's request cannot be carried out
+│   ├── InvalidBody, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── InvalidParameter
+│   │   └── MissingParameter, UnknownParameter, UnknownUpstream, ModelUnknown
+│   ├── NotFound        it does not exist, or belongs to another project
+│   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, EndpointNotFound, DeliveryNotFound
+│   │   └── RouteNotFound, UpstreamWebhookUnknown, FileContentGone, NoReport
+│   ├── FileUnusable, FileInUse, FileNotChecked
 │   │   └── TooFewExamples
-│   ├── CostAboveLimit          the job would cost more than its request allows, or it cannot be estimated
-│   ├── FileInUse               a live job still needs it
-│   ├── TooLarge                more bytes than we take
-│   ├── TooSlow                 the body did not arrive in time
-│   ├── WrongMediaType          a Content-Type or Content-Encoding that is not taken
-│   ├── JobAlreadyEnded         cancel of what has ended
-│   ├── JobNotSteered           pause or resume of what cannot be
-│   ├── JobTaken                an import of a job that is another's
-│   ├── UploadNotOpen           a part for, or the end of, an upload that is over
-│   ├── TooManyUploads          of one project that are open
-│   ├── TooManyParts            of one upload
-│   ├── UploadIncomplete        the parts are not the file that was announced
-│   ├── TooManyEndpoints        of one project
-│   ├── EndpointDisabled        it has to be enabled before anything is sent there again
-│   ├── DeliveryWithoutReceiver its subscription, or the key that signed it, is gone
-│   ├── TooManyTests            of one project at a time
-│   ├── TestUnanswered          a test webhook got no answer
-│   ├── IdempotencyMismatch     a known Idempotency-Key with another body
-│   ├── FileNotFetchedYet       a result file that is still on its way from the upstream
-│   └── FileNotChecked          a large dataset whose check is still running
-├── UpstreamError               an upstream refused, or did not answer
-│   ├── UpstreamRefused         it refused (400, 403, 404, 422)
+│   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
+│   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
+│   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch
+│   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
+│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TestUnanswered
+├── UpstreamError       an upstream refused, or did not answer
+│   ├── UpstreamRefused         400, 403, 404, 422
+│   ├── UpstreamUnauthorized    401: our key
+│   ├── UpstreamBusy            429, overloaded: no slot, no quota, too many requests
 │   ├── UpstreamNotReady        the file is still being processed
-│   ├── UpstreamUnauthorized    our key is refused (401)
-│   ├── UpstreamBusy            no slot, no quota, too many requests (429, overloaded)
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
-├── DatasetUnread               the process that reads datasets did not answer
-├── StoreUnavailable            Redis does not answer
-├── StoreNearlyFull             Redis has room left for what was accepted, not for more
-├── StoreMisconfigured          Redis would lose or evict what we write
-├── RecordUnreadable            a record that cannot be parsed
-└── Conflict                    the record is not as it was read: another writer changed it
-    ├── RevisionChanged
-    ├── LeaseLost, LeaseTaken
-    ├── IllegalMove             not an arrow of the table
-    ├── AlreadyTracked          the upstream's job is another job's
-    └── RecordTooNew            written by a newer version of this program
+├── DatasetUnread, RecordUnreadable
+├── StoreUnavailable, StoreNearlyFull, StoreMisconfigured
+└── Conflict            the record is not as it was read
+    ├── RevisionChanged, LeaseLost, LeaseTaken
+    ├── IllegalMove     not an arrow of the table
+    ├── AlreadyTracked  the upstream's job is another job's
+    └── RecordTooNew    written by a newer version of this program
 """
 
 from __future__ import annotations
