@@ -35,7 +35,8 @@ async def hold_refused(ctx: Context, error: UpstreamUnauthorized, seconds: float
         "message": error.message,
         "waiting_jobs": await _waiting_jobs(ctx, upstream),
     }
-    await publishing.publish_to_operators(ctx.webhooks, change, event_types.UPSTREAM_REFUSED, about, now=now)
+    operators = ctx.webhooks.operators
+    await publishing.publish_to_project(ctx.webhooks, change, operators, event_types.UPSTREAM_REFUSED, about, now=now)
     await ctx.store.announcements.commit(change)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from tunehook.context import Context
@@ -48,14 +49,9 @@ async def publish_parked(ctx: Context) -> None:
             "claims": 20,
             "message": "20 steps in a row failed. The worker's log says why; `tunehook doctor` shows the record.",
         }
-        try:
-            project = (await ctx.store.jobs.read(record_id)).job.project if kind == "job" else None
-        except (JobNotFound, RecordTooNew, RecordUnreadable):
-            project = None
-        if project is None:
-            await publishing.publish_to_operators(ctx.webhooks, change, event_types.RECORD_PARKED, about, now=now)
-        else:
-            await publishing.publish_to_project(
-                ctx.webhooks, change, project, event_types.RECORD_PARKED, about, now=now
-            )
+        project = ctx.webhooks.operators
+        if kind == "job":
+            with suppress(JobNotFound, RecordTooNew, RecordUnreadable):
+                project = (await ctx.store.jobs.read(record_id)).job.project
+        await publishing.publish_to_project(ctx.webhooks, change, project, event_types.RECORD_PARKED, about, now=now)
         await ctx.store.announcements.commit(change)

@@ -95,6 +95,10 @@ class Deliveries:
             raise DeliveryNotFound(id=delivery_id)
         return record
 
+    async def read_many(self, delivery_ids: Iterable[str]) -> list[DeliveryRecord]:
+        """Returns the deliveries that exist and can be read, in the order given."""
+        return await DeliveryRecord.read_many(self._store, delivery_ids)
+
     async def event(self, delivery: Delivery) -> Event:
         """Returns what is delivered. Raises DeliveryNotFound when it has expired at this moment."""
         document = await self._store.redis.get(keys.event(delivery.event_id))

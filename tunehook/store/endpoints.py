@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from tunehook.errors import EndpointNotFound
 from tunehook.model.record import REPEAT_SECONDS
@@ -32,15 +31,6 @@ class EndpointRecord(Stored[Endpoint]):
         if not value.enabled:
             return change.do("HDEL", index, value.id)
         return change.do("HSET", index, value.id, json.dumps({"url": value.url, "event_types": value.event_types}))
-
-
-@dataclass(frozen=True)
-class Subscriber:
-    """An enabled endpoint that receives an event."""
-
-    endpoint_id: str
-    project: str
-    url: str
 
 
 class Endpoints:
@@ -86,10 +76,8 @@ class Endpoints:
     async def count(self, project: str) -> int:
         return int(await self._store.redis.zcard(keys.endpoints(project)))
 
-    async def subscribed(self, project: str, event_type: str) -> list[Subscriber]:
-        """Returns the project's enabled subscriptions to this event type."""
+    async def subscribed(self, project: str, event_type: str) -> dict[str, str]:
+        """Returns the URLs of the project's enabled endpoints that receive this event type, by endpoint id."""
         [rows] = await self._store.ask(("HGETALL", keys.subscriptions(project)))
-        entries = [(endpoint_id, json.loads(text)) for endpoint_id, text in sorted(rows.items())]
-        return [
-            Subscriber(name, project, entry["url"]) for name, entry in entries if event_type in entry["event_types"]
-        ]
+        entries = {endpoint_id: json.loads(text) for endpoint_id, text in sorted(rows.items())}
+        return {name: entry["url"] for name, entry in entries.items() if event_type in entry["event_types"]}

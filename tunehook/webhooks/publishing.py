@@ -14,7 +14,6 @@ from tunehook.model.job import Job
 from tunehook.model.record import new_id
 from tunehook.model.webhook import Delivery, Endpoint, Event
 from tunehook.openai_format import jobs
-from tunehook.store.endpoints import Subscriber
 from tunehook.store.engine.commit import Change
 from tunehook.webhooks import Webhooks, event_types
 
@@ -26,15 +25,16 @@ async def publish(
 
     OpenAI's three types also go to the job's callback URL, signed by the secret of the key that submitted it.
     """
-    subscribers = await webhooks.store.endpoints.subscribed(job.project, kind)
+    endpoints = await webhooks.store.endpoints.subscribed(job.project, kind)
     called_back = job.callback_url if kind in event_types.DEFAULT else None
-    if not subscribers and not called_back:
+    if not endpoints and not called_back:
         return
     content = jobs.job_event_data(job, revision=change.revision + 1) if about is None else about
     event = make_event(kind, content, project=job.project, job_id=job.id, now=now)
-    deliveries = [_delivery_to_endpoint(subscriber, event) for subscriber in subscribers]
+    deliveries = [_delivery(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
     if called_back:
-        deliveries.append(_callback_delivery(event, job, called_back))
+        lane = receiver_of(job.project, called_back)
+        deliveries.append(_delivery(event, called_back, lane=lane, key_id=job.key_id))
     webhooks.store.deliveries.outbox(change, event, deliveries)
 
 
@@ -46,17 +46,12 @@ async def has_subscribers(webhooks: Webhooks, project: str, kind: str) -> bool:
 async def publish_to_project(
     webhooks: Webhooks, change: Change, project: str, kind: str, data: dict[str, Any], *, now: int
 ) -> None:
-    """Publishes an event about something of a project that is not a job."""
-    _publish_to_all(webhooks, change, await webhooks.store.endpoints.subscribed(project, kind), kind, data, now=now)
-
-
-async def publish_to_operators(
-    webhooks: Webhooks, change: Change, kind: str, data: dict[str, Any], *, now: int
-) -> None:
-    """Publishes an event about the deployment, to the subscribers in the operators' project alone."""
-    _publish_to_all(
-        webhooks, change, await webhooks.store.endpoints.subscribed(webhooks.operators, kind), kind, data, now=now
-    )
+    """Publishes an event that is not about a job; one about the deployment goes to the operators' project."""
+    endpoints = await webhooks.store.endpoints.subscribed(project, kind)
+    if endpoints:
+        event = make_event(kind, data, project=project, job_id=None, now=now)
+        deliveries = [_delivery(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
+        webhooks.store.deliveries.outbox(change, event, deliveries)
 
 
 def endpoint_disabled_data(endpoint: Endpoint) -> dict[str, Any]:
@@ -70,42 +65,19 @@ def endpoint_disabled_data(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _publish_to_all(
-    webhooks: Webhooks, change: Change, subscribers: list[Subscriber], kind: str, data: dict[str, Any], *, now: int
-) -> None:
-    for project in sorted({subscriber.project for subscriber in subscribers}):
-        event = make_event(kind, data, project=project, job_id=None, now=now)
-        deliveries = [
-            _delivery_to_endpoint(subscriber, event) for subscriber in subscribers if subscriber.project == project
-        ]
-        webhooks.store.deliveries.outbox(change, event, deliveries)
-
-
-def _delivery_to_endpoint(subscriber: Subscriber, event: Event) -> Delivery:
+def _delivery(
+    event: Event, url: str, *, lane: str, endpoint_id: str | None = None, key_id: str | None = None
+) -> Delivery:
     return Delivery(
         id=new_id("dlv_"),
         event_id=event.id,
         event_type=event.type,
         project=event.project,
         job_id=event.job_id,
-        endpoint_id=subscriber.endpoint_id,
-        url=subscriber.url,
-        lane=subscriber.endpoint_id,
-        created_at=event.created_at,
-        next_attempt_at=event.created_at,
-    )
-
-
-def _callback_delivery(event: Event, job: Job, url: str) -> Delivery:
-    return Delivery(
-        id=new_id("dlv_"),
-        event_id=event.id,
-        event_type=event.type,
-        project=job.project,
-        job_id=job.id,
-        key_id=job.key_id,
+        endpoint_id=endpoint_id,
+        key_id=key_id,
         url=url,
-        lane=receiver_of(job.project, url),
+        lane=lane,
         created_at=event.created_at,
         next_attempt_at=event.created_at,
     )
