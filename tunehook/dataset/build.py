@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tunehook.dataset import tables
 from tunehook.dataset.examples import Columns, Example, Maker
@@ -31,11 +30,6 @@ class Built:
     unused: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def build(source: bytes, *, kind: str, system: str, **how: Any) -> Built:
-    """As `build_from`, of one source."""
-    return build_from([Source(source, kind)], system=system, **how)
 
 
 def build_from(

@@ -308,12 +308,7 @@ class Checker:
         elif n == 0:
             say("empty_file", None, "$", "No examples.")
         elif n < self._minimum:
-            say(
-                "too_few_examples",
-                None,
-                "$",
-                f"{plural(n, 'example')}; at least {self._minimum} are needed.",
-            )
+            say("too_few_examples", None, "$", f"{plural(n, 'example')}; at least {self._minimum} are needed.")
         elif n < ADVISED_EXAMPLES and self._minimum:
             say("few_examples", None, "$", f"{plural(n, 'example')}.")
         if self._image_examples > MAX_IMAGE_EXAMPLES:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Literal
 
-from tunehook.dataset.control_tokens import check_text
+from tunehook.dataset.control_tokens import Say, check_text
 from tunehook.dataset.findings import plural, shown, shown_member
-from tunehook.dataset.messages import Say, check_messages, is_messages
+from tunehook.dataset.messages import check_messages, is_messages
 from tunehook.dataset.shapes import shape_of
 from tunehook.dataset.tool_calls import check_tools
 
@@ -86,19 +86,27 @@ def _instead(line: dict[str, Any], form: Format) -> str:
     return f" This looks like a line of the {other} format." if other and other != form else ""
 
 
+def _messages(line: dict[str, Any], form: Format, say: Say) -> list[Any] | None:
+    messages = line.get("messages")
+    if is_messages(messages):
+        return messages
+    about = f"`messages` is {shown_member(line, 'messages')}.{_instead(line, form)}"
+    say("missing_messages_list", "$.messages", about)
+    return None
+
+
+def _check_keys(line: dict[str, Any], known: Container[str], path: str, say: Say) -> None:
+    for key in line:
+        if key not in known:
+            say("example_unrecognized_key", path, f"Unknown member {shown(key)}.")
+
+
 def _check_chat(line: dict[str, Any], say: Say) -> None:
     tools = check_tools(line, "$", say)
-    messages = line.get("messages")
-    if not is_messages(messages):
-        say(
-            "missing_messages_list",
-            "$.messages",
-            f"`messages` is {shown_member(line, 'messages')}.{_instead(line, 'chat')}",
-        )
+    messages = _messages(line, "chat", say)
+    if messages is None:
         return
-    for key in line:
-        if key not in CHAT_KEYS:
-            say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
+    _check_keys(line, CHAT_KEYS, "$", say)
     check_messages(messages, "$.messages", say, tools)
     roles = [m.get("role") if isinstance(m, dict) else None for m in messages]
     if "assistant" not in roles:
@@ -127,16 +135,12 @@ def _check_preference(line: dict[str, Any], say: Say) -> None:
     given = line.get("input")
     messages = given.get("messages") if isinstance(given, dict) else None
     tools: set[str] | None = None
-    for key in line:
-        if key not in _PREFERENCE_KEYS:
-            say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
+    _check_keys(line, _PREFERENCE_KEYS, "$", say)
     if not isinstance(given, dict) or not is_messages(messages):
         at = "$.input.messages" if isinstance(given, dict) else "$.input"
         say("missing_input", at, f"`{at[2:]}` is missing or empty.{_instead(line, 'preference')}")
     else:
-        for key in given:
-            if key not in CHAT_KEYS:
-                say("example_unrecognized_key", "$.input", f"Unknown member {shown(key)}.")
+        _check_keys(given, CHAT_KEYS, "$.input", say)
         tools = check_tools(given, "$.input", say)
         check_messages(messages, "$.input.messages", say, tools)
         _check_no_images(messages, "$.input.messages", say)
@@ -176,10 +180,8 @@ def _check_output(line: dict[str, Any], names: tuple[str, str], say: Say, tools:
 
 def _check_reinforcement(line: dict[str, Any], say: Say) -> None:
     tools = check_tools(line, "$", say)
-    messages = line.get("messages")
-    if not is_messages(messages):
-        about = f"`messages` is {shown_member(line, 'messages')}.{_instead(line, 'reinforcement')}"
-        say("missing_messages_list", "$.messages", about)
+    messages = _messages(line, "reinforcement", say)
+    if messages is None:
         return
     check_messages(messages, "$.messages", say, tools)
     last = messages[-1]
@@ -200,9 +202,7 @@ def _check_completion(line: dict[str, Any], say: Say) -> None:
         say("empty_prompt", "$.prompt", "The prompt is empty." if not prompt else f"Only {shown(prompt)}.")
     if line.get("completion") == "":
         say("empty_answer", "$.completion", "The completion is empty.")
-    for key in line:
-        if key not in ("prompt", "completion"):
-            say("example_unrecognized_key", "$", f"Unknown member {shown(key)}.")
+    _check_keys(line, ("prompt", "completion"), "$", say)
 
 
 _RULES: dict[Format, Callable[[dict[str, Any], Say], None]] = {

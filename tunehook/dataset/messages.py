@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
 from typing import Any, TypeGuard
 
-from tunehook.dataset.control_tokens import check_text
+from tunehook.dataset.control_tokens import Say, check_text
 from tunehook.dataset.findings import shown, shown_member
 from tunehook.dataset.tool_calls import check_answered, check_function_call, check_tool_calls
 
-Say = Callable[[str, str, str], None]
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGE_KEYS = frozenset(
     ("role", "content", "name", "weight", "refusal", "tool_calls", "tool_call_id", "function_call")

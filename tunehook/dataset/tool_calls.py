@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
-from tunehook.dataset.control_tokens import check_text
+from tunehook.dataset.control_tokens import Say, check_text
 from tunehook.dataset.findings import shown, shown_member
 
-Say = Callable[[str, str, str], None]
 MAX_TOOLS = 128  # as the API's description of a line says
 _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
@@ -18,37 +16,33 @@ _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 def check_tools(line: dict[str, Any], path: str, say: Say) -> set[str] | None:
     """Checks the tools of a line. Returns their names; None if there are none, or none that is readable."""
     names: set[str] = set()
-    functions = line.get("functions")
-    if functions is not None:
+    if line.get("functions") is not None:
         say("deprecated_functions", f"{path}.functions", "`functions` is the old way.")
-        if not isinstance(functions, list):
-            say("data_type", f"{path}.functions", f"`functions` must be a list; this is {shown(functions)}.")
-        else:
-            _check_number(functions, f"{path}.functions", say)
-            for i, function in enumerate(functions):
-                _check_function(function, f"{path}.functions[{i}]", say, names)
+    for i, function in enumerate(_listed(line, "functions", path, say)):
+        _check_function(function, f"{path}.functions[{i}]", say, names)
     parallel = line.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
         say("data_type", f"{path}.parallel_tool_calls", f"Must be true or false; this is {shown(parallel)}.")
-    tools = line.get("tools")
-    if tools is None:
-        return names or None
-    if not isinstance(tools, list):
-        say("data_type", f"{path}.tools", f"`tools` must be a list; this is {shown(tools)}.")
-        return None
-    _check_number(tools, f"{path}.tools", say)
-    for i, tool in enumerate(tools):
+    for i, tool in enumerate(_listed(line, "tools", path, say)):
         at = f"{path}.tools[{i}]"
         if not isinstance(tool, dict) or tool.get("type") != "function":
             say("invalid_tool", at, f"A tool must be an object of type 'function'; this is {shown(tool)}.")
         else:
             _check_function(tool.get("function"), f"{at}.function", say, names)
-    return names
+    tools = line.get("tools")
+    return names if isinstance(tools, list) or (tools is None and names) else None
 
 
-def _check_number(tools: list[Any], at: str, say: Say) -> None:
-    if len(tools) > MAX_TOOLS:
-        say("too_many_tools", at, f"{len(tools)} tools; at most {MAX_TOOLS} in one example.")
+def _listed(line: dict[str, Any], key: str, path: str, say: Say) -> list[Any]:
+    """Returns the line's `tools` or `functions`; none if it has none, or something else than a list."""
+    given = line.get(key)
+    if given is not None and not isinstance(given, list):
+        say("data_type", f"{path}.{key}", f"`{key}` must be a list; this is {shown(given)}.")
+    if not isinstance(given, list):
+        return []
+    if len(given) > MAX_TOOLS:
+        say("too_many_tools", f"{path}.{key}", f"{len(given)} tools; at most {MAX_TOOLS} in one example.")
+    return given
 
 
 def _check_function(function: Any, at: str, say: Say, names: set[str]) -> None:

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+from tunehook.dataset.build import Built, build_from
 from tunehook.dataset.checker import Checker
 from tunehook.dataset.findings import CODES
 from tunehook.dataset.report import Report
+from tunehook.dataset.sources import Source
 
 GOOD = {
     "messages": [
@@ -34,3 +36,8 @@ def codes_of(example: Any, form: str | None = "chat", *, errors_only: bool = Fal
     """The codes found for one example, a value or raw bytes."""
     report = report_of(example if isinstance(example, bytes) else jsonl(example), form)
     return {code for code in report.counts if not errors_only or CODES[code].severity == "error"}
+
+
+def build(source: bytes, *, kind: str, **how: Any) -> Built:
+    """Makes a dataset of one source."""
+    return build_from([Source(source, kind)], **how)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.dataset.lines import report_of
-from tunehook.dataset.build import Built, build
+from tests.unit.dataset.lines import build, report_of
+from tunehook.dataset.build import Built
 from tunehook.dataset.rows import CannotBuild
 from tunehook.dataset.sources import KINDS, kind_for, kind_of
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.dataset.lines import GOOD, good, report_of
-from tunehook.dataset.build import Built, build, build_from
+from tests.unit.dataset.lines import GOOD, build, good, report_of
+from tunehook.dataset.build import Built, build_from
 from tunehook.dataset.examples import Columns
 from tunehook.dataset.rows import CannotBuild
 from tunehook.dataset.sources import Source

@@ -42,10 +42,6 @@ class Lease:
             raise LeaseTaken(record=self.member)
         self._until = before + LEASE_SECONDS
 
-    def held_from(self, moment: float) -> None:
-        """Notes that a script took the lease, at this time of the monotonic clock or later."""
-        self._until = moment + LEASE_SECONDS
-
     async def renew(self) -> None:
         """Raises LeaseLost when it is not ours any more."""
         before = time.monotonic()
