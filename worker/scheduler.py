@@ -48,11 +48,14 @@ def queues(connection: Redis) -> dict[Queue, RQQueue]:
 
 
 class Scheduler:
-    def __init__(self, store: Store, connection: Redis, upstreams: list[str]) -> None:
+    def __init__(
+        self, store: Store, connection: Redis, upstreams: list[str], *, upgrade_seconds: float = UPGRADE_SECONDS
+    ) -> None:
         self._store = store
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._upgrade_seconds = upgrade_seconds
         self._upgraded = float("-inf")  #: when records of an earlier version were last carried over, monotonic
         self._next = dict.fromkeys(QUEUES, ROUND_SECONDS)  #: seconds until something is due, as last seen
 
@@ -79,7 +82,7 @@ class Scheduler:
 
         Also plans the polls and sweeps that are missing. Returns when, monotonic.
         """
-        if time.monotonic() - self._upgraded >= UPGRADE_SECONDS:
+        if time.monotonic() - self._upgraded >= self._upgrade_seconds:
             await upgrade.carry_over(self._store)
             self._upgraded = time.monotonic()
         for upstream in self._upstreams:

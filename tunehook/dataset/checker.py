@@ -53,9 +53,9 @@ class Checker:
     `format`: told, or found out from the first lines. `model`: count tokens for it (about ten times slower).
     `judged`: by what lines are judged that may be of the chat and the reinforcement format (see formats.detect).
     `minimum`: fewer examples are an error; 0 for a validation file. `per_code`: findings listed of each code; all are
-    counted. `compare`: duplicates are looked for among that many lines. `most_bad`: after so many lines with errors it
-    stops, says where, and only counts bytes from there. Any chunking gives the same report; memory is
-    one line of at most `max_line` bytes, decoded, and 8 bytes for each line compared.
+    counted. `compare`: duplicates are looked for among that many lines. `most_bad`: after so many lines with errors,
+    or after `most_blank` more empty lines than examples, it stops, says where, and only counts bytes from there. Memory
+    is one line of at most `max_line` bytes, decoded, and 8 bytes for each line compared.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Checker:
         max_line: int = MAX_LINE_BYTES,
         compare: int = MAX_LINES,
         most_bad: int = MAX_BAD_LINES,
+        most_blank: int = MAX_BLANK_LINES,
     ) -> None:
         if format is not None and format not in FORMATS:
             raise UnknownFormat(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
@@ -81,7 +82,7 @@ class Checker:
         self._waiting: list[bytes | int] | None = []  # the first lines, until they have told what the file is
         self._waiting_size = 0
         self._stopped = False
-        self._most_bad = most_bad
+        self._most_bad, self._most_blank = most_bad, most_blank
         self._bad_findings = 0
         self._read: int | None = None  # up to where, if it stopped on the way
         self._size = self._lines = self._examples = self._bad = self._image_examples = self._open = 0
@@ -238,7 +239,7 @@ class Checker:
             self._reject(number, parsed.found)
 
     def _is_mostly_blank(self) -> bool:
-        return self._findings.counts.get("blank_line", 0) > MAX_BLANK_LINES + self._examples
+        return self._findings.counts.get("blank_line", 0) > self._most_blank + self._examples
 
     def _reject(self, number: int, found: Sequence[Found]) -> None:
         self._examples += 1

@@ -34,12 +34,10 @@ log = logging.getLogger(__name__)
 
 #: How many errors `status_details` names; the report has all.
 NAMED = 3
-#: Up to this size a file is checked before its upload is answered: 80 ms of the checking process when it is good.
-CHECKED_AT_ONCE = 16 * 1024 * 1024
 #: `status_details` of a file whose bytes were lost before its check.
 GONE = "Its content is no longer kept here; upload it again."
-#: How often, and how long, a request that needs the result waits for the check of a larger file.
-ASK_SECONDS, WAIT_SECONDS = 0.25, 60.0
+#: How often a request that needs the result asks for the check of a larger file.
+ASK_SECONDS = 0.25
 
 
 @asynccontextmanager
@@ -59,7 +57,7 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
     `seconds`: after which the file expires.
     """
     kept = await _new_file(incoming, project, filename, seconds)
-    if incoming.bytes > CHECKED_AT_ONCE:
+    if incoming.bytes > files.checked_at_once:
         await files.store.files.arriving(kept.id)
         await incoming.keep(kept.id)
         return kept
@@ -178,7 +176,7 @@ async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lea
 
 async def when_checked(files: Files, file: File, param: str) -> File:
     """Returns the file once its check is over. Raises FileNotChecked for `param` after a minute."""
-    until = asyncio.get_running_loop().time() + WAIT_SECONDS
+    until = asyncio.get_running_loop().time() + files.wait_seconds
     while file.status == "uploaded":
         if asyncio.get_running_loop().time() > until:
             raise FileNotChecked(id=file.id, param=param)

@@ -29,19 +29,21 @@ from tunehook.upstreams.protocol import Upstream
 
 log = logging.getLogger(__name__)
 
-#: How often a quiet job's events are fetched that no client follows; how many such jobs, and followed ones, in a poll.
+#: How often a quiet job's events are fetched that no client follows; how many followed and other jobs in a poll.
 LOG_SECONDS = 180.0
-LOGS_A_POLL = 50
-FOLLOWED_A_POLL = 200
+LOGS_A_POLL = (200, 50)
 #: How long a poll reads pages; RQ ends a step after 60 s.
 READ_SECONDS = 35.0
 Live = Mapping[str, tuple[str, str]]
 
 
-async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECONDS) -> None:
+async def poll(
+    ctx: Context, upstream_name: str, *, seconds: float = READ_SECONDS, logs: tuple[int, int] = LOGS_A_POLL
+) -> None:
     """Runs one step: polls an upstream and plans the next poll, whatever came of this one.
 
-    A poll that is killed is claimed again. `seconds`: how long the upstream is asked for jobs.
+    A poll that is killed is claimed again. `seconds`: how long the upstream is asked for jobs. `logs`: how
+    many quiet jobs' events are fetched, of those that a client follows and of the others.
     """
     member = poll_member(upstream_name)
     upstream = ctx.upstreams.get(upstream_name)
@@ -51,7 +53,7 @@ async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECOND
 
     async def _body(lease: Lease) -> None:
         try:
-            await _poll(ctx, upstream, lease, seconds)
+            await _poll(ctx, upstream, lease, seconds, logs)
         except (UpstreamUnauthorized, UpstreamUnreachable) as error:
             await upstream_hold.hold(ctx, error)
         except UpstreamError as error:
@@ -62,7 +64,7 @@ async def poll(ctx: Context, upstream_name: str, *, seconds: float = READ_SECOND
     await run_recurring_step(ctx.store, member, _body)
 
 
-async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) -> None:
+async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float, logs: tuple[int, int]) -> None:
     live = await ctx.store.upstreams.live(upstream.name)
     watched = await ctx.store.upstreams.watched_for_extras(upstream.name)
     if not live and not watched:
@@ -80,7 +82,7 @@ async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float) 
                 job = await _observe(ctx, job_id, upstream_job)
                 if job is not None:
                     changed.append(job)
-    await _fetch_logs(ctx, upstream.name, live, changed)
+    await _fetch_logs(ctx, upstream.name, live, changed, logs)
     await find_extras(ctx, upstream, watched, lease, until)
 
 
@@ -137,13 +139,13 @@ async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:
     return record.job
 
 
-async def _fetch_logs(ctx: Context, upstream: str, live: Live, changed: list[Job]) -> None:
+async def _fetch_logs(ctx: Context, upstream: str, live: Live, changed: list[Job], limits: tuple[int, int]) -> None:
     """Fetches events: of changed jobs, of followed ones, and of the others in turn."""
     ours = [job_id for job_id, _ in live.values()]
     followed = await ctx.store.job_log.followed()
-    wanted = set(sorted(job_id for job_id in ours if job_id in followed)[:FOLLOWED_A_POLL])
+    wanted = set(sorted(job_id for job_id in ours if job_id in followed)[: limits[0]])
     others = [job_id for job_id in ours if job_id not in wanted]
-    in_turn = await ctx.store.upstreams.logs_to_read(upstream, others, older_than=LOG_SECONDS, limit=LOGS_A_POLL)
+    in_turn = await ctx.store.upstreams.logs_to_read(upstream, others, older_than=LOG_SECONDS, limit=limits[1])
     ids = (wanted | set(in_turn)) - {job.id for job in changed}
     records = await ctx.store.jobs.read_many(sorted(ids))
     for error in await event_log.fetch_for(ctx, [*changed, *(record.job for record in records)]):

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.datasets.conftest import MODEL, Owner
 from tests.fakes.deployment import Deployment
 from tests.unit.dataset.lines import good, jsonl
-from tunehook.files.ingest import CHECKED_AT_ONCE
+from tunehook.files import CHECKED_AT_ONCE
 
 GRADER = {
     "type": "string_check",

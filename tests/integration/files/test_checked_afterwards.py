@@ -15,8 +15,7 @@ from tests.unit.dataset.lines import good, jsonl
 from tunehook.dataset.process import DatasetProcess
 from tunehook.dataset.report import Report
 from tunehook.errors import CostAboveLimit, FileNotChecked, FileNotFound, FileUnusable
-from tunehook.files import ingest, uploads
-from tunehook.files.ingest import CHECKED_AT_ONCE
+from tunehook.files import CHECKED_AT_ONCE, ingest, uploads
 from tunehook.jobs import commands, cost, lifecycle, submission
 from tunehook.maintenance import retention
 from tunehook.model.api_key import ApiKey
@@ -218,9 +217,7 @@ async def submit_limited(bench: Bench, body: dict[str, Any], usd: float) -> obje
     return await submission.submit(bench.ctx, CALLER, limited, idempotency_key=None, sdk_retry=False)
 
 
-async def test_what_waits_for_the_check_hears_of_a_bad_file_or_gives_up(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_waits_for_the_check_hears_of_a_bad_file_or_gives_up(bench: Bench) -> None:
     file = await received(bench, BAD)
     body = {"model": MODEL, "training_file": file.id}
     waiting = asyncio.create_task(submit_limited(bench, body, 100.0))
@@ -228,7 +225,7 @@ async def test_what_waits_for_the_check_hears_of_a_bad_file_or_gives_up(
     await check(bench, file)
     with pytest.raises(FileUnusable, match="Line 27"):
         await waiting
-    monkeypatch.setattr(ingest, "WAIT_SECONDS", 0.1)
+    bench = replace(bench, ctx=replace(bench.ctx, files=replace(bench.ctx.files, wait_seconds=0.1)))
     training, validation = await bench.file(), await received(bench, GOOD)
     with pytest.raises(FileNotChecked) as caught:
         await submit_limited(bench, {**body, "training_file": training.id, "validation_file": validation.id}, 100.0)

@@ -73,9 +73,8 @@ async def test_a_file_whose_record_was_never_written_goes_with_its_report(ctx: C
     assert await ctx.store.redis.exists(keys.LEAVING) == 0
 
 
-async def test_a_large_file_without_a_record_goes_too(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "CHECKED_AT_ONCE", 10)
-    lost = await written(ctx)
+async def test_a_large_file_without_a_record_goes_too(ctx: Context) -> None:
+    lost = await written(replace(ctx, files=replace(ctx.files, checked_at_once=10)))
     assert lost.status == "uploaded"
     assert await names(ctx) == {lost.id}
     await an_hour_passes(ctx)

@@ -3,8 +3,6 @@
 import asyncio
 import json
 
-import pytest
-
 from tests.fakes.receiver import Receiver
 from tests.fakes.valkey import Valkey
 from tests.integration.webhooks.conftest import DUE, Office
@@ -117,12 +115,11 @@ async def test_a_lane_that_an_old_worker_sends_is_carried_over_after_its_lease(
 
 
 async def test_the_scheduler_carries_over_what_an_old_program_adds(
-    office: Office, receiver: Receiver, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    office: Office, receiver: Receiver, valkey: Valkey
 ) -> None:
-    monkeypatch.setattr("worker.scheduler.UPGRADE_SECONDS", 0.2)
     await old_lane(office, receiver, at=0)
     connection = connect(valkey.url)
-    scheduler = asyncio.create_task(Scheduler(office.ctx.store, connection, []).run())
+    scheduler = asyncio.create_task(Scheduler(office.ctx.store, connection, [], upgrade_seconds=0.2).run())
     try:
         for _ in range(2):
             async with asyncio.timeout(20):

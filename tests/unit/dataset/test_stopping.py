@@ -84,13 +84,12 @@ def test_blank_lines_cost_no_more_than_bytes(blank: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
-def test_an_empty_line_after_each_example_stops_nothing(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
-    monkeypatch.setattr("tunehook.dataset.checker.MAX_BLANK_LINES", 20)
+def test_an_empty_line_after_each_example_stops_nothing(end: bytes) -> None:
     spaced = b"".join(jsonl(good(n)) + b"\n" for n in range(100))
-    report, _ = checked(iter([b"\n" * 20 + spaced + end]))
+    report, _ = checked(iter([b"\n" * 20 + spaced + end]), most_blank=20)
     assert report.examples == 100
     assert (told(report), report.errors) == ([], 0)
-    report, _ = checked(iter([b"\n" * 20 + spaced, b"\n" * 2]))
+    report, _ = checked(iter([b"\n" * 20 + spaced, b"\n" * 2]), most_blank=20)
     assert told(report) == [
         f"Checking stopped after line 221: 121 lines are empty. {report.size - 1:,} of {report.size:,} bytes "
         "were read; more may follow."
