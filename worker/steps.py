@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -91,26 +91,24 @@ async def deliver() -> None:
         signal.signal(STOP, signal.SIG_IGN)
 
 
+#: The step of each kind of member. RQ's messages name them, so a name stays.
+_STEPS: dict[str, Callable[..., Awaitable[None]]] = {
+    "job": job,
+    "look": look_at,
+    "check": check,
+    "estimate": estimate,
+    "ready": ready,
+    "sweep": sweep,
+    "copy": copy,
+}
+
+
 def step_for(member: str) -> tuple[str, tuple[str, ...]]:
     """Returns the dotted path and the arguments of the step for a due member (`<kind>:<id>`)."""
     kind, _, rest = member.partition(":")
-    match kind:
-        case "job":
-            return "worker.steps.job", (rest,)
-        case "look":
-            return "worker.steps.look_at", (rest,)
-        case "check":
-            return "worker.steps.check", (rest,)
-        case "estimate":
-            return "worker.steps.estimate", (rest,)
-        case "ready":
-            return "worker.steps.ready", (rest,)
-        case "sweep":
-            return "worker.steps.sweep", (rest,)
-        case "copy":
-            upstream, _, sha256 = rest.rpartition(":")
-            return "worker.steps.copy", (upstream, sha256)
-    raise ValueError(f"no step is known for the member {member!r}")
+    if kind not in _STEPS:
+        raise ValueError(f"no step is known for the member {member!r}")
+    return f"worker.steps.{_STEPS[kind].__name__}", tuple(rest.rsplit(":", 1) if kind == "copy" else [rest])
 
 
 #: RQ ends a step that takes longer. A whole file up to 100 MB has 600 s, and so has the joining of parts. A delivery
