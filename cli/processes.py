@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Self
 
 from cli.embedded import EmbeddedValkey, start_embedded
-from cli.valkey_process import end_with_parent
+from cli.valkey_process import end, end_with_parent
 from tunehook import settings
 from tunehook.errors import TunehookError
+from tunehook.security import signature
 
 READY_SECONDS = 30.0
 END_SECONDS = 35.0  # more than the 30 s that the workers give their steps
@@ -78,9 +79,8 @@ class Processes:
         if self._simulate:
             speed = changes.get("TUNEHOOK_SIMULATOR_SPEED", str(self._found.simulator_speed))
             port = _free_port()
-            self._launch(
-                "simulator", "--port", str(port), "--speed", speed
-            )  # needed by the first job, not by the start
+            # Not waited for: the first job needs it, the start does not.
+            self._launch("simulator", "--port", str(port), "--speed", speed)
             self.simulator_url = f"http://127.0.0.1:{port}/v1"
             changes["OPENAI_BASE_URL"] = self.simulator_url
             changes["OPENAI_API_KEY"] = "sk-simulated"
@@ -143,15 +143,8 @@ class Processes:
     def stop(self) -> None:
         """API first, so that nothing new is accepted; Valkey last."""
         for name in ("service", "worker", "simulator"):
-            process = self._running.pop(name, None)
-            if process is None:
-                continue
-            process.terminate()
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if name in self._running:
+                end(self._running.pop(name), END_SECONDS)
         self._stack.close()
 
 
@@ -163,7 +156,7 @@ def _access(data_dir: Path) -> Access:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     access = Access(
         api_key=f"th_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}",
-        callback_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        callback_secret=signature.new_secret(),
         secret_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     )
     aside = path.with_name("local.json.new")  # renamed when complete: a kill leaves no half file

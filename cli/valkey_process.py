@@ -91,14 +91,14 @@ def launch(
     )
 
 
-def end(server: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and waits; SIGKILL after 10 s."""
-    server.terminate()
+def end(process: subprocess.Popen[bytes], seconds: float = END_SECONDS) -> None:
+    """Sends SIGTERM and waits for the end; sends SIGKILL after `seconds`."""
+    process.terminate()
     try:
-        server.wait(END_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()
 
 
 def end_with_parent(parent: int) -> Callable[[], None] | None:
