@@ -115,13 +115,9 @@ def _check_chat(line: dict[str, Any], say: Say) -> None:
         if roles[-1] != "assistant":
             say("last_message_not_assistant", f"$.messages[{len(roles) - 1}]", f"The last role is {shown(roles[-1])}.")
         answers = [m for m in messages if isinstance(m, dict) and m.get("role") == "assistant"]
-        if all(_zero(m.get("weight")) for m in answers):
+        if all(type(m.get("weight")) is int and m["weight"] == 0 for m in answers):
             say("weight_zero_everywhere", "$.messages", f"{plural(len(answers), 'answer')}, all of weight 0.")
     _check_opening(roles, "$.messages", say)
-
-
-def _zero(weight: Any) -> bool:
-    return type(weight) is int and weight == 0
 
 
 def _check_opening(roles: list[Any], path: str, say: Say) -> None:

@@ -60,21 +60,15 @@ def _names(row: list[Any], heading: Heading) -> list[str] | None:
     if heading.told is False:
         return None
     if heading.columns or heading.told or looks_named(names):
-        return _numbered(names)
+        return [name or f"column {i}" for i, name in enumerate(names, 1)]
     if not _looks_like_names(names):
         return None
     shown = ", ".join(names)[:200]
     if len(names) != 2:
-        ask = "say which columns are the question and the answer (--question, --answer)"
-        raise CannotBuild(
-            f"The first row looks like a heading: {shown}. Please {ask}, or that it is none (--heading no)."
-        )
+        ask = "say which columns are the question and the answer (--question, --answer), or that it is none"
+        raise CannotBuild(f"The first row looks like a heading: {shown}. Please {ask} (--heading no).")
     heading.notes.append(f"The first row was taken for a heading: {shown}. If it is an example, say --heading no.")
     return ["question", "answer"]
-
-
-def _numbered(names: list[str]) -> list[str]:
-    return [name or f"column {i}" for i, name in enumerate(names, 1)]
 
 
 def _looks_like_names(names: list[str]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from tunehook.dataset.findings import Finding, finding
@@ -23,11 +25,7 @@ class ItemKeys:
 
     def add(self, number: int, line: dict[str, Any]) -> None:
         if self._common is None:
-            self._common = set()
-            for path in _paths(line, "", 0):
-                self._common.add(path)
-                if len(self._common) >= MAX_PATHS:
-                    break
+            self._common = set(islice(_paths(line, "", 0), MAX_PATHS))
             return
         for path in [path for path in self._common if not _has(line, path)]:
             self._common.discard(path)
@@ -37,7 +35,7 @@ class ItemKeys:
         return sorted(self._common or ())
 
 
-def _paths(value: dict[str, Any], prefix: str, depth: int) -> Any:
+def _paths(value: dict[str, Any], prefix: str, depth: int) -> Iterator[str]:
     for key, inner in value.items():
         if re.fullmatch(r"\w+", key):
             yield prefix + key
@@ -84,12 +82,9 @@ def check_grader(grader: Any, item_keys: list[str], missing_since: dict[str, int
     for path, at in sorted(item_paths(grader).items()):
         if not path or path in have:
             continue
-        line = next((missing_since[p] for p in _upwards(path) if p in missing_since), 1)
+        parts = path.split(".")
+        upwards = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        line = next((missing_since[p] for p in upwards if p in missing_since), 1)
         said = f"The grader reads item.{path}, which line {line} does not have."
         found.append(finding("grader_item_missing", line, at, said))
     return found
-
-
-def _upwards(path: str) -> list[str]:
-    parts = path.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]

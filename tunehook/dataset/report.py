@@ -13,6 +13,7 @@ from tunehook.dataset.messages import ROLES
 
 # What `shown` quoted, whole or cut short.
 _QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*?(?:\1|…)""")
+_OUR_WORDS = (*ROLES, *FORMATS, "role")
 
 
 class Distribution:
@@ -144,12 +145,8 @@ def _sentence(found: Finding) -> str:
     where, message = "", found.message
     if found.line:
         where = f"Line {found.line}: "
-        message = _QUOTED.sub(_hidden, message)
+        message = _QUOTED.sub(lambda quoted: quoted[0] if quoted[0].strip("'") in _OUR_WORDS else "'…'", message)
     return f"{where}{message.rstrip('.')} [{found.code}]."
-
-
-def _hidden(quoted: re.Match[str]) -> str:
-    return quoted[0] if quoted[0].strip("'") in (*ROLES, *FORMATS, "role") else "'…'"
 
 
 def overlap(training: Digests, validation: Digests, at_most: int = 20) -> tuple[int, list[Finding]]:

@@ -22,6 +22,7 @@ TEXTS = ("json", "jsonl", "csv", "tsv", "txt")
 KINDS = (*TEXTS, *tables.KINDS)
 MAX_FIELD = 16 << 20
 _SAMPLE_LINES = 10
+_NAMES = (*QUESTIONS, *ANSWERS)
 _BY_CONTENT = {"CSV": "csv", "TSV": "tsv", "text with questions and answers": "txt"}
 _LABELLED = re.compile(
     r"^(?P<who>q|question|user|prompt|a|answer|assistant|completion)[ \t]*[:：][ \t]*", re.IGNORECASE | re.MULTILINE
@@ -74,7 +75,10 @@ def read_rows(source: Source, heading: Heading, encoding: str | None = None) -> 
     if table in tables.KINDS:
         return tables.read(source.content, table, heading)
     text = _text(source.content, encoding)
-    return _READERS[_actual_kind(text, source.kind)](text, heading)
+    kind = _actual_kind(text, source.kind)
+    if kind not in ("csv", "tsv"):  # whose cells may have line ends of their own
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _READERS[kind](text, heading)
 
 
 def _actual_kind(text: str, kind: str) -> str:
@@ -122,7 +126,6 @@ def _text(source: bytes, encoding: str | None) -> str:
 
 def _json(text: str, heading: Heading, lines: bool = False) -> Iterator[Row | Dropped]:
     """A list of rows or one object, also over several lines; or one row a line. `lines`: the name says so."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
     start = len(text) - len(text.lstrip())
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)
@@ -146,14 +149,10 @@ def _whole(value: Any) -> Iterator[Row | Dropped]:
             cut = row.get("truncated_cells") if inner is not row else None
             yield Dropped(f"item {n}", "the dataset viewer has cut its cells") if cut else Row(inner, f"item {n}")
         return
-    if isinstance(value, dict) and not (looks_named(value) or _names_one(value)):
+    if isinstance(value, dict) and {name.lower() for name in value}.isdisjoint(_NAMES) and not looks_named(value):
         value = list(map(list, value.items()))
     for n, row in enumerate(value if isinstance(value, list) else [value], 1):
         yield Row(row, f"item {n}")
-
-
-def _names_one(value: dict[str, Any]) -> bool:
-    return not {name.lower() for name in value}.isdisjoint((*QUESTIONS, *ANSWERS))
 
 
 def _jsonl(text: str) -> Iterator[Row | Dropped]:
@@ -202,12 +201,6 @@ def _cells(text: str, delimiter: str) -> Iterator[tuple[str, list[Any]]]:
         yield f"line {rows.line_num}", row
 
 
-def _txt(text: str, heading: Heading) -> Iterator[Row | Dropped]:
-    """Either "Q: … A: …" with labels, or blocks of question and answer lines."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _labelled(text) if _LABELLED.search(text) else _blocks(text)
-
-
 def _labelled(text: str) -> Iterator[Row | Dropped]:
     marks = list(_LABELLED.finditer(text))
     question: tuple[str, int] | None = None
@@ -251,5 +244,5 @@ _READERS: dict[str, Callable[[str, Heading], Iterator[Row | Dropped]]] = {
     "jsonl": lambda text, heading: _json(text, heading, lines=True),
     "csv": lambda text, heading: _table(text, heading, ","),
     "tsv": lambda text, heading: _table(text, heading, "\t"),
-    "txt": _txt,
+    "txt": lambda text, heading: _labelled(text) if _LABELLED.search(text) else _blocks(text),
 }
