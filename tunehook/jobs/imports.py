@@ -13,7 +13,6 @@ from tunehook.model.job import AT_UPSTREAM, TAG, FileRef, Job, JobSpec, Message,
 from tunehook.model.member import import_member, job_member
 from tunehook.model.record import new_id
 from tunehook.openai_format import jobs
-from tunehook.security.ssrf import AddressRefused, check_url
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
@@ -29,10 +28,7 @@ async def import_job(
     if upstream not in ctx.upstreams:
         raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
     if callback_url is not None:
-        try:
-            check_url(callback_url, ctx.webhooks.allow)
-        except AddressRefused as refused:
-            raise InvalidParameter(param="callback_url", why=str(refused.fields["rule"])) from refused
+        ctx.webhooks.check_url(callback_url, "callback_url")
     async with ctx.store.lease(import_member(upstream, upstream_job_id)):
         known = await _known(ctx, caller, upstream, upstream_job_id)
         if known is not None:

@@ -35,7 +35,6 @@ from tunehook.model.record import REPEAT_SECONDS, new_id
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.openai_format.models import base_models, shutdown_dates
-from tunehook.security.ssrf import AddressRefused, check_url
 from tunehook.store.engine.commit import AlreadyThere, Missing
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.webhooks import event_types, publishing
@@ -128,10 +127,7 @@ async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offe
     upstream = await _upstream(ctx, caller, request)
     await _check_model(ctx, caller, request, upstream, offered)
     if request.callback_url is not None:
-        try:
-            check_url(request.callback_url, ctx.webhooks.allow)
-        except AddressRefused as refused:
-            raise InvalidParameter(param="callback_url", why=str(refused.fields["rule"])) from refused
+        ctx.webhooks.check_url(request.callback_url, "callback_url")
     training, training_file = await _file(ctx, caller, request.training_file, "training_file")
     validation = validation_file = None
     if request.validation_file is not None:

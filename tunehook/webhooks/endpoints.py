@@ -23,7 +23,6 @@ from tunehook.model.record import new_id
 from tunehook.model.webhook import MOST_ENDPOINTS, Delivery, Endpoint, hint_of, is_repeat
 from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.security import signature
-from tunehook.security.ssrf import AddressRefused, check_url
 from tunehook.store.engine.commit import AlreadyThere, optimistic_update
 from tunehook.webhooks import Webhooks, event_types, sample_events
 from tunehook.webhooks.sender import Sender
@@ -79,7 +78,7 @@ async def create(
     An SDK that repeats a call whose answer was lost gets the subscription that the first call created.
     """
     asked = parse_as(CreateRequest, body)
-    _check_url(webhooks, asked.url)
+    webhooks.check_url(asked.url, "url")
     if await webhooks.store.endpoints.count(caller.project) >= MOST_ENDPOINTS:
         raise TooManyEndpoints(most=MOST_ENDPOINTS)
     secret, now = signature.new_secret(), int(time.time())
@@ -107,7 +106,7 @@ async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dic
     """Changes the members that are named. A new URL clears the failures."""
     asked = parse_as(UpdateRequest, body)
     if asked.url is not None:
-        _check_url(webhooks, asked.url)
+        webhooks.check_url(asked.url, "url")
     named = asked.model_dump(exclude_none=True)
 
     def _changed(endpoint: Endpoint) -> Endpoint:
@@ -233,10 +232,3 @@ async def _change(
     if endpoint != record.endpoint:
         await webhooks.store.commit(record.change(endpoint))
     return endpoint
-
-
-def _check_url(webhooks: Webhooks, url: str) -> None:
-    try:
-        check_url(url, webhooks.allow)
-    except AddressRefused as refused:
-        raise InvalidParameter(param="url", why=str(refused.fields["rule"])) from refused
