@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunehook.dataset.findings import plural
 from tunehook.dataset.prices import Method, Prices
-from tunehook.dataset.report import Report, TokenStatistics
+from tunehook.dataset.report import Report
 
 SOON_DAYS = 90
 MAX_EPOCHS = 50
@@ -77,7 +77,9 @@ def estimate(
         raise NotCounted(NotCounted.__doc__)
     return estimate_tokens(
         report.examples,
-        report.tokens,
+        total=report.tokens.total,
+        trained=report.tokens.trained,
+        over=report.tokens.over_limit,
         model=model,
         method=method,
         prices=prices,
@@ -88,19 +90,21 @@ def estimate(
 
 def estimate_tokens(
     examples: int,
-    counted: TokenStatistics,
     *,
+    total: int,
+    trained: int,
+    over: int,
     model: str,
     method: Method,
     prices: Prices,
     n_epochs: int | Literal["auto"] = "auto",
     warnings: list[str] | None = None,
 ) -> Estimate:
-    """Returns the same from the numbers alone."""
+    """Returns the same from the numbers alone; `over`: how many examples are longer than the limit."""
     if n_epochs != "auto" and (type(n_epochs) is not int or not 1 <= n_epochs <= MAX_EPOCHS):
         raise BadEpochs(f'n_epochs is {n_epochs!r}; use "auto" or a whole number from 1 to {MAX_EPOCHS}.')
     epochs = default_epochs(examples) if n_epochs == "auto" else n_epochs
-    billed = counted.trained * epochs
+    billed = trained * epochs
     price = prices.find(model, method)
     notes = list(warnings or ())
     cost = None
@@ -115,9 +119,9 @@ def estimate_tokens(
         model=model,
         method=method,
         examples=examples,
-        tokens=counted.total,
-        cut=counted.over_limit,
-        cut_tokens=counted.total - counted.trained,
+        tokens=total,
+        cut=over,
+        cut_tokens=total - trained,
         epochs=epochs,
         billed_tokens=billed,
         cost_usd=cost,

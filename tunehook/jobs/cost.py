@@ -14,8 +14,6 @@ from tunehook.dataset.checker import ADVISED_EXAMPLES
 from tunehook.dataset.estimate import Estimate, by_rule, estimate_tokens
 from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
-from tunehook.dataset.report import TokenStatistics
-from tunehook.dataset.tokens import encoding_of, token_limit
 from tunehook.errors import Conflict, DatasetUnread, FileNotFound, LeaseTaken
 from tunehook.files import token_counts
 from tunehook.jobs import dataset_fit
@@ -41,17 +39,11 @@ def expected(
     notes = []
     if file.dataset.examples < ADVISED_EXAMPLES:
         notes.append(f"{file.dataset.examples} examples; 50 to 100 are advised to begin with.")
-    statistics = TokenStatistics(
-        model=request.model,
-        encoding=encoding_of(request.model),
-        limit=token_limit(request.model),
-        total=counted.total,
-        trained=counted.trained,
-        over_limit=counted.over,
-    )
     return estimate_tokens(
         file.dataset.examples,
-        statistics,
+        total=counted.total,
+        trained=counted.trained,
+        over=counted.over,
         model=request.model,
         method=request.kind,
         prices=prices,

@@ -19,19 +19,21 @@ from tunehook.dataset.estimate import (
     outlook,
 )
 from tunehook.dataset.prices import BadPriceFile, load_prices, usd_text
-from tunehook.dataset.report import TokenStatistics
 
 PRICES = load_prices()
-
-
-def counted(total: int, trained: int | None = None) -> TokenStatistics:
-    return TokenStatistics("m", "cl100k_base", 16_385, total, total if trained is None else trained, 0)
 
 
 def test_the_article() -> None:
     """100,000 tokens at 0.008 dollars per 1,000, three epochs: 2.40 dollars."""
     told = estimate_tokens(
-        100, counted(100_000), model="gpt-3.5-turbo-0613", method="supervised", prices=PRICES, n_epochs=3
+        100,
+        total=100_000,
+        trained=100_000,
+        over=0,
+        model="gpt-3.5-turbo-0613",
+        method="supervised",
+        prices=PRICES,
+        n_epochs=3,
     )
     assert told.cost_usd == Decimal("2.40")
     assert told.billed_tokens == 300_000
