@@ -20,9 +20,9 @@ from tests.fakes.receiver import running_receiver
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 WHY = {
-    "fine_tuning.checkpoints.permissions": "Rights on checkpoints are for OpenAI's own projects; use its dashboard.",
-    "models.delete": "A model belongs to the upstream's account, which others may use as well.",
-    "chat.completions": "Chats are passed through and not stored, so there is nothing to list.",
+    "fine_tuning.checkpoints.permissions": "Use OpenAI's own dashboard.",
+    "models.delete": "Others may use the account's models.",
+    "chat.completions": "Chats are passed through, not stored.",
 }
 
 
@@ -82,11 +82,12 @@ async def looked_at(visitor: Visitor) -> AsyncIterator[None]:
 
 
 ELSEWISE = r"""
-Not served, each with a 404 that says what to use instead: `responses`, `embeddings`, `batches`, `completions`,
-`images`, `audio` and the like. Tuned models are asked by `chat.completions`.
+Not served, each with a 404 that says what to use instead: `responses`, `embeddings`, `batches`,
+`completions`, `images`, `audio` and the like. Tuned models are asked by `chat.completions`.
 
-An older SDK works too, for the calls that it has: `webhooks.create` and its like came to Node with version 7 (which
-needs Node 22; `npm i openai` on Node 20 installs 6). Without them, subscribe by HTTP:
+An older SDK works too, for the calls that it has: `webhooks.create` and its like came to Node with
+version 7 (which needs Node 22; `npm i openai` on Node 20 installs 6). Without them, subscribe by
+HTTP:
 
     curl $OPENAI_BASE_URL/webhook_endpoints -H "Authorization: Bearer $OPENAI_API_KEY" \
          -H "Content-Type: application/json" \
