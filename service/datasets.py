@@ -38,8 +38,6 @@ class _Asked:
 
 
 class _Memory:
-    """A small file, in memory."""
-
     def __init__(self) -> None:
         self.content = bytearray()
 

@@ -61,7 +61,6 @@ def _whole(value: object) -> int:
 
 
 def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
-    """OpenAI's `model`."""
     return {
         "id": name,
         "object": "model",

@@ -35,7 +35,6 @@ def endpoint_object(endpoint: Endpoint, *, now: float, secret: str | None = None
 
 
 def delivery_object(delivery: Delivery) -> dict[str, Any]:
-    """Returns a delivery as the lists show it."""
     return {
         "id": delivery.id,
         "object": "webhook.delivery",
@@ -76,5 +75,4 @@ def _attempt(number: int, attempt: Attempt) -> dict[str, Any]:
 
 
 def error_object(message: str, *, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
-    """Returns OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

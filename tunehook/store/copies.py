@@ -12,8 +12,6 @@ from tunehook.store.engine.record import Stored
 
 
 class CopyRecord(Stored[Copy]):
-    """A copy as it was read."""
-
     model = Copy
     key = staticmethod(keys.copy)
     names = ("upstream", "sha256")

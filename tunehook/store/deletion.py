@@ -44,7 +44,6 @@ class Deletion:
         await self._store.redis.zadd(index, {member: at}, xx=True)
 
     async def drop(self, index: Ageing, member: str) -> None:
-        """Removes a member from an index."""
         await self._store.redis.zrem(index, member)
 
     # ---- files

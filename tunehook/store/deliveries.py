@@ -22,8 +22,6 @@ SCAN = 200
 
 
 class DeliveryRecord(Stored[Delivery]):
-    """A delivery as it was read."""
-
     model = Delivery
     key = staticmethod(keys.delivery)
 

@@ -16,8 +16,6 @@ from tunehook.store.indexes import common
 
 
 class EndpointRecord(Stored[Endpoint]):
-    """An endpoint as it was read."""
-
     model = Endpoint
     key = staticmethod(keys.endpoint)
 

@@ -16,8 +16,6 @@ RECORD_WITHIN_SECONDS = 3600
 
 
 class FileRecord(Stored[File]):
-    """A file as it was read."""
-
     model = File
     key = staticmethod(keys.file)
 
@@ -31,7 +29,6 @@ class Files:
         self._store = store
 
     async def add(self, file: File) -> None:
-        """Adds a new file."""
         await self._store.commit(self.enter(FileRecord.new(file), file))
 
     def enter(self, change: Change, file: File) -> Change:

@@ -20,8 +20,6 @@ NO_METADATA = {"": ""}
 
 
 class JobRecord(Stored[Job]):
-    """A job as it was read."""
-
     model = Job
     key = staticmethod(keys.job)
 

@@ -18,8 +18,6 @@ MOST_OPEN = 20  #: uploads of a project
 
 
 class UploadRecord(Stored[Upload]):
-    """An upload as it was read."""
-
     model = Upload
     key = staticmethod(keys.upload)
 

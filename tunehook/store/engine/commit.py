@@ -92,7 +92,6 @@ class Change:
     freed: list[list[str]] = field(default_factory=list)
 
     def do(self, *command: str | int) -> Change:
-        """Adds a Redis command."""
         self.commands.append([str(part) for part in command])
         return self
 
