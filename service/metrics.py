@@ -45,12 +45,7 @@ class _Told(Collector):
         yield _counters("tunehook_extras_cancelled", "Duplicate upstream jobs cancelled.", "upstream", told.extras)
         yield _gauges("tunehook_live_jobs", "Jobs that are tracked at an upstream.", "upstream", told.live)
         yield _gauges("tunehook_slot_waiting_jobs", "Jobs that wait for a slot there.", "upstream", told.slot_waiting)
-        yield _gauges(
-            "tunehook_upstream_held",
-            "1 while no jobs are created there.",
-            "upstream",
-            told.held,
-        )
+        yield _gauges("tunehook_upstream_held", "1 while no jobs are created there.", "upstream", told.held)
         if told.clock_age is not None:
             about = "Seconds since a scheduler last ran; alert above 30."
             yield GaugeMetricFamily("tunehook_clock_age_seconds", about, value=told.clock_age)

@@ -202,9 +202,7 @@ class Settings(BaseSettings):
         named: dict[str, UpstreamSettings] = {}
         if self.openai_api_key and not self.has_own_key_for_openai:
             named["openai"] = UpstreamSettings(
-                base_url=self.openai_base_url,
-                api_key=self.openai_api_key,
-                webhook_secret=self.openai_webhook_secret,
+                base_url=self.openai_base_url, api_key=self.openai_api_key, webhook_secret=self.openai_webhook_secret
             )
         if self.azure_openai_api_key and self.azure_openai_endpoint:
             named["azure"] = UpstreamSettings(

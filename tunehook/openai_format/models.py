@@ -37,10 +37,7 @@ def tuned_model(made: TunedModel, rows: Iterable[Mapping[str, Any]], owner: str)
     """`owner`: the project. `rows`: its upstream's. Without a day of its own, a tuned model goes with its base."""
     days = shutdown_dates(rows)
     return model_object(
-        made.name,
-        created=made.created_at,
-        owned_by=owner,
-        shutdown_date=days.get(made.name) or days.get(made.base),
+        made.name, created=made.created_at, owned_by=owner, shutdown_date=days.get(made.name) or days.get(made.base)
     )
 
 
@@ -61,10 +58,4 @@ def _whole(value: object) -> int:
 
 
 def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
-    return {
-        "id": name,
-        "object": "model",
-        "created": created,
-        "owned_by": owned_by,
-        "shutdown_date": shutdown_date,
-    }
+    return {"id": name, "object": "model", "created": created, "owned_by": owned_by, "shutdown_date": shutdown_date}

@@ -12,17 +12,7 @@ from http import HTTPStatus
 
 _MINUTE, _HOUR = 60.0, 3600.0
 # The example of Standard Webhooks: ten attempts, the first at once, the tenth 75 h 35 min later.
-PAUSES = (
-    5.0,
-    5 * _MINUTE,
-    30 * _MINUTE,
-    2 * _HOUR,
-    5 * _HOUR,
-    10 * _HOUR,
-    14 * _HOUR,
-    20 * _HOUR,
-    24 * _HOUR,
-)
+PAUSES = (5.0, 5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR)
 MAX_ATTEMPTS = len(PAUSES) + 1
 JITTER = 0.2  # each pause is up to this much shorter or longer, so that many do not retry at the same moment
 DISABLE_AFTER = 120 * _HOUR  # of nothing but failures, as Svix does

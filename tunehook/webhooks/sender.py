@@ -48,11 +48,7 @@ class Sender:
         resolver = _Resolver()
         self._stack.push_async_callback(resolver.close)
         connector = guarded_connector(
-            self._allow,
-            resolver=resolver,
-            ssl=ssl_context(),
-            limit=0,
-            ttl_dns_cache=NAME_CACHE_SECONDS,
+            self._allow, resolver=resolver, ssl=ssl_context(), limit=0, ttl_dns_cache=NAME_CACHE_SECONDS
         )
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(
