@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from tunehook.dataset.build import Built
+from tunehook.dataset.codes import CODES
 from tunehook.dataset.estimate import Estimate
-from tunehook.dataset.findings import CODES, Finding, plural
+from tunehook.dataset.findings import Finding, plural
 from tunehook.dataset.report import Report
 
 LISTED = 5  # of each code; --json has more

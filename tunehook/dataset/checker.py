@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tunehook.dataset.codes import has_error
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
-from tunehook.dataset.findings import Findings, has_error, plural, shown
+from tunehook.dataset.findings import Findings, plural, shown
 from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, Judged, check_line, detect, ends_open
 from tunehook.dataset.items import ItemKeys
 from tunehook.dataset.plain import SYSTEM, digest_of, plain_digest

@@ -6,8 +6,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tunehook.dataset.codes import CODES
 from tunehook.dataset.digests import Digests, counted
-from tunehook.dataset.findings import CODES, Finding, finding
+from tunehook.dataset.findings import Finding, finding
 from tunehook.dataset.formats import FORMATS, Format
 from tunehook.dataset.messages import ROLES
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from jiter import from_json
 
-from tunehook.dataset.findings import has_error, shown
+from tunehook.dataset.codes import has_error
+from tunehook.dataset.findings import shown
 
 MAX_DEPTH = 200  # jiter's own limit
 MAX_DIGITS = 4300  # what int() converts; the limit of Python, so of many upstreams

@@ -5,7 +5,7 @@ from typing import Any
 
 from tunehook.dataset.build import Built, build_from
 from tunehook.dataset.checker import Checker
-from tunehook.dataset.findings import CODES
+from tunehook.dataset.codes import CODES
 from tunehook.dataset.report import Report
 from tunehook.dataset.sources import Source
 

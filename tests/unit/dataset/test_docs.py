@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tunehook.dataset.findings import CODES
+from tunehook.dataset.codes import CODES
 
 ROOT = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -18,7 +18,7 @@ def test_the_tables_of_codes_are_those_of_the_code() -> None:
 
 
 def test_every_code_is_given_by_some_module_and_held_by_some_test() -> None:
-    package = [path for path in (ROOT / "tunehook" / "dataset").glob("*.py") if path.name != "findings.py"]
+    package = [path for path in (ROOT / "tunehook" / "dataset").glob("*.py") if path.name != "codes.py"]
     tests = [path for path in Path(__file__).parent.glob("test_*.py") if path.name != "test_docs.py"]
     for paths in (package, tests):
         text = "".join(path.read_text() for path in paths)

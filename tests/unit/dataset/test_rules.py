@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.dataset.lines import GOOD, codes_of, good, jsonl, report_of
 from tests.unit.dataset.test_checker import CALL, COMPLETION, PAIR, RFT
-from tunehook.dataset.findings import CODES
+from tunehook.dataset.codes import CODES
 
 SYSTEM, USER, ANSWER = GOOD["messages"]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
