@@ -36,21 +36,46 @@ async def test_a_file_of_a_newer_version_is_left_alone(bench: Bench) -> None:
     assert [file.id for file in listed] == [other.id]
 
 
+async def test_a_record_whose_document_is_gone_is_unreadable_and_not_unknown(bench: Bench) -> None:
+    store = bench.ctx.store
+    bad, other = [await bench.file() for _ in range(2)]
+    await store.redis.hdel(keys.file(bad.id), "doc")
+    with pytest.raises(RecordUnreadable, match=bad.id):
+        await store.files.read(bad.id, "p")
+    listed, _ = await store.files.page("p", after=None, limit=10, purpose=None, ascending=True)
+    assert [file.id for file in listed] == [other.id]
+
+
+async def test_an_endpoint_of_a_newer_version_is_left_alone(bench: Bench) -> None:
+    store = bench.ctx.store
+    newer, other = [endpoint_of("p", name) for name in ("newer", "other")]
+    for endpoint in (newer, other):
+        await store.endpoints.add(endpoint, key_id="k", digest=endpoint.id)
+    await store.redis.hset(keys.endpoint(newer.id), "v", "99")
+    with pytest.raises(RecordTooNew, match=newer.id):
+        await store.endpoints.read(newer.id, "p")
+    assert await store.endpoints.page("p", after=None, limit=10) == ([other], False)
+
+
+def endpoint_of(project: str, name: str) -> Endpoint:
+    return Endpoint(
+        id=f"we_{name}",
+        project=project,
+        name=name,
+        url="https://you.example/hooks",
+        event_types=[event_types.RETIRING],
+        created_at=1,
+        updated_at=1,
+        secret="sealed",
+        secret_hint="",
+    )
+
+
 @pytest.mark.parametrize("document", GARBAGE)
 async def test_a_model_that_cannot_be_read_keeps_no_shutdown_from_being_told(bench: Bench, document: str) -> None:
     store = bench.ctx.store
     for project in ("p", "q"):
-        endpoint = Endpoint(
-            id=f"we_{project}",
-            project=project,
-            name="retiring",
-            url="https://you.example/hooks",
-            event_types=[event_types.RETIRING],
-            created_at=1,
-            updated_at=1,
-            secret="sealed",
-            secret_hint="",
-        )
+        endpoint = endpoint_of(project, project)
         await store.endpoints.add(endpoint, key_id="k", digest=endpoint.id)
     base = "gpt-4.1-mini-2025-04-14"
     good = TunedModel(name=f"ft:{base}:acme::A", upstream="openai", base=base, job_id="ftjob-1", created_at=1)
