@@ -108,6 +108,18 @@ class Deliveries:
             raise DeliveryNotFound(id=delivery_id)
         return DeliveryRecord(delivery, int(fields["rev"]), Event.model_validate_json(event))
 
+    async def failed_of(self, ids: list[str]) -> list[DeliveryRecord]:
+        """Returns those of the deliveries that were given up, in two round trips. One that has expired is left out."""
+        rows = await self._store.ask(*[("HMGET", keys.delivery(delivery_id), "rev", "doc") for delivery_id in ids])
+        read = [(_readable(name, document), int(rev or 0)) for name, (rev, document) in zip(ids, rows, strict=True)]
+        found = [(delivery, rev) for delivery, rev in read if delivery and delivery.state == "failed"]
+        events = await self._store.ask(*[("GET", keys.event(delivery.event_id)) for delivery, _ in found])
+        return [
+            DeliveryRecord(delivery, rev, Event.model_validate_json(event))
+            for (delivery, rev), event in zip(found, events, strict=True)
+            if event
+        ]
+
     async def attempts(self, delivery_id: str) -> list[Attempt]:
         """Returns the delivery's attempts in order."""
         with unavailable():
@@ -184,16 +196,20 @@ class Deliveries:
                         pipe.hget(keys.delivery(delivery_id), "doc")
                     documents: list[Any] = await pipe.execute()
             for delivery_id, document in zip(ids, documents, strict=True):
-                try:
-                    if document:
-                        yield Delivery.model_validate_json(document)
-                except ValidationError as error:  # one unreadable record must not hide the others
-                    log.warning(
-                        "delivery %s is left out of the list, its record cannot be read: %s", delivery_id, error
-                    )
+                if delivery := _readable(delivery_id, document):
+                    yield delivery
             if len(ids) < SCAN:
                 return
             start += len(ids)
+
+
+def _readable(delivery_id: str, document: str | None) -> Delivery | None:
+    """Returns None for a delivery that has expired, or whose record is unreadable: it must not hide the others."""
+    try:
+        return Delivery.model_validate_json(document) if document else None
+    except ValidationError as error:
+        log.warning("delivery %s is left out, its record cannot be read: %s", delivery_id, error)
+        return None
 
 
 def _outcome(status: int | None) -> str:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from tunehook.errors import (
-    DeliveryNotFound,
     DeliveryWithoutReceiver,
     EndpointDisabled,
     EndpointNotFound,
@@ -25,7 +24,6 @@ from tunehook.model.webhook import MOST_ENDPOINTS, Delivery, Endpoint, hint_of, 
 from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.security import signature
 from tunehook.security.ssrf import AddressRefused, check_url
-from tunehook.store.deliveries import DeliveryRecord
 from tunehook.store.engine.commit import AlreadyThere, optimistic_update
 from tunehook.webhooks import Webhooks, event_types, sample_events
 from tunehook.webhooks.sender import Sender
@@ -193,26 +191,13 @@ async def recover(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: di
     ids = await webhooks.store.deliveries.failed_since(endpoint.id, since)
     count, now = 0, int(time.time())
     for start in range(0, len(ids), RECOVER_BATCH):
-        records = await _records(webhooks, ids[start : start + RECOVER_BATCH])
         changes = []
-        for record in records:
+        for record in await webhooks.store.deliveries.failed_of(ids[start : start + RECOVER_BATCH]):
             delivery = _again(record.delivery, now)
             changes.append(webhooks.store.deliveries.again(record.change(delivery), delivery))
         outcomes = await webhooks.store.commit_many(changes)
         count += sum(isinstance(outcome, int) for outcome in outcomes)
     return count
-
-
-async def _records(webhooks: Webhooks, ids: list[str]) -> list[DeliveryRecord]:
-    found = []
-    for delivery_id in ids:
-        try:
-            record = await webhooks.store.deliveries.read(delivery_id)
-        except DeliveryNotFound:
-            continue  # it has expired
-        if record.delivery.state == "failed":
-            found.append(record)
-    return found
 
 
 async def _check_receiver(webhooks: Webhooks, delivery: Delivery) -> None:
