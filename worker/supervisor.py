@@ -81,7 +81,8 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._signalled_twice = False
         self.children = [Child("scheduler", lambda: run_scheduler(settings))]
-        polls = max(1, min(settings.workers, len(settings.all_upstreams())))  # one poll of an upstream at a time
+        # An upstream has one poll at a time: none waits behind that of an upstream that does not answer.
+        polls = max(1, len(settings.all_upstreams()))
         counts: dict[Queue, int] = {"steps": settings.workers, "deliver": settings.workers, "polls": polls, "bulk": 1}
         for queue, count in counts.items():
             for number in range(1, count + 1):
