@@ -34,7 +34,7 @@ chaos: $(READY)  ## kills, faults and clocks at every point of the story: about 
 	$(BIN)/python -m tests.chaos --table docs/guarantees-$$(date -u +%F).md
 
 bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/benchmarks.md
-	for name in api upload look up told deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in api upload look up told burst deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
 	$(COMPILE) --output-file requirements.lock pyproject.toml

@@ -43,12 +43,12 @@ class Client:
         async with self._session.post(f"{self._url}/files", data=form) as answer:
             return str((await answer.json())["id"])
 
-    async def submit(self, file_id: str, callback_url: str) -> str:
+    async def submit(self, file_id: str, callback_url: str | None) -> str:
         body = {
             "model": "gpt-4.1-mini-2025-04-14",
             "training_file": file_id,
-            "callback_url": callback_url,
             "metadata": {"simulate": "stall"},
+            **({"callback_url": callback_url} if callback_url else {}),
         }
         jobs = f"{self._url}/fine_tuning/jobs"
         async with self._session.post(jobs, json=body) as answer:

@@ -27,12 +27,12 @@ from worker.steps import TIMEOUTS, step_for
 
 log = logging.getLogger("tunehook.scheduler")
 
-#: Steps that wait in RQ are claimed again after 20 s, in vain: so only as many are enqueued as start soon.
-#: The rest waits in `due`, in its order. An upload may take ten minutes.
-ENQUEUED: dict[Queue, int] = {"steps": 20, "bulk": 2, "deliver": 1}
+#: Steps that wait in RQ are claimed again after 20 s, in vain, and all that becomes due waits behind them: so only as
+#: many are enqueued as start soon. The rest waits in `due`. For `steps`, so many for each worker of this supervisor.
+ENQUEUED: dict[Queue, int] = {"steps": 2, "polls": 2, "bulk": 2, "deliver": 1}
 ROUND_SECONDS = 1.0
 #: A queue that had no room is tried again after this time.
-FULL_SECONDS = 0.1
+FULL_SECONDS = 0.05
 FAILED_STEP_SECONDS = 24 * 3600
 UPGRADE_SECONDS = 10.0
 
@@ -49,13 +49,20 @@ def queues(connection: Redis) -> dict[Queue, RQQueue]:
 
 class Scheduler:
     def __init__(
-        self, store: Store, connection: Redis, upstreams: list[str], *, upgrade_seconds: float = UPGRADE_SECONDS
+        self,
+        store: Store,
+        connection: Redis,
+        upstreams: list[str],
+        workers: int = 1,
+        *,
+        upgrade_seconds: float = UPGRADE_SECONDS,
     ) -> None:
         self._store = store
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
         self._upgrade_seconds = upgrade_seconds
+        self._enqueued = {**ENQUEUED, "steps": workers * ENQUEUED["steps"]}
         self._upgraded = float("-inf")  #: when records of an earlier version were last carried over, monotonic
         self._next = dict.fromkeys(QUEUES, ROUND_SECONDS)  #: seconds until something is due, as last seen
 
@@ -99,10 +106,10 @@ class Scheduler:
         waiting = await asyncio.to_thread(lambda: rq.count)
         if queue == "deliver":
             # Delivery steps claim what is due themselves; one that waits for a worker is enough.
-            if waiting < ENQUEUED[queue] and await self._store.delivery_queue.anything_due():
+            if waiting < self._enqueued[queue] and await self._store.delivery_queue.anything_due():
                 await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
             return
-        room = max(0, ENQUEUED[queue] - waiting)
+        room = max(0, self._enqueued[queue] - waiting)
         claimed = await self._store.claim(queue, room)
         self._next[queue] = ROUND_SECONDS if claimed.wait is None else max(claimed.wait, 0 if room else FULL_SECONDS)
         for member in claimed.parked:

@@ -113,4 +113,4 @@ def step_for(member: str) -> tuple[str, tuple[str, ...]]:
 
 #: RQ ends a step that takes longer. A whole file up to 100 MB has 600 s, and so has the joining of parts. A delivery
 #: step runs for up to 40 s, and twice one attempt's 15 s after that.
-TIMEOUTS: dict[Queue, int] = {"steps": 60, "bulk": 900, "deliver": 90}
+TIMEOUTS: dict[Queue, int] = {"steps": 60, "polls": 60, "bulk": 900, "deliver": 90}

@@ -81,7 +81,9 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._signalled_twice = False
         self.children = [Child("scheduler", lambda: run_scheduler(settings))]
-        counts: dict[Queue, int] = {"steps": settings.workers, "deliver": settings.workers, "bulk": 1}
+        # An upstream has one poll at a time: none waits behind that of an upstream that does not answer.
+        polls = max(1, len(settings.all_upstreams()))
+        counts: dict[Queue, int] = {"steps": settings.workers, "deliver": settings.workers, "polls": polls, "bulk": 1}
         for queue, count in counts.items():
             for number in range(1, count + 1):
                 self.children.append(Child(f"{queue}-{number}", _worker(settings, queue)))
@@ -155,7 +157,8 @@ def run_scheduler(settings: Settings) -> None:
     async def _run() -> None:
         store = Store.connect(settings.redis_url)
         try:
-            await Scheduler(store, connect(settings.redis_url), list(settings.all_upstreams())).run()
+            upstreams = list(settings.all_upstreams())
+            await Scheduler(store, connect(settings.redis_url), upstreams, settings.workers).run()
         finally:
             await store.close()
 

@@ -47,13 +47,13 @@ class Bench:
         await self.ctx.store.files.add(file)
         return file
 
-    async def accept(self, file: File | None = None, *, simulate: str | None = None) -> str:
+    async def accept(self, file: File | None = None, *, simulate: str | None = None, project: str = "p") -> str:
         """A job as `submit` leaves it; its id."""
         file = file or await self.file()
         metadata = {"simulate": simulate} if simulate else None
         job = Job(
             id=new_id("ftjob-"),
-            project="p",
+            project=project,
             key_id="k",
             created_at=int(time.time()),
             spec=JobSpec(model=MODEL, training_file=file.id, seed=1, metadata=metadata),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-Queue = Literal["steps", "bulk", "deliver"]
-QUEUES: tuple[Queue, ...] = ("steps", "bulk", "deliver")
+Queue = Literal["steps", "polls", "bulk", "deliver"]
+QUEUES: tuple[Queue, ...] = ("steps", "polls", "bulk", "deliver")
 #: The kinds that can be due, and the queue of their steps. `look` is one poll of an upstream: the names are stored in
 #: Redis, so they outlive the words that the code uses.
 KINDS: dict[str, Queue] = {
     "job": "steps",
-    "look": "steps",
+    "look": "polls",
     "sweep": "steps",
     "ready": "steps",
     "copy": "bulk",

@@ -9,10 +9,12 @@ from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change, Occupied, optimistic_update
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.record import Stored
-from tunehook.store.indexes import SCAN, common
+from tunehook.store.indexes import common
 
 #: A record is written seconds after its bytes; after this, its process was killed in between.
 RECORD_WITHIN_SECONDS = 3600
+#: Records read at once for a list. A page has up to 10,000, and other requests have their turn in between.
+READ_AT_ONCE = 100
 
 
 class FileRecord(Stored[File]):
@@ -87,7 +89,7 @@ class Files:
         """Returns files in order of arrival, or newest first, and whether there are more."""
         if after is not None:
             await self.read(after, project)
-        ids = common(self._store, [keys.files(project)], after=after, at_once=SCAN, ascending=ascending)
+        ids = common(self._store, [keys.files(project)], after=after, at_once=READ_AT_ONCE, ascending=ascending)
         found, more = await FileRecord.page(
             self._store, ids, limit=limit, wanted=lambda record: purpose in (None, record.file.purpose)
         )

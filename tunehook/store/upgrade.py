@@ -1,6 +1,7 @@
 """Upgrade from versions before 0.2: carries over what they stored in another form.
 
-The set of deleted files becomes a sorted set of times. Pending deliveries wait in lanes.
+The set of deleted files becomes a sorted set of times. Polls, due beside all other steps, get a queue of their own.
+Pending deliveries wait in lanes.
 
 A lane was a sorted set of one receiver's deliveries (`th:lane:<receiver>`), and `lane:<receiver>` was due in
 `th:due:deliver`, or in `th:due:slow` after an attempt without an answer. The scheduler carries lanes over when it
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import logging
 
+from tunehook.model.member import poll_member, queue_of
 from tunehook.model.webhook import Delivery
 from tunehook.store.engine import keys
 from tunehook.store.engine.connection import Connection
@@ -54,6 +56,7 @@ async def carry_over(store: Connection) -> int:
     its lane.
     """
     await leaving_to_zset(store)
+    await polls_to_their_queue(store)
     moved = 0
     for old_due in OLD_DUE:
         for member in await store.redis.zrange(old_due, 0, -1):
@@ -68,6 +71,15 @@ async def carry_over(store: Connection) -> int:
 async def leaving_to_zset(store: Connection) -> None:
     """Turns the set of deleted files (version 0.1) into the zset of times; atomic, and safe to repeat."""
     await store.redis.eval(_SET_TO_ZSET, 1, keys.LEAVING)
+
+
+async def polls_to_their_queue(store: Connection) -> None:
+    """Moves polls that an older program made due beside all other steps."""
+    async for poll, at in store.redis.zscan_iter(keys.due("steps"), match=poll_member("*"), count=BATCH):
+        async with store.redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(keys.due(queue_of(poll)), {poll: at}, nx=True)
+            pipe.zrem(keys.due("steps"), poll)
+            await pipe.execute()
 
 
 async def is_in_lane(store: Connection, delivery: Delivery) -> bool:

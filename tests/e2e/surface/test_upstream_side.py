@@ -231,7 +231,7 @@ async def test_an_event_that_came_before_causes_nothing(place: Place) -> None:
 def _next_look(place: Place) -> float:
     """When it is due, unix seconds."""
     with connect(place.town.valkey.url) as client:
-        return float(client.zscore(due("steps"), "look:openai") or 0) / 1000
+        return float(client.zscore(due("polls"), "look:openai") or 0) / 1000
 
 
 # ---- jobs that were started elsewhere

@@ -71,12 +71,12 @@ async def test_three_claims_in_vain_are_twenty_seconds_apart_and_then_the_pause_
 
 async def test_twenty_claims_in_vain_park_a_job_and_never_a_look(bench: Bench) -> None:
     store = bench.ctx.store
-    members = {"job:ftjob-x": 0, "look:openai": 0}
     for _ in range(21):
-        await store.redis.zadd(keys.due("steps"), members)
-        claimed = await store.claim("steps", 10)
-    assert claimed.parked == ["job:ftjob-x"]
-    assert claimed.members == ["look:openai"]
+        await store.redis.zadd(keys.due("steps"), {"job:ftjob-x": 0})
+        await store.redis.zadd(keys.due("polls"), {"look:openai": 0})
+        jobs, polls = await store.claim("steps", 10), await store.claim("polls", 10)
+    assert (jobs.parked, jobs.members) == (["job:ftjob-x"], [])
+    assert (polls.parked, polls.members) == ([], ["look:openai"])
     assert round(await bench.due_in("look:openai") or 0) == 20
     await store.wake("job:ftjob-x")
     assert "job:ftjob-x" in (await store.claim("steps", 10)).members

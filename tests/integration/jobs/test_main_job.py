@@ -25,6 +25,7 @@ from tunehook.context import Context, open_context
 from tunehook.files import ingest
 from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
 from tunehook.jobs.copy_transfer import PART_BYTES
+from tunehook.model.member import Queue
 from tunehook.settings import Settings
 from tunehook.webhooks import dispatch
 
@@ -42,10 +43,8 @@ class Bench:
     async def work(self) -> list[str]:
         """Does what is due, as clock and workers would, until nothing is; returns the steps in their order."""
         done: list[str] = []
-        while members := [
-            *(await self.ctx.store.claim("steps", 10)).members,
-            *(await self.ctx.store.claim("bulk", 10)).members,
-        ]:
+        queues: tuple[Queue, ...] = ("steps", "polls", "bulk")
+        while members := [member for queue in queues for member in (await self.ctx.store.claim(queue, 10)).members]:
             for member in members:
                 kind, _, rest = member.partition(":")
                 match kind:

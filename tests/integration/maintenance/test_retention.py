@@ -140,8 +140,8 @@ async def test_a_finished_job_goes_with_all_that_was_only_its_own(
     allowed = {
         keys.models(PROJECT), keys.MODEL_OWNERS,  # the model lives, and is this project's
         keys.known("openai"),  # whose the upstream's job was: nobody else may import it
-        keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.CLAIMS, keys.log_read("openai"),
-        keys.STORAGE_MARK,
+        keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.due("polls"), keys.CLAIMS, keys.STORAGE_MARK,
+        keys.log_read("openai"),
     }  # fmt: skip
     assert left <= allowed, left - allowed
     assert (await ctx.store.models.of_project(PROJECT))[0].job_id == job.id

@@ -85,7 +85,7 @@ async def test_nothing_new_is_taken_and_what_was_accepted_goes_on_to_its_webhook
 
 async def what_was_accepted_goes_on(api: Api, receiver: Receiver, first: str, second: str) -> None:
     await job_until_tracked(api, second)
-    assert "look:openai" in (await api.ctx.store.claim("steps", 100)).members
+    assert "look:openai" in (await api.ctx.store.claim("polls", 100)).members
     assert (await api.call("POST", f"/v1/fine_tuning/jobs/{second}/cancel")).status == 200
     await lifecycle.advance(api.ctx, second)
     await api.simulator.advance(24 * 3600)

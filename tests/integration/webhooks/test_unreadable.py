@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.fakes.misbehaving_receiver import Misbehaving
 from tests.fakes.receiver import Receiver
 from tests.integration.webhooks.conftest import Office
 from tunehook import api_keys
@@ -36,6 +37,20 @@ async def test_a_delivery_that_cannot_be_read_holds_up_none_behind_it(
     assert 3500 < await office.due_in(bad["id"]) <= 3600
     listed = await office.deliveries(made["id"])
     assert [delivery["job_id"] for delivery in listed] == [good.id], "it hides the others"
+
+
+async def test_recover_leaves_out_what_cannot_be_read_and_what_has_expired(office: Office, bad: Misbehaving) -> None:
+    made = await office.subscribe(f"{bad.root}/410", SUCCEEDED)
+    for _ in range(5):
+        await office.happen()
+    await office.deliver()  # the first 410 disables the endpoint
+    unreadable, expired, *good = await office.deliveries(made["id"])
+    redis = office.ctx.store.redis
+    await redis.hset(keys.delivery(unreadable["id"]), "doc", "garbage")
+    await redis.delete(keys.delivery(expired["id"]))
+    await office.post(f"/v1/webhook_endpoints/{made['id']}/enable")
+    answer = await office.post(f"/v1/webhook_endpoints/{made['id']}/recover", {"since": 0})
+    assert answer["redelivered"] == len(good) == 3
 
 
 async def test_a_key_that_cannot_be_read_holds_up_only_what_it_signs(office: Office, receiver: Receiver) -> None:

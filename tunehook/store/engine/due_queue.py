@@ -16,6 +16,9 @@ LATE_MS = 10_000
 #: Kinds that are claimed for ever, every 20 s: all others depend on them, or they are webhooks to send.
 NEVER_PARKED = json.dumps({"look": True, "delivery": True, "sweep": True})
 
+#: Queues in which projects take turns. A poll is for all projects, and receivers of webhooks have their own fairness.
+WITH_TURNS: tuple[Queue, ...] = ("steps", "bulk")
+
 
 @dataclass(frozen=True)
 class Claimed:
@@ -29,7 +32,8 @@ class DueQueue(Connection):
 
     async def claim(self, queue: Queue, limit: int) -> Claimed:
         """Claims up to `limit` members that are due, with a visibility timeout. See claim.lua."""
-        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED], [limit, NEVER_PARKED])
+        turns = [keys.turns(queue)] if queue in WITH_TURNS else []
+        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED, *turns], [limit, NEVER_PARKED])
         members, parked, wait = answer
         return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
 

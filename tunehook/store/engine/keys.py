@@ -20,11 +20,16 @@ CLOCK = "th:clock"  # the last tick of any scheduler, ms
 
 
 def due(queue: Queue) -> str:
-    """zset: member → when it is due, ms.
+    """zset: member → when it is due, ms; or -1, once it is in its project's line (claim.lua).
 
     `th:due:deliver` belongs to versions before 0.2 (upgrade.py): they remove members from it that they do not know.
     """
     return "th:due:deliveries" if queue == "deliver" else f"th:due:{queue}"
+
+
+def turns(queue: Queue) -> str:
+    """zset: project → its turn in that queue, while it has a line there: a list under this name and the project's."""
+    return f"th:turns:{queue}"
 
 
 def lease(member: str) -> str:

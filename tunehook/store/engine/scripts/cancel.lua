@@ -6,8 +6,10 @@ if not stage or stage == 'settled' then return stage end
 local time = redis.call('TIME')
 if redis.call('HSETNX', KEYS[1], 'cancel', time[1]) == 1 then
   redis.call('HDEL', 'th:claims', ARGV[1])
+  redis.call('ZADD', KEYS[2], time[1] * 1000, ARGV[1]) -- also if it is in a line: cancels have their own (claim.lua)
+else
+  redis.call('ZADD', KEYS[2], 'LT', time[1] * 1000, ARGV[1])
 end
-redis.call('ZADD', KEYS[2], 'LT', time[1] * 1000, ARGV[1])
 if redis.call('EXISTS', 'th:lease:' .. ARGV[1]) == 1 then redis.call('SADD', 'th:woken', ARGV[1]) end
 redis.call('PUBLISH', 'th:wake', ARGV[2])
 return stage
