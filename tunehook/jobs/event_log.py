@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, JobNotFound, RecordTooNew, RecordUnreadable, TunehookError, UpstreamError
+from tunehook.errors import (
+    Conflict,
+    JobNotFound,
+    RecordTooNew,
+    RecordUnreadable,
+    TunehookError,
+    UpstreamError,
+    UpstreamRefused,
+)
 from tunehook.model.job import Job, Message
 from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
@@ -21,17 +29,28 @@ AT_ONCE = 8
 async def fetch(ctx: Context, job: Job) -> int:
     """Reads the job's events, newest first, back to one that is in the log. Returns how many were new.
 
-    The page with the known event is taken whole: events of the same second may change places.
+    The page with the known event is taken whole: events of the same second may change places. A page of what was read
+    before is the answer of an upstream that does not page by its events' ids.
     """
     if not job.upstream_job_id:
         return 0
     upstream = ctx.upstreams[job.upstream]
     found: list[Message] = []
     after: str | None = None
+    contents: set[str] = set()
     for _ in range(PAGES):
-        page, more = await upstream.events(job.upstream_job_id, after)
+        try:
+            page, more = await upstream.events(job.upstream_job_id, after)
+        except UpstreamRefused:
+            if after is None:
+                raise
+            break  # it does not know its own event's id any more
+        told = {message.content_sha256 for message in page}
+        if len(told & contents) * 2 > len(told):
+            break
+        contents |= told
         found += page
-        if not more or not page or await ctx.store.job_log.any_known(job.id, page):
+        if not more or not page or await ctx.store.job_log.reaches_known(job.id, page):
             break
         after = page[-1].upstream_event_id
     # The list is newest first within a second, too, so it is reversed before the stable sort.
