@@ -152,7 +152,7 @@ async def checkpoints(request: web.Request) -> web.Response:
     if not job.upstream_job_id or upstream is None:
         return web.json_response(page_object([], has_more=False))
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
-    data = [jobs.checkpoint_object(job, row) for row in raw.get("data") or [] if isinstance(row, dict)]
+    data = [jobs.checkpoint_object(job, row) for row in raw["data"]]
     return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 

@@ -18,6 +18,7 @@ from tunehook.errors import (
 )
 from tunehook.model.job import Job, Message
 from tunehook.openai_format import jobs
+from tunehook.store.engine.commit import LOG_KEPT
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
@@ -50,7 +51,7 @@ async def fetch(ctx: Context, job: Job) -> int:
             break
         contents |= told
         found += page
-        if not more or not page or await ctx.store.job_log.reaches_known(job.id, page):
+        if len(found) >= LOG_KEPT or not more or not page or await ctx.store.job_log.reaches_known(job.id, page):
             break
         after = page[-1].upstream_event_id
     # The list is newest first within a second, too, so it is reversed before the stable sort.
@@ -87,9 +88,7 @@ async def publish_checkpoints(ctx: Context, job: Job) -> None:
     if not await publishing.has_subscribers(ctx.webhooks, job.project, event_types.CHECKPOINT):
         return
     answer = await upstream.checkpoints(job.upstream_job_id, after=None, limit=100)
-    rows = [
-        row for row in answer.get("data") or [] if isinstance(row, dict) and isinstance(row.get("step_number"), int)
-    ]
+    rows = [row for row in answer["data"] if isinstance(row.get("step_number"), int)]
     for row in sorted(rows, key=lambda row: int(row["step_number"])):
         while not await _publish_checkpoint(ctx, record, row):  # the job was changed meanwhile
             record = await ctx.store.jobs.read(job.id)

@@ -129,10 +129,10 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
             missing.append(what)
     if missing and since_end <= GIVE_UP_SECONDS:
         await store.plan(record.member, min(600.0, max(5.0, since_end)))
+    elif since_end < LATE_MEMBERS_SECONDS and _lacks_members((await store.jobs.read(job.id)).job):
+        await store.plan(record.member, min(600.0, max(2.0, since_end)))
     elif since_end < LATE_EVENTS_SECONDS:
         await store.plan(record.member, LATE_EVENTS_SECONDS - since_end + 1)
-    elif since_end < LATE_MEMBERS_SECONDS and _lacks_members((await store.jobs.read(job.id)).job):
-        await store.plan(record.member, min(600.0, since_end))
     else:
         if missing:
             log.warning("job %s: %s are given up", job.id, ", ".join(missing))

@@ -10,9 +10,11 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from functools import reduce
 from typing import Any
 
 import httpx2
+from pydantic_core import to_json
 
 from tunehook.errors import UpstreamError, UpstreamTooLarge, UpstreamUnknown, UpstreamUnreachable
 from tunehook.security.tls import ssl_context
@@ -23,6 +25,8 @@ MIB = 1024 * 1024
 ERROR_BYTES, JSON_BYTES, FILE_BYTES, CHAT_BYTES = MIB, 16 * MIB, 32 * MIB, 512 * MIB
 #: Brackets and commas in JSON; each becomes up to 64 bytes in memory.
 JSON_MARKS = 2_000_000
+#: A record may be nested 254 deep; a part of an answer may lie so much deeper in one than in the answer.
+DEPTH_SPARE = 20
 #: No call waits for one of these: a poll makes eight at once, and the API one per request.
 _LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 #: Nothing was sent, for certain.
@@ -97,16 +101,20 @@ def _limit(request: httpx2.Request, answer: httpx2.Response) -> int:
 def json_object(name: str, content: bytes) -> dict[str, Any]:
     """Returns an answer's JSON object. Raises UpstreamUnknown for anything else.
 
-    Halves of surrogate pairs become question marks: neither Redis nor a client could be sent them.
+    Halves of surrogate pairs become question marks, and NaN becomes null: clients could not be sent them.
     """
     if len(content) > MIB and sum(map(content.count, (b"{", b"[", b","))) > JSON_MARKS:
         raise UpstreamUnknown(upstream=name, why="the answer is JSON of too many members")
     try:
-        value = json.loads(content)
+        value = json.loads(content, parse_constant=lambda _: None)
         if b"\\ud" in content or b"\\uD" in content:
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise UpstreamUnknown(upstream=name, why="the answer is not JSON") from error
+    try:
+        to_json(reduce(lambda inner, _: [inner], range(DEPTH_SPARE), value))
+    except ValueError as error:
+        raise UpstreamUnknown(upstream=name, why="the answer is JSON that is nested too deep") from error
     if not isinstance(value, dict):
         raise UpstreamUnknown(upstream=name, why="the answer is not a JSON object")
     return value

@@ -168,7 +168,7 @@ class OpenAIUpstream:
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         query: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
-        return await self._get(f"/fine_tuning/jobs/{job_id}/checkpoints", query)
+        return dialect.checkpoints(self.name, await self._get(f"/fine_tuning/jobs/{job_id}/checkpoints", query))
 
     # ---- models, graders, chat
 

@@ -34,6 +34,10 @@ REFUSALS = frozenset({400, 403, 404, 422})
 NAME_CHARS, TEXT_CHARS, DATA_BYTES = 256, 8192, 16 * 1024
 #: A job has one result file; more than this are not fetched.
 RESULT_FILES = 20
+#: A job's method with its grader, hyperparameters and metadata; a request of ours has at most 1 MiB.
+JOB_BYTES = 2 * 1024 * 1024
+#: So many rows of a list are taken, from an upstream that gives more than it was asked for.
+EVENTS, CHECKPOINTS = 10_000, 1000
 
 
 def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) -> UpstreamError:
@@ -83,6 +87,8 @@ def job(name: str, raw: object) -> UpstreamJob:
     if not isinstance(raw.get("metadata"), dict):
         members["metadata"] = None
     known = {field: members.get(field) for field in UpstreamJob.model_fields}
+    if len(json.dumps([known["method"], known["hyperparameters"], known["metadata"]])) > JOB_BYTES:
+        raise UpstreamUnknown(upstream=name, why="the job is too large")
     try:
         return UpstreamJob.model_validate(known)
     except ValidationError as error:
@@ -197,9 +203,17 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
             data=_data(row.get("data")),
             upstream_event_id=_event_id(str(row["id"])),
         )
-        for row in raw
+        for row in raw[:EVENTS]
         if row.get("id")
     ]
+
+
+def checkpoints(name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a page of checkpoints, its rows as they are."""
+    data = answer.get("data")
+    if not isinstance(data, list):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a list")
+    return {**answer, "data": [row for row in data if isinstance(row, dict)][:CHECKPOINTS]}
 
 
 def _data(raw: object) -> dict[str, Any] | None:

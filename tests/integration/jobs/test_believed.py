@@ -10,6 +10,7 @@ from aiohttp import web
 from tests.fakes.strange_upstream import StrangeUpstream, strange_upstream
 from tests.integration.conftest import MODEL, Bench
 from tunehook.context import Context
+from tunehook.errors import UpstreamUnknown
 from tunehook.jobs import commands, copy_step, event_log, lifecycle, poller
 from tunehook.jobs.finishing import LATE_MEMBERS_SECONDS
 from tunehook.jobs.tracking import UNNAMED_SECONDS
@@ -141,7 +142,7 @@ async def test_another_jobs_end_is_not_ours(at: At, verb: str, members: Row) -> 
         await at.ctx.store.jobs.mark_cancelled(at.job_id)
         await at.advance()
     else:
-        with pytest.raises(Exception, match="another job"):
+        with pytest.raises(UpstreamUnknown, match="another job"):
             await commands.pause_or_resume(at.ctx, at.job_id, "p", "pause")
     assert (await at.job()).stage is Stage.TRACKED
 
@@ -265,6 +266,14 @@ async def test_what_an_upstream_says_after_the_end_is_taken_too(at: At) -> None:
     assert await at.ctx.store.models.owner("ft:late") == "p"
 
 
+async def test_members_that_come_a_moment_after_the_end_are_soon_there(at: At) -> None:
+    await at.tracked()
+    at.says(status="succeeded", fine_tuned_model="ft:x")
+    await at.poll()
+    await at.advance()
+    assert 1 < (await at.bench.due_in(f"job:{at.job_id}") or 0) <= 3
+
+
 async def test_what_never_comes_is_not_asked_for_for_ever(at: At) -> None:
     await at.tracked()
     at.says(status="succeeded", fine_tuned_model="ft:x")
@@ -276,6 +285,23 @@ async def test_what_never_comes_is_not_asked_for_for_ever(at: At) -> None:
     await at.earlier(settled_at=settled_at - LATE_MEMBERS_SECONDS - 1)
     await at.advance()
     assert await at.bench.due_in(f"job:{at.job_id}") is None
+
+
+async def test_a_list_that_is_none_ends_no_poll(at: At, caplog: pytest.LogCaptureFixture) -> None:
+    await at.tracked()
+    at.says(status="queued", method={"type": "dpo", "dpo": {"x": "y" * 3_000_000}})
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    at.strange.answers["GET /fine_tuning/jobs/ftjob-there/events"] = page({"id": "ev-1", "message": "m", "data": deep})
+    await at.poll()
+    assert "too large" in caplog.text
+    for rows in (5, None, {"a": 1}, "x"):
+        at.strange.answers["GET /fine_tuning/jobs/ftjob-there/checkpoints"] = {"data": rows}
+        with pytest.raises(UpstreamUnknown):
+            await at.ctx.upstreams["openai"].checkpoints(THERE, after=None, limit=10)
+    at.says(status="failed")
+    assert (await at.poll()).status == "failed"
 
 
 # ---- events

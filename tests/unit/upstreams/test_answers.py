@@ -11,7 +11,17 @@ from tunehook.upstreams import answers
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"null", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b'{"a": "' + b"x" * 2_000_000],
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"5",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 240 + b"1" + b"}" * 240,
+        b'{"a": "' + b"x" * 2_000_000,
+    ],
 )
 def test_what_is_no_json_object_is_unknown(content: bytes) -> None:
     with pytest.raises(UpstreamUnknown):
@@ -32,8 +42,8 @@ def test_a_large_page_with_long_texts_is_read() -> None:
 
 
 def test_half_of_a_surrogate_pair_can_be_stored() -> None:
-    found = answers.json_object("openai", b'{"message": "a\\ud800b \\uD83D\\uDE00 \\\\ud800", "n": 1e3}')
-    assert found == {"message": "a?b \N{GRINNING FACE} \\ud800", "n": 1000.0}
+    found = answers.json_object("openai", b'{"message": "a\\ud800b \\uD83D\\uDE00 \\\\ud800", "n": 1e3, "loss": NaN}')
+    assert found == {"message": "a?b \N{GRINNING FACE} \\ud800", "n": 1000.0, "loss": None}
 
 
 @pytest.mark.parametrize(
