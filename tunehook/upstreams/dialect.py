@@ -71,7 +71,7 @@ def job(name: str, raw: object) -> UpstreamJob:
     if not is_upstream_id(raw["id"]):
         raise UpstreamUnknown(upstream=name, why="the job's id is not like an id")
     members = dict(raw)
-    members["status"] = raw["status"][:NAME_CHARS]
+    members["status"] = raw["status"][:NAME_CHARS] or "unknown"
     members["error"] = job_error(raw.get("error"))
     results = raw.get("result_files")
     files = [file for file in results if is_upstream_id(file)] if isinstance(results, list) else []
