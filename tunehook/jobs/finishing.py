@@ -72,9 +72,7 @@ async def _name_model(ctx: Context, change: Change, job: Job, now: int) -> None:
     owner = await ctx.store.models.owner(model) if model else None
     text = None
     if owner not in (None, job.project):
-        text = (
-            f"The upstream calls the model {model}. A model of that name was tuned here before, so it stays that one."
-        )
+        text = f"The upstream calls the model {model}, a name that is taken here, so it cannot be asked."
     elif model:
         ctx.store.models.name(change, job, model)
     elif job.status == "succeeded" and job.upstream_job_id:

@@ -7,6 +7,7 @@ upstream's. No answer is read further than its kind can be long, counted after d
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -149,7 +150,7 @@ def no_answer(name: str, cause: BaseException | None) -> UpstreamError:
 
 
 def _why_unreachable(error: BaseException) -> str:
-    """Returns in words why no connection could be made, without the address: clients read it."""
+    """Returns in words why no connection could be made, without host and address: clients read it."""
     if isinstance(error, httpx2.ConnectTimeout):
         return "it did not answer in time"
     if isinstance(error, httpx2.PoolTimeout):
@@ -157,8 +158,11 @@ def _why_unreachable(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         match cause:
+            case BaseExceptionGroup():  # one for each address of the host
+                cause = cause.exceptions[0]
+                continue
             case ssl.SSLCertVerificationError():
-                return f"its TLS certificate is not accepted ({cause.verify_message})"
+                return f"its TLS certificate is not accepted ({cause.verify_message.partition(',')[0]})"
             case ssl.SSLError():
                 return f"TLS failed ({cause.reason or cause})"
             case socket.gaierror():
@@ -169,7 +173,7 @@ def _why_unreachable(error: BaseException) -> str:
                 return "it did not answer in time"
             case ConnectionError():
                 return "the connection was closed"
-            case OSError(errno=int()):
-                return str(cause.strerror).lower()
+            case OSError() if cause.errno is not None:
+                return os.strerror(cause.errno).lower()
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__

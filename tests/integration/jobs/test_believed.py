@@ -1,11 +1,13 @@
 """How far an upstream is believed: whose job an answer is about, ids, statuses, an end without its model, events."""
 
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from tests.fakes.strange_upstream import StrangeUpstream, strange_upstream
 from tests.integration.conftest import MODEL, Bench
@@ -16,7 +18,9 @@ from tunehook.jobs.finishing import LATE_MEMBERS_SECONDS
 from tunehook.jobs.tracking import UNNAMED_SECONDS
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
+from tunehook.settings import UpstreamSettings
 from tunehook.store.engine import keys
+from tunehook.upstreams.client import OpenAIUpstream
 
 Row = dict[str, Any]
 THERE = "ftjob-there"
@@ -175,7 +179,26 @@ async def test_a_model_of_another_project_stays_theirs(at: At) -> None:
     assert (await at.poll()).status == "succeeded"
     assert await at.ctx.store.models.owner("ft:theirs") == "other"
     assert await at.ctx.store.models.find("ft:theirs", "p") is None
-    assert any("stays that one" in text for text in await at.log())
+    assert any("a name that is taken here" in text for text in await at.log())
+
+
+# ---- why it cannot be reached
+
+
+async def test_a_job_that_waits_says_why_its_upstream_cannot_be_reached(
+    at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    await at.at_its_create()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+    closed = OpenAIUpstream("openai", UpstreamSettings(base_url=url, api_key=SecretStr("sk-simulated")))
+    await lifecycle.advance(replace(at.ctx, upstreams={"openai": closed}), at.job_id)
+    await closed.close()
+    waiting = (await at.job()).waiting
+    assert waiting is not None
+    assert waiting.code == "upstream_unreachable"
+    assert waiting.reason == "No connection to the upstream 'openai' could be made: the connection was refused."
+    assert waiting.reason in caplog.text
 
 
 # ---- statuses

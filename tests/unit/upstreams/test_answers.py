@@ -1,8 +1,10 @@
 """What is made of an answer's bytes, and of a connection that failed."""
 
+import errno
 import json
 import ssl
 
+import httpx2
 import pytest
 
 from tunehook.errors import UpstreamUnknown
@@ -75,3 +77,21 @@ def test_a_certificate_error_that_the_http_client_did_not_map_is_said_as_such() 
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "certificate has expired"
     assert "its TLS certificate is not accepted (certificate has expired)" in answers.no_answer("x", error).message
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ECONNREFUSED, "the connection was refused"), (errno.EHOSTUNREACH, "no route to host")]
+)
+def test_a_host_of_several_addresses_is_said_by_the_first_and_without_it(number: int, said: str) -> None:
+    failed = [OSError(number, f"Connect call failed ('10.0.0.{n}', 443)") for n in (1, 2)]
+    error = httpx2.ConnectError("All connection attempts failed")
+    error.__cause__ = OSError("All connection attempts failed")
+    error.__cause__.__cause__ = ExceptionGroup("multiple connection attempts failed", failed)
+    found = answers.no_answer("x", error).message
+    assert found.endswith(f"could be made: {said}.")
+
+
+def test_a_certificate_of_another_host_is_said_without_ours() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "Hostname mismatch, certificate is not valid for 'trainer.internal'."
+    assert "not accepted (Hostname mismatch)" in answers.no_answer("x", error).message
