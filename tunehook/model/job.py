@@ -241,7 +241,7 @@ class Message(Record):
     message: str
     type: str = "message"
     data: dict[str, Any] | None = None
-    upstream_event_id: str | None = None
+    upstream_event_id: str | None = None  #: "" for an event of the upstream that has none
 
     @property
     def content_sha256(self) -> str:

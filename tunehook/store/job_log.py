@@ -37,7 +37,7 @@ class JobLog:
         """
         arguments = [str(LOG_KEPT)]
         for message in messages:
-            content = f"={message.content_sha256[:32]}" if message.upstream_event_id else ""
+            content = f"={message.content_sha256[:32]}" if message.upstream_event_id is not None else ""
             arguments += [message.upstream_event_id or "", content, message.model_dump_json(exclude_none=True)]
         if len(arguments) == 1:
             return 0

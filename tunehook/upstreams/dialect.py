@@ -201,10 +201,9 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
             message=str(row.get("message") or "")[:TEXT_CHARS],
             type=str(row.get("type") or "message")[:NAME_CHARS],
             data=_data(row.get("data")),
-            upstream_event_id=_event_id(str(row["id"])),
+            upstream_event_id=_event_id(str(row.get("id") or "")),
         )
         for row in raw[:EVENTS]
-        if row.get("id")
     ]
 
 
@@ -222,8 +221,12 @@ def _data(raw: object) -> dict[str, Any] | None:
 
 
 def _event_id(raw: str) -> str:
-    """Returns the id; of one that is not like an id, a hash."""
-    return raw if is_upstream_id(raw) else "sha256-" + hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
+    """Returns the id; of one that is not like an id, a hash; "" for none."""
+    return (
+        raw
+        if not raw or is_upstream_id(raw)
+        else "sha256-" + hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
+    )
 
 
 #: A longer Retry-After is cut to this.

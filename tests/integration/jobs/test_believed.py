@@ -399,6 +399,16 @@ async def test_an_upstream_that_gives_its_first_page_again_and_again_is_asked_tw
     assert len(await at.log()) - kept == 100
 
 
+async def test_events_without_an_id_are_kept_once(at: At) -> None:
+    await at.tracked()
+    kept = len(await at.log())
+    rows = [{"created_at": n // 2, "message": "Step"} for n in range(6)]
+    for count in (2, 5, 6, 6):
+        at.strange.answers[f"GET /fine_tuning/jobs/{THERE}/events"] = page(*rows[:count][::-1]) | {"has_more": True}
+        await event_log.fetch(at.ctx, await at.job())
+        assert (await at.log())[kept:] == ["Step"] * count
+
+
 async def test_an_events_texts_are_cut(at: At) -> None:
     await at.tracked()
     row = {
