@@ -399,6 +399,19 @@ async def test_an_upstream_that_gives_its_first_page_again_and_again_is_asked_tw
     assert len(await at.log()) - kept == 100
 
 
+async def test_the_log_of_an_earlier_version_which_knows_ids_alone_is_continued(at: At) -> None:
+    await at.tracked()
+    events, kept = Events(at, stable=True), len(await at.log())
+    events.rows = [(5, "x"), (5, "x"), (6, "y")]
+    await event_log.fetch(at.ctx, await at.job())
+    redis, seen = at.ctx.store.redis, keys.job_log_seen(at.job_id)
+    await redis.srem(seen, *[name for name in await redis.smembers(seen) if name.startswith("=")])
+    for more in ([], [(6, "y")], []):
+        events.rows += more
+        await event_log.fetch(at.ctx, await at.job())
+    assert (await at.log())[kept:] == ["x", "x", "y", "y"]
+
+
 async def test_events_without_an_id_are_kept_once(at: At) -> None:
     await at.tracked()
     kept = len(await at.log())
