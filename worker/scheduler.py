@@ -22,6 +22,7 @@ from rq.serializers import JSONSerializer
 from tunehook.errors import StoreUnavailable
 from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
 from tunehook.store import upgrade
+from tunehook.store.engine.connection import NO_NOTIFICATIONS
 from tunehook.store.store import Store
 from worker.steps import TIMEOUTS, step_for
 
@@ -39,7 +40,13 @@ UPGRADE_SECONDS = 10.0
 
 def connect(url: str) -> Redis:
     """Returns a connection as RQ needs it: bytes, and no retries by redis-py (they run commands twice)."""
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=10)
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=2,
+        socket_timeout=10,
+        maint_notifications_config=NO_NOTIFICATIONS,
+    )
 
 
 def queues(connection: Redis) -> dict[Queue, RQQueue]:

@@ -11,7 +11,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
@@ -26,6 +28,16 @@ _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of cli
 
 def _refuses(error: BaseException | None) -> bool:
     return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
+
+
+#: redis-py opens an idle connection that was closed at the other end anew before it sends anything, but only without
+#: these notifications of Redis Enterprise: with them, each such connection would cost one request.
+NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
+
+#: Commands that are repeated once when their connection is lost. A write may have been carried out, so it is not.
+_READS = """CONFIG GET|EXISTS|GET|HEXISTS|HGET|HGETALL|HLEN|HMGET|INFO|MGET|PING|PTTL|SCAN|SCARD|SMEMBERS|TIME|XRANGE|
+XREVRANGE|ZCARD|ZCOUNT|ZMSCORE|ZRANGE|ZRANGEBYSCORE|ZREVRANGE|ZREVRANK|ZSCORE"""
+READS = frozenset(_READS.replace("\n", "").split("|"))
 
 
 class unavailable:  # lower case: it reads as a statement
@@ -56,7 +68,12 @@ class _Client(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         with unavailable():
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except ConnectionLost as error:
+                if args[0] not in READS or isinstance(error.__cause__, TimeoutError):  # has waited for a connection
+                    raise
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -67,7 +84,7 @@ class Connection:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
-        self._reads = Batcher(self.send)
+        self._reads = Batcher(self._read)
 
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0) -> Self:
@@ -82,6 +99,7 @@ class Connection:
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout,
             socket_connect_timeout=0.8,
+            maint_notifications_config=NO_NOTIFICATIONS,
             decode_responses=True,
         )
         return cls(_Client(connection_pool=pool))
@@ -105,21 +123,35 @@ class Connection:
                 answers[index] = answer
         return answers
 
-    async def _round_trip(self, commands: list[Command]) -> list[Any]:
-        pool, callbacks = self.redis.connection_pool, self.redis.response_callbacks
+    async def _read(self, commands: list[Command]) -> list[Any]:
+        with unavailable():
+            return await self._round_trip(commands, reads=True)
+
+    async def _round_trip(self, commands: list[Command], *, reads: bool = False) -> list[Any]:
+        """Carries out commands; `reads` once more if the connection is lost."""
+        pool = self.redis.connection_pool
         connection = await pool.get_connection()
         try:
-            await connection.send_packed_command(connection.pack_commands(commands))
-            answers: list[Any] = []
-            for name, *_ in commands:
-                try:
-                    answer = await connection.read_response()
-                    answers.append(callbacks[name](answer) if name in callbacks else answer)
-                except ResponseError as error:
-                    answers.append(StoreUnavailable() if _refuses(error) else error)
-            return answers
+            try:
+                return await self._exchange(connection, commands)
+            except ConnectionLost:
+                if not reads:
+                    raise
+                return await self._exchange(connection, commands)
         finally:
             await pool.release(connection)
+
+    async def _exchange(self, connection: Any, commands: list[Command]) -> list[Any]:
+        callbacks = self.redis.response_callbacks
+        await connection.send_packed_command(connection.pack_commands(commands))
+        answers: list[Any] = []
+        for name, *_ in commands:
+            try:
+                answer = await connection.read_response()
+                answers.append(callbacks[name](answer) if name in callbacks else answer)
+            except ResponseError as error:
+                answers.append(StoreUnavailable() if _refuses(error) else error)
+        return answers
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Returns the answers of small read commands, batched with those of other tasks."""
