@@ -68,6 +68,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
     errors.TooManyTests: (429, INVALID, "too_many_tests"),
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
+    errors.DataDirUnavailable: (503, SERVER, "data_dir_unavailable"),
     errors.DatasetUnread: (503, SERVER, "dataset_unread"),
     errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),

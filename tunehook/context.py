@@ -75,7 +75,7 @@ async def open_context(
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
-    files = make_files(store, Storage(settings.data_dir))
+    files = make_files(store, Storage(settings.data_dir, store.deletion))
     try:
         yield Context(
             store=store,

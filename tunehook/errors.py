@@ -22,6 +22,7 @@ TunehookError
 │   ├── UpstreamNotReady        the file is still being processed
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
+├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
 ├── StoreUnavailable, StoreNearlyFull, StoreMisconfigured
 └── Conflict            the record is not as it was read
@@ -262,6 +263,10 @@ class UnknownUpstream(InvalidParameter):
 
 class DatasetUnread(TunehookError):
     """The dataset could not be checked: {why}. Retry."""
+
+
+class DataDirUnavailable(TunehookError):
+    """The data directory cannot be used: {why}. Accepted jobs wait. Retry later."""
 
 
 class StoreUnavailable(TunehookError):
