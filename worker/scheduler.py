@@ -78,17 +78,25 @@ class Scheduler:
         return max(0.005, min(ROUND_SECONDS, *self._next.values()))
 
     async def run(self) -> None:
-        """Runs for ever; waits while Redis is away."""
+        """Runs for ever; waits while Redis is away, and says when it goes and when it is back."""
+        away_since: float | None = None
         while True:
             try:
                 last = await self._round()
+                if away_since is not None:
+                    log.warning(
+                        "Redis is back after %.1f s: what was under way is due again", time.monotonic() - away_since
+                    )
+                    away_since = None
                 async for woken in self._store.wakes(self._patience):
                     if time.monotonic() - last >= ROUND_SECONDS:
                         last = await self._round()
                     else:
                         await asyncio.gather(*(self.enqueue_due(queue) for queue in woken or QUEUES))
             except (StoreUnavailable, RedisError) as error:
-                log.warning("Redis does not answer. Retrying: %s", error.__cause__ or error)
+                if away_since is None:
+                    away_since = time.monotonic()
+                    log.warning("Redis is away or refuses, so all steps wait for it: %s", error.__cause__ or error)
                 await asyncio.sleep(0.5)
 
     async def _round(self) -> float:

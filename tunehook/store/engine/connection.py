@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.maint_notifications import MaintNotificationsConfig
 
 from tunehook.errors import Conflict, StoreUnavailable
@@ -28,6 +29,11 @@ _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of cli
 
 def _refuses(error: BaseException | None) -> bool:
     return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
+
+
+def is_in_trouble(error: BaseException | None) -> bool:
+    """Returns whether an error says that Redis is away, full or takes no writes: a wait, and no mistake of ours."""
+    return isinstance(error, ConnectionLost | RedisTimeout) or _refuses(error)
 
 
 #: redis-py opens an idle connection that was closed at the other end anew before it sends anything, but only without
