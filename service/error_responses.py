@@ -71,6 +71,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.DataDirUnavailable: (503, SERVER, "data_dir_unavailable"),
     errors.DatasetUnread: (503, SERVER, "dataset_unread"),
     errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
+    errors.StoreNotDurable: (503, SERVER, "store_not_durable"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
     errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),

@@ -10,6 +10,7 @@ from aiohttp import web
 from service.requests import context_of
 from tunehook.context import Context
 from tunehook.errors import DataDirUnavailable, StoreUnavailable, TunehookError
+from tunehook.store.redis_health import FULL
 
 
 async def live(request: web.Request) -> web.Response:
@@ -29,12 +30,16 @@ async def _redis(ctx: Context) -> dict[str, object]:
     try:
         async with asyncio.timeout(1.0):
             await ctx.store.ping()
-            durability = await ctx.store.redis_health.shortcomings()
+            health = ctx.store.redis_health
+            durability, used = await health.shortcomings(), await health.used()
     except (TunehookError, TimeoutError):
         return {"ok": False, "message": "does not answer. Check that it runs and that REDIS_URL is right."}
     ms = (time.perf_counter() - begun) * 1000
     words = "; ".join(durability) or "every write is on disk before it is acknowledged"
-    return {"ok": True, "message": f"answers in {ms:.1f} ms; {words}"}
+    if used >= FULL:
+        words = f"it is full, so every write is refused: raise its maxmemory; {words}"
+    good = used < FULL and not (durability and health.strict)
+    return {"ok": good, "message": f"answers in {ms:.1f} ms; {words}"}
 
 
 async def _data_dir(ctx: Context) -> dict[str, object]:

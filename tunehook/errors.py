@@ -24,7 +24,7 @@ TunehookError
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
 ├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
-├── StoreUnavailable, StoreNearlyFull, StoreMisconfigured
+├── StoreUnavailable, StoreNearlyFull, StoreNotDurable, StoreMisconfigured
 └── Conflict            the record is not as it was read
     ├── RevisionChanged, LeaseLost, LeaseTaken
     ├── IllegalMove     not an arrow of the table
@@ -275,6 +275,10 @@ class StoreUnavailable(TunehookError):
 
 class StoreNearlyFull(TunehookError):
     """The store (Redis) is over {percent} % full: new records are refused, accepted jobs go on. Retry later."""
+
+
+class StoreNotDurable(TunehookError):
+    """The store (Redis) could lose new jobs, so none are accepted: {why}. Accepted jobs go on. Retry later."""
 
 
 class StoreMisconfigured(TunehookError):

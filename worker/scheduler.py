@@ -36,6 +36,8 @@ ROUND_SECONDS = 1.0
 FULL_SECONDS = 0.05
 FAILED_STEP_SECONDS = 24 * 3600
 UPGRADE_SECONDS = 10.0
+#: For so long a claim hides a member; between two runs of a sweep there is a day at most.
+CLAIMED_SECONDS, DAY = 20.0, 24 * 3600.0
 
 
 def connect(url: str) -> Redis:
@@ -55,6 +57,8 @@ def queues(connection: Redis) -> dict[Queue, RQQueue]:
 
 
 class Scheduler:
+    """`poll_seconds`: the longest time between two polls of an upstream."""
+
     def __init__(
         self,
         store: Store,
@@ -62,12 +66,14 @@ class Scheduler:
         upstreams: list[str],
         workers: int = 1,
         *,
+        poll_seconds: float = 30.0,
         upgrade_seconds: float = UPGRADE_SECONDS,
     ) -> None:
         self._store = store
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._poll_seconds = max(poll_seconds, CLAIMED_SECONDS)
         self._upgrade_seconds = upgrade_seconds
         self._enqueued = {**ENQUEUED, "steps": workers * ENQUEUED["steps"]}
         self._upgraded = float("-inf")  #: when records of an earlier version were last carried over, monotonic
@@ -107,10 +113,12 @@ class Scheduler:
         if time.monotonic() - self._upgraded >= self._upgrade_seconds:
             await upgrade.carry_over(self._store)
             self._upgraded = time.monotonic()
-        for upstream in self._upstreams:
-            await self._store.plan_if_absent(poll_member(upstream), 0)
-        for sweep in SWEEPS:
-            await self._store.plan_if_absent(sweep, 0)
+        if back := await self._store.redis_health.watch_clock():
+            log.warning("Redis' clock was set back by %.0f s: what is due was moved by as much", back)
+        recurring = dict.fromkeys(map(poll_member, self._upstreams), self._poll_seconds) | dict.fromkeys(SWEEPS, DAY)
+        for member, longest in recurring.items():
+            await self._store.plan_if_absent(member, 0)
+            await self._store.plan_at_latest(member, longest)
         await asyncio.gather(*(self.enqueue_due(queue) for queue in QUEUES))
         await self._store.tick(self._host)
         return time.monotonic()

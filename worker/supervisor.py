@@ -133,7 +133,14 @@ def run_scheduler(settings: Settings) -> None:
         store = Store.connect(settings.redis_url)
         try:
             upstreams = list(settings.all_upstreams())
-            await Scheduler(store, connect(settings.redis_url), upstreams, settings.workers).run()
+            scheduler = Scheduler(
+                store,
+                connect(settings.redis_url),
+                upstreams,
+                settings.workers,
+                poll_seconds=settings.poll_seconds,
+            )
+            await scheduler.run()
         finally:
             await store.close()
 
