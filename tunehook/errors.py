@@ -25,6 +25,7 @@ TunehookError
 ├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
 ├── StoreUnavailable, StoreNearlyFull, StoreNotDurable, StoreMisconfigured
+│   └── StoreRefused    of StoreUnavailable: a wrong password, a read-only replica
 └── Conflict            the record is not as it was read
     ├── RevisionChanged, LeaseLost, LeaseTaken
     ├── IllegalMove     not an arrow of the table
@@ -271,6 +272,10 @@ class DataDirUnavailable(TunehookError):
 
 class StoreUnavailable(TunehookError):
     """The store (Redis) does not answer. Retry: an SDK's retry, or the same Idempotency-Key, creates no second job."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The store (Redis) refuses: {why}."""
 
 
 class StoreNearlyFull(TunehookError):

@@ -11,12 +11,20 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    WatchError,
+)
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.maint_notifications import MaintNotificationsConfig
 
-from tunehook.errors import Conflict, StoreUnavailable
+from tunehook.errors import Conflict, StoreRefused, StoreUnavailable
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
@@ -29,6 +37,15 @@ _REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of cli
 
 def _refuses(error: BaseException | None) -> bool:
     return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
+
+
+def _ours(error: BaseException) -> StoreUnavailable:
+    """Returns our error for one of Redis; one that no waiting mends says what to correct."""
+    if isinstance(error, AuthenticationError):
+        return StoreRefused(why=f"user or password in REDIS_URL are wrong ({error})")
+    if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
+        return StoreRefused(why="it is a read-only replica; REDIS_URL has to name its primary")
+    return StoreUnavailable()
 
 
 def is_in_trouble(error: BaseException | None) -> bool:
@@ -56,7 +73,7 @@ class unavailable:  # lower case: it reads as a statement
         if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
             return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
         if isinstance(error, RedisError | OSError | TimeoutError):
-            raise StoreUnavailable from error
+            raise _ours(error) from error
 
 
 class _Pipeline(Pipeline):
@@ -156,7 +173,7 @@ class Connection:
                 answer = await connection.read_response()
                 answers.append(callbacks[name](answer) if name in callbacks else answer)
             except ResponseError as error:
-                answers.append(StoreUnavailable() if _refuses(error) else error)
+                answers.append(_ours(error) if _refuses(error) else error)
         return answers
 
     async def ask(self, *commands: Command) -> list[Any]:
