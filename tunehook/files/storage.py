@@ -24,6 +24,8 @@ from tunehook.files.reports import Reports
 
 CHUNK = 1024 * 1024
 INCOMING = ".incoming-"
+#: Bytes that a file needs beside its own: its report and its directory entries.
+BESIDE = 64 * 1024
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -96,7 +98,7 @@ class Storage:
     def _require(self, mark: str) -> None:
         with refusals():
             try:
-                found = self.mark_path.read_text()
+                found = self.mark_path.read_text(errors="replace").strip()  # a person may have written it
             except FileNotFoundError:
                 found = ""
         if found != mark:
@@ -244,7 +246,7 @@ class Incoming:
         """Opens the file. `size`: as many bytes as it will have at least. Raises DataDirUnavailable."""
 
         def _open() -> int:
-            self._storage.require_room(size)
+            self._storage.require_room(size + BESIDE)
             self._storage.make_directory()
             return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 

@@ -30,8 +30,8 @@ LIFETIME = 3600
 async def begin(
     files: Files, project: str, *, filename: str, purpose: str, size: int, expires_after: int | None
 ) -> Upload:
-    """Returns a new upload. Raises TooManyUploads, and DataDirUnavailable if its bytes do not fit."""
-    await files.storage.check_room(size)
+    """Returns a new upload. Raises TooManyUploads, DataDirUnavailable."""
+    await files.storage.check_room()
     now = int(time.time())
     upload = Upload(
         id=new_id("upload_"),

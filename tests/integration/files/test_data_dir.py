@@ -162,7 +162,7 @@ async def _names(directory: Path) -> list[str]:
 
 async def test_a_full_or_read_only_disk_is_said_and_nothing_is_left_behind(bench: Bench, small_disk: Path) -> None:
     storage = Storage(small_disk, bench.ctx.store.deletion)
-    with pytest.raises(DataDirUnavailable, match="2,000,000 bytes are needed"):
+    with pytest.raises(DataDirUnavailable, match="2,065,536 bytes are needed"):
         await storage.receive().open(2_000_000)
     with pytest.raises(DataDirUnavailable, match="No space left"):  # of a size that was not announced
         async with ingest.receiving(replace(bench.ctx.files, storage=storage)) as incoming:
