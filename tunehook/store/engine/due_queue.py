@@ -119,5 +119,5 @@ class DueQueue(Connection):
 
     async def ticks(self, host: str) -> bool:
         """Returns whether the scheduler on `host` has ticked within 10 s. It does so once a second."""
-        # A longer time is left of a tick before Redis' clock was set back.
-        return 0 < int(await self.redis.pttl(keys.clock_on(host))) <= LATE_MS
+        # Far longer is left of a tick that came before Redis' clock was set back.
+        return 0 < int(await self.redis.pttl(keys.clock_on(host))) <= 10 * LATE_MS
