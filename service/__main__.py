@@ -13,7 +13,7 @@ from aiohttp import web
 from service.app import build_app
 from tunehook import api_keys, settings
 from tunehook.context import Context, open_context
-from tunehook.errors import StoreUnavailable, TunehookError
+from tunehook.errors import StoreRefused, StoreUnavailable, TunehookError
 from tunehook.store import upgrade
 
 log = logging.getLogger("tunehook.api")
@@ -74,6 +74,8 @@ async def _first_contact(found: settings.Settings, ctx: Context) -> None:
         try:
             await ctx.store.ping()
             break
+        except StoreRefused:
+            raise
         except StoreUnavailable:
             if asyncio.get_running_loop().time() > until:
                 raise

@@ -51,6 +51,7 @@ class _Memory:
 
 async def create(request: web.Request) -> web.Response:
     """Makes a dataset from a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
+    await context_of(request).files.storage.check_room(request.content_length or 0)
     form = request.content_type == "multipart/form-data"
     asked = await (_from_form(request) if form else _from_json(request))
     project = caller_of(request).project

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
 from service.multipart import receive
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
-from tunehook.errors import FileContentGone, FileNotChecked, FileNotFetchedYet, InvalidParameter, NoReport
+from tunehook.errors import (
+    DataDirUnavailable,
+    FileContentGone,
+    FileNotChecked,
+    FileNotFetchedYet,
+    InvalidParameter,
+    NoReport,
+)
 from tunehook.files import ingest
 from tunehook.model.file import File
 from tunehook.openai_format.files import file_object, report_object
@@ -24,7 +32,7 @@ EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 async def create(request: web.Request) -> web.Response:
     """Streams a file to storage. Up to 16 MB it is checked before the answer, above that by a worker."""
     ctx, caller = context_of(request), caller_of(request)
-    async with ingest.receiving(ctx.files) as incoming:
+    async with ingest.receiving(ctx.files, request.content_length or 0) as incoming:
         form = await receive(
             request, incoming, file="file", required=("purpose",), optional=EXPIRY_FIELDS, limit=FILE_BYTES
         )
@@ -102,9 +110,11 @@ async def content(request: web.Request) -> web.StreamResponse:
 
 async def delete(request: web.Request) -> web.Response:
     ctx, file_id = context_of(request), request.match_info["file_id"]
+    await ctx.files.storage.check_room()
     await ctx.store.files.delete(file_id, caller_of(request).project)
-    await ctx.files.storage.remove(file_id)
-    await ctx.store.files.left(file_id)
+    with suppress(DataDirUnavailable):  # then retention removes its bytes
+        await ctx.files.storage.remove(file_id)
+        await ctx.store.files.left(file_id)
     answer: dict[str, Any] = {"id": file_id, "object": "file", "deleted": True}
     return web.json_response(answer)
 

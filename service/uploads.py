@@ -44,7 +44,7 @@ async def add_part(request: web.Request) -> web.Response:
     upload = record.upload
     limit = await uploads.room(ctx.files, record)
     incoming = ctx.files.storage.parts(upload.id).receive()
-    await incoming.open()
+    await incoming.open(request.content_length or 0)
     try:
         await receive(request, incoming, file="data", limit=limit)
         if incoming.bytes == 0:

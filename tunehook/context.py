@@ -72,10 +72,11 @@ async def open_context(
     except (BadPriceFile, OSError) as error:
         raise SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
     store = Store.connect(settings.redis_url, timeout=store_timeout)
+    store.redis_health.strict = settings.durability == "strict"
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
-    files = make_files(store, Storage(settings.data_dir))
+    files = make_files(store, Storage(settings.data_dir, store.deletion))
     try:
         yield Context(
             store=store,

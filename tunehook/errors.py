@@ -25,8 +25,10 @@ TunehookError
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
 │       └── UpstreamTooLarge    the answer is larger than its kind may be
+├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
-├── StoreUnavailable, StoreNearlyFull, StoreMisconfigured
+├── StoreUnavailable, StoreNearlyFull, StoreNotDurable, StoreMisconfigured
+│   └── StoreRefused    of StoreUnavailable: a wrong password, a read-only replica
 └── Conflict            the record is not as it was read
     ├── RevisionChanged, LeaseLost, LeaseTaken
     ├── IllegalMove     not an arrow of the table
@@ -275,12 +277,24 @@ class DatasetUnread(TunehookError):
     """The dataset could not be checked: {why}. Retry."""
 
 
+class DataDirUnavailable(TunehookError):
+    """The data directory cannot be used: {why}. Accepted jobs wait. Retry later."""
+
+
 class StoreUnavailable(TunehookError):
     """The store (Redis) does not answer. Retry: an SDK's retry, or the same Idempotency-Key, creates no second job."""
 
 
+class StoreRefused(StoreUnavailable):
+    """The store (Redis) refuses: {why}."""
+
+
 class StoreNearlyFull(TunehookError):
     """The store (Redis) is over {percent} % full: new records are refused, accepted jobs go on. Retry later."""
+
+
+class StoreNotDurable(TunehookError):
+    """The store (Redis) could lose new jobs, so none are accepted: {why}. Accepted jobs go on. Retry later."""
 
 
 class StoreMisconfigured(TunehookError):

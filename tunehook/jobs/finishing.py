@@ -108,7 +108,7 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
     if not job.upstream_job_id or job.upstream not in ctx.upstreams:
         await store.unplan(record.member)
         return False
-    since_end = record.now - (job.settled_at or 0)
+    since_end = max(0, record.now - (job.settled_at or 0))  # Redis' clock may have been set back
     missing: list[str] = []
     # Some upstreams make checkpoints without an event.
     fetches = {

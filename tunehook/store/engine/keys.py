@@ -17,6 +17,8 @@ CLAIMS = "th:claims"  # hash: member → claims since the last commit
 WOKEN = "th:woken"  # set: members that were woken while another process held their lease
 PARKED = "th:parked"  # zset: member → when it was given up, ms
 CLOCK = "th:clock"  # the last tick of any scheduler, ms
+CLOCK_SEEN = "th:clock-seen"  # Redis' time as a scheduler saw it last, ms
+CLOCK_SET_BACK = "th:clock-set-back"  # by how much Redis' clock was set back, ms; expires
 
 
 def due(queue: Queue) -> str:
