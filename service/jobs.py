@@ -10,6 +10,7 @@ from aiohttp import web
 
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
+from service.request_log import ACCEPTED_JOB
 from service.requests import (
     caller_of,
     context_of,
@@ -47,6 +48,7 @@ async def create(request: web.Request) -> web.Response:
         sdk_retry=is_sdk_retry(request),
         offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
     )
+    request[ACCEPTED_JOB] = record.job.id
     return web.json_response(await _object(context_of(request), record))
 
 
@@ -69,6 +71,7 @@ async def import_(request: web.Request) -> web.Response:
         upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
     )
+    request[ACCEPTED_JOB] = record.job.id
     return web.json_response(await _object(ctx, record))
 
 

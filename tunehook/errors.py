@@ -3,6 +3,8 @@
 TunehookError
 ├── RequestError        a client's request cannot be carried out
 │   ├── InvalidBody, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── MalformedRequest        it is not HTTP
+│   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
 │   │   └── MissingParameter, UnknownParameter, UnknownUpstream, ModelUnknown
 │   ├── NotFound        it does not exist, or belongs to another project
@@ -77,6 +79,14 @@ class ModelUnknown(InvalidParameter):
 
 class WrongMediaType(RequestError):
     """{why}"""
+
+
+class MalformedRequest(RequestError):
+    """The request is not valid HTTP: {why}. Correct it; an API key read from a file may end in a line break."""
+
+
+class ExpectationUnknown(RequestError):
+    """The header Expect may only be '100-continue'. Send the request without it."""
 
 
 class MissingKey(RequestError):
