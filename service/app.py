@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -30,7 +31,7 @@ from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import TEST_LIMIT, ProjectLimit, room_for
 from service.models import CATALOG
 from service.request_log import log_request
-from service.requests import BODY_BYTES, CONTEXT
+from service.requests import BODY_BYTES, CONTEXT, PARSING
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
 from tunehook.upstreams import catalog
@@ -111,6 +112,7 @@ def build_app(ctx: Context) -> web.Application:
     app[CONTEXT] = ctx
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
+    app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
     app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,8 +56,10 @@ _WORDS: dict[type[Exception], str] = {
 def reason(error: Exception) -> str:
     """Returns why a request cannot be read, in words that hold no byte of it: it may hold a key."""
     kind = next((kind for kind in type(error).__mro__ if kind in _WORDS), None)
-    sentence = str(getattr(error, "message", error)).partition("\n")[0].partition(":")[0]
-    return _WORDS[kind] if kind else sentence.rstrip(".")[:120]
+    if kind:
+        return _WORDS[kind]
+    quotes = r"[:\n]" if isinstance(error, HttpProcessingError) else r"[:\n]|\bb?['\"]|['\"]"
+    return re.split(quotes, str(getattr(error, "message", error)))[0].strip(" .")[:120]
 
 
 def most_connections() -> int:

@@ -6,20 +6,20 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from service.requests import context_of, json_object, known_members, required
+from service.requests import BODY_BYTES, context_of, json_object, known_members, required
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter, UnknownUpstream
 from tunehook.upstreams.protocol import Upstream
 
 
 async def validate(request: web.Request) -> web.Response:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     known_members(body, "grader", "tunehook")
     return await _pass_on(context_of(request), "validate", body)
 
 
 async def run(request: web.Request) -> web.Response:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     known_members(body, "grader", "model_sample", "item", "tunehook")
     required(body, "model_sample", str)
     if body.get("item") is not None:

@@ -12,6 +12,7 @@ from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_str
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
 from service.requests import (
+    BODY_BYTES,
     caller_of,
     context_of,
     cursor,
@@ -43,7 +44,7 @@ async def create(request: web.Request) -> web.Response:
     record = await submission.submit(
         context_of(request),
         caller_of(request),
-        await json_object(request),
+        await json_object(request, BODY_BYTES),
         idempotency_key=key,
         sdk_retry=is_sdk_retry(request),
         offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
@@ -55,7 +56,7 @@ async def create(request: web.Request) -> web.Response:
 async def estimate(request: web.Request) -> web.Response:
     """Estimates the cost of the job that `create` would make."""
     ctx = context_of(request)
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     offered = partial(request.app[CATALOG].all, ctx.upstreams)
     return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from service.files import check_purpose, expiry
 from service.multipart import clean_name, receive
-from service.requests import caller_of, context_of, json_object, known_members, required
+from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, required
 from tunehook.errors import InvalidParameter
 from tunehook.files import uploads
 from tunehook.model.file import File, Upload
@@ -57,7 +57,7 @@ async def add_part(request: web.Request) -> web.Response:
 
 
 async def complete(request: web.Request) -> web.Response:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     known_members(body, "part_ids", "md5")
     part_ids = required(body, "part_ids", list)
     if not part_ids or not all(isinstance(part_id, str) for part_id in part_ids):
