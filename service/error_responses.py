@@ -113,8 +113,9 @@ def answer(error: TunehookError) -> web.Response:
         log.error("error_responses.TABLE has no row for %s", type(error).__name__, exc_info=error)
         row = (500, SERVER, "internal_error")
     status, kind, code = row
-    param = error.param or _PARAMS.get(type(error))
-    body = error_object(error.message, kind=kind, param=param, code=code or getattr(error, "code", None))
+    param = (error.param or _PARAMS.get(type(error), "")).encode(errors="replace").decode() or None
+    message = error.message.encode(errors="replace").decode()  # a form's field may be called by any bytes
+    body = error_object(message, kind=kind, param=param, code=code or getattr(error, "code", None))
     response = web.json_response(body, status=status)
     response[ERROR_CODE] = body["error"]["code"] or ""
     if status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):

@@ -108,6 +108,21 @@ def refuse_encoding(request: web.Request) -> None:
         raise WrongMediaType(why="Send the body without Content-Encoding.")
 
 
+#: Headers of which more is made than a comparison. Others may hold any bytes.
+_READ = ("Authorization", "Idempotency-Key", "Last-Event-ID", "webhook-id", "webhook-timestamp", "webhook-signature")
+
+
+def refuse_odd_bytes(request: web.Request) -> None:
+    """Raises InvalidParameter for a URL, or a header that is read, whose bytes are not UTF-8: Redis takes no others."""
+    for name, text in (("URL", request.path_qs), *((name, request.headers.get(name, "")) for name in _READ)):
+        if text != _replaced(text):
+            raise InvalidParameter(param=name, why="it is not UTF-8")
+
+
+def _replaced(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def known_members(body: Mapping[str, Any], *names: str, where: str = "") -> None:
     """Raises UnknownParameter for a member that is not among `names`."""
     for name in body:

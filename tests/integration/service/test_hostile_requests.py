@@ -1,5 +1,6 @@
 """Bad input of any kind: a 4xx with a sentence that helps, never a 5xx, never a half-made record."""
 
+import asyncio
 import io
 import json
 import re
@@ -223,3 +224,58 @@ async def test_idempotency_keys_have_a_length(furnished: Api, key: str) -> None:
     answer = await furnished.call("POST", "/v1/fine_tuning/jobs", json=body, headers={"idempotency-key": key})
     assert answer.status == 400
     assert answer.error["param"] == "Idempotency-Key"
+
+
+NOT_UTF_8 = [b"\xff", b"\xc3", b"k\x80", b"\xed\xa0\x80"]
+
+
+@pytest.mark.parametrize("odd", NOT_UTF_8)
+async def test_bytes_that_are_not_utf_8_are_refused_wherever_they_are_read(furnished: Api, odd: bytes) -> None:
+    read = (b"Idempotency-Key", b"Last-Event-ID", b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+    for method, template, *_ in ROUTES:
+        path = furnished.path(template).encode()
+        targets = [path + b"/" + odd, path[:-1] + odd, path + b"?" + odd + b"=1", path + b"?after=" + odd]
+        for target in targets:
+            await refused(furnished, method, target, {})
+    for method, template in (
+        ("POST", "/v1/fine_tuning/jobs"),
+        ("GET", "/v1/files"),
+        ("POST", "/v1/upstreams/o/events"),
+    ):
+        for name in read:
+            answer = await refused(furnished, method, template.encode(), {name: odd})
+            assert answer["error"]["param"] == name.decode()
+    assert (await raw(furnished, "GET", b"/v1/files", {b"User-Agent": odd, b"X-City": odd}))[0] == 200
+
+
+async def refused(api: Api, method: str, target: bytes, headers: dict[bytes, bytes]) -> Any:
+    status, body = await raw(api, method, target, headers)
+    assert status == 400, (method, target, headers, status, body)
+    return json.loads(body.decode())
+
+
+async def raw(api: Api, method: str, target: bytes, headers: dict[bytes, bytes]) -> tuple[int, bytes]:
+    """Status and body of a request that no client would send."""
+    host, _, port = api.root.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    usual = {
+        b"Host": b"a",
+        b"Connection": b"close",
+        b"Authorization": f"Bearer {api.key}".encode(),
+        b"Content-Length": b"2",
+        b"Content-Type": b"application/json",
+    }
+    lines = b"".join(name + b": " + text + b"\r\n" for name, text in (usual | headers).items())
+    writer.write(method.encode() + b" " + target + b" HTTP/1.1\r\n" + lines + b"\r\n{}")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split(maxsplit=2)[1]), body
+
+
+@pytest.mark.parametrize("odd", NOT_UTF_8)
+async def test_a_field_of_odd_bytes_is_answered_in_utf_8(api: Api, odd: bytes) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="' + odd + b'"\r\n\r\nx\r\n--b--\r\n'
+    answer = await api.call("POST", "/v1/files", data=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status == 400
+    assert "\\ud" not in answer.body.decode()
+    json.loads(answer.body)["error"]["message"].encode()
