@@ -69,6 +69,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
     errors.TooManyTests: (429, INVALID, "too_many_tests"),
+    errors.TooManyStreams: (429, INVALID, "too_many_streams"),
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
     errors.DatasetUnread: (503, SERVER, "dataset_unread"),
     errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),

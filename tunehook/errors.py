@@ -16,7 +16,7 @@ TunehookError
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
-│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TestUnanswered
+│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
 ├── UpstreamError       an upstream refused, or did not answer
 │   ├── UpstreamRefused         400, 403, 404, 422
 │   ├── UpstreamUnauthorized    401: our key
@@ -187,6 +187,10 @@ class DeliveryWithoutReceiver(RequestError):
 
 class TooManyTests(RequestError):
     """This project has reached the limit of {most} test webhooks at a time. Wait for one of them to end."""
+
+
+class TooManyStreams(RequestError):
+    """This API key has reached the limit of {most} event streams at a time. Close one, or use webhooks or `?wait=`."""
 
 
 class TestUnanswered(RequestError):
