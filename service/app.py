@@ -39,6 +39,8 @@ from tunehook.upstreams import catalog
 log = logging.getLogger("tunehook.api")
 
 JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
+#: Not of `estimate` and `import`, which have paths of their own: else they would have a job's methods as well.
+_ONE_JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id:(?!(?:estimate|import)$)[^{}/]+}"
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 
 
@@ -118,7 +120,7 @@ def build_app(ctx: Context) -> web.Application:
     app.cleanup_ctx.append(followed.reading)
     app.on_shutdown.append(followed.close)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, route.handler)
+        app.router.add_route(route.method, route.path.replace(JOB, _ONE_JOB), route.handler)
     return app
 
 

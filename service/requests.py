@@ -140,6 +140,13 @@ def required(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
     return value
 
 
+def optional(body: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    """Returns a member, None if it was left out. Raises InvalidParameter if it is null or of another type."""
+    if name in body and body[name] is None:
+        raise InvalidParameter(param=name, why=f"it must be {_WORDS[kind]}, or left out")
+    return required(body, name, kind) if name in body else None
+
+
 _WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 
 
