@@ -29,6 +29,8 @@ CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller", ApiKey)
 #: The larger one where a grader, a conversation, pairs or the ids of 10,000 parts are taken.
 SMALL_BYTES, BODY_BYTES = 64 * 1024, 1024 * 1024
+#: A body up to this size is read in the event loop, which takes a millisecond at worst.
+INLINE_BYTES = 8 * 1024
 PARSING: web.AppKey[asyncio.Lock] = web.AppKey("parsing", asyncio.Lock)
 BODY_SECONDS = 20.0
 #: A sender has 60 s, and then must average 50 kB/s: aiohttp never closes a connection that sends slowly.
@@ -69,7 +71,7 @@ async def json_object(request: web.Request, limit: int = SMALL_BYTES, marks: int
     if request.content_type not in ("application/json", "application/octet-stream", "text/plain"):
         raise WrongMediaType(why=f"Send application/json, not {request.content_type}.")
     content = await body(request, limit)
-    if len(content) <= SMALL_BYTES:
+    if len(content) <= INLINE_BYTES:
         return strict_json.parse_object(content, marks)
     async with request.app[PARSING]:  # one at a time: each thread that computes takes 5 ms of the event loop in turn
         return await asyncio.to_thread(strict_json.parse_object, content, marks)
