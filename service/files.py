@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -105,7 +106,8 @@ async def content(request: web.Request) -> web.StreamResponse:
     storage = context_of(request).files.storage
     if not await storage.exists(file.id):
         raise FileContentGone(id=file.id)
-    return web.FileResponse(storage.path(file.id), headers={"content-type": "application/octet-stream"})
+    opened = await asyncio.to_thread(storage.path(file.id).open, "rb")
+    return web.Response(body=opened, content_type="application/octet-stream")
 
 
 async def delete(request: web.Request) -> web.Response:

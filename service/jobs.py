@@ -10,7 +10,9 @@ from aiohttp import web
 
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
+from service.request_log import ACCEPTED_JOB
 from service.requests import (
+    BODY_BYTES,
     caller_of,
     context_of,
     cursor,
@@ -42,18 +44,19 @@ async def create(request: web.Request) -> web.Response:
     record = await submission.submit(
         context_of(request),
         caller_of(request),
-        await json_object(request),
+        await json_object(request, BODY_BYTES),
         idempotency_key=key,
         sdk_retry=is_sdk_retry(request),
         offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
     )
+    request[ACCEPTED_JOB] = record.job.id
     return web.json_response(await _object(context_of(request), record))
 
 
 async def estimate(request: web.Request) -> web.Response:
     """Estimates the cost of the job that `create` would make."""
     ctx = context_of(request)
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     offered = partial(request.app[CATALOG].all, ctx.upstreams)
     return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 
@@ -69,6 +72,7 @@ async def import_(request: web.Request) -> web.Response:
         upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
     )
+    request[ACCEPTED_JOB] = record.job.id
     return web.json_response(await _object(ctx, record))
 
 

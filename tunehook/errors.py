@@ -3,6 +3,8 @@
 TunehookError
 ├── RequestError        a client's request cannot be carried out
 │   ├── InvalidBody, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── MalformedRequest        it is not HTTP
+│   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
 │   │   └── MissingParameter, UnknownParameter, UnknownUpstream, ModelUnknown
 │   ├── NotFound        it does not exist, or belongs to another project
@@ -16,7 +18,7 @@ TunehookError
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
-│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TestUnanswered
+│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
 ├── UpstreamError       an upstream refused, or did not answer
 │   ├── UpstreamRefused         400, 403, 404, 422
 │   ├── UpstreamUnauthorized    401: our key
@@ -82,6 +84,14 @@ class ModelUnknown(InvalidParameter):
 
 class WrongMediaType(RequestError):
     """{why}"""
+
+
+class MalformedRequest(RequestError):
+    """The request is not valid HTTP: {why}. Correct it; an API key read from a file may end in a line break."""
+
+
+class ExpectationUnknown(RequestError):
+    """The header Expect may only be '100-continue'. Send the request without it."""
 
 
 class MissingKey(RequestError):
@@ -186,6 +196,10 @@ class DeliveryWithoutReceiver(RequestError):
 
 class TooManyTests(RequestError):
     """This project has reached the limit of {most} test webhooks at a time. Wait for one of them to end."""
+
+
+class TooManyStreams(RequestError):
+    """This API key has reached the limit of {most} event streams at a time. Close one, or use webhooks or `?wait=`."""
 
 
 class TestUnanswered(RequestError):

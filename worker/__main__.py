@@ -9,7 +9,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from tunehook import settings
+from tunehook import logs, settings
 from tunehook.errors import StoreRefused, StoreUnavailable, TunehookError
 
 #: Seconds between two attempts to reach Redis at the start.
@@ -25,8 +25,7 @@ def main() -> int:
         return 2
     if "--healthcheck" in sys.argv[1:]:
         return asyncio.run(_healthcheck(found))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logs.configure(found.log)
     try:
         if not asyncio.run(_first_contact(found)):
             return 0

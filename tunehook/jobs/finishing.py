@@ -63,7 +63,8 @@ async def settle(
     if following:
         change.wake(job_member(following))
     await ctx.store.commit(change)
-    log.info("job %s %s", job.id, status)
+    fields = {"job": job.id, "project": job.project, "status": status, "code": job.error and job.error.code}
+    log.info("job %s %s%s", job.id, status, f": {job.error.code}" if job.error else "", extra={"fields": fields})
 
 
 async def _name_model(ctx: Context, change: Change, job: Job, now: int) -> None:

@@ -6,9 +6,18 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.model.job import TAG
@@ -25,6 +34,14 @@ class Strict(BaseModel):
     """An object of a request: no unknown members, no text in place of a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    nullable: ClassVar[frozenset[str]] = frozenset()  #: members that may be null, as the contract says
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name not in cls.nullable:
+            raise ValueError("must not be null: leave it out")
+        return value
 
 
 def _auto_or(check: Callable[[Any], bool], words: str) -> BeforeValidator:
@@ -146,6 +163,8 @@ class Method(Strict):
 
 
 class Wandb(Strict):
+    nullable = frozenset({"name", "entity"})
+
     project: Name
     name: Name | None = None
     entity: Name | None = None
@@ -163,6 +182,10 @@ class Ours(Strict):
 
 
 class JobRequest(Strict):
+    nullable = frozenset(
+        ("validation_file", "hyperparameters", "method", "suffix", "seed", "integrations", "metadata", "callback_url")
+    ) | {"tunehook"}
+
     model: Name
     training_file: Name
     validation_file: Name | None = None

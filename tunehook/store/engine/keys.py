@@ -101,6 +101,11 @@ def models(project: str) -> str:
     return f"th:models:{project}"
 
 
+def models_by_age(project: str) -> str:
+    """zset: name of a fine-tuned model → minus its time, so that the newest comes first."""
+    return f"th:models-by-age:{project}"
+
+
 # ---- files, copies at upstreams, uploads in parts
 
 EXPIRING = "th:expiring"  # zset: file with `expires_after` → when it expires, ms
