@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.multipart import Chunk, clean_name, receive
 from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, required
 from tunehook.dataset.build import Built, build_from
@@ -59,7 +60,7 @@ async def create(request: web.Request) -> web.Response:
     async with request.app[BUILDING].turn(project):
         built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
         made = await ingest.keep_built(context_of(request).files, built, project=project, filename=asked.filename)
-    return web.json_response(dataset_object(made, built))
+    return json_response(dataset_object(made, built))
 
 
 def _build(asked: _Asked, param: str) -> Built:

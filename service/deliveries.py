@@ -6,6 +6,7 @@ import re
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter
@@ -67,7 +68,7 @@ async def _whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
     deliveries = ctx.store.deliveries
     delivery = (await deliveries.read(delivery_id, project)).delivery
     found = delivery_with_attempts(delivery, await deliveries.event(delivery), await deliveries.attempts(delivery_id))
-    return web.json_response(found)
+    return json_response(found)
 
 
 def _moment(request: web.Request, name: str) -> int | None:

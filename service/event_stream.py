@@ -7,7 +7,6 @@ Redis itself where those entries do not reach back to it: nothing is missed when
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from bisect import bisect_right
 from collections import Counter
@@ -20,6 +19,7 @@ from service.requests import caller_of, context_of
 from tunehook.errors import StoreUnavailable, TooManyStreams
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
+from tunehook.openai_format.json_text import spaced
 from tunehook.store.job_log import LogEntry
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
@@ -259,7 +259,7 @@ async def wait_for_end(request: web.Request, record: JobRecord, seconds: float) 
 def _message(job: Job, entry: LogEntry) -> bytes:
     """One server-sent event. JSON has no line breaks, so `data` is one line."""
     event = jobs.event_object(job, entry.position, entry.message)
-    return f"id: {event['id']}\ndata: {json.dumps(event)}\n\n".encode()
+    return f"id: {event['id']}\ndata: {spaced(event)}\n\n".encode()
 
 
 def _order(position: str) -> tuple[int, int]:

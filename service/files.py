@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.multipart import receive
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
 from tunehook.errors import (
@@ -54,7 +55,7 @@ async def report(request: web.Request) -> web.Response:
     found = await context_of(request).files.storage.reports.read(file.id)
     if found is None:
         raise NoReport(id=file.id)
-    return web.json_response(report_object(file.id, found))
+    return json_response(report_object(file.id, found))
 
 
 def check_purpose(purpose: object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
@@ -50,7 +51,7 @@ async def create(request: web.Request) -> web.Response:
         offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
     )
     request[ACCEPTED_JOB] = record.job.id
-    return web.json_response(await _object(context_of(request), record))
+    return json_response(await _object(context_of(request), record))
 
 
 async def estimate(request: web.Request) -> web.Response:
@@ -58,7 +59,7 @@ async def estimate(request: web.Request) -> web.Response:
     ctx = context_of(request)
     body = await json_object(request, BODY_BYTES)
     offered = partial(request.app[CATALOG].all, ctx.upstreams)
-    return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
+    return json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 
 
 async def import_(request: web.Request) -> web.Response:
@@ -73,7 +74,7 @@ async def import_(request: web.Request) -> web.Response:
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
     )
     request[ACCEPTED_JOB] = record.job.id
-    return web.json_response(await _object(ctx, record))
+    return json_response(await _object(ctx, record))
 
 
 def _upstream_job_id(text: str) -> str:
@@ -94,7 +95,7 @@ async def list_(request: web.Request) -> web.Response:
             metadata=metadata_filter(request),
         )
     data = [await _object(ctx, record) for record in records]
-    return web.json_response(list_object(data, has_more=more))
+    return json_response(list_object(data, has_more=more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -104,7 +105,7 @@ async def retrieve(request: web.Request) -> web.Response:
     record = await _record(request)
     if seconds and record.job.stage is not Stage.SETTLED:
         record = await wait_for_end(request, record, seconds)
-    return web.json_response(await _object(context_of(request), record))
+    return json_response(await _object(context_of(request), record))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -112,7 +113,7 @@ async def cancel(request: web.Request) -> web.Response:
     record = await commands.cancel(ctx, request.match_info["fine_tuning_job_id"], caller.project)
     if record.job.stage is not Stage.SETTLED:
         record = await wait_for_end(request, record, CANCEL_SECONDS)
-    return web.json_response(await _object(ctx, record))
+    return json_response(await _object(ctx, record))
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -128,7 +129,7 @@ async def _steer(request: web.Request, verb: commands.Verb) -> web.Response:
     record = await commands.pause_or_resume(
         ctx, request.match_info["fine_tuning_job_id"], caller_of(request).project, verb
     )
-    return web.json_response(await _object(ctx, record))
+    return json_response(await _object(ctx, record))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -145,7 +146,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     limit = integer(request, "limit", 20, 1, 100)
     entries, more = await ctx.store.job_log.page(job.id, after=position, limit=limit)
     data = [jobs.event_object(job, entry.position, entry.message) for entry in entries]
-    return web.json_response(list_object(data, has_more=more))
+    return json_response(list_object(data, has_more=more))
 
 
 async def checkpoints(request: web.Request) -> web.Response:
@@ -154,10 +155,10 @@ async def checkpoints(request: web.Request) -> web.Response:
     limit = integer(request, "limit", 10, 1, 100)
     upstream = ctx.upstreams.get(job.upstream)
     if not job.upstream_job_id or upstream is None:
-        return web.json_response(page_object([], has_more=False))
+        return json_response(page_object([], has_more=False))
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
     data = [jobs.checkpoint_object(job, row) for row in raw["data"]]
-    return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
+    return json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 
 def _position(text: str, param: str) -> str:

@@ -49,8 +49,15 @@ class Context:
     on_unknown: Literal["retry", "hold"] = "retry"
     keep: RetentionPeriods = RetentionPeriods()
 
+    async def mark(self) -> str:
+        """Returns what marks new jobs as this deployment's: its name, and the start of its store's random mark.
+
+        Two deployments on one account that both kept the default name are told apart by it.
+        """
+        return f"{self.instance}.{(await self.store.deletion.storage_mark())[:8]}"
+
     def tag(self, job: Job) -> str:
-        """Returns the mark of the job at its upstream: this deployment's name when it was accepted, and its id."""
+        """Returns the mark of the job at its upstream: `mark()` when it was accepted, and its id."""
         return f"{job.mark or self.instance}/{job.id}"
 
 

@@ -27,6 +27,7 @@ from tunehook.errors import (
 )
 from tunehook.files import ingest, token_counts
 from tunehook.jobs import cost, dataset_fit
+from tunehook.jobs.model_access import check_models, grader_models, is_tuned
 from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
 from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message
@@ -125,6 +126,9 @@ class _Plan:
 
 async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None) -> _Plan:
     upstream = await _upstream(ctx, caller, request)
+    if request.method and request.method.reinforcement:
+        grader = request.method.reinforcement.grader.model_dump()
+        await check_models(ctx, caller.project, grader_models(grader, "method.reinforcement.grader"))
     await _check_model(ctx, caller, request, upstream, offered)
     if request.callback_url is not None:
         ctx.webhooks.check_url(request.callback_url, "callback_url")
@@ -177,7 +181,7 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         callback_url=request.callback_url,
         training=plan.training,
         validation=plan.validation,
-        mark=ctx.instance,
+        mark=await ctx.mark(),
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind)),
         estimate=cost.cost_of(estimated) if estimated else None,
@@ -218,10 +222,8 @@ def _too_much(found: Estimate, limit: float) -> str:
 async def _upstream(ctx: Context, caller: ApiKey, request: JobRequest) -> str:
     """Returns the upstream that is asked for; else the one that has the tuned model; else the first.
 
-    Raises ModelNotFound for a model that another project tuned here, and UnknownUpstream.
+    Raises UnknownUpstream.
     """
-    if await ctx.store.models.owner(request.model) not in (None, caller.project):
-        raise ModelNotFound(id=request.model[:200], param="model")
     known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"
     named = request.tunehook.upstream if request.tunehook else None
     if named is not None:
@@ -242,17 +244,21 @@ async def _check_model(
 ) -> None:
     """Refuses a model that is trained otherwise, and one that is known neither here nor at the upstream.
 
-    An upstream that does not answer with a list refuses nothing. Raises InvalidParameter, ModelUnknown.
+    A model of another project is answered like an unknown one. An upstream that does not answer with a list refuses
+    no other. Raises ModelNotFound, InvalidParameter, ModelUnknown.
     """
     model, methods = request.model, ctx.prices.methods(request.model)
     if len(methods) == 1 and request.kind not in methods:
         why = f"{model} is trained by {' '.join(methods)} alone, not by {request.kind}"
         raise InvalidParameter(param="method.type" if request.method else "method", why=why)
-    tuned = base_model(model) != model or await ctx.store.models.find(model, caller.project) is not None
-    if methods or tuned or offered is None:
+    [owner] = await ctx.store.models.owners([model])
+    if is_tuned(model) and owner != caller.project:
+        raise ModelNotFound(id=model[:200], param="model")
+    another = owner not in (None, caller.project)
+    if not another and (methods or owner or offered is None):
         return
-    listed = (await offered()).get(upstream, [])
-    if listed and all(str(row["id"]) != model for row in listed):
+    listed = (await offered()).get(upstream, []) if offered else []
+    if another or (listed and all(str(row["id"]) != model for row in listed)):
         why = ctx.prices.unknown(model, base_models(listed, ctx.prices))
         raise ModelUnknown(param="model", why=why, upstream=upstream)
 

@@ -34,10 +34,13 @@ class Models:
         change.do("ZADD", keys.models_by_age(job.project), -made.created_at, model)
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
 
-    async def owner(self, model: str) -> str | None:
-        """Returns the project whose job made the model, or imported that job; None for any other model."""
-        found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
-        return next((str(project) for project in found if project), None)
+    async def owners(self, models: list[str]) -> list[str | None]:
+        """Returns for each model the project whose job made it, or imported that job; None for any other model."""
+        if not models:
+            return []
+        names = [name for model in models for name in (model, model.partition(":ckpt-")[0])]
+        found = await self._store.redis.hmget(keys.MODEL_OWNERS, names)
+        return [whole or of_checkpoint for whole, of_checkpoint in zip(found[::2], found[1::2], strict=True)]
 
     async def find(self, model: str, project: str) -> TunedModel | None:
         """Returns a model by its name or the name of a checkpoint of it (`…:ckpt-step-90`)."""
