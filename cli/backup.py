@@ -100,6 +100,8 @@ class _Sums:
 
 async def _backup(args: argparse.Namespace) -> int:
     async with _place() as (store, _, data_dir):
+        if await snapshot.is_too_full(store):
+            raise NotBackedUp(why="Redis is too full to be read beside running programs. Stop service and worker first")
         entries = [entry async for part in snapshot.take(store) for entry in part]
         if not any(snapshot.is_record(entry) for entry in entries):
             raise NotBackedUp(why="this Redis has no job, no file and no API key. Is it the right one?")

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tunehook.errors import TunehookError
 from tunehook.model.file import File
 from tunehook.store.engine import keys
 from tunehook.store.engine.scripts import Command
@@ -23,10 +22,6 @@ LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
 AT_ONCE = 200
 _OWN = "th:*"
-
-
-class StoreTooLarge(TunehookError):
-    """This Redis is too full to be read at one moment beside running programs. Stop service and worker, and repeat."""
 
 
 async def running(store: Store) -> str | None:
@@ -42,12 +37,16 @@ async def running(store: Store) -> str | None:
     return f"{clients - 1} other clients are connected to Redis"
 
 
+async def is_too_full(store: Store) -> bool:
+    """Whether programs run, and there is no room in Redis for an answer that holds everything."""
+    memory = await store.redis.info("memory")
+    share = memory["used_memory"] / memory["maxmemory"] if memory.get("maxmemory") else 0.0
+    return share > LARGEST_SHARE and await running(store) is not None
+
+
 async def take(store: Store) -> AsyncIterator[list[Entry]]:
-    """Yields all entries: at one moment if programs run, else in parts. Raises StoreTooLarge."""
+    """Yields all entries: at one moment if programs run, else in parts."""
     if await running(store):
-        memory = await store.redis.info("memory")
-        if memory.get("maxmemory") and memory["used_memory"] > LARGEST_SHARE * memory["maxmemory"]:
-            raise StoreTooLarge
         yield await store.run("snapshot", [], [])
         return
     names = {str(name) async for name in store.redis.scan_iter(match=_OWN, count=1000)}
