@@ -292,6 +292,9 @@ async def accept(
     for key, seconds in remember:
         change.do("SET", key, job.id, "EX", seconds)
     change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
+    shutdown = ctx.prices.shutdown_date(job.spec.model)
+    for warning in outlook(job.spec.model, shutdown_date=shutdown, not_available=False):
+        change.say(job.id, Message(created_at=job.created_at, level="warn", message=warning))
     if job.training.upstream_id is None and (job.estimate is None or job.validation is not None):
         change.due(estimate_member(job.id), 0.0)
     await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)
