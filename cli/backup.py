@@ -30,7 +30,6 @@ from cli import local_store
 from cli.embedded import start_embedded
 from tunehook import settings
 from tunehook.errors import TunehookError
-from tunehook.files.storage import Storage
 from tunehook.model.file import File
 from tunehook.model.record import RECORD_VERSION
 from tunehook.security.encryption import Encryption
@@ -106,9 +105,10 @@ async def _backup(args: argparse.Namespace) -> int:
         if not any(snapshot.is_record(entry) for entry in entries):
             raise NotBackedUp(why="this Redis has no job, no file and no API key. Is it the right one?")
         wanted = [file for file in map(snapshot.file_in, entries) if file is not None]
-        storage = Storage(data_dir)
-        is_ours = await storage.is_marked(await store.deletion.storage_mark())
-        if not is_ours and (wanted or storage.mark_path.exists()):
+        mark, is_new = await store.deletion.storage_mark()
+        kept = data_dir / ".store"
+        found = kept.read_text(errors="replace").strip() if kept.is_file() else None
+        if found != mark and (wanted or found is not None or not is_new):
             raise NotBackedUp(why=f"{data_dir} does not bear the mark of this Redis. Is TUNEHOOK_DATA_DIR right?")
         with _output(args.archive) as tar:
             sums = _write(tar, entries, data_dir)

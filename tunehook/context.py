@@ -54,7 +54,8 @@ class Context:
 
         Two deployments on one account that both kept the default name are told apart by it.
         """
-        return f"{self.instance}.{(await self.store.deletion.storage_mark())[:8]}"
+        mark, _ = await self.store.deletion.storage_mark()
+        return f"{self.instance}.{mark[:8]}"
 
     def tag(self, job: Job) -> str:
         """Returns the mark of the job at its upstream: `mark()` when it was accepted, and its id."""

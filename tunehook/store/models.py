@@ -42,6 +42,10 @@ class Models:
         found = await self._store.redis.hmget(keys.MODEL_OWNERS, names)
         return [whole or of_checkpoint for whole, of_checkpoint in zip(found[::2], found[1::2], strict=True)]
 
+    async def owner(self, model: str) -> str | None:
+        """Returns the owner of one model."""
+        return (await self.owners([model]))[0]
+
     async def find(self, model: str, project: str) -> TunedModel | None:
         """Returns a model by its name or the name of a checkpoint of it (`…:ckpt-step-90`)."""
         found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tunehook.model.file import File
+from tunehook.store.deletion import NEW
 from tunehook.store.engine import keys
 from tunehook.store.engine.scripts import Command
 from tunehook.store.store import Store
@@ -69,9 +70,10 @@ def is_record(entry: Entry) -> bool:
 
 
 def seal_and_mark(entries: list[Entry]) -> tuple[str | None, str | None]:
-    """Returns what tells whether the secret key fits, and the mark of the data directory."""
+    """Returns what tells whether the secret key fits, and the mark of the data directory if one bears it."""
     values = {str(entry[0]): entry[3] for entry in entries if entry[0] in (keys.SEAL, keys.STORAGE_MARK)}
-    return values.get(keys.SEAL), values.get(keys.STORAGE_MARK)
+    mark = values.get(keys.STORAGE_MARK)
+    return values.get(keys.SEAL), None if mark is None or mark.startswith(NEW) else mark
 
 
 async def is_empty(store: Store) -> bool:

@@ -52,7 +52,6 @@ async def contents(url: str) -> dict[str, snapshot.Entry]:
 @pytest.fixture
 async def archive(api: Api, valkey: Valkey, tmp_path: Path) -> Path:
     """A backup of a deployment that runs, with a job, a file and what the API stores beside them."""
-    await api.ctx.files.storage.mark(await api.ctx.store.deletion.storage_mark())
     await api_keys.check_secret_key(api.ctx.store, api.ctx.webhooks.encryption)
     answer = await api.call("POST", "/v1/files", data=form(content=DATASET))
     body = {"model": BASE, "training_file": answer.json["id"]}
