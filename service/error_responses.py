@@ -167,6 +167,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except TunehookError as error:
+        if isinstance(error, errors.DataDirUnavailable):
+            log.warning("the data directory cannot be used: %s", error.detail)
         return answer(error)
     except web.HTTPNotFound:
         return answer(errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request)))

@@ -57,6 +57,11 @@ class TunehookError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
+    @property
+    def detail(self) -> str:
+        """What operators read instead of the message: it may name paths, which clients do not need."""
+        return str(self.fields.get("detail", self.message))
+
 
 class RequestError(TunehookError):
     """The request cannot be carried out."""
@@ -292,7 +297,7 @@ class DatasetUnread(TunehookError):
 
 
 class DataDirUnavailable(TunehookError):
-    """The data directory cannot be used: {why}. Accepted jobs wait. Retry later."""
+    """The disk of this server cannot be used: {why}. Accepted jobs wait. Retry later."""
 
 
 class StoreUnavailable(TunehookError):
