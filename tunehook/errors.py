@@ -2,7 +2,7 @@
 
 TunehookError
 ├── RequestError        a client's request cannot be carried out
-│   ├── InvalidBody, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── InvalidBody, InvalidForm, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
 │   ├── MalformedRequest        it is not HTTP
 │   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
@@ -69,6 +69,10 @@ class RequestError(TunehookError):
 
 class InvalidBody(RequestError):
     """We could not parse the JSON body of your request: {why}."""
+
+
+class InvalidForm(RequestError):
+    """We could not read the form of your request: {why}."""
 
 
 class InvalidParameter(RequestError):
