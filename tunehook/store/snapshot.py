@@ -119,11 +119,10 @@ async def is_half_restored(store: Store) -> bool:
 
 
 async def clear(store: Store) -> None:
-    """Deletes all keys of ours but the seal, and RQ's."""
-    for pattern in (_OWN, "rq:*"):
-        names = [name async for name in store.redis.scan_iter(match=pattern, count=1000) if name != keys.SEAL]
-        for start in range(0, len(names), AT_ONCE):
-            await store.redis.unlink(*names[start : start + AT_ONCE])
+    """Deletes all keys of ours but the seal. RQ's stay: others may use it here, and a step without record does nothing."""
+    names = [name async for name in store.redis.scan_iter(match=_OWN, count=1000) if name != keys.SEAL]
+    for start in range(0, len(names), AT_ONCE):
+        await store.redis.unlink(*names[start : start + AT_ONCE])
 
 
 async def put(store: Store, entries: list[Entry]) -> None:
