@@ -9,9 +9,10 @@ local back = tonumber(redis.call('GET', KEYS[1]) or '0') - now
 redis.call('SET', KEYS[1], now)
 if back <= tonumber(ARGV[1]) then return 0 end
 for i = 3, #KEYS do
-  local rows = redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. now, '+inf', 'WITHSCORES')
+  local rows = redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')
   for j = 1, #rows, 2 do
-    redis.call('ZADD', KEYS[i], math.max(now, rows[j + 1] - back), rows[j])
+    local at = tonumber(rows[j + 1])
+    if at > now then redis.call('ZADD', KEYS[i], math.max(now, at - back), rows[j]) end
     local intent = string.sub(rows[j], 1, 4) == 'job:' and redis.call('HGET', 'th:' .. rows[j], 'intent')
     if intent and tonumber(intent) > now then redis.call('HSET', 'th:' .. rows[j], 'intent', intent - back) end
   end
