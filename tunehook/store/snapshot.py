@@ -7,10 +7,12 @@ keeps is left out, for due members are enqueued again, and so are leases and clo
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 from tunehook.model.file import File
+from tunehook.model.job import Stage
 from tunehook.store.deletion import NEW
 from tunehook.store.engine import keys
 from tunehook.store.engine.scripts import Command
@@ -22,6 +24,8 @@ Entry = list[Any]
 LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
 AT_ONCE = 200
+#: The stages of a job that the upstream may have by the time of a restore, unknown to the snapshot.
+_UNPLACED = frozenset({Stage.ACCEPTED, Stage.UPLOADING, Stage.CREATING, Stage.WAITING})
 _OWN = "th:*"
 
 
@@ -91,13 +95,29 @@ async def clear(store: Store) -> None:
 
 
 async def put(store: Store, entries: list[Entry]) -> None:
-    """Writes entries back; those that have expired meanwhile are left out."""
+    """Writes entries back; those that have expired meanwhile are left out.
+
+    A job that was not at its upstream yet may have been created since: it is searched for before it is created.
+    """
     now = await store.now_ms()
-    alive = [entry for entry in entries if entry[2] == "0" or int(entry[2]) > now]
+    alive = [_doubted(entry) for entry in entries if entry[2] == "0" or int(entry[2]) > now]
     answers = await store.send([command for entry in alive for command in _commands(entry)])
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
+
+
+def _doubted(entry: Entry) -> Entry:
+    name, kind, expires, value, last = entry
+    if kind != "hash" or not name.startswith(keys.job("")):
+        return entry
+    fields = dict(zip(value[::2], value[1::2], strict=True))
+    if fields.get("stage") not in _UNPLACED or "doc" not in fields:
+        return entry
+    job = json.loads(fields["doc"])
+    job.setdefault("doubtful_since", job["created_at"])
+    fields["doc"] = json.dumps(job, ensure_ascii=False, separators=(",", ":"))  # claim.lua reads how it begins
+    return [name, kind, expires, [part for pair in fields.items() for part in pair], last]
 
 
 def _commands(entry: Entry) -> list[Command]:
