@@ -317,6 +317,21 @@ async def test_a_model_that_is_never_named_holds_the_end_up_for_a_bounded_time(a
     assert any("has not named the model" in text for text in await at.log())
 
 
+async def test_a_job_that_succeeded_and_vanished_has_succeeded(at: At) -> None:
+    await at.tracked()
+    at.says(status="succeeded", trained_tokens=5)
+    since = (await at.poll()).unnamed_since
+    assert since is not None
+    assert UNNAMED_SECONDS < (await at.bench.due_in(f"job:{at.job_id}") or 0) < UNNAMED_SECONDS + 100
+    at.strange.answers["GET /fine_tuning/jobs"] = page()
+    del at.strange.answers[f"GET /fine_tuning/jobs/{THERE}"]
+    assert (await at.advance()).stage is Stage.TRACKED
+    assert UNNAMED_SECONDS < (await at.bench.due_in(f"job:{at.job_id}") or 0) < UNNAMED_SECONDS + 100
+    await at.earlier(unnamed_since=since - UNNAMED_SECONDS)
+    assert (await at.poll()).stage is Stage.TRACKED
+    assert (await at.advance()).status == "succeeded"
+
+
 async def test_a_cancel_does_not_wait_for_a_models_name(at: At) -> None:
     await at.tracked()
     at.says(status="succeeded")
