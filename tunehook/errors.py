@@ -26,6 +26,7 @@ TunehookError
 │   ├── UpstreamNotReady        the file is still being processed
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
+│       ├── UpstreamOddJob      a create's answer names a job that may be ours or not
 │       └── UpstreamTooLarge    the answer is larger than its kind may be
 ├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
@@ -286,6 +287,14 @@ class UpstreamUnreachable(UpstreamError):
 
 class UpstreamUnknown(UpstreamError):
     """The upstream '{upstream}' gave no usable answer: {why}."""
+
+
+class UpstreamOddJob(UpstreamUnknown):
+    """The upstream '{upstream}' answered with the job {shown}, which may be this one or not: {why}."""
+
+    def __init__(self, message: str | None = None, /, *, shown: str, **fields: Any) -> None:
+        super().__init__(message, shown=shown, **fields)
+        self.shown = shown
 
 
 class UpstreamTooLarge(UpstreamUnknown):

@@ -24,6 +24,8 @@ QUIET_REINFORCEMENT_SECONDS = 72 * 3600
 OVERDUE_SECONDS = 6 * 3600
 #: So long a job that succeeded is polled until its model's name is there too: some upstreams give it later.
 UNNAMED_SECONDS = 300
+#: A poll has so much time to end such a job, with what the upstream says by then.
+POLLED_FIRST_SECONDS = 60
 #: A tracked job is seen by the poll; this is the fallback if its entry in the poll's index was lost.
 REASSURE_SECONDS = 6 * 3600.0
 
@@ -40,14 +42,24 @@ def is_stalled(job: Job, now: int) -> bool:
 
 
 async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
-    """Passes a cancel on; else checks for a stall and renews the job's entry for the poll."""
+    """Passes a cancel on; else checks for a stall and renews the job's entry for the poll.
+
+    Ends a job that succeeded and whose upstream no longer shows it, with or without the model's name.
+    """
     job = record.job
     assert job.upstream_job_id
     assert job.seen
     if not record.cancel_requested_at:
+        unnamed_for = record.now - job.unnamed_since if job.unnamed_since is not None else None
+        if unnamed_for is not None and unnamed_for >= UNNAMED_SECONDS:
+            await settle(ctx, record, job.seen.status, lease=lease, error=job.seen.error)
+            return True
         stalled = is_stalled(job, record.now)
         noted = job.model_copy(update={"stalled_at": record.now}) if stalled else job
-        change = record.change(noted, lease).due(record.member, REASSURE_SECONDS)
+        pause = (
+            REASSURE_SECONDS if unnamed_for is None else max(0, UNNAMED_SECONDS - unnamed_for) + POLLED_FIRST_SECONDS
+        )
+        change = record.change(noted, lease).due(record.member, pause)
         if stalled:
             await publishing.publish(ctx.webhooks, change, noted, event_types.STALLED, now=record.now)
         await ctx.store.commit(ctx.store.upstreams.track(change, job, job.seen))
@@ -95,6 +107,7 @@ async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lea
     if unnamed:
         text = f"The upstream says that the job succeeded. It is polled for its model's name, for {UNNAMED_SECONDS} s."
         change.say(job.id, Message(created_at=record.now, message=text))
+        change.due(record.member, UNNAMED_SECONDS + POLLED_FIRST_SECONDS)
     if seen.status == "running" and job.seen and job.seen.status != "running":
         await publishing.publish(ctx.webhooks, change, moved, event_types.RUNNING, now=record.now)
     if lease is not None:

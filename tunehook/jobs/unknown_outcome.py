@@ -1,7 +1,8 @@
 """Unknown outcome of a create: searches for the job by its mark, and adopts it or creates again.
 
 note_unknown     a create got no usable answer: the job may exist
-find_out         each step until it is decided: adopts the oldest job found; creates again after the settle time
+find_out         each step until it is decided: adopts the oldest job found; creates again after the settle time,
+                 unless the answer named a job that may be this one
 find_extras      for a day: jobs that a repeated create made beside the adopted one, which are cancelled
 """
 
@@ -16,6 +17,7 @@ from tunehook.errors import (
     JobNotFound,
     RecordUnreadable,
     UpstreamError,
+    UpstreamOddJob,
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
@@ -117,7 +119,10 @@ async def check_unlisted(
 
 async def note_unknown(ctx: Context, record: JobRecord, lease: Lease, unknown: UpstreamError) -> bool:
     """Notes that the create may have happened: in the job's log, and for a day of watching for extras."""
-    watched = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
+    noted: dict[str, object] = {"doubtful_since": record.job.doubtful_since or record.now}
+    if isinstance(unknown, UpstreamOddJob):
+        noted["answered_with"] = unknown.shown
+    watched = record.job.model_copy(update=noted)
     change = record.change(watched, lease).due(record.member, next_search(0.0, ctx.settle_seconds))
     ctx.store.upstreams.watch_for_extras(change, watched)
     ctx.store.upstreams.leave_queue(change, watched)  # deciding takes minutes, and must not hold up the queue for slots
@@ -145,8 +150,13 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         if record.cancel_requested_at:
             await settle(ctx, record, "cancelled", lease=lease)
             return True
-        if ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS:
+        if ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS or job.answered_with:
             why = "The upstream did not say whether it created this job, and it cannot be found there."
+            if job.answered_with:
+                why = (
+                    f"The upstream answered the create with the job {job.answered_with}, which may be this one or not, "
+                    "so it is not created again. If it is this one, cancel this one here and import that."
+                )
             return await wait_with_intent(ctx, record, lease, "unknown_outcome", why, 600.0)
         again = job.model_copy(update={"looks": 0, "repeats": job.repeats + 1})
         change = record.change(again, lease).due(record.member, 20.0)

@@ -34,8 +34,8 @@ KNOWN_STATUSES = ENDS | {
 TAG = "tunehook"
 
 
-#: An id of a job or file at an upstream: it becomes part of a path there.
-_UPSTREAM_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
+#: An id of a job or file at an upstream: it becomes part of a path there. LiteLLM's are some 300 characters of base64.
+_UPSTREAM_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:=-]{0,511}", re.ASCII)
 
 
 def is_upstream_id(value: object) -> bool:
@@ -184,6 +184,7 @@ class Job(Record):
     validation: FileRef | None = None
     looks: int = 0  #: searches after a create of unknown outcome that found nothing
     repeats: int = 0  #: creates that were repeated because the one before was never found
+    answered_with: str | None = None  #: the id in a create's answer that may be this job's: none is created again
     doubtful_since: int | None = None  #: when a create first had an unknown outcome: extras are looked for from then on
     upload_again: int = 0  #: how often the upstream had lost the copy of the dataset
     upstream_job_id: str | None = None

@@ -26,6 +26,8 @@ ASK_SECONDS = 1.0
 FULL = 0.99
 #: Redis' clock may be corrected by so much; more is noticed, and shown for a day.
 TOLERATED_MS, SHOWN_SECONDS = 1000, 24 * 3600
+#: By how much Redis' clock may run ahead of ours from one look to the next: a look may take so long.
+AHEAD_MS = 10_000
 #: What expires at a time is not shortened below the length of a lease, whose holder may have renewed it meanwhile.
 LEAST_MS = 15_000
 
@@ -39,6 +41,7 @@ class RedisHealth:
         self._known_until = 0.0
         self._used = 0.0
         self._faults: list[str] = []
+        self._seen: tuple[int, float] | None = None  #: Redis' time when we looked last (ms), and ours (monotonic)
 
     async def shortcomings(self) -> list[str]:
         """Returns the settings to change, in words; or that a managed Redis does not allow CONFIG GET."""
@@ -92,12 +95,13 @@ class RedisHealth:
     async def watch_clock(self) -> float:
         """Pulls in all that is due if Redis' clock was set back. Returns by how many seconds it was; 0: it was not.
 
-        Called by schedulers once a second.
+        Called by schedulers once a second. If it was set ahead, creates of unknown outcome grow no older by that.
         """
-        due = [keys.due(queue) for queue in QUEUES]
-        back = int(
-            await self._store.run("clock", [keys.CLOCK_SEEN, keys.CLOCK_SET_BACK, *due], [TOLERATED_MS, SHOWN_SECONDS])
-        )
+        due, now = [keys.due(queue) for queue in QUEUES], time.monotonic()
+        expected = "" if self._seen is None else str(self._seen[0] + int((now - self._seen[1]) * 1000))
+        arguments = [TOLERATED_MS, SHOWN_SECONDS, expected, AHEAD_MS]
+        back, seen = map(int, await self._store.run("clock", [keys.CLOCK_SEEN, keys.CLOCK_SET_BACK, *due], arguments))
+        self._seen = seen, now
         if back:
             await self._shorten(back)
         return back / 1000

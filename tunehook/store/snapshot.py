@@ -13,6 +13,7 @@ from typing import Any
 
 from tunehook.errors import StoreRefused
 from tunehook.model.file import File
+from tunehook.model.job import Stage
 from tunehook.store.deletion import NEW
 from tunehook.store.engine import keys
 from tunehook.store.engine.scripts import Command
@@ -28,6 +29,8 @@ RESTORING = "a restore is not complete"
 LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
 AT_ONCE = 200
+#: The stages of a job that the upstream may have by the time of a restore, unknown to the snapshot.
+_UNPLACED = frozenset({Stage.ACCEPTED, Stage.UPLOADING, Stage.CREATING, Stage.WAITING})
 _OWN = "th:*"
 
 
@@ -119,23 +122,39 @@ async def is_half_restored(store: Store) -> bool:
 
 
 async def clear(store: Store) -> None:
-    """Deletes all keys of ours but the seal. RQ's stay: others may use it here, and a step without record does nothing."""
+    """Deletes all keys of ours but the seal. RQ's stay: another program may use RQ on this Redis."""
     names = [name async for name in store.redis.scan_iter(match=_OWN, count=1000) if name != keys.SEAL]
     for start in range(0, len(names), AT_ONCE):
         await store.redis.unlink(*names[start : start + AT_ONCE])
 
 
 async def put(store: Store, entries: list[Entry]) -> None:
-    """Writes entries back but the seal; those that have expired meanwhile are left out. Raises StoreRefused."""
+    """Writes entries back but the seal; those that have expired meanwhile are left out. Raises StoreRefused.
+
+    A job that was not at its upstream yet may have been created since: it is searched for before it is created.
+    """
     now = await store.now_ms()
     alive = [entry for entry in entries if entry[0] != keys.SEAL and (entry[2] == "0" or int(entry[2]) > now)]
-    await _write(store, [command for entry in alive for command in _commands(entry)])
+    await _write(store, [command for entry in alive for command in _commands(_doubted(entry))])
 
 
 async def _write(store: Store, commands: list[Command]) -> None:
     for answer in await store.send(commands):
         if isinstance(answer, Exception):
             raise StoreRefused(why=str(answer)) from answer
+
+
+def _doubted(entry: Entry) -> Entry:
+    name, kind, expires, value, last = entry
+    if kind != "hash" or not name.startswith(keys.job("")):
+        return entry
+    fields = dict(zip(value[::2], value[1::2], strict=True))
+    if fields.get("stage") not in _UNPLACED or "doc" not in fields:
+        return entry
+    job = json.loads(fields["doc"])
+    job.setdefault("doubtful_since", job["created_at"])
+    fields["doc"] = json.dumps(job, ensure_ascii=False, separators=(",", ":"))  # claim.lua reads how it begins
+    return [name, kind, expires, [part for pair in fields.items() for part in pair], last]
 
 
 def _commands(entry: Entry) -> list[Command]:

@@ -110,10 +110,7 @@ class OpenAIUpstream:
         if validation:
             body["validation_file"] = validation
         body["metadata"] = {**(spec.metadata or {}), TAG: tag}
-        made = dialect.job(self.name, await self._post("/fine_tuning/jobs", body))
-        if not dialect.may_be_ours(made, tag, spec, training):
-            raise UpstreamUnknown(upstream=self.name, why="the answer is about another job")
-        return made
+        return dialect.created(self.name, await self._post("/fine_tuning/jobs", body), tag, spec, training)
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         """Searches by our metadata; where the filter is ignored or refused, page by page back to `since`."""

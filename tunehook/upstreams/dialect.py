@@ -20,6 +20,7 @@ from tunehook.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamNotReady,
+    UpstreamOddJob,
     UpstreamRefused,
     UpstreamUnauthorized,
     UpstreamUnknown,
@@ -84,10 +85,11 @@ def job(name: str, raw: object) -> UpstreamJob:
     members["model"] = str(raw.get("model") or "")
     members["created_at"] = raw.get("created_at") or 0
     members["validation_file"] = raw.get("validation_file") or None
-    if not isinstance(raw.get("metadata"), dict):
-        members["metadata"] = None
+    labels = raw.get("metadata")
+    members["metadata"] = {label: _text(value) for label, value in labels.items()} if isinstance(labels, dict) else None
     known = {field: members.get(field) for field in UpstreamJob.model_fields}
-    if len(json.dumps([known["method"], known["hyperparameters"], known["metadata"]])) > JOB_BYTES:
+    large = [known["method"], known["hyperparameters"], known["metadata"]]
+    if len(json.dumps(large, ensure_ascii=False).encode()) > JOB_BYTES:
         raise UpstreamUnknown(upstream=name, why="the job is too large")
     try:
         return UpstreamJob.model_validate(known)
@@ -133,21 +135,44 @@ def is_marked(job: UpstreamJob, tag: str) -> bool:
     return (job.metadata or {}).get(TAG) == tag
 
 
+def created(name: str, answer: Mapping[str, Any], tag: str, spec: JobSpec, training: str) -> UpstreamJob:
+    """Returns the job that a create made.
+
+    Raises UpstreamOddJob for an answer that names a job which cannot be told to be ours: it was made, perhaps.
+    """
+    try:
+        made = job(name, answer)
+        if not may_be_ours(made, tag, spec, training):
+            raise UpstreamUnknown(upstream=name, why="the answer is about another job")
+    except UpstreamUnknown as error:
+        if not answer.get("id"):
+            raise
+        shown = str(answer["id"])[:NAME_CHARS]
+        raise UpstreamOddJob(upstream=name, shown=shown, why=error.fields["why"]) from error
+    return made
+
+
 def may_be_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str) -> bool:
     """Returns whether a create's answer may be about the job that was asked for.
 
-    `tag`: our mark, which proves it. An upstream that shows no metadata at all must show our file and a model of that
-    name, as far as it shows any.
+    `tag`: our mark, which proves it, as another mark proves the contrary. Seed and file prove it, too. An upstream that
+    shows no mark must show our file and a model of that name, as far as it shows any; one that shows other metadata
+    must show the file.
     """
-    if job.metadata:
+    if TAG in (job.metadata or {}):
         return is_marked(job, tag)
+    file_is_ours = job.training_file == training
+    if file_is_ours and job.seed == spec.seed:
+        return True
+    if not file_is_ours and (job.metadata or job.training_file):
+        return False
     shown, asked = _plain_name(job.model), _plain_name(spec.model)
-    return job.training_file in (None, "", training) and (shown.startswith(asked) or asked.startswith(shown))
+    return shown.startswith(asked) or asked.startswith(shown)
 
 
 def _plain_name(model: str) -> str:
-    """Returns a model's name without a vendor's path and dots: Azure's gpt-35-turbo is gpt-3.5-turbo."""
-    return re.sub(r"[^a-z0-9]", "", model.rpartition("/")[2].lower().removeprefix("ft:"))
+    """Returns a model's name without a vendor's path, dots and "latest": Azure's gpt-35-turbo is gpt-3.5-turbo."""
+    return re.sub(r"[^a-z0-9]", "", model.rpartition("/")[2].lower().removeprefix("ft:")).removesuffix("latest")
 
 
 def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
@@ -245,6 +270,11 @@ def _seconds(text: str | None) -> float | None:
 def _moment(raw: object) -> int:
     """Returns unix seconds; 0 for anything that is no number."""
     return int(raw) if isinstance(raw, int | float) and abs(raw) < 2**53 else 0
+
+
+def _text(value: object) -> str:
+    """Returns the value of a metadata pair, which is a text at OpenAI; other upstreams have numbers, too."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _without_minus_one(raw: object) -> dict[str, Any] | None:

@@ -137,6 +137,60 @@ async def test_an_upstream_that_shows_no_metadata_is_still_believed(at: At, memb
     assert (await at.advance()).upstream_job_id == THERE
 
 
+@pytest.mark.parametrize(
+    ("members", "model"),
+    [
+        ({"metadata": {"gateway": "eu"}}, MODEL),
+        ({"metadata": {"cost": 10}}, MODEL),
+        ({"metadata": None}, "mini-latest"),
+        ({"id": "b" * 300 + "==", "metadata": None}, MODEL),
+        ({"metadata": None, "method": {"type": "dpo", "dpo": {"said": "ж" * 700_000}}}, MODEL),
+    ],
+)
+async def test_what_an_upstream_adds_or_calls_otherwise_does_not_make_its_answer_anothers(
+    at: At, members: Row, model: str
+) -> None:
+    training = await at.at_its_create()
+    record = await at.bench.read(at.job_id)
+    spec = record.job.spec.model_copy(update={"model": model})
+    await at.ctx.store.commit(record.change(record.job.model_copy(update={"spec": spec})))
+    answer = at.says(model="mini-2026-01-01" if model != MODEL else MODEL) | {"training_file": training} | members
+    at.strange.answers["POST /fine_tuning/jobs"] = answer
+    assert (await at.advance()).upstream_job_id == answer["id"]
+
+
+async def test_a_seed_and_a_file_of_ours_prove_a_job_of_any_model(at: At) -> None:
+    training = await at.at_its_create()
+    answer = at.says(metadata={}, model="renamed", training_file=training, seed=(await at.job()).spec.seed)
+    at.strange.answers["POST /fine_tuning/jobs"] = answer
+    assert (await at.advance()).upstream_job_id == THERE
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"metadata": {"gateway": "eu"}},
+        {"metadata": None, "model": "renamed"},
+        {"metadata": None, "training_file": "accounts/x/datasets/y"},
+        {"metadata": None, "id": "projects/1/jobs/2"},
+        {"metadata": None, "status": None},
+    ],
+)
+async def test_a_job_that_may_be_ours_is_never_created_again(at: At, members: Row) -> None:
+    await at.at_its_create()
+    at.ctx = replace(at.ctx, settle_seconds=0.01)
+    at.strange.answers["POST /fine_tuning/jobs"] = row = at.says() | members
+    at.strange.answers["GET /fine_tuning/jobs"] = page(row)
+    for _ in range(10):
+        job = await at.advance()
+    assert [call for call in at.strange.asked if call.startswith("POST")] == ["POST /fine_tuning/jobs"]
+    assert job.waiting is not None
+    assert job.waiting.code == "unknown_outcome"
+    assert str(row["id"]) in job.waiting.reason
+    at.says()
+    assert (await at.advance()).upstream_job_id == THERE
+
+
 @pytest.mark.parametrize("verb", ["pause", "cancel"])
 @pytest.mark.parametrize("members", [{"id": "ftjob-theirs"}, {"metadata": {"tunehook": "another/ftjob-theirs"}}])
 async def test_another_jobs_end_is_not_ours(at: At, verb: str, members: Row) -> None:
@@ -164,7 +218,7 @@ async def test_a_list_that_shows_another_deployments_mark_under_our_jobs_id_is_n
 
 async def test_odd_ids_of_result_files_are_not_fetched(at: At) -> None:
     await at.tracked()
-    odd = ["../jobs", "", None, 5, "a/b", "x" * 500]
+    odd = ["../jobs", "", None, 5, "a/b", "x" * 600]
     at.says(status="succeeded", fine_tuned_model="ft:x", trained_tokens=5, result_files=[*odd, "file-result"])
     at.strange.answers["GET /files/file-result/content"] = {"step": 1}
     assert list((await at.poll()).result_files) == ["file-result"]
@@ -261,6 +315,21 @@ async def test_a_model_that_is_never_named_holds_the_end_up_for_a_bounded_time(a
     await at.earlier(unnamed_since=since - UNNAMED_SECONDS - 1)
     assert (await at.poll()).status == "succeeded"
     assert any("has not named the model" in text for text in await at.log())
+
+
+async def test_a_job_that_succeeded_and_vanished_has_succeeded(at: At) -> None:
+    await at.tracked()
+    at.says(status="succeeded", trained_tokens=5)
+    since = (await at.poll()).unnamed_since
+    assert since is not None
+    assert UNNAMED_SECONDS < (await at.bench.due_in(f"job:{at.job_id}") or 0) < UNNAMED_SECONDS + 100
+    at.strange.answers["GET /fine_tuning/jobs"] = page()
+    del at.strange.answers[f"GET /fine_tuning/jobs/{THERE}"]
+    assert (await at.advance()).stage is Stage.TRACKED
+    assert UNNAMED_SECONDS < (await at.bench.due_in(f"job:{at.job_id}") or 0) < UNNAMED_SECONDS + 100
+    await at.earlier(unnamed_since=since - UNNAMED_SECONDS)
+    assert (await at.poll()).stage is Stage.TRACKED
+    assert (await at.advance()).status == "succeeded"
 
 
 async def test_a_cancel_does_not_wait_for_a_models_name(at: At) -> None:

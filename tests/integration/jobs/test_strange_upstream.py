@@ -22,7 +22,7 @@ from tunehook.store.copies import CopyRecord
 STRANGE: list[dict[str, Any]] = [
     {"id": "ftjob-a", "status": None},
     {"id": None, "status": "running"},
-    {"id": "ftjob-b", "status": "running", "metadata": {"step": 5}},
+    {"id": "ftjob-b", "status": "running", "seed": "five"},
     {"id": "ftjob-c", "status": "succeeded", "finished_at": 1795340602.5},
     {"id": "ftjob-d", "status": "running", "seed": 0.5},
     {},

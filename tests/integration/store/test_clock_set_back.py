@@ -103,3 +103,37 @@ async def test_the_scheduler_pulls_in_and_log_doctor_and_metrics_say_it(
 
 def _url(bench: Bench) -> str:
     return f"unix://{bench.ctx.store.redis.connection_pool.connection_kwargs['path']}"
+
+
+async def test_a_create_whose_job_is_in_a_line_is_as_old_as_before(bench: Bench) -> None:
+    store = bench.ctx.store
+    await store.redis_health.watch_clock()
+    job_id = await bench.accept()
+    await store.redis.hset(keys.job(job_id), "intent", await store.now_ms() - 1000)
+    await store.claim("steps", 0)  # it joins its project's line
+    assert await store.redis.zscore(keys.due("steps"), f"job:{job_id}") == -1
+    await set_back(bench)
+    await store.redis.zadd(keys.due("steps"), {f"job:{job_id}": -1})
+    await store.redis_health.watch_clock()
+    assert int(await store.redis.hget(keys.job(job_id), "intent")) <= await store.now_ms()
+    assert await store.redis.zscore(keys.due("steps"), f"job:{job_id}") == -1
+
+
+async def test_a_create_grows_no_older_when_the_clock_is_set_ahead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be created again after three searches within seconds."""
+    store = bench.ctx.store
+    job_id = await bench.accept()
+    await store.redis_health.watch_clock()
+    intent = await store.now_ms() - 5000
+    await store.redis.hset(keys.job(job_id), "intent", intent)
+    assert await store.redis_health.watch_clock() == 0
+    assert int(await store.redis.hget(keys.job(job_id), "intent")) == intent
+    seen, at = store.redis_health._seen or (0, 0.0)
+    for ahead, most in ((3000, 0), (60_000, 60_000)):
+        monkeypatch.setattr(store.redis_health, "_seen", (seen - ahead, at))
+        await store.redis.hset(keys.job(job_id), "intent", intent - ahead)
+        assert await store.redis_health.watch_clock() == 0
+        moved = int(await store.redis.hget(keys.job(job_id), "intent")) - (intent - ahead)
+        assert moved == pytest.approx(most, abs=1000)
