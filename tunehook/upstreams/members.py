@@ -1,0 +1,81 @@
+"""Members of vendors' answers, read with care: a member of another type counts as absent. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from tunehook.errors import UpstreamUnknown
+
+Raw = Mapping[str, Any]
+#: Larger numbers are no JSON integers to some readers.
+LARGEST = 2**53
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: A longer Retry-After is cut to this.
+LONGEST_WAIT = 24 * 3600.0
+
+
+def text(raw: object) -> str | None:
+    """Returns a text that is not empty, or None."""
+    return raw if isinstance(raw, str) and raw else None
+
+
+def whole(raw: object) -> int | None:
+    """Returns a whole number from 0, also from a text of digits (Google's JSON has 64-bit numbers so), or None."""
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < 17:
+        raw = int(raw)
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < LARGEST else None
+
+
+def table(raw: object) -> dict[str, Any]:
+    """Returns an object, or an empty one."""
+    return cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
+
+
+def rows(name: str, answer: Raw, member: str) -> list[dict[str, Any]]:
+    """Returns the objects of a list. Raises UpstreamUnknown when the member is no list."""
+    found = answer.get(member)
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a list")
+    return cast("list[dict[str, Any]]", found)
+
+
+def unix(raw: object) -> int:
+    """Returns the unix seconds of an RFC 3339 time; 0 for anything else."""
+    try:
+        moment = datetime.fromisoformat(raw) if isinstance(raw, str) else None
+    except ValueError:
+        return 0
+    if moment is None:
+        return 0
+    return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds of a Retry-After; None without one that is a number."""
+    try:
+        seconds = float(headers.get("retry-after") or math.nan)
+    except ValueError:
+        return None
+    return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
+
+
+def digest(content: str, length: int) -> str:
+    """Returns the first `length` characters of the SHA-256, in lower-case hex."""
+    return hashlib.sha256(content.encode()).hexdigest()[:length]
+
+
+def is_id(name: str) -> bool:
+    """Returns whether a name is an id of one word, which may stand in a path."""
+    return _ID.fullmatch(name) is not None
+
+
+def hyperparameters(spec_method: Raw | None, top: Raw | None) -> tuple[str, dict[str, Any]]:
+    """Returns the method ("supervised", "dpo", …) and its hyperparameters that are not left to the upstream."""
+    kind = str(table(spec_method).get("type") or "supervised")
+    asked = table(table(table(spec_method).get(kind)).get("hyperparameters")) or table(top)
+    return kind, {name: value for name, value in asked.items() if value is not None and value != "auto"}

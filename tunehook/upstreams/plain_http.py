@@ -1,0 +1,225 @@
+"""Plain HTTP for vendors without an SDK here: one try, no redirects, a total time, a limit on answers.
+
+Every error is an UpstreamError that says what is known of the outcome. A vendor's dialect turns refusals into errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tunehook.errors import UpstreamError, UpstreamUnauthorized, UpstreamUnknown, UpstreamUnreachable
+from tunehook.security.tls import ssl_context
+from tunehook.upstreams.protocol import Passed, Progress
+
+CALL_SECONDS = 25.0
+CONNECT_SECONDS = 5.0
+#: For a whole file, and for a chat's answer between two of its pieces.
+FILE_SECONDS, CHAT_SECONDS = 600.0, 600.0
+#: A list of 20,000 jobs has 40 MB.
+MOST_BYTES = 64 * 1024 * 1024
+#: JSON above this size is parsed in a thread.
+LARGE_BYTES = 256 * 1024
+CHUNK_BYTES = 1024 * 1024
+PROGRESS_SECONDS = 0.5
+_SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_PASSED_ON = ("retry-after", "x-request-id")
+
+#: (upstream's name, HTTP status, the answer's JSON or None, headers) → what is known of the outcome.
+Refusal = Callable[[str, int, object, Mapping[str, str]], UpstreamError]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, read to its end. `value`: its JSON, or None for anything else."""
+
+    status: int
+    headers: Mapping[str, str]
+    value: object
+
+
+class PlainHttp:
+    """The client of one upstream. Opens nothing until the first call.
+
+    `seconds`: for a call in all. `most_bytes`: of an answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        key: str,
+        refusal: Refusal,
+        *,
+        seconds: float = CALL_SECONDS,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._name, self._refusal, self._seconds, self._most_bytes = name, refusal, seconds, most_bytes
+        self._client = httpx2.AsyncClient(
+            base_url=base_url,
+            headers={"authorization": f"Bearer {key}", "accept-encoding": "identity", "user-agent": "tunehook"},
+            timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
+            verify=ssl_context(),
+            follow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> dict[str, Any]:
+        return self.object_of(await self.send("GET", path, query=query))
+
+    async def post(
+        self, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        return self.object_of(await self.send("POST", path, body=body, query=query))
+
+    def object_of(self, answer: Answer) -> dict[str, Any]:
+        """Returns the answer's JSON object. Raises UpstreamUnknown: the call may have had an effect."""
+        if not isinstance(answer.value, dict):
+            raise UpstreamUnknown(upstream=self._name, why="the answer is not a JSON object")
+        return answer.value
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        content: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        also: frozenset[int] = frozenset(),
+        seconds: float | None = None,
+    ) -> Answer:
+        """Sends one request, with `body` as JSON, or `form` as multipart, or `content` as it is.
+
+        Statuses of 200 to 299 and those in `also` are answers; others are raised as the dialect's refusals.
+        """
+        sent = content if body is None else json.dumps(body).encode()
+        request = self._client.build_request(
+            method,
+            path,
+            params=query,
+            content=sent,
+            files={name: (None, value) for name, value in form.items()} if form is not None else None,
+            headers={**({"content-type": "application/json"} if body is not None else {}), **(headers or {})},
+            timeout=httpx2.Timeout(seconds or self._seconds, connect=CONNECT_SECONDS),
+        )
+        async with self._guard(seconds or self._seconds):
+            response = await self._client.send(request, stream=True)
+            try:
+                raw = await self._read(response)
+            finally:
+                await response.aclose()
+        answer = Answer(response.status_code, response.headers, await _parsed(raw))
+        if response.is_success or answer.status in also:
+            return answer
+        raise self._refusal(self._name, answer.status, answer.value, answer.headers)
+
+    @asynccontextmanager
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Passed]:
+        """Passes an answer on as its bytes come, without a total time. Raises for a refusal of our key alone."""
+        request = self._client.build_request(
+            "POST",
+            path,
+            content=json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+            timeout=httpx2.Timeout(CHAT_SECONDS, connect=CONNECT_SECONDS),
+        )
+        async with self._guard(None):
+            response = await self._client.send(request, stream=True)
+            try:
+                if response.status_code == 401:
+                    raise UpstreamUnauthorized(upstream=self._name, status=401)
+                yield Passed(
+                    status=response.status_code,
+                    content_type=response.headers.get("content-type", "application/json"),
+                    chunks=response.aiter_bytes(),
+                    headers={name: response.headers[name] for name in _PASSED_ON if name in response.headers},
+                )
+            finally:
+                await response.aclose()
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        """Returns the body. A refusal with too long a body is a refusal all the same."""
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > self._most_bytes:
+                if not response.is_success:
+                    return b""
+                raise UpstreamUnknown(upstream=self._name, why=f"it has more than {self._most_bytes} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    @asynccontextmanager
+    async def _guard(self, seconds: float | None) -> AsyncIterator[None]:
+        """Turns every error of the client into an UpstreamError that says what is known of the outcome."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except UpstreamError:
+            raise
+        except _SENT_NOTHING as error:
+            why = str(error) or type(error).__name__
+            raise UpstreamUnreachable(upstream=self._name, why=why) from error
+        except TimeoutError as error:
+            raise UpstreamUnknown(upstream=self._name, why=f"none within {seconds} s") from error
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+            raise UpstreamUnknown(upstream=self._name, why=f"{type(error).__name__}: {error}") from error
+
+
+async def _parsed(raw: bytes) -> object:
+    """Returns the JSON value, or None for anything else."""
+    try:
+        return await asyncio.to_thread(json.loads, raw) if len(raw) > LARGE_BYTES else json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+class FileSource:
+    """A file that is sent piece by piece, read in threads. Counts the bytes that were taken from it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.sent = 0
+
+    async def chunks(self, before: bytes = b"", after: bytes = b"") -> AsyncIterator[bytes]:
+        """Yields `before`, the file from its begin, and `after`."""
+        self.sent = 0
+        if before:
+            yield before
+        source = await asyncio.to_thread(self._path.open, "rb")
+        try:
+            while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
+                yield chunk
+                self.sent += len(chunk)
+        finally:
+            await asyncio.to_thread(source.close)
+        if after:
+            yield after
+
+    @asynccontextmanager
+    async def reported(self, progress: Progress) -> AsyncIterator[None]:
+        """Reports the bytes sent twice a second. A report that fails ends the reports, not the upload."""
+
+        async def _report() -> None:
+            while True:
+                await asyncio.sleep(PROGRESS_SECONDS)
+                await progress(self.sent)
+
+        reporter = asyncio.create_task(_report())
+        try:
+            yield
+        finally:
+            reporter.cancel()
