@@ -18,7 +18,7 @@ from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
-from tunehook.upstreams.plain_http import FILE_SECONDS, FileSource, PlainHttp
+from tunehook.upstreams.plain_http import FILE_SECONDS, FileSource, PlainHttp, file_source
 from tunehook.upstreams.protocol import Passed, Progress
 from tunehook.upstreams.upload_address import put_file, with_own_host
 
@@ -69,8 +69,7 @@ class FireworksUpstream(Lacking):
         size, examples = await asyncio.to_thread(_measure, path)
         dataset = dialect.named(filename)
         if not await self._begin(dataset, filename, examples):
-            source = FileSource(path)
-            async with source.reported(progress):
+            async with file_source(path, progress) as source:
                 await self._send(dataset, source, size)
         return await self._when_ready(dataset)
 

@@ -104,18 +104,19 @@ def create_body(
     if dpo and validation:
         instead = "Leave the validation file out."
         raise unsupported(upstream, "validation file for the method dpo", instead, param="validation_file")
-    config: dict[str, Any] = {"baseModel": spec.model}
+    config: dict[str, Any] = {}
     if "n_epochs" in asked:
         config["epochs"] = asked["n_epochs"]
     if "batch_size" in asked:
         config["batchSizeSamples"] = asked["batch_size"]
     config |= {name: value for name, value in options.items() if name not in _BESIDE_CONFIG}
+    config["baseModel"] = spec.model
     beside = {name: value for name, value in options.items() if name in _BESIDE_CONFIG}
-    body = {"dataset": training, "displayName": (spec.suffix or tag)[:63], **beside}
+    body = {**beside, "dataset": training, "displayName": (spec.suffix or tag)[:63]}
     if dpo:
         loss = {"method": "DPO", "dpo": {"beta": _beta(upstream, asked.get("beta", 0.1))}}
         return {**body, "lossConfig": loss, "trainingConfig": config}
-    return {**body, **config} | ({"evaluationDataset": validation} if validation else {})
+    return {**config, **body} | ({"evaluationDataset": validation} if validation else {})
 
 
 def _beta(upstream: str, beta: float) -> float:
@@ -153,7 +154,7 @@ def refusal(name: str, status: int, value: object, headers: Mapping[str, str]) -
     fields: dict[str, Any] = {"upstream": name, "status": status, "code": code}
     fields["retry_after"] = retry_after(headers)
     if status == 401 or code == "unauthenticated":
-        return UpstreamUnauthorized(**fields)  # in our words: a message may quote a part of our key
+        return UpstreamUnauthorized(upstream=name, status=status)  # in our words: a message may quote a part of our key
     if status == 402:
         return UpstreamBusy(message, **fields | {"code": "insufficient_quota"})
     if status == 429 or code == "resource_exhausted":

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 
@@ -188,38 +188,41 @@ async def _parsed(raw: bytes) -> object:
 
 
 class FileSource:
-    """A file that is sent piece by piece, read in threads. Counts the bytes that were taken from it."""
+    """An open file that is sent piece by piece, read in threads. Counts the bytes that were taken from it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self.sent = 0
 
     async def chunks(self, before: bytes = b"", after: bytes = b"") -> AsyncIterator[bytes]:
         """Yields `before`, the file from its begin, and `after`."""
-        self.sent = 0
+        self.sent = self._file.seek(0)
         if before:
             yield before
-        source = await asyncio.to_thread(self._path.open, "rb")
-        try:
-            while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
-                yield chunk
-                self.sent += len(chunk)
-        finally:
-            await asyncio.to_thread(source.close)
+        while chunk := await asyncio.to_thread(self._file.read, CHUNK_BYTES):
+            yield chunk
+            self.sent += len(chunk)
         if after:
             yield after
 
-    @asynccontextmanager
-    async def reported(self, progress: Progress) -> AsyncIterator[None]:
-        """Reports the bytes sent twice a second. A report that fails ends the reports, not the upload."""
+
+@asynccontextmanager
+async def file_source(path: Path, progress: Progress) -> AsyncIterator[FileSource]:
+    """Opens a file to be sent, and reports the bytes sent twice a second.
+
+    A report that fails ends the reports, not the upload. The file is closed here and not in the pieces' generator,
+    which nothing runs to its end when a connection breaks.
+    """
+    with await asyncio.to_thread(path.open, "rb") as file:
+        source = FileSource(file)
 
         async def _report() -> None:
             while True:
                 await asyncio.sleep(PROGRESS_SECONDS)
-                await progress(self.sent)
+                await progress(source.sent)
 
         reporter = asyncio.create_task(_report())
         try:
-            yield
+            yield source
         finally:
             reporter.cancel()

@@ -19,7 +19,7 @@ from tunehook.upstreams import together_dialect as dialect
 from tunehook.upstreams import together_log
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, text
-from tunehook.upstreams.plain_http import Answer, FileSource, PlainHttp
+from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
 from tunehook.upstreams.protocol import Passed, Progress
 from tunehook.upstreams.upload_address import REDIRECTS, put_file, with_own_host
 
@@ -59,8 +59,7 @@ class TogetherUpstream(Lacking):
             address, file_id = await self._begin(filename, checksum)
             if address is None:
                 raise UpstreamUnknown(upstream=self.name, why=f"it keeps {file_id}, which has other bytes")
-        source = FileSource(path)
-        async with source.reported(progress):
+        async with file_source(path, progress) as source:
             await put_file(self.name, address, source, size, allow=self._allow)
         return dialect.file_id(self.name, await self._http.post(f"/files/{file_id}/preprocess"))
 
