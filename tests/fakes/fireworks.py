@@ -38,6 +38,7 @@ class FakeFireworks(FakeVendor):
     account: str = "acme"
     datasets: dict[str, Uploaded] = field(default_factory=dict)
     jobs: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {SUPERVISED: {}, DPO: {}})
+    wrong_account: int = 403  #: how a call on another account is refused
     never_ready: bool = False  #: a validated dataset stays UPLOADING
     bad_data: str | None = None  #: a validated dataset gets this status message
     signatures: list[str] = field(default_factory=list)  #: of signed addresses that are valid
@@ -69,6 +70,7 @@ class FakeFireworks(FakeVendor):
         account = "/v1/accounts/{account}"
         found: list[tuple[str, str, str, Handler]] = [
             ("create dataset", "POST", f"{account}/datasets", self._create_dataset),
+            ("list datasets", "GET", f"{account}/datasets", self._list_datasets),
             ("get dataset", "GET", f"{account}/datasets/{{id}}", self._get_dataset),
             ("delete dataset", "DELETE", f"{account}/datasets/{{id}}", self._delete_dataset),
             ("upload", "POST", f"{account}/datasets/{{id}}:upload", self._upload),
@@ -98,7 +100,7 @@ class FakeFireworks(FakeVendor):
         asked = request.match_info["account"]
         if asked in (self.account, "fireworks"):
             return None
-        return self.refusal(403, f"Permission denied on account {asked}")
+        return self.refusal(self.wrong_account, f"Account {asked} not found or not permitted")
 
     # ---- datasets
 
@@ -117,6 +119,10 @@ class FakeFireworks(FakeVendor):
         }
         self.datasets[dataset] = Uploaded(shown)
         return json_answer(shown)
+
+    async def _list_datasets(self, request: web.Request) -> web.Response:
+        shown = [found.shown for found in self.datasets.values()]
+        return self._wrong(request) or json_answer({"datasets": shown} if shown else {})
 
     def _dataset(self, request: web.Request) -> Uploaded | web.Response:
         found = self.datasets.get(request.match_info["id"])

@@ -6,7 +6,6 @@ A lost create is decided by one GET: absence is proof, and the same id sent agai
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +17,14 @@ from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
-from tunehook.upstreams.plain_http import FILE_SECONDS, FileSource, PlainHttp, file_source
+from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
 from tunehook.upstreams.protocol import Passed, Progress
 from tunehook.upstreams.upload_address import put_file, with_own_host
 
 #: The largest file that goes in one request; a larger one goes to a signed address.
 WHOLE_BYTES = 150_000_000
+#: For the call that has a dataset validated, which may read all of it.
+VALIDATE_SECONDS = 120.0
 PAGE = 100
 #: Pages without a readable job that are passed over in a row.
 EMPTY_PAGES = 10
@@ -71,18 +72,16 @@ class FireworksUpstream(Lacking):
         if not await self._begin(dataset, filename, examples):
             async with file_source(path, progress) as source:
                 await self._send(dataset, source, size)
-        return await self._when_ready(dataset)
+        return await self._when_ready(dataset, await self._dataset(dataset) or {})
 
     async def _begin(self, dataset: str, filename: str, examples: int) -> bool:
         """Creates the dataset, unless it exists. Returns whether it is READY already."""
         described = {"displayName": filename[:63], "userUploaded": {}, "exampleCount": str(examples)}
         try:
             await self._http.post(f"{self._account}/datasets", {"datasetId": dataset, "dataset": described})
-        except UpstreamRefused as refused:
-            if refused.status in (403, 404):  # before any dataset is named, only the account can be wrong
-                raise self._wrong_account() from refused
-            raise
         except UpstreamError as error:
+            if error.status in (403, 404):
+                await self._check_account()
             if error.code != dialect.EXISTS:
                 raise
             found = await self._dataset(dataset)
@@ -102,29 +101,16 @@ class FireworksUpstream(Lacking):
             signed = {"Content-Type": "application/octet-stream", "X-Goog-Content-Length-Range": f"{size},{size}"}
             await put_file(self.name, url, source, size, headers=signed, allow=self._allow)
             return
-        boundary = secrets.token_hex(16)
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{dataset}.jsonl"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode()
-        tail = f"\r\n--{boundary}--\r\n".encode()
-        await self._http.send(
-            "POST",
-            f"{self._account}/datasets/{dataset}:upload",
-            content=source.chunks(head, tail),
-            headers={
-                "content-type": f"multipart/form-data; boundary={boundary}",
-                "content-length": str(len(head) + size + len(tail)),
-            },
-            seconds=FILE_SECONDS,
+        await self._http.send_file(
+            f"{self._account}/datasets/{dataset}:upload", source, size, filename=f"{dataset}.jsonl"
         )
 
-    async def _when_ready(self, dataset: str) -> str:
+    async def _when_ready(self, dataset: str, found: dict[str, Any]) -> str:
         """Returns the id of a READY dataset. One that is not has its upload validated, which makes it READY."""
-        found = await self._dataset(dataset) or {}
         if text(found.get("state")) != "READY":
             try:
-                await self._http.send("POST", f"{self._account}/datasets/{dataset}:validateUpload", body={})
+                path = f"{self._account}/datasets/{dataset}:validateUpload"
+                await self._http.send("POST", path, body={}, seconds=VALIDATE_SECONDS)
             except UpstreamRefused:
                 found = await self._dataset(dataset) or {}
                 if text(found.get("state")) != "READY":
@@ -135,18 +121,23 @@ class FireworksUpstream(Lacking):
     async def find_file(self, filename: str, size: int) -> str | None:
         """Returns the dataset of that name once it is READY; None if it is not there, or if its bytes are not."""
         dataset = dialect.named(filename)
-        if await self._dataset(dataset) is None:
+        found = await self._dataset(dataset)
+        if found is None:
             return None
         try:
-            return await self._when_ready(dataset)
+            return await self._when_ready(dataset, found)
         except UpstreamRefused as refused:
             if refused.status:  # the call was refused, not the data: nothing was uploaded that could be validated
                 return None
             raise
 
     async def _dataset(self, dataset: str) -> dict[str, Any] | None:
+        return await self._found(f"{self._account}/datasets/{dataset}")
+
+    async def _found(self, path: str) -> dict[str, Any] | None:
+        """Returns what is there, or None for 404."""
         try:
-            return await self._http.get(f"{self._account}/datasets/{dataset}")
+            return await self._http.get(path)
         except UpstreamRefused as refused:
             if refused.status == 404:
                 return None
@@ -177,6 +168,8 @@ class FireworksUpstream(Lacking):
         try:
             return dialect.job(self.name, await self._http.post(f"{self._account}/{folder}", body, query), folder)
         except UpstreamError as error:
+            if error.status in (403, 404):
+                await self._check_account()
             if error.code != dialect.EXISTS:
                 raise
         raw = await self._named(folder, tag)
@@ -191,16 +184,13 @@ class FireworksUpstream(Lacking):
         """Returns the job under our id, if it trains what was asked for. An empty list is proof that there is none."""
         folder = dialect.collection(spec, self.name)
         raw = await self._named(folder, tag)
+        if raw is None:
+            await self._check_account()
         found = raw is not None and dialect.same_request(raw, spec, training)
         return [dialect.job(self.name, raw, folder)] if raw is not None and found else []
 
     async def _named(self, folder: str, tag: str) -> dict[str, Any] | None:
-        try:
-            return await self._http.get(f"{self._account}/{folder}/{dialect.named(tag)}")
-        except UpstreamRefused as refused:
-            if refused.status == 404:
-                return None
-            raise
+        return await self._found(f"{self._account}/{folder}/{dialect.named(tag)}")
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         """Returns supervised jobs, newest first, then DPO jobs. A page that another instance left off is read again."""
@@ -280,12 +270,17 @@ class FireworksUpstream(Lacking):
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         return self._http.stream("/inference/v1/chat/completions", body)
 
-    def _wrong_account(self) -> UpstreamUnauthorized:
-        message = (
-            f"The upstream '{self.name}' does not give this key the account '{self._account_id}'. "
-            "The operator of this deployment must correct the account's id or the key."
-        )
-        return UpstreamUnauthorized(message, upstream=self.name, status=403, code="wrong_account")
+    async def _check_account(self) -> None:
+        """Raises UpstreamUnauthorized if the key does not see the account: then no 404 proves that a job is absent."""
+        try:
+            await self._http.get(f"{self._account}/datasets", {"pageSize": 1})
+        except UpstreamRefused as refused:
+            message = (
+                f"The upstream '{self.name}' does not give this key the account '{self._account_id}'. "
+                "The operator of this deployment must correct the account's id or the key."
+            )
+            code = "wrong_account"
+            raise UpstreamUnauthorized(message, upstream=self.name, status=refused.status, code=code) from refused
 
 
 def _measure(path: Path) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from tests.fakes.fireworks import DPO, SUPERVISED, TUNABLE, FakeFireworks, running_fireworks
+from tests.fakes.loop_guard import nothing_blocks
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, settings, spec, with_upstream
@@ -42,7 +43,8 @@ async def upstream(fake: FakeFireworks) -> AsyncIterator[FireworksUpstream]:
 
 
 async def ready(upstream: FireworksUpstream, folder: Path) -> str:
-    return await upstream.upload(file_at(folder), FILE, ignored)
+    with nothing_blocks():
+        return await upstream.upload(file_at(folder), FILE, ignored)
 
 
 async def test_the_main_way_from_dataset_to_the_models_name(
@@ -228,7 +230,11 @@ async def test_a_large_file_goes_to_the_signed_address_with_its_two_headers_and_
     await upstream.close()
 
 
-async def test_a_wrong_account_holds_the_upstream_and_fails_no_job(bench: Bench, fake: FakeFireworks) -> None:
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_wrong_account_holds_the_upstream_and_fails_no_job(
+    bench: Bench, fake: FakeFireworks, status: int
+) -> None:
+    fake.wrong_account = status
     upstream = FireworksUpstream("openai", settings(fake.url, fake.key), account_id="another")
     at = with_upstream(bench, upstream)
     job_id = await at.accept()
@@ -239,6 +245,17 @@ async def test_a_wrong_account_holds_the_upstream_and_fails_no_job(bench: Bench,
     assert held.code == "wrong_account"
     assert "the account 'another'" in held.reason
     assert (await at.read(job_id)).job.stage is Stage.UPLOADING
+    with pytest.raises(UpstreamUnauthorized):
+        await upstream.create(spec(TUNABLE), training="d", validation=None, tag=TAG)
+    await upstream.close()
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_in_a_wrong_account_a_job_that_is_not_found_is_not_absent(fake: FakeFireworks, status: int) -> None:
+    fake.wrong_account = status
+    upstream = FireworksUpstream("fw", settings(fake.url, fake.key), account_id="another")
+    with pytest.raises(UpstreamError):
+        await upstream.find(spec(TUNABLE), training="d", tag=TAG, since=0)
     await upstream.close()
 
 

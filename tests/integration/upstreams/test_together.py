@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.fakes.loop_guard import nothing_blocks
 from tests.fakes.together import TUNABLE, FakeTogether, running_together
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
@@ -42,7 +43,8 @@ async def upstream(fake: FakeTogether) -> AsyncIterator[TogetherUpstream]:
 
 
 async def ready(upstream: TogetherUpstream, folder: Path) -> str:
-    return await upstream.upload(file_at(folder), FILE, ignored)
+    with nothing_blocks():
+        return await upstream.upload(file_at(folder), FILE, ignored)
 
 
 async def test_the_main_way_from_dataset_to_the_models_name(
