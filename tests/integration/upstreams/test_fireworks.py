@@ -266,6 +266,18 @@ async def test_no_connection_means_that_nothing_was_sent() -> None:
     await upstream.close()
 
 
+async def test_a_file_that_others_get_in_parts_goes_in_one_piece(
+    bench: Bench, fake: FakeFireworks, upstream: FireworksUpstream
+) -> None:
+    at = with_upstream(bench, upstream)
+    file = (await at.file(CONTENT)).model_copy(update={"bytes": copy_step.WHOLE_BYTES + 1})
+    await lifecycle.advance(at.ctx, await at.accept(file))
+    await copy_step.copy_to_upstream(at.ctx, "openai", file.sha256)
+    record = await at.ctx.store.copies.read("openai", file.sha256)
+    assert record is not None
+    assert (record.copy.state, [one.content for one in fake.datasets.values()]) == ("ready", [CONTENT])
+
+
 # ---- jobs
 
 

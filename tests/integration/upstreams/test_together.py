@@ -289,6 +289,18 @@ async def test_used_up_trial_credits_are_named(fake: FakeTogether, upstream: Tog
         await ready(upstream, tmp_path)
 
 
+async def test_a_file_that_others_get_in_parts_goes_in_one_piece(
+    bench: Bench, fake: FakeTogether, upstream: TogetherUpstream
+) -> None:
+    at = with_upstream(bench, upstream)
+    file = (await at.file(CONTENT)).model_copy(update={"bytes": copy_step.WHOLE_BYTES + 1})
+    await lifecycle.advance(at.ctx, await at.accept(file))
+    await copy_step.copy_to_upstream(at.ctx, "openai", file.sha256)
+    record = await at.ctx.store.copies.read("openai", file.sha256)
+    assert record is not None
+    assert (record.copy.state, list(fake.contents.values())) == ("ready", [CONTENT])
+
+
 # ---- jobs
 
 
