@@ -15,6 +15,7 @@ from tunehook.model.job import JobSpec, Message, UpstreamJob
 from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect
+from tunehook.upstreams import fireworks_log
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
@@ -166,7 +167,8 @@ class FireworksUpstream(Lacking):
         )
         query = {dialect.ID_PARAM[folder]: dialect.named(tag)}
         try:
-            return dialect.job(self.name, await self._http.post(f"{self._account}/{folder}", body, query), folder)
+            made = await self._http.post(f"{self._account}/{folder}", body, query)
+            return dialect.named_job(self.name, made, folder, tag)
         except UpstreamError as error:
             if error.status in (403, 404):
                 await self._check_account()
@@ -178,7 +180,7 @@ class FireworksUpstream(Lacking):
         if not dialect.same_request(raw, spec, training):
             message = f"The upstream has a job {dialect.named(tag)} with another model or dataset. No job was created."
             raise UpstreamRefused(message, upstream=self.name, status=409, code=dialect.EXISTS)
-        return dialect.job(self.name, raw, folder)
+        return dialect.named_job(self.name, raw, folder, tag)
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         """Returns the job under our id, if it trains what was asked for. An empty list is proof that there is none."""
@@ -187,7 +189,7 @@ class FireworksUpstream(Lacking):
         if raw is None:
             await self._check_account()
         found = raw is not None and dialect.same_request(raw, spec, training)
-        return [dialect.job(self.name, raw, folder)] if raw is not None and found else []
+        return [dialect.named_job(self.name, raw, folder, tag)] if raw is not None and found else []
 
     async def _named(self, folder: str, tag: str) -> dict[str, Any] | None:
         return await self._found(f"{self._account}/{folder}/{dialect.named(tag)}")
@@ -245,7 +247,7 @@ class FireworksUpstream(Lacking):
 
     async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
         raw, folder = await self._job(job_id)
-        return dialect.messages(raw, dialect.job(self.name, raw, folder)), False
+        return fireworks_log.messages(raw, dialect.job(self.name, raw, folder)), False
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         """Returns an empty list: Fireworks lists no checkpoints of a job."""

@@ -14,9 +14,20 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnknown,
 )
-from tunehook.model.job import ENDS, JobError, JobSpec, Message, UpstreamJob
+from tunehook.model.job import ENDS, JobError, JobSpec, UpstreamJob
 from tunehook.upstreams.lacking import unsupported
-from tunehook.upstreams.members import Raw, digest, hyperparameters, is_id, retry_after, table, text, unix, whole
+from tunehook.upstreams.members import (
+    Raw,
+    digest,
+    hyperparameters,
+    is_id,
+    name_in,
+    retry_after,
+    table,
+    text,
+    unix,
+    whole,
+)
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +140,7 @@ def _beta(upstream: str, beta: float) -> float:
 def same_request(raw: Raw, spec: JobSpec, training: str) -> bool:
     """Returns whether a job with our id trains what was asked for. A member that is not shown counts as the same."""
     shown = table(raw.get("trainingConfig")).get("baseModel") or raw.get("baseModel")
-    pairs = ((text(shown), spec.model), (text(raw.get("dataset")), training))
+    pairs = ((name_in(shown), spec.model), (name_in(raw.get("dataset")), training))
     return all(not theirs or not ours or _last(theirs) == _last(ours) for theirs, ours in pairs)
 
 
@@ -150,7 +161,7 @@ def refusal(name: str, status: int, value: object, headers: Mapping[str, str]) -
     body = table(body.get("error")) or body
     number = whole(body.get("code"))
     code = CODES.get(number) if number is not None else None
-    message = _own(text(body.get("message")) or f"HTTP {status}")
+    message = own_names(text(body.get("message")) or f"HTTP {status}")
     fields: dict[str, Any] = {"upstream": name, "status": status, "code": code}
     fields["retry_after"] = retry_after(headers)
     if status == 401 or code == "unauthenticated":
@@ -168,28 +179,36 @@ def refusal(name: str, status: int, value: object, headers: Mapping[str, str]) -
 
 def job(name: str, raw: Raw, folder: str) -> UpstreamJob:
     """Returns a job. Raises UpstreamUnknown for anything else: the call may have had an effect."""
-    full, state = text(raw.get("name")), text(raw.get("state"))
-    plain = _last(full) if full else ""
+    full, state = name_in(raw.get("name")) or "", name_in(raw.get("state"))
+    plain = _last(full)
     if state is None or not is_id(plain):
         raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
     status = status_of(state)
     config = table(raw.get("trainingConfig")) or raw
     ended = unix(raw.get("completedTime")) or unix(raw.get("updateTime"))
-    output = text(config.get("outputModel")) or plain
-    account = full.rpartition(f"/{folder}/")[0] if full else ""
+    output = name_in(config.get("outputModel")) or plain
+    account = full.rpartition(f"/{folder}/")[0]
     return UpstreamJob(
         id=plain if folder == SUPERVISED else f"{folder}:{plain}",
         status=status,
         created_at=unix(raw.get("createTime")),
         finished_at=(ended or None) if status in ENDS else None,
-        model=text(config.get("baseModel")) or "",
+        model=name_in(config.get("baseModel")) or "",
         fine_tuned_model=_model(account, output) if status == "succeeded" else None,
         trained_tokens=whole(table(raw.get("jobProgress")).get("inputTokens")),
         error=_error(raw, state) if status == "failed" else None,
         hyperparameters={"n_epochs": whole(config.get("epochs")), "batch_size": whole(config.get("batchSizeSamples"))},
-        training_file=_last(text(raw.get("dataset")) or "") or None,
-        validation_file=_last(text(raw.get("evaluationDataset")) or "") or None,
+        training_file=_last(name_in(raw.get("dataset")) or "") or None,
+        validation_file=_last(name_in(raw.get("evaluationDataset")) or "") or None,
     )
+
+
+def named_job(name: str, raw: Raw, folder: str, tag: str) -> UpstreamJob:
+    """Returns the job under the id that stands for the tag. Raises UpstreamUnknown for an answer about another."""
+    found = job(name, raw, folder)
+    if path_of(found.id) != (folder, named(tag)):
+        raise UpstreamUnknown(upstream=name, why="the answer is about another job")
+    return found
 
 
 def readable_jobs(name: str, found: list[dict[str, Any]], folder: str) -> list[UpstreamJob]:
@@ -215,56 +234,25 @@ def _model(account: str, output: str) -> str:
 
 def _error(raw: Raw, state: str) -> JobError:
     status = table(raw.get("status"))
-    code = (text(status.get("code")) or state.removeprefix("JOB_STATE_")).lower()
+    code = (name_in(status.get("code")) or state.removeprefix("JOB_STATE_")).lower()
     said = text(status.get("message")) or f"The job's state is {state}, without a reason."
     if code == "internal":
         said += " At this upstream, an internal error may come from a bad dataset."
-    return JobError(code=code, message=_own(said))
+    return JobError(code=code, message=own_names(said))
 
 
 def dataset_id(name: str, raw: Raw, dataset: str) -> str:
     """Returns the dataset's id once it can be trained on. Raises UpstreamNotReady, UpstreamRefused for a bad one."""
+    shown = name_in(raw.get("name"))
+    if shown is not None and _last(shown) != dataset:
+        raise UpstreamUnknown(upstream=name, why="the answer is about another dataset")
     if text(raw.get("state")) == "READY":
         return dataset
     status = table(raw.get("status"))
-    code, message = text(status.get("code")) or "OK", text(status.get("message"))
+    code, message = name_in(status.get("code")) or "OK", text(status.get("message"))
     if code != "OK":
         raise UpstreamRefused(message or f"The dataset is refused: {code}.", upstream=name, code=code.lower())
     raise UpstreamNotReady(upstream=name, code="file_not_ready")
-
-
-def messages(raw: Raw, seen: UpstreamJob) -> list[Message]:
-    """Returns what can be told of a job now, newest first: Fireworks has no list of events.
-
-    Each has an id that is made of what it tells, so the log keeps each once.
-    """
-    state = (text(raw.get("state")) or "").removeprefix("JOB_STATE_")
-    at = unix(raw.get("updateTime")) or seen.finished_at or seen.created_at
-    progress = table(raw.get("jobProgress"))
-    told: list[tuple[str, int, str, dict[str, Any] | None]] = [
-        ("created", seen.created_at, f"Created fine-tuning job: {seen.id}", None)
-    ]
-    percent = whole(progress.get("percent"))
-    if percent is not None:
-        data = {key: value for key in ("epoch", "inputTokens") if (value := whole(progress.get(key))) is not None}
-        told.append((f"percent-{percent}", at, f"{percent} % done", {"percent": percent, **data}))
-    usd = cost_usd(raw)
-    if usd is not None:
-        told.append((f"cost-{usd:g}", at, f"Estimated cost: {usd:.2f} USD", {"usd": usd}))
-    said = _own(text(table(raw.get("status")).get("message")) or "")
-    told.append((f"state-{state}", at, f"State: {state.lower()}" + (f": {said}" if said else ""), None))
-    if seen.fine_tuned_model:
-        told.append(("model", seen.finished_at or at, f"New fine-tuned model created: {seen.fine_tuned_model}", None))
-    return [
-        Message(
-            created_at=moment,
-            level="error" if seen.status == "failed" and key.startswith("state") else "info",
-            message=line,
-            data=data,
-            upstream_event_id=f"{seen.id}/{key}",
-        )
-        for key, moment, line, data in reversed(told)
-    ]
 
 
 def models(found: list[dict[str, Any]], account: str) -> list[dict[str, Any]]:
@@ -277,23 +265,14 @@ def models(found: list[dict[str, Any]], account: str) -> list[dict[str, Any]]:
             "capabilities": {"fine_tune": row.get("tunable") is True},
         }
         for row in found
-        if text(row.get("name"))
+        if name_in(row.get("name"))
     ]
-
-
-def cost_usd(raw: Raw) -> float | None:
-    """Returns the estimated cost in US dollars; None where there is none, or in another currency."""
-    cost = table(raw.get("estimatedCost"))
-    units, nanos = whole(cost.get("units")), whole(cost.get("nanos"))
-    if text(cost.get("currencyCode")) != "USD" or (units is None and nanos is None):
-        return None
-    return round((units or 0) + (nanos or 0) / 1e9, 6)
 
 
 def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _own(message: str) -> str:
+def own_names(message: str) -> str:
     """Writes the name of a DPO job as its id is written here, so that it is recognised."""
     return message.replace(f"{DPO}/", f"{DPO}:")

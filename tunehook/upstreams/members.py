@@ -14,14 +14,26 @@ from tunehook.errors import UpstreamUnknown
 Raw = Mapping[str, Any]
 #: Larger numbers are no JSON integers to some readers.
 LARGEST = 2**53
+#: Characters of a sentence that are kept, and of a name.
+TEXT_CHARS, NAME_CHARS = 8192, 256
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: A longer Retry-After is cut to this.
 LONGEST_WAIT = 24 * 3600.0
 
 
-def text(raw: object) -> str | None:
-    """Returns a text that is not empty, or None."""
-    return raw if isinstance(raw, str) and raw else None
+def text(raw: object, most: int = TEXT_CHARS) -> str | None:
+    """Returns a text that is not empty, cut to `most` characters, or None. Halves of surrogate pairs become "?"."""
+    return raw[:most].encode("utf-8", "replace").decode() if isinstance(raw, str) and raw else None
+
+
+def name_in(raw: object) -> str | None:
+    """Returns a name; None for what is too long to be one, since a cut name is another's."""
+    return text(raw) if isinstance(raw, str) and len(raw) <= NAME_CHARS else None
+
+
+def number(raw: object) -> float | None:
+    """Returns a finite number, or None."""
+    return float(raw) if isinstance(raw, int | float) and abs(raw) < LARGEST else None
 
 
 def whole(raw: object) -> int | None:

@@ -155,6 +155,8 @@ class PlainHttp:
             try:
                 if response.status_code == 401:
                     raise UpstreamUnauthorized(upstream=self._name, status=401)
+                if 300 <= response.status_code < 400:
+                    raise UpstreamUnknown(upstream=self._name, why="it redirects the call; redirects are not followed")
                 yield Passed(
                     status=response.status_code,
                     content_type=response.headers.get("content-type", "application/json"),

@@ -61,7 +61,10 @@ class TogetherUpstream(Lacking):
                 raise UpstreamUnknown(upstream=self.name, why=f"it keeps {file_id}, which has other bytes")
         async with file_source(path, progress) as source:
             await put_file(self.name, address, source, size, allow=self._allow)
-        return dialect.file_id(self.name, await self._http.post(f"/files/{file_id}/preprocess"))
+        ready = dialect.file_id(self.name, await self._http.post(f"/files/{file_id}/preprocess"))
+        if ready != file_id:
+            raise UpstreamUnknown(upstream=self.name, why="the answer is about another file")
+        return ready
 
     async def _begin(self, filename: str, checksum: str) -> tuple[str | None, str]:
         """Returns (where the bytes go, the file's id), or (None, id) when a file with these bytes is there."""
@@ -110,7 +113,7 @@ class TogetherUpstream(Lacking):
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
         body = dialect.create_body(self.name, spec, tag, training_file=training, validation_file=validation, options={})
-        return dialect.job(self.name, await self._http.post("/fine-tunes", body))
+        return dialect.made(self.name, await self._http.post("/fine-tunes", body), tag)
 
     async def estimate_price(self, spec: JobSpec, *, training: str, validation: str | None) -> Cost | None:
         """Returns Together's own estimate of a job; None where it gives none."""

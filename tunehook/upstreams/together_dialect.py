@@ -16,7 +16,20 @@ from tunehook.errors import (
 )
 from tunehook.model.job import ENDS, TAG, Cost, JobError, JobSpec, UpstreamJob
 from tunehook.upstreams.lacking import unsupported
-from tunehook.upstreams.members import Raw, digest, hyperparameters, is_id, retry_after, rows, table, text, unix, whole
+from tunehook.upstreams.members import (
+    Raw,
+    digest,
+    hyperparameters,
+    is_id,
+    name_in,
+    number,
+    retry_after,
+    rows,
+    table,
+    text,
+    unix,
+    whole,
+)
 from tunehook.upstreams.together_log import RESULTS, error_in, messages
 
 log = logging.getLogger(__name__)
@@ -100,8 +113,8 @@ def refusal(name: str, status: int, value: object, headers: Mapping[str, str]) -
     """Returns the error for an HTTP error answer: `{"error": {"message", "type", "param", "code"}}`."""
     body = table(table(value).get("error"))
     message = text(body.get("message")) or text(table(value).get("message")) or f"HTTP {status}"
-    code = text(body.get("code"))
-    fields: dict[str, Any] = {"upstream": name, "status": status, "code": code, "param": text(body.get("param"))}
+    code = name_in(body.get("code"))
+    fields: dict[str, Any] = {"upstream": name, "status": status, "code": code, "param": name_in(body.get("param"))}
     fields["retry_after"] = retry_after(headers)
     if status == 401:
         return UpstreamUnauthorized(upstream=name, status=401)  # in our words: a message may quote a part of our key
@@ -116,7 +129,7 @@ def refusal(name: str, status: int, value: object, headers: Mapping[str, str]) -
 
 def file_id(name: str, raw: Raw) -> str:
     """Returns the file's id once it can be trained on. Raises UpstreamNotReady, UpstreamRefused for a bad one."""
-    found = text(raw.get("id"))
+    found = name_in(raw.get("id"))
     if found is None or not is_id(found):
         raise UpstreamUnknown(upstream=name, why="the answer is not a file")
     status = text(raw.get("processing_status"))
@@ -131,24 +144,23 @@ def file_id(name: str, raw: Raw) -> str:
 
 def job(name: str, raw: Raw, *, error: JobError | None = None) -> UpstreamJob:
     """Returns a job. Raises UpstreamUnknown for anything else. `error`: why a failed one did, from its events."""
-    job_id, shown = text(raw.get("id")), text(raw.get("status"))
+    job_id, shown = name_in(raw.get("id")), name_in(raw.get("status"))
     if job_id is None or shown is None or not is_id(job_id):
         raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
     status = status_of(shown)
-    seed = raw.get("random_seed")
     return UpstreamJob(
         id=job_id,
         status=status,
         created_at=unix(raw.get("created_at")),
         finished_at=(unix(raw.get("updated_at")) or None) if status in ENDS else None,
-        model=text(raw.get("model")) or "",
-        fine_tuned_model=text(raw.get("model_output_name")) if status == "succeeded" else None,
+        model=name_in(raw.get("model")) or "",
+        fine_tuned_model=name_in(raw.get("model_output_name")) if status == "succeeded" else None,
         trained_tokens=whole(raw.get("token_count")),
         error=(error or error_in(messages(job_id, raw.get("events")))) if status == "failed" else None,
         hyperparameters={"n_epochs": whole(raw.get("n_epochs")), "batch_size": whole(raw.get("batch_size"))},
-        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
-        training_file=text(raw.get("training_file")),
-        validation_file=text(raw.get("validation_file")),
+        seed=whole(raw.get("random_seed")),
+        training_file=name_in(raw.get("training_file")),
+        validation_file=name_in(raw.get("validation_file")),
         result_files=[f"{RESULTS}{job_id}"] if status == "succeeded" else [],
     )
 
@@ -195,6 +207,13 @@ def ours(name: str, answer: Raw, spec: JobSpec, tag: str, *, training_file: str,
     return sorted(alike, key=lambda job: (job.model != spec.model, job.created_at, job.id))
 
 
+def made(name: str, raw: Raw, tag: str) -> UpstreamJob:
+    """Returns the job that a create made. Raises UpstreamUnknown for an answer that shows another job's suffix."""
+    if text(raw.get("suffix")) and not _is_marked(raw, mark(tag)):
+        raise UpstreamUnknown(upstream=name, why="the answer is about another job")
+    return job(name, raw)
+
+
 def _is_marked(raw: Raw, ending: str) -> bool:
     suffix = text(raw.get("suffix"))
     return suffix.lower().endswith(ending) if suffix else ending in (text(raw.get("model_output_name")) or "").lower()
@@ -202,10 +221,10 @@ def _is_marked(raw: Raw, ending: str) -> bool:
 
 def estimate(answer: Raw) -> Cost | None:
     """Returns Together's own estimate; None where it gives none, as for a file that is not checked yet."""
-    usd, tokens = answer.get("estimated_total_price"), answer.get("estimated_train_token_count")
-    if answer.get("estimation_available") is not True or not isinstance(usd, int | float):
+    usd, tokens = number(answer.get("estimated_total_price")), number(answer.get("estimated_train_token_count"))
+    if answer.get("estimation_available") is not True or usd is None:
         return None
-    return Cost(billed_tokens=int(tokens) if isinstance(tokens, int | float) else 0, usd=round(float(usd), 4))
+    return Cost(billed_tokens=int(tokens or 0), usd=round(usd, 4))
 
 
 def models(name: str, answer: object) -> list[dict[str, Any]]:
@@ -213,12 +232,9 @@ def models(name: str, answer: object) -> list[dict[str, Any]]:
     listed = answer if isinstance(answer, list) else table(answer).get("data", table(answer).get("models"))
     if not isinstance(listed, list):
         raise UpstreamUnknown(upstream=name, why="the answer is not a list")
-    found: list[dict[str, Any]] = []
-    for row in listed:
-        members = table(row)
-        model = text(row) or next(
-            (text(members.get(key)) for key in ("id", "model_name", "name") if members.get(key)), None
-        )
-        if model:
-            found.append({**members, "id": model, "owned_by": "together", "capabilities": {"fine_tune": True}})
-    return found
+    names = [name_in(row) or _model_name(table(row)) for row in listed]
+    return [{"id": one, "owned_by": "together", "capabilities": {"fine_tune": True}} for one in names if one]
+
+
+def _model_name(row: Raw) -> str | None:
+    return name_in(row.get("id")) or name_in(row.get("model_name")) or name_in(row.get("name"))

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tunehook.model.job import JobError, Message
-from tunehook.upstreams.members import Raw, digest, is_id, rows, table, text, unix, whole
+from tunehook.upstreams.members import Raw, digest, is_id, name_in, number, rows, table, text, unix, whole
 
 _ENDS_IN_ERROR = frozenset({"job_error", "job_user_error", "billing_limit"})
 _CHECKPOINT = "checkpoint_save"
+#: So many events are kept of a list, the last ones.
+EVENTS = 10_000
 #: Begins the id of a result file that is made of a job's metrics.
 RESULTS = "metrics:"
 
@@ -21,9 +23,9 @@ def messages(job_id: str, found: object) -> list[Message]:
     """Returns the events, newest first. They have no ids: each gets one that is made of what it says."""
     told: list[Message] = []
     repeated: Counter[str] = Counter()
-    for raw in found if isinstance(found, list) else []:
+    for raw in found[-EVENTS:] if isinstance(found, list) else []:
         row = table(raw)
-        kind, said = (text(row.get("type")) or "message").lower(), text(row.get("message")) or ""
+        kind, said = (name_in(row.get("type")) or "message").lower(), text(row.get("message")) or ""
         if not said and kind == "message":
             continue
         step = whole(row.get("step"))
@@ -38,7 +40,7 @@ def messages(job_id: str, found: object) -> list[Message]:
                 level=_level(row.get("level")),
                 message=said or kind,
                 data=data,
-                upstream_event_id=f"{job_id}/{key}-{repeated[key]}",
+                upstream_event_id=f"{job_id}:{key}-{repeated[key]}",
             )
         )
     return sorted(told, key=lambda message: message.created_at)[::-1]
@@ -68,7 +70,7 @@ def checkpoints(job_id: str, answer: Raw, *, after: str | None, limit: int, name
             by_step[step] = {
                 "id": f"{job_id}:{step}",
                 "created_at": unix(raw.get("created_at")),
-                "fine_tuned_model_checkpoint": text(raw.get("object_name")) or f"{job_id}:{step}",
+                "fine_tuned_model_checkpoint": name_in(raw.get("object_name")) or f"{job_id}:{step}",
                 "metrics": {"step": step},
                 "step_number": step,
             }
@@ -93,7 +95,8 @@ def metrics_csv(answer: Raw) -> bytes:
     metrics = answer.get("metrics")
     for raw in metrics if isinstance(metrics, list) else []:
         row = table(raw)
-        step = row.get("train/global_step")
-        if isinstance(step, int | float):
-            writer.writerow([int(step), *(row.get(column, "") for column in columns.values()), ""])
+        step = number(row.get("train/global_step"))
+        if step is not None:
+            values = [number(row.get(column)) for column in columns.values()]
+            writer.writerow([int(step), *("" if value is None else f"{value:g}" for value in values), ""])
     return out.getvalue().encode()

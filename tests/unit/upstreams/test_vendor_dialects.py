@@ -17,7 +17,7 @@ from tunehook.errors import (
 )
 from tunehook.model.job import ENDS, JobError, JobSpec
 from tunehook.upstreams import fireworks_dialect as fireworks
-from tunehook.upstreams import members, together_log
+from tunehook.upstreams import fireworks_log, members, together_log
 from tunehook.upstreams import together_dialect as together
 
 TAG = "tunehook/ftjob-1"
@@ -161,8 +161,8 @@ def test_our_ids_at_fireworks_stay_within_the_smallest_alphabet(mark: str) -> No
 def test_events_made_of_a_jobs_state_have_one_id_for_one_thing() -> None:
     raw = {"name": "accounts/a/supervisedFineTuningJobs/x", "state": "JOB_STATE_RUNNING", "updateTime": "bad"}
     raw["jobProgress"] = {"percent": 40}  # type: ignore[assignment]
-    first = fireworks.messages(raw, fireworks.job("fw", raw, fireworks.SUPERVISED))
-    again = fireworks.messages(raw | {"updateTime": "2026-11-26T00:00:00Z"}, fw_job())
+    first = fireworks_log.messages(raw, fireworks.job("fw", raw, fireworks.SUPERVISED))
+    again = fireworks_log.messages(raw | {"updateTime": "2026-11-26T00:00:00Z"}, fw_job())
     assert [one.upstream_event_id for one in first] == [one.upstream_event_id for one in again]
     assert first[-1].message == "Created fine-tuning job: x"
 
@@ -274,7 +274,7 @@ def test_the_list_of_models_is_read_in_each_form(answer: object) -> None:
 def test_no_job_of_fireworks_raises_anything_else(raw: dict[str, Any]) -> None:
     try:
         job = fireworks.job("fw", {"name": "accounts/a/dpoJobs/x", "state": "JOB_STATE_FAILED"} | raw, fireworks.DPO)
-        fireworks.messages(raw, job)
+        fireworks_log.messages(raw, job)
     except UpstreamUnknown:
         pass
 
@@ -286,6 +286,30 @@ def test_no_job_of_together_raises_anything_else(raw: dict[str, Any]) -> None:
         assert job.status not in ENDS or job.status in together.STATUSES.values()
     except UpstreamUnknown:
         pass
+
+
+def test_no_text_is_longer_than_a_record_may_hold_and_no_name_is_cut() -> None:
+    long = "\ud800" + "x" * 20_000
+    error = fw_job(state="JOB_STATE_FAILED", status={"code": "INTERNAL", "message": long}).error
+    assert len(error.message) < 9000
+    assert error.message.startswith("?")
+    assert tg_job(status="completed", model_output_name=long).fine_tuned_model is None
+    assert len(together_log.messages("ft-1", [{"type": "x", "message": str(n)} for n in range(20_000)])) == 10_000
+    assert together.estimate({"estimation_available": True, "estimated_total_price": float("inf")}) is None
+    assert (
+        together_log.metrics_csv({"metrics": [{"train/global_step": 1e999, "train/loss": float("nan")}]}).count(b"\n")
+        == 1
+    )
+
+
+def test_an_answer_about_another_job_is_no_answer() -> None:
+    with pytest.raises(UpstreamUnknown, match="another job"):
+        fireworks.named_job("fw", {"name": "accounts/a/dpoJobs/x", "state": "JOB_STATE_RUNNING"}, fireworks.DPO, TAG)
+    with pytest.raises(UpstreamUnknown, match="another job"):
+        together.made("tg", {"id": "ft-1", "status": "pending", "suffix": "owls"}, TAG)
+    assert together.made("tg", {"id": "ft-1", "status": "pending"}, TAG).id == "ft-1"
+    with pytest.raises(UpstreamUnknown, match="another dataset"):
+        fireworks.dataset_id("fw", {"name": "accounts/a/datasets/x", "state": "READY"}, "d")
 
 
 @given(JSON, st.integers(200, 599))
