@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from service.models import offered
 from service.requests import caller_of, context_of, json_object
-from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound
+from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -19,6 +20,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     if not isinstance(body.get("messages"), list):
         raise MissingParameter(param="messages")
     made = await ctx.store.models.find(model, caller.project)
+    if made is None and model in await offered(request):
+        raise ModelNotTuned(id=model[:200], param="model")
     if made is None or made.upstream not in ctx.upstreams:
         raise ModelNotFound(id=model[:200], param="model")
     async with ctx.upstreams[made.upstream].chat(body) as passed:

@@ -25,7 +25,7 @@ from service.requests import (
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter
 from tunehook.jobs import commands, imports, submission, uploading
-from tunehook.model.job import Stage
+from tunehook.model.job import Stage, is_upstream_id
 from tunehook.openai_format import jobs
 from tunehook.openai_format.files import estimate_object
 from tunehook.openai_format.lists import list_object, page_object
@@ -74,7 +74,7 @@ async def import_(request: web.Request) -> web.Response:
 
 def _upstream_job_id(text: str) -> str:
     """Checks the id, which becomes part of a path at the upstream."""
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text, re.ASCII):
+    if not is_upstream_id(text):
         raise InvalidParameter(param="upstream_job_id", why="it must be an id such as ftjob-abc123")
     return text
 
@@ -152,7 +152,7 @@ async def checkpoints(request: web.Request) -> web.Response:
     if not job.upstream_job_id or upstream is None:
         return web.json_response(page_object([], has_more=False))
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
-    data = [jobs.checkpoint_object(job, row) for row in raw.get("data") or [] if isinstance(row, dict)]
+    data = [jobs.checkpoint_object(job, row) for row in raw["data"]]
     return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 

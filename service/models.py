@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from aiohttp import web
 
@@ -17,12 +18,18 @@ log = logging.getLogger("tunehook.api")
 CATALOG: web.AppKey[Catalog] = web.AppKey("lists", Catalog)
 
 
+async def offered(request: web.Request) -> dict[str, dict[str, Any]]:
+    """Returns the base models that can be tuned, by name."""
+    ctx = context_of(request)
+    lists = await request.app[CATALOG].all(ctx.upstreams)
+    return models.base_models((row for rows in lists.values() for row in rows), ctx.prices)
+
+
 async def list_(request: web.Request) -> web.Response:
     known_only(request)
     ctx = context_of(request)
     lists = await request.app[CATALOG].all(ctx.upstreams)
-    prices = ctx.prices
-    found = models.base_models((row for rows in lists.values() for row in rows), prices)
+    found = await offered(request)
     owner = caller_of(request).project
     made = await ctx.store.models.of_project(owner)
     data = [*found.values(), *(models.tuned_model(model, lists.get(model.upstream, []), owner) for model in made)]
@@ -38,7 +45,7 @@ async def retrieve(request: web.Request) -> web.Response:
     if made is not None:
         made = made.model_copy(update={"name": name})  # a checkpoint has a name of its own
         return web.json_response(models.tuned_model(made, lists.get(made.upstream, []), owner))
-    found = models.base_models((row for rows in lists.values() for row in rows), ctx.prices)
+    found = await offered(request)
     if name not in found:
         raise ModelNotFound(id=name[:200], param="model")
     return web.json_response(found[name])

@@ -6,8 +6,10 @@ TunehookError
 │   ├── InvalidParameter
 │   │   └── MissingParameter, UnknownParameter, UnknownUpstream, ModelUnknown
 │   ├── NotFound        it does not exist, or belongs to another project
-│   │   ├── JobNotFound, FileNotFound, ModelNotFound, UploadNotFound, EndpointNotFound, DeliveryNotFound
-│   │   └── RouteNotFound, UpstreamWebhookUnknown, FileContentGone, NoReport
+│   │   ├── JobNotFound, FileNotFound, UploadNotFound, EndpointNotFound, DeliveryNotFound
+│   │   ├── RouteNotFound, UpstreamWebhookUnknown, FileContentGone, NoReport
+│   │   └── ModelNotFound
+│   │       └── ModelNotTuned   a base model, which is not passed on
 │   ├── FileUnusable, FileInUse, FileNotChecked
 │   │   └── TooFewExamples
 │   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
@@ -23,6 +25,7 @@ TunehookError
 │   ├── UpstreamNotReady        the file is still being processed
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
+│       └── UpstreamTooLarge    the answer is larger than its kind may be
 ├── DatasetUnread, RecordUnreadable
 ├── StoreUnavailable, StoreNearlyFull, StoreMisconfigured
 └── Conflict            the record is not as it was read
@@ -110,6 +113,10 @@ class UpstreamWebhookUnknown(NotFound):
 
 class ModelNotFound(NotFound):
     """The model '{id}' does not exist or was not tuned here by this project."""
+
+
+class ModelNotTuned(ModelNotFound):
+    """The model '{id}' is a base model. Only models that this project tuned here are asked; ask its upstream for it."""
 
 
 class EndpointNotFound(NotFound):
@@ -254,11 +261,15 @@ class UpstreamBusy(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection to the upstream '{upstream}' could be made."""
+    """No connection to the upstream '{upstream}' could be made: {why}."""
 
 
 class UpstreamUnknown(UpstreamError):
     """The upstream '{upstream}' gave no usable answer: {why}."""
+
+
+class UpstreamTooLarge(UpstreamUnknown):
+    """The upstream '{upstream}' sent an answer of more than {limit} bytes. It was not read further."""
 
 
 class UnknownUpstream(InvalidParameter):

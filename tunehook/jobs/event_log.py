@@ -7,9 +7,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, JobNotFound, RecordTooNew, RecordUnreadable, TunehookError, UpstreamError
+from tunehook.errors import (
+    Conflict,
+    JobNotFound,
+    RecordTooNew,
+    RecordUnreadable,
+    TunehookError,
+    UpstreamError,
+    UpstreamRefused,
+)
 from tunehook.model.job import Job, Message
 from tunehook.openai_format import jobs
+from tunehook.store.engine.commit import LOG_KEPT
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
@@ -21,17 +30,28 @@ AT_ONCE = 8
 async def fetch(ctx: Context, job: Job) -> int:
     """Reads the job's events, newest first, back to one that is in the log. Returns how many were new.
 
-    The page with the known event is taken whole: events of the same second may change places.
+    The page with the known event is taken whole: events of the same second may change places. A page of what was read
+    before is the answer of an upstream that does not page by its events' ids.
     """
     if not job.upstream_job_id:
         return 0
     upstream = ctx.upstreams[job.upstream]
     found: list[Message] = []
     after: str | None = None
+    contents: set[str] = set()
     for _ in range(PAGES):
-        page, more = await upstream.events(job.upstream_job_id, after)
+        try:
+            page, more = await upstream.events(job.upstream_job_id, after)
+        except UpstreamRefused:
+            if after is None:
+                raise
+            break  # it does not know its own event's id any more
+        told = {message.content_sha256 for message in page}
+        if len(told & contents) * 2 > len(told):
+            break
+        contents |= told
         found += page
-        if not more or not page or await ctx.store.job_log.any_known(job.id, page):
+        if len(found) >= LOG_KEPT or not more or not page or await ctx.store.job_log.reaches_known(job.id, page):
             break
         after = page[-1].upstream_event_id
     # The list is newest first within a second, too, so it is reversed before the stable sort.
@@ -68,9 +88,7 @@ async def publish_checkpoints(ctx: Context, job: Job) -> None:
     if not await publishing.has_subscribers(ctx.webhooks, job.project, event_types.CHECKPOINT):
         return
     answer = await upstream.checkpoints(job.upstream_job_id, after=None, limit=100)
-    rows = [
-        row for row in answer.get("data") or [] if isinstance(row, dict) and isinstance(row.get("step_number"), int)
-    ]
+    rows = [row for row in answer["data"] if isinstance(row.get("step_number"), int)]
     for row in sorted(rows, key=lambda row: int(row["step_number"])):
         while not await _publish_checkpoint(ctx, record, row):  # the job was changed meanwhile
             record = await ctx.store.jobs.read(job.id)

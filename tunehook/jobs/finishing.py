@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from tunehook.context import Context
-from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused
+from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused, UpstreamTooLarge
 from tunehook.jobs import event_log
 from tunehook.model.file import File
-from tunehook.model.job import Job, JobError, Message, UpstreamJob
+from tunehook.model.job import Job, JobError, Message, UpstreamJob, is_about
 from tunehook.model.member import job_member, ready_member
 from tunehook.model.record import new_id
+from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 LATE_EVENTS_SECONDS = 15
 #: Results that cannot be fetched for this long are given up.
 GIVE_UP_SECONDS = 24 * 3600
+#: So long a job that succeeded is asked for the members that its upstream still leaves out.
+LATE_MEMBERS_SECONDS = 3600
 
 
 async def settle(
@@ -50,11 +53,8 @@ async def settle(
     ctx.store.jobs.release(change, job)
     for file in result_records(job):
         ctx.store.files.entry(change, file)
-    if seen and seen.fine_tuned_model:
-        ctx.store.models.name(change, job, seen.fine_tuned_model)
+    await _name_model(ctx, change, job, record.now)
     await publishing.publish(ctx.webhooks, change, job, f"fine_tuning.job.{status}", now=record.now)
-    if status == "succeeded" and await publishing.has_subscribers(ctx.webhooks, job.project, event_types.READY):
-        change.due(ready_member(job.id), 0.0)
     if not job.upstream_job_id:
         text = f"The job was {status}" + (f": {error.message}" if error else "")
         level = "error" if status == "failed" else "info"
@@ -64,6 +64,24 @@ async def settle(
         change.wake(job_member(following))
     await ctx.store.commit(change)
     log.info("job %s %s", job.id, status)
+
+
+async def _name_model(ctx: Context, change: Change, job: Job, now: int) -> None:
+    """Adds the model that a job made, and its first question; says so if the upstream has named none."""
+    model = job.seen.fine_tuned_model if job.seen else None
+    owner = await ctx.store.models.owner(model) if model else None
+    text = None
+    if owner not in (None, job.project):
+        text = f"The upstream calls the model {model}, a name that is taken here, so it cannot be asked."
+    elif model:
+        ctx.store.models.name(change, job, model)
+    elif job.status == "succeeded" and job.upstream_job_id:
+        text = "The upstream has not named the model that it made."
+    if text:
+        log.warning("job %s at %s: %s", job.id, job.upstream, text)
+        change.say(job.id, Message(created_at=now, level="warn", message=text))
+    elif model and await publishing.has_subscribers(ctx.webhooks, job.project, event_types.READY):
+        change.due(ready_member(job.id), 0.0)
 
 
 def result_records(job: Job) -> list[File]:
@@ -93,7 +111,12 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
     since_end = record.now - (job.settled_at or 0)
     missing: list[str] = []
     # Some upstreams make checkpoints without an event.
-    fetches = {"events": event_log.fetch, "results": _fetch_results, "checkpoints": event_log.publish_checkpoints}
+    fetches = {
+        "members": _fetch_members,
+        "events": event_log.fetch,
+        "results": _fetch_results,
+        "checkpoints": event_log.publish_checkpoints,
+    }
     for what, fetch in fetches.items():
         try:
             await fetch(ctx, job)
@@ -104,6 +127,8 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
             missing.append(what)
     if missing and since_end <= GIVE_UP_SECONDS:
         await store.plan(record.member, min(600.0, max(5.0, since_end)))
+    elif since_end < LATE_MEMBERS_SECONDS and _lacks_members((await store.jobs.read(job.id)).job):
+        await store.plan(record.member, min(600.0, max(2.0, since_end)))
     elif since_end < LATE_EVENTS_SECONDS:
         await store.plan(record.member, LATE_EVENTS_SECONDS - since_end + 1)
     else:
@@ -113,8 +138,45 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
     return False
 
 
+def _lacks_members(job: Job) -> bool:
+    """Returns whether the upstream may still say more of a job that succeeded."""
+    seen = job.seen
+    return (
+        job.status == "succeeded"
+        and seen is not None
+        and (seen.unnamed or seen.trained_tokens is None or not job.result_files)
+    )
+
+
+async def _fetch_members(ctx: Context, job: Job) -> None:
+    """Asks the upstream for the model's name, trained tokens and result files that it left out at the end."""
+    if not _lacks_members(job) or not job.upstream_job_id:
+        return
+    found = await ctx.upstreams[job.upstream].retrieve(job.upstream_job_id)
+    record = await ctx.store.jobs.read(job.id)
+    job, before = record.job, record.job.seen
+    if before is None or found.status != job.status or not is_about(found, job, ctx.tag(job)):
+        return
+    results = job.result_files or {file_id: new_id("file-") for file_id in found.result_files}
+    late = {
+        "fine_tuned_model": before.fine_tuned_model or found.fine_tuned_model,
+        "trained_tokens": found.trained_tokens if before.trained_tokens is None else before.trained_tokens,
+        "finished_at": before.finished_at or found.finished_at,
+    }
+    changed = job.model_copy(update={"seen": before.model_copy(update=late), "result_files": results})
+    if changed == job:
+        return
+    change = record.change(changed)
+    for file in result_records(changed) if not job.result_files else []:
+        ctx.store.files.entry(change, file)
+    if before.unnamed and late["fine_tuned_model"]:
+        await _name_model(ctx, change, changed, record.now)
+    await ctx.store.commit(change)
+
+
 async def _fetch_results(ctx: Context, job: Job) -> None:
     """Fetches each result file that is still missing."""
+    job = (await ctx.store.jobs.read(job.id)).job
     for upstream_file_id, file_id in job.result_files.items():
         try:
             file = await ctx.store.files.read(file_id, job.project)
@@ -125,7 +187,7 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
             continue
         try:
             content = await ctx.upstreams[job.upstream].result(upstream_file_id)
-        except UpstreamRefused as refused:
+        except (UpstreamRefused, UpstreamTooLarge) as refused:
             gone = {"status": "error", "status_details": f"The upstream does not give it: {refused.message}"}
             await ctx.store.files.replace(file.model_copy(update=gone))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from tunehook.context import Context
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 #: A new model is "not found" for some minutes; one that does not answer for an hour is given up.
 READY_SECONDS = 3600
 READY_PAUSES = (3.0, 60.0)
+#: RQ ends a step after 60 s.
+ANSWER_SECONDS = 30.0
 
 
 async def ask_until_ready(ctx: Context, job_id: str) -> None:
@@ -56,10 +59,10 @@ async def _ask(ctx: Context, job_id: str) -> float | None:
 async def _answers(ctx: Context, job: Job, model: str) -> bool:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 16}
     try:
-        async with ctx.upstreams[job.upstream].chat(body) as passed:
+        async with asyncio.timeout(ANSWER_SECONDS), ctx.upstreams[job.upstream].chat(body) as passed:
             async for _ in passed.chunks:
                 pass
             return passed.status == 200
-    except UpstreamError as error:
-        log.info("asking %s: %s", model, error.message)
+    except (UpstreamError, TimeoutError) as error:
+        log.info("asking %s: %s", model, str(error) or f"no answer within {ANSWER_SECONDS} s")
         return False

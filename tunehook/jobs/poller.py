@@ -136,6 +136,9 @@ async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:
     except (Conflict, RecordUnreadable) as error:
         log.info("job %s: %s", job_id, error.message)
         return None
+    except UpstreamError as error:  # it shows another deployment's mark under this job's id
+        log.warning("job %s: %s", job_id, error.message)
+        return None
     return record.job
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 
 from tunehook.context import Context
-from tunehook.errors import UpstreamError, UpstreamRefused
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
 from tunehook.jobs.finishing import settle
-from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob
+from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob, is_about
 from tunehook.model.member import job_member
 from tunehook.openai_format import jobs
+from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 QUIET_SECONDS = 24 * 3600
 QUIET_REINFORCEMENT_SECONDS = 72 * 3600
 OVERDUE_SECONDS = 6 * 3600
+#: So long a job that succeeded is polled until its model's name is there too: some upstreams give it later.
+UNNAMED_SECONDS = 300
 #: A tracked job is seen by the poll; this is the fallback if its entry in the poll's index was lost.
 REASSURE_SECONDS = 6 * 3600.0
 
@@ -56,28 +59,56 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
             seen = await upstream.cancel(job.upstream_job_id)
         except UpstreamRefused:
             seen = await upstream.retrieve(job.upstream_job_id)  # it had ended before it could be cancelled
+        return await observe(ctx, record, seen, lease)
     except UpstreamError as error:
         log.warning("cancelling job %s at %s: %s", job.id, job.upstream, error.message)
         await ctx.store.commit(record.change(job, lease).due(record.member, 10.0))
         return False
-    return await observe(ctx, record, seen, lease)
 
 
 async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lease | None = None) -> bool:
-    """Writes what the upstream says of a tracked job. Returns True when that is its end."""
+    """Writes what the upstream says of a tracked job. Returns True when that is its end.
+
+    An end without the model's name is none for `UNNAMED_SECONDS`. Raises UpstreamUnknown if `seen` is another job.
+    """
     job = record.job
-    if seen.ended:
+    if not is_about(seen, job, ctx.tag(job)):
+        raise UpstreamUnknown(upstream=job.upstream, why=f"asked for {job.upstream_job_id}, it shows another job")
+    since = job.unnamed_since or record.now
+    unnamed = seen.unnamed and not record.cancel_requested_at and record.now - since < UNNAMED_SECONDS
+    if seen.ended and not unnamed:
         await settle(ctx, record, seen.status, lease=lease, seen=seen, error=seen.error)
         return True
-    moved = job.moved(Stage.TRACKED, seen=seen, news_at=record.now, stalled_at=None)
+    if unnamed and job.unnamed_since is not None:
+        return False
+    moved = job.moved(
+        Stage.TRACKED,
+        seen=seen,
+        news_at=record.now,
+        stalled_at=None,
+        unnamed_since=since if unnamed else None,
+        odd_status=job.odd_status or seen.odd_status,
+    )
     change = record.change(moved, lease)
     ctx.store.upstreams.noticed(change, job, seen)
+    _say_odd_status(change, job, seen, record.now)
+    if unnamed:
+        text = f"The upstream says that the job succeeded. It is polled for its model's name, for {UNNAMED_SECONDS} s."
+        change.say(job.id, Message(created_at=record.now, message=text))
     if seen.status == "running" and job.seen and job.seen.status != "running":
         await publishing.publish(ctx.webhooks, change, moved, event_types.RUNNING, now=record.now)
     if lease is not None:
         change.due(record.member, 10.0)
     await ctx.store.commit(change)
     return False
+
+
+def _say_odd_status(change: Change, job: Job, seen: UpstreamJob, now: int) -> None:
+    """Logs a status that is not known here, once per job."""
+    if seen.odd_status and not job.odd_status:
+        text = f"The upstream gives the status {seen.status!r}, which is not known here. It is not taken for an end."
+        log.warning("job %s at %s: %s", job.id, job.upstream, text)
+        change.say(job.id, Message(created_at=now, level="warn", message=text))
 
 
 async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease: Lease) -> bool:
@@ -87,11 +118,14 @@ async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease
     same seed and file looks the same. Raises AlreadyTracked if another job of ours has adopted it.
     """
     made = next((one for one in found if one.status != "cancelled"), found[0])
-    extras = [one for one in found if one.id != made.id and (one.metadata or {}).get(TAG)]
-    job = record.job.moved(Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0, news_at=record.now)
+    extras = [one for one in found if one.id != made.id and (one.metadata or {}).get(TAG) == ctx.tag(record.job)]
+    job = record.job.moved(
+        Stage.TRACKED, upstream_job_id=made.id, seen=made, looks=0, news_at=record.now, odd_status=made.odd_status
+    )
     change = record.change(job, lease).due(record.member, 0.0 if record.cancel_requested_at else REASSURE_SECONDS)
     change.clear.append("intent")
     ctx.store.upstreams.track(change, job, made)
+    _say_odd_status(change, record.job, made, record.now)
     if made.status == "running":
         await publishing.publish(ctx.webhooks, change, job, event_types.RUNNING, now=record.now)
     text = f"Created at the upstream '{job.upstream}' as {made.id}"

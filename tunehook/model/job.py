@@ -12,6 +12,9 @@ upstream has lost sends a job from creating back to uploading.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
@@ -23,8 +26,20 @@ from tunehook.model.record import Record
 AT_UPSTREAM = "upstream:"
 #: The statuses that end a job. No other status of an upstream, known or not, is an end.
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
+#: The statuses that OpenAI and Azure are known to give. A job with any other is followed like a running one.
+KNOWN_STATUSES = ENDS | {
+    "validating_files", "queued", "running", "paused", "created", "pending", "pausing", "resuming", "cancelling",
+}  # fmt: skip
 #: The name of the metadata pair that marks our jobs: `<deployment>/<our job id>`.
 TAG = "tunehook"
+
+
+#: An id of a job or file at an upstream: it becomes part of a path there.
+_UPSTREAM_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
+
+
+def is_upstream_id(value: object) -> bool:
+    return isinstance(value, str) and _UPSTREAM_ID.fullmatch(value) is not None
 
 
 class Stage(StrEnum):
@@ -125,6 +140,16 @@ class UpstreamJob(Record):
         return self.status in ENDS
 
     @property
+    def unnamed(self) -> bool:
+        """Whether it succeeded, and the upstream has not said how its model is called."""
+        return self.status == "succeeded" and not self.fine_tuned_model
+
+    @property
+    def odd_status(self) -> str | None:
+        """The status, if it is not a known one."""
+        return None if self.status in KNOWN_STATUSES else self.status
+
+    @property
     def fingerprint(self) -> str:
         """Changes when the job does: a poll compares it before it reads the record."""
         return f"{self.status}|{self.finished_at}|{self.fine_tuned_model}|{self.estimated_finish}"
@@ -171,6 +196,8 @@ class Job(Record):
     mark: str = ""  #: the deployment's name when the job was accepted, for the mark of its upstream job
     request_sha256: str = ""  #: of the canonical body that asked for it
     news_at: int | None = None  #: when the upstream last reported something new
+    unnamed_since: int | None = None  #: when the upstream first said `succeeded` without the model's name
+    odd_status: str | None = None  #: the first status of the upstream that is not a known one
     stalled_at: int | None = None  #: when the webhook was published that nothing new came for long
     checkpoint_told: int = 0  #: the last step whose checkpoint was published
     ready_at: int | None = None  #: when its model first answered
@@ -214,10 +241,22 @@ class Message(Record):
     message: str
     type: str = "message"
     data: dict[str, Any] | None = None
-    upstream_event_id: str | None = None
+    upstream_event_id: str | None = None  #: "" for an event of the upstream that has none
+
+    @property
+    def content_sha256(self) -> str:
+        """Tells an event by time, words and data, for an upstream that gives it another id in each answer."""
+        told = [self.created_at, self.level, self.type, self.message, self.data or {}]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def mark_of(job: UpstreamJob) -> tuple[str, str]:
     """Returns (deployment, our job's id) from an upstream job's mark; two empty strings without one."""
     deployment, _, job_id = (job.metadata or {}).get(TAG, "").partition("/")
     return deployment, job_id
+
+
+def is_about(seen: UpstreamJob, job: Job, tag: str) -> bool:
+    """Returns whether an upstream's answer is about this job: its id, and no mark but `tag` or the one it had."""
+    before = (job.seen.metadata or {}).get(TAG) if job.seen else None
+    return seen.id == job.upstream_job_id and (seen.metadata or {}).get(TAG) in (None, before, tag)

@@ -25,7 +25,7 @@ def status(job: Job) -> str:
     if job.stage is Stage.SETTLED:
         return str(job.status)
     if job.stage is Stage.TRACKED and job.seen:
-        return job.seen.status
+        return "running" if job.seen.unnamed else job.seen.status
     return _STATUS.get(job.stage, "validating_files")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,15 @@ class JobLog:
         self._store = store
 
     async def append(self, job_id: str, messages: Iterable[Message]) -> int:
-        """Adds events in order, each of the upstream's once. Returns how many were new."""
+        """Adds events in order, each of the upstream's once. Returns how many were new.
+
+        An event is known by its id, or by its content: of n equal events in `messages`, as many are new as there are
+        more than in the log.
+        """
         arguments = [str(LOG_KEPT)]
         for message in messages:
-            arguments += [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
+            content = f"={message.content_sha256[:32]}" if message.upstream_event_id is not None else ""
+            arguments += [message.upstream_event_id or "", content, message.model_dump_json(exclude_none=True)]
         if len(arguments) == 1:
             return 0
         log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
@@ -42,13 +47,14 @@ class JobLog:
     async def append_extra(self, job: Job, message: Message) -> None:
         """Logs and counts an extra job, named by `upstream_event_id`, the first time it is found."""
         at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
-        row = [message.upstream_event_id or "", message.model_dump_json(exclude_none=True)]
+        row = [message.upstream_event_id or "", "", message.model_dump_json(exclude_none=True)]
         await self._store.run("append", at, [str(LOG_KEPT), *row, job.upstream])
 
-    async def any_known(self, job_id: str, messages: Iterable[Message]) -> bool:
-        """Returns whether one of an upstream's events is in the log already."""
-        ids = [message.upstream_event_id for message in messages if message.upstream_event_id]
-        return bool(ids) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), ids))
+    async def reaches_known(self, job_id: str, page: Sequence[Message]) -> bool:
+        """Returns whether an upstream's page, newest first, goes back to the log: by an id, or its oldest content."""
+        names = [message.upstream_event_id for message in page if message.upstream_event_id]
+        names += [f"={message.content_sha256[:32]}#1" for message in page[-1:]]
+        return bool(names) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), names))
 
     async def page(self, job_id: str, *, after: str | None, limit: int) -> tuple[list[LogEntry], bool]:
         """Returns entries older than the position `after`, newest first, and whether there are more."""

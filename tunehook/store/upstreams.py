@@ -32,9 +32,8 @@ class Upstreams:
         self._store = store
 
     def track(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
-        """Adds a job to those that polls watch; one that has ended already is news to the first poll."""
-        fingerprint = "" if seen.ended else seen.fingerprint
-        change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
+        """Adds a job to those that polls watch."""
+        self.noticed(change, job, seen)
         change.claim(keys.known(job.upstream), seen.id, job.id)
         change.do("ZREM", keys.waiting(job.upstream), job.id)
         poll = poll_member(job.upstream)
@@ -42,8 +41,9 @@ class Upstreams:
         return change.wake(poll) if seen.ended else change
 
     def noticed(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
-        """Adds the state in which a poll last saw the job."""
-        return change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {seen.fingerprint}")
+        """Adds the state in which a poll last saw the job; one that has ended is news to the next poll."""
+        fingerprint = "" if seen.ended else seen.fingerprint
+        return change.do("HSET", keys.live(job.upstream), seen.id, f"{job.id} {fingerprint}")
 
     def watch_for_extras(self, change: Change, job: Job) -> Change:
         """Adds that a create of the job has an unknown outcome: an extra job may turn up within a day."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +20,10 @@ from typing import Any, Literal
 import httpx2
 import openai
 
-from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown, UpstreamUnreachable
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamTooLarge, UpstreamUnknown
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
-from tunehook.security.tls import ssl_context
 from tunehook.settings import UpstreamSettings
-from tunehook.upstreams import dialect
+from tunehook.upstreams import answers, dialect
 from tunehook.upstreams.protocol import Passed, Progress
 
 CALL_SECONDS = 25.0
@@ -33,7 +33,8 @@ PART_SECONDS, FILE_SECONDS = 120.0, 600.0
 PROGRESS_SECONDS = 0.5
 #: Where an upstream ignores the filter, its list is read back to the time of the create, at most so many pages.
 FIND_PAGES = 50
-_SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+#: Jobs of a page; and of a page that was too large, since a job with a grader may have a megabyte.
+PAGE_JOBS, SMALL_PAGE_JOBS = 100, 10
 
 
 class OpenAIUpstream:
@@ -46,7 +47,7 @@ class OpenAIUpstream:
             api_key=settings.api_key.get_secret_value(),
             max_retries=0,
             timeout=httpx2.Timeout(CALL_SECONDS, connect=CONNECT_SECONDS),
-            http_client=openai.DefaultAsyncHttpxClient(verify=ssl_context()),
+            http_client=answers.BoundedClient(name),
         )
 
     async def close(self) -> None:
@@ -109,7 +110,10 @@ class OpenAIUpstream:
         if validation:
             body["validation_file"] = validation
         body["metadata"] = {**(spec.metadata or {}), TAG: tag}
-        return dialect.job(self.name, await self._post("/fine_tuning/jobs", body))
+        made = dialect.job(self.name, await self._post("/fine_tuning/jobs", body))
+        if not dialect.may_be_ours(made, tag, spec, training):
+            raise UpstreamUnknown(upstream=self.name, why="the answer is about another job")
+        return made
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         """Searches by our metadata; where the filter is ignored or refused, page by page back to `since`."""
@@ -117,9 +121,8 @@ class OpenAIUpstream:
         after: str | None = None
         by_metadata = {f"metadata[{TAG}]": tag}
         for _ in range(FIND_PAGES):
-            query: dict[str, Any] = {"limit": 100, **by_metadata} | ({"after": after} if after else {})
             try:
-                answer = await self._get("/fine_tuning/jobs", query)
+                answer = await self._jobs(after, by_metadata)
             except UpstreamRefused:
                 if not by_metadata:
                     raise
@@ -136,8 +139,15 @@ class OpenAIUpstream:
         return dialect.ours(found, tag, spec, training, since=since)
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
-        query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
-        return dialect.jobs(self.name, await self._get("/fine_tuning/jobs", query))
+        return dialect.jobs(self.name, await self._jobs(after, {}))
+
+    async def _jobs(self, after: str | None, by_metadata: dict[str, str]) -> dict[str, Any]:
+        """Returns a page of the list of jobs; fewer of them where a hundred are too large an answer."""
+        query = {**by_metadata} | ({"after": after} if after else {})
+        try:
+            return await self._get("/fine_tuning/jobs", {"limit": PAGE_JOBS, **query})
+        except UpstreamTooLarge:
+            return await self._get("/fine_tuning/jobs", {"limit": SMALL_PAGE_JOBS, **query})
 
     async def retrieve(self, job_id: str) -> UpstreamJob:
         return dialect.job(self.name, await self._get(f"/fine_tuning/jobs/{job_id}", {}))
@@ -158,7 +168,7 @@ class OpenAIUpstream:
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         query: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
-        return await self._get(f"/fine_tuning/jobs/{job_id}/checkpoints", query)
+        return dialect.checkpoints(self.name, await self._get(f"/fine_tuning/jobs/{job_id}/checkpoints", query))
 
     # ---- models, graders, chat
 
@@ -172,9 +182,10 @@ class OpenAIUpstream:
                 call = self._client.post(f"/fine_tuning/alpha/graders/{verb}", cast_to=httpx2.Response, body=body)
                 answer = await call
             except openai.APIStatusError as error:
-                if error.status_code == 401:
+                if _is_ours_to_say(error):
                     raise
-                answer = error.response
+                return self._refusal(error)
+            self._refuse_page(answer)
         return _passed(answer, _once(answer.content))
 
     @asynccontextmanager
@@ -185,11 +196,22 @@ class OpenAIUpstream:
                 async with self._client.chat.completions.with_streaming_response.create(
                     model=body["model"], messages=body["messages"], extra_body=body, timeout=600.0
                 ) as answer:
+                    self._refuse_page(answer.http_response)
                     yield _passed(answer.http_response, answer.iter_bytes())
             except openai.APIStatusError as error:
-                if error.status_code == 401:  # our key is refused, and the message quotes a part of it
+                if _is_ours_to_say(error):
                     raise
-                yield _passed(error.response, _once(error.response.content))
+                yield self._refusal(error)
+
+    def _refusal(self, error: openai.APIStatusError) -> Passed:
+        """Passes an error on with its status, in OpenAI's shape whatever the upstream sent."""
+        body = answers.error_body(self.name, error.status_code, error.response.content)
+        return replace(_passed(error.response, _once(body)), content_type="application/json")
+
+    def _refuse_page(self, answer: httpx2.Response) -> None:
+        """Raises UpstreamUnknown for a web page: a proxy's, or of a wrong base URL."""
+        if answer.headers.get("content-type", "").lower().startswith("text/html"):
+            raise UpstreamUnknown(upstream=self.name, why="it answered with a web page")
 
     # ---- calls
 
@@ -205,13 +227,7 @@ class OpenAIUpstream:
         async with self._guard(seconds):
             answer = await call
             content = answer.content if isinstance(answer, httpx2.Response) else answer.http_response.content
-        try:
-            value = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise UpstreamUnknown(upstream=self.name, why="the answer is not JSON") from error
-        if not isinstance(value, dict):
-            raise UpstreamUnknown(upstream=self.name, why="the answer is not a JSON object")
-        return value
+        return answers.json_object(self.name, content)
 
     @asynccontextmanager
     async def _guard(self, seconds: float | None) -> AsyncIterator[None]:
@@ -225,14 +241,11 @@ class OpenAIUpstream:
             headers = error.response.headers
             raise dialect.refusal(self.name, error.status_code, error.body, headers) from error
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, _SENT_NOTHING):
-                why = str(error.__cause__) or type(error.__cause__).__name__
-                raise UpstreamUnreachable(upstream=self.name, why=why) from error
-            raise UpstreamUnknown(upstream=self.name, why=type(error.__cause__).__name__) from error
+            raise answers.no_answer(self.name, error.__cause__) from error
         except TimeoutError as error:
             raise UpstreamUnknown(upstream=self.name, why=f"none within {seconds} s") from error
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
-            raise UpstreamUnknown(upstream=self.name, why=f"{type(error).__name__}: {error}") from error
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, ValueError) as error:
+            raise answers.no_answer(self.name, error) from error
 
 
 class _CountingFile(FileIO):
@@ -252,6 +265,11 @@ async def _report_progress(source: _CountingFile, progress: Progress) -> None:
     while True:
         await asyncio.sleep(PROGRESS_SECONDS)
         await progress(source.sent)
+
+
+def _is_ours_to_say(error: openai.APIStatusError) -> bool:
+    """Returns whether the answer is not passed on: it quotes a part of our key (401), or redirects."""
+    return error.status_code == 401 or error.status_code < 400
 
 
 def _passed(response: httpx2.Response, chunks: AsyncIterator[bytes]) -> Passed:

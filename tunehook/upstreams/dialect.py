@@ -6,8 +6,11 @@ refusal about slots, quota or a file still being processed does not refuse the j
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -21,22 +24,35 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnknown,
 )
-from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob
+from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob, is_upstream_id
 
 log = logging.getLogger(__name__)
 
 #: Statuses that refuse for good. 401 is about our key; 408, 409, 429 and 5xx leave the outcome open.
 REFUSALS = frozenset({400, 403, 404, 422})
+#: Characters of an upstream's texts that are kept: of a name or a kind, of a sentence; and bytes of an event's data.
+NAME_CHARS, TEXT_CHARS, DATA_BYTES = 256, 8192, 16 * 1024
+#: A job has one result file; more than this are not fetched.
+RESULT_FILES = 20
+#: A job's method with its grader, hyperparameters and metadata; a request of ours has at most 1 MiB.
+JOB_BYTES = 2 * 1024 * 1024
+#: So many rows of a list are taken, from an upstream that gives more than it was asked for.
+EVENTS, CHECKPOINTS = 10_000, 1000
 
 
 def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) -> UpstreamError:
     """Returns the error for an HTTP error answer. `body`: its `error` member, if the SDK found one."""
     error = body if isinstance(body, dict) else {}
-    message = str(error.get("message") or f"HTTP {status}")
-    code = str(error["code"]) if error.get("code") else None
+    message = str(error.get("message") or f"HTTP {status}")[:TEXT_CHARS]
+    code = str(error["code"])[:NAME_CHARS] if error.get("code") else None
     fields: dict[str, Any] = {"upstream": name, "status": status, "code": code}
     fields["retry_after"] = _seconds(headers.get("retry-after"))
-    param = str(error["param"]) if error.get("param") else None
+    param = str(error["param"])[:NAME_CHARS] if error.get("param") else None
+    if 300 <= status < 400:
+        why = (
+            f"it redirects the call ({status}), and redirects are not followed; its operator must correct its base URL"
+        )
+        return UpstreamUnknown(why=why, **fields)
     if status == 400 and "still being processed" in message:
         return UpstreamNotReady(message, param=param, **fields)
     if status in REFUSALS:
@@ -52,19 +68,27 @@ def job(name: str, raw: object) -> UpstreamJob:
     """Returns a job. Raises UpstreamUnknown for anything else: the call may have had an effect."""
     if not isinstance(raw, dict) or not raw.get("id") or not isinstance(raw.get("status"), str):
         raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
+    if not is_upstream_id(raw["id"]):
+        raise UpstreamUnknown(upstream=name, why="the job's id is not like an id")
     members = dict(raw)
+    members["status"] = raw["status"][:NAME_CHARS] or "unknown"
     members["error"] = job_error(raw.get("error"))
     results = raw.get("result_files")
-    members["result_files"] = [str(file) for file in results] if isinstance(results, list) else []
+    files = [file for file in results if is_upstream_id(file)] if isinstance(results, list) else []
+    members["result_files"] = files[:RESULT_FILES]
+    made = raw.get("fine_tuned_model")
+    members["fine_tuned_model"] = made if isinstance(made, str) and len(made) <= NAME_CHARS else None
     members["hyperparameters"] = _without_minus_one(raw.get("hyperparameters"))
     method = raw.get("method")
-    members["method"] = _method(method) if isinstance(method, dict) else None
+    members["method"] = _method(method) if isinstance(method, dict) and isinstance(method.get("type"), str) else None
     members["model"] = str(raw.get("model") or "")
     members["created_at"] = raw.get("created_at") or 0
     members["validation_file"] = raw.get("validation_file") or None
     if not isinstance(raw.get("metadata"), dict):
         members["metadata"] = None
     known = {field: members.get(field) for field in UpstreamJob.model_fields}
+    if len(json.dumps([known["method"], known["hyperparameters"], known["metadata"]])) > JOB_BYTES:
+        raise UpstreamUnknown(upstream=name, why="the job is too large")
     try:
         return UpstreamJob.model_validate(known)
     except ValidationError as error:
@@ -100,13 +124,30 @@ def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def identifier(name: str, answer: object) -> str:
-    if not isinstance(answer, dict) or not isinstance(answer.get("id"), str) or not answer["id"]:
+    if not isinstance(answer, dict) or not is_upstream_id(answer.get("id")):
         raise UpstreamUnknown(upstream=name, why="the answer has no id")
     return str(answer["id"])
 
 
 def is_marked(job: UpstreamJob, tag: str) -> bool:
     return (job.metadata or {}).get(TAG) == tag
+
+
+def may_be_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str) -> bool:
+    """Returns whether a create's answer may be about the job that was asked for.
+
+    `tag`: our mark, which proves it. An upstream that shows no metadata at all must show our file and a model of that
+    name, as far as it shows any.
+    """
+    if job.metadata:
+        return is_marked(job, tag)
+    shown, asked = _plain_name(job.model), _plain_name(spec.model)
+    return job.training_file in (None, "", training) and (shown.startswith(asked) or asked.startswith(shown))
+
+
+def _plain_name(model: str) -> str:
+    """Returns a model's name without a vendor's path and dots: Azure's gpt-35-turbo is gpt-3.5-turbo."""
+    return re.sub(r"[^a-z0-9]", "", model.rpartition("/")[2].lower().removeprefix("ft:"))
 
 
 def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
@@ -145,9 +186,9 @@ def job_error(raw: object) -> JobError | None:
         return None
     param = raw.get("param")
     return JobError(
-        code=str(raw.get("code") or "error"),
-        message=str(raw.get("message") or raw["code"]),
-        param=str(param) if param else None,
+        code=str(raw.get("code") or "error")[:NAME_CHARS],
+        message=str(raw.get("message") or raw["code"])[:TEXT_CHARS],
+        param=str(param)[:NAME_CHARS] if param else None,
     )
 
 
@@ -156,15 +197,36 @@ def messages(raw: list[dict[str, Any]]) -> list[Message]:
     return [
         Message(
             created_at=_moment(row.get("created_at")),
-            level=str(row.get("level") or "info"),
-            message=str(row.get("message") or ""),
-            type=str(row.get("type") or "message"),
-            data=row["data"] if isinstance(row.get("data"), dict) else None,
-            upstream_event_id=str(row["id"]),
+            level=str(row.get("level") or "info")[:NAME_CHARS],
+            message=str(row.get("message") or "")[:TEXT_CHARS],
+            type=str(row.get("type") or "message")[:NAME_CHARS],
+            data=_data(row.get("data")),
+            upstream_event_id=_event_id(str(row.get("id") or "")),
         )
-        for row in raw
-        if row.get("id")
+        for row in raw[:EVENTS]
     ]
+
+
+def checkpoints(name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a page of checkpoints, its rows as they are."""
+    data = answer.get("data")
+    if not isinstance(data, list):
+        raise UpstreamUnknown(upstream=name, why="the answer is not a list")
+    return {**answer, "data": [row for row in data if isinstance(row, dict)][:CHECKPOINTS]}
+
+
+def _data(raw: object) -> dict[str, Any] | None:
+    """Returns an event's data, unless it is no object or far larger than metrics are."""
+    return raw if isinstance(raw, dict) and len(json.dumps(raw)) <= DATA_BYTES else None
+
+
+def _event_id(raw: str) -> str:
+    """Returns the id; of one that is not like an id, a hash; "" for none."""
+    return (
+        raw
+        if not raw or is_upstream_id(raw)
+        else "sha256-" + hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
+    )
 
 
 #: A longer Retry-After is cut to this.
@@ -193,8 +255,8 @@ def _without_minus_one(raw: object) -> dict[str, Any] | None:
 
 def _method(raw: dict[str, Any]) -> dict[str, Any]:
     cleaned = dict(raw)
-    kind = raw.get("type")
-    inner = raw.get(kind) if isinstance(kind, str) else None
+    kind = raw["type"]
+    inner = raw.get(kind)
     if isinstance(inner, dict) and isinstance(inner.get("hyperparameters"), dict):
-        cleaned[str(kind)] = inner | {"hyperparameters": _without_minus_one(inner["hyperparameters"])}
+        cleaned[kind] = inner | {"hyperparameters": _without_minus_one(inner["hyperparameters"])}
     return cleaned

@@ -10,20 +10,17 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from tunehook.errors import UpstreamUnknown
+from tunehook.upstreams.dialect import LONGEST_WAIT, NAME_CHARS, TEXT_CHARS
 
 Raw = Mapping[str, Any]
 #: Larger numbers are no JSON integers to some readers.
 LARGEST = 2**53
-#: Characters of a sentence that are kept, and of a name.
-TEXT_CHARS, NAME_CHARS = 8192, 256
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-#: A longer Retry-After is cut to this.
-LONGEST_WAIT = 24 * 3600.0
 
 
 def text(raw: object, most: int = TEXT_CHARS) -> str | None:
-    """Returns a text that is not empty, cut to `most` characters, or None. Halves of surrogate pairs become "?"."""
-    return raw[:most].encode("utf-8", "replace").decode() if isinstance(raw, str) and raw else None
+    """Returns a text that is not empty, cut to `most` characters, or None."""
+    return raw[:most] if isinstance(raw, str) and raw else None
 
 
 def name_in(raw: object) -> str | None:

@@ -8,29 +8,30 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx2
 
-from tunehook.errors import UpstreamError, UpstreamUnauthorized, UpstreamUnknown, UpstreamUnreachable
-from tunehook.security.tls import ssl_context
+from tunehook.errors import UpstreamError, UpstreamUnauthorized, UpstreamUnknown
+from tunehook.upstreams import answers
 from tunehook.upstreams.protocol import Passed, Progress
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
 #: For a whole file, and for a chat's answer between two of its pieces.
 FILE_SECONDS, CHAT_SECONDS = 600.0, 600.0
-#: A list of 20,000 jobs has 40 MB.
-MOST_BYTES = 64 * 1024 * 1024
+#: A list without pages has 40 MB for 20,000 jobs.
+LIST_BYTES = 64 * answers.MIB
 #: JSON above this size is parsed in a thread.
 LARGE_BYTES = 256 * 1024
 CHUNK_BYTES = 1024 * 1024
 PROGRESS_SECONDS = 0.5
-_SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_JSON = {"content-type": "application/json"}
 _PASSED_ON = ("retry-after", "x-request-id")
 
 #: (upstream's name, HTTP status, the answer's JSON or None, headers) → what is known of the outcome.
@@ -39,11 +40,11 @@ Refusal = Callable[[str, int, object, Mapping[str, str]], UpstreamError]
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, read to its end. `value`: its JSON, or None for anything else."""
+    """An answer, read to its end. `value`: its JSON object, or None for anything else."""
 
     status: int
     headers: Mapping[str, str]
-    value: object
+    value: dict[str, Any] | None
 
 
 class PlainHttp:
@@ -60,16 +61,11 @@ class PlainHttp:
         refusal: Refusal,
         *,
         seconds: float = CALL_SECONDS,
-        most_bytes: int = MOST_BYTES,
+        most_bytes: int = LIST_BYTES,
     ) -> None:
-        self._name, self._refusal, self._seconds, self._most_bytes = name, refusal, seconds, most_bytes
-        self._client = httpx2.AsyncClient(
-            base_url=base_url,
-            headers={"authorization": f"Bearer {key}", "accept-encoding": "identity", "user-agent": "tunehook"},
-            timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
-            verify=ssl_context(),
-            follow_redirects=False,
-        )
+        self._name, self._base_url, self._refusal, self._seconds = name, base_url, refusal, seconds
+        self._headers = {"authorization": f"Bearer {key}", "user-agent": "tunehook"}
+        self._client = answers.BoundedClient(name, json_bytes=most_bytes)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -84,7 +80,7 @@ class PlainHttp:
 
     def object_of(self, answer: Answer) -> dict[str, Any]:
         """Returns the answer's JSON object. Raises UpstreamUnknown: the call may have had an effect."""
-        if not isinstance(answer.value, dict):
+        if answer.value is None:
             raise UpstreamUnknown(upstream=self._name, why="the answer is not a JSON object")
         return answer.value
 
@@ -105,26 +101,29 @@ class PlainHttp:
 
         Statuses of 200 to 299 and those in `also` are answers; others are raised as the dialect's refusals.
         """
-        sent = content if body is None else json.dumps(body).encode()
         request = self._client.build_request(
             method,
-            path,
+            self._base_url + path,
             params=query,
-            content=sent,
+            content=content if body is None else json.dumps(body).encode(),
             files={name: (None, value) for name, value in form.items()} if form is not None else None,
-            headers={**({"content-type": "application/json"} if body is not None else {}), **(headers or {})},
+            headers={**self._headers, **(_JSON if body is not None else {}), **(headers or {})},
             timeout=httpx2.Timeout(seconds or self._seconds, connect=CONNECT_SECONDS),
         )
         async with self._guard(seconds or self._seconds):
-            response = await self._client.send(request, stream=True)
-            try:
-                raw = await self._read(response)
-            finally:
-                await response.aclose()
-        answer = Answer(response.status_code, response.headers, await _parsed(raw))
+            response = await self._client.send(request)
+        answer = Answer(response.status_code, response.headers, await self._parsed(response.content))
         if response.is_success or answer.status in also:
             return answer
         raise self._refusal(self._name, answer.status, answer.value, answer.headers)
+
+    async def _parsed(self, raw: bytes) -> dict[str, Any] | None:
+        """Returns the JSON object, or None for anything else."""
+        with suppress(UpstreamUnknown):
+            if len(raw) > LARGE_BYTES:
+                return await asyncio.to_thread(answers.json_object, self._name, raw)
+            return answers.json_object(self._name, raw)
+        return None
 
     async def send_file(self, path: str, source: FileSource, size: int, *, filename: str) -> Answer:
         """Sends `size` bytes in one request, as the file of a multipart form."""
@@ -142,42 +141,35 @@ class PlainHttp:
 
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Passed]:
-        """Passes an answer on as its bytes come, without a total time. Raises for a refusal of our key alone."""
+        """Passes an answer on as its bytes come, without a total time; an error in OpenAI's shape.
+
+        Raises for a refusal of our key, whose message quotes a part of it, and for a redirect or a web page.
+        """
         request = self._client.build_request(
             "POST",
-            path,
+            self._base_url + path,
             content=json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
+            headers={**self._headers, **_JSON},
             timeout=httpx2.Timeout(CHAT_SECONDS, connect=CONNECT_SECONDS),
         )
         async with self._guard(None):
             response = await self._client.send(request, stream=True)
             try:
-                if response.status_code == 401:
-                    raise UpstreamUnauthorized(upstream=self._name, status=401)
-                if 300 <= response.status_code < 400:
-                    raise UpstreamUnknown(upstream=self._name, why="it redirects the call; redirects are not followed")
-                yield Passed(
-                    status=response.status_code,
-                    content_type=response.headers.get("content-type", "application/json"),
-                    chunks=response.aiter_bytes(),
-                    headers={name: response.headers[name] for name in _PASSED_ON if name in response.headers},
-                )
+                yield await self._passed(response)
             finally:
                 await response.aclose()
 
-    async def _read(self, response: httpx2.Response) -> bytes:
-        """Returns the body. A refusal with too long a body is a refusal all the same."""
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.aiter_bytes():
-            size += len(chunk)
-            if size > self._most_bytes:
-                if not response.is_success:
-                    return b""
-                raise UpstreamUnknown(upstream=self._name, why=f"it has more than {self._most_bytes} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
+    async def _passed(self, response: httpx2.Response) -> Passed:
+        status, kind = response.status_code, response.headers.get("content-type", "application/json")
+        if status == 401:
+            raise UpstreamUnauthorized(upstream=self._name, status=status)
+        chunks: AsyncIterator[bytes] = response.aiter_bytes()
+        if status >= 400:
+            kind, chunks = "application/json", _once(answers.error_body(self._name, status, await response.aread()))
+        elif not response.is_success or kind.lower().startswith("text/html"):
+            raise UpstreamUnknown(upstream=self._name, why="it answered with a redirect or a web page")
+        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+        return Passed(status=status, content_type=kind, chunks=chunks, headers=headers)
 
     @asynccontextmanager
     async def _guard(self, seconds: float | None) -> AsyncIterator[None]:
@@ -187,21 +179,14 @@ class PlainHttp:
                 yield
         except UpstreamError:
             raise
-        except _SENT_NOTHING as error:
-            why = str(error) or type(error).__name__
-            raise UpstreamUnreachable(upstream=self._name, why=why) from error
         except TimeoutError as error:
             raise UpstreamUnknown(upstream=self._name, why=f"none within {seconds} s") from error
-        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
-            raise UpstreamUnknown(upstream=self._name, why=f"{type(error).__name__}: {error}") from error
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ssl.SSLError) as error:
+            raise answers.no_answer(self._name, error) from error
 
 
-async def _parsed(raw: bytes) -> object:
-    """Returns the JSON value, or None for anything else."""
-    try:
-        return await asyncio.to_thread(json.loads, raw) if len(raw) > LARGE_BYTES else json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 class FileSource:

@@ -170,8 +170,7 @@ class TogetherUpstream(Lacking):
 
     async def models(self) -> list[dict[str, Any]]:
         """Returns the models that can be trained."""
-        answer = await self._http.send("GET", "/fine-tunes/models/supported")
-        return dialect.models(self.name, answer.value)
+        return dialect.models(self.name, await self._http.get("/fine-tunes/models/supported"))
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         return self._http.stream("/chat/completions", body)

@@ -227,9 +227,9 @@ def estimate(answer: Raw) -> Cost | None:
     return Cost(billed_tokens=int(tokens or 0), usd=round(usd, 4))
 
 
-def models(name: str, answer: object) -> list[dict[str, Any]]:
-    """Returns the models that can be trained. The list is bare or a member, and its rows are names or objects."""
-    listed = answer if isinstance(answer, list) else table(answer).get("data", table(answer).get("models"))
+def models(name: str, answer: Raw) -> list[dict[str, Any]]:
+    """Returns the models that can be trained. The rows are names or objects."""
+    listed = answer.get("data", answer.get("models"))
     if not isinstance(listed, list):
         raise UpstreamUnknown(upstream=name, why="the answer is not a list")
     names = [name_in(row) or _model_name(table(row)) for row in listed]

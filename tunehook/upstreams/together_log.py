@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tunehook.model.job import JobError, Message
+from tunehook.upstreams.dialect import EVENTS
 from tunehook.upstreams.members import Raw, digest, is_id, name_in, number, rows, table, text, unix, whole
 
 _ENDS_IN_ERROR = frozenset({"job_error", "job_user_error", "billing_limit"})
 _CHECKPOINT = "checkpoint_save"
-#: So many events are kept of a list, the last ones.
-EVENTS = 10_000
 #: Begins the id of a result file that is made of a job's metrics.
 RESULTS = "metrics:"
 

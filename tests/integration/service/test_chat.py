@@ -1,0 +1,23 @@
+"""Chat of a model that was not tuned here: what is said of it."""
+
+import pytest
+
+from tests.integration.service.conftest import Api
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+async def test_a_base_model_that_the_list_shows_is_said_to_be_one(api: Api) -> None:
+    listed = (await api.call("GET", "/v1/models")).json["data"]
+    for model in listed:
+        answer = await api.call("POST", "/v1/chat/completions", json={"model": model["id"], "messages": MESSAGES})
+        assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model")
+        assert "is a base model" in answer.error["message"]
+    assert listed
+
+
+@pytest.mark.parametrize("model", ["ft:gpt-4.1-mini-2025-04-14:theirs::abc", "gpt-9", ""])
+async def test_any_other_model_does_not_exist_for_this_project(api: Api, model: str) -> None:
+    answer = await api.call("POST", "/v1/chat/completions", json={"model": model, "messages": MESSAGES})
+    assert answer.status == 404
+    assert "does not exist or was not tuned here" in answer.error["message"]
