@@ -12,8 +12,8 @@ import together
 
 from tests.fakes.together import TUNABLE, FakeTogether, running_together
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, settings, spec
+from tunehook.upstreams.members import suffix_mark as mark
 from tunehook.upstreams.together import TogetherUpstream
-from tunehook.upstreams.together_dialect import mark
 
 
 @pytest.fixture

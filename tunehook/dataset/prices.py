@@ -35,28 +35,33 @@ class Price:
     usd_per_hour: Decimal | None
     as_of: date
     source: str
+    kinds: tuple[str, ...] | None = None  #: kinds of upstream that have this price; None: all
 
-    def fits(self, model: str) -> bool:
-        """True for the whole name, and for the name with the date of a snapshot."""
-        return self.model in (model, _DATE.sub("", model))
+    def fits(self, model: str, kind: str | None = None) -> bool:
+        """True for the whole name, and for the name with the date of a snapshot. `kind`: of upstream; None: any."""
+        at = kind is None or self.kinds is None or kind in self.kinds
+        return at and self.model in (model, _DATE.sub("", model))
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
     rows: tuple[Price, ...]
 
-    def find(self, model: str, method: Method) -> Price | None:
-        """Returns the row with the longest name that fits; a tuned model costs what its base model costs."""
-        fitting = [row for row in self._fitting(model) if method in row.methods]
-        return max(fitting, key=lambda row: len(row.model), default=None)
+    def find(self, model: str, method: Method, kind: str | None = None) -> Price | None:
+        """Returns the row with the longest name that fits; a tuned model costs what its base model costs.
 
-    def methods(self, model: str) -> frozenset[Method]:
+        `kind`: of upstream; None: any. A row for that kind comes before one for all.
+        """
+        fitting = [row for row in self._fitting(model, kind) if method in row.methods]
+        return max(fitting, key=lambda row: (len(row.model), row.kinds is not None), default=None)
+
+    def methods(self, model: str, kind: str | None = None) -> frozenset[Method]:
         """Returns the methods that have a price for this model; none for a model that we do not know."""
-        return frozenset(method for row in self._fitting(model) for method in row.methods)
+        return frozenset(method for row in self._fitting(model, kind) for method in row.methods)
 
-    def _fitting(self, model: str) -> list[Price]:
+    def _fitting(self, model: str, kind: str | None) -> list[Price]:
         base = base_model(model)
-        return [row for row in self.rows if row.fits(base)]
+        return [row for row in self.rows if row.fits(base, kind)]
 
     def unknown(self, model: str, others: Iterable[str] = ()) -> str:
         """Returns a sentence that the model is not known and, if one is near, what was meant. `others`: more names."""
@@ -92,6 +97,9 @@ def _row(row: Any, where: str) -> Price:
     methods = row.get("methods", ["supervised", "dpo"])
     if not isinstance(methods, list) or any(method not in METHODS for method in methods):
         raise BadPriceFile(f"{where}: `methods` must be a list of {', '.join(METHODS)}.")
+    kinds = row.get("kinds")
+    if kinds is not None and (not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds)):
+        raise BadPriceFile(f"{where}: `kinds` must be a list of kinds of upstream.")
     per_million, per_hour = _amount(row, "usd_per_million_tokens", where), _amount(row, "usd_per_hour", where)
     if (per_million is None) == (per_hour is None):
         raise BadPriceFile(f"{where}: needs `usd_per_million_tokens` or `usd_per_hour`, and not both.")
@@ -99,7 +107,9 @@ def _row(row: Any, where: str) -> Price:
         as_of = date.fromisoformat(row["as_of"])
     except (KeyError, TypeError, ValueError):
         raise BadPriceFile(f"{where}: `as_of` must be the day it was looked up, YYYY-MM-DD.") from None
-    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, str(row.get("source", "")))
+    source = str(row.get("source", ""))
+    at = None if kinds is None else tuple(kinds)
+    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, source, at)
 
 
 def _amount(row: Mapping[str, Any], name: str, where: str) -> Decimal | None:

@@ -2,6 +2,7 @@
 
 note_unknown     a create got no usable answer: the job may exist
 find_out         each step until it is decided: adopts the oldest job found; creates again after the settle time
+                 a *named* upstream's one look is proof: the same id is created again at once, and makes no second job
 find_extras      for a day: jobs that a repeated create made beside the adopted one, which are cancelled
 """
 
@@ -23,7 +24,7 @@ from tunehook.jobs import tracking, uploading
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
 from tunehook.jobs.waiting import wait_with_intent
-from tunehook.model.job import Message, Stage, UpstreamJob, mark_of
+from tunehook.model.job import Job, Message, Stage, UpstreamJob, mark_of
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.upstreams.protocol import Upstream
@@ -118,7 +119,9 @@ async def check_unlisted(
 async def note_unknown(ctx: Context, record: JobRecord, lease: Lease, unknown: UpstreamError) -> bool:
     """Notes that the create may have happened: in the job's log, and for a day of watching for extras."""
     watched = record.job.model_copy(update={"doubtful_since": record.job.doubtful_since or record.now})
-    change = record.change(watched, lease).due(record.member, next_search(0.0, ctx.settle_seconds))
+    named = ctx.upstreams[record.job.upstream].identity == "named"
+    pause = _pause_when_named(record.job) if named else next_search(0.0, ctx.settle_seconds)
+    change = record.change(watched, lease).due(record.member, pause)
     ctx.store.upstreams.watch_for_extras(change, watched)
     ctx.store.upstreams.leave_queue(change, watched)  # deciding takes minutes, and must not hold up the queue for slots
     text = f"{unknown.message} The job may exist there: it is searched for before it is created again."
@@ -141,11 +144,14 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if found:
         return await track(ctx, record, found, lease)
     settle_seconds = settle_time(ctx.settle_seconds, job.repeats)
-    if may_create_again(age, job.looks + 1, settle_seconds):
+    # A cancelled job whose create may still land is first watched for extras, as any that was in doubt.
+    watched = job.doubtful_since is not None or not record.cancel_requested_at
+    named = ctx.upstreams[job.upstream].identity == "named" and watched
+    if named or may_create_again(age, job.looks + 1, settle_seconds):
         if record.cancel_requested_at:
             await settle(ctx, record, "cancelled", lease=lease)
             return True
-        if ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS:
+        if not named and (ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS):
             why = "The upstream did not say whether it created this job, and it cannot be found there."
             return await wait_with_intent(ctx, record, lease, "unknown_outcome", why, 600.0)
         again = job.model_copy(update={"looks": 0, "repeats": job.repeats + 1})
@@ -159,6 +165,11 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     ctx.store.upstreams.leave_queue(change, searched)
     await ctx.store.commit(change)
     return False
+
+
+def _pause_when_named(job: Job) -> float:
+    """Returns the seconds until a named create is looked for: none at first, more after each one that was repeated."""
+    return 0.0 if job.repeats == 0 else min(60.0, 2.0**job.repeats)
 
 
 async def find_existing(ctx: Context, record: JobRecord) -> list[UpstreamJob]:

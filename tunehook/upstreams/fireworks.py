@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
 from tunehook.model.job import JobSpec, Message, UpstreamJob
@@ -19,7 +19,7 @@ from tunehook.upstreams import fireworks_log
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
-from tunehook.upstreams.protocol import Passed, Progress
+from tunehook.upstreams.protocol import Identity, Passed, Progress
 from tunehook.upstreams.upload_address import put_file, with_own_host
 
 #: The largest file that goes in one request; a larger one goes to a signed address.
@@ -40,7 +40,8 @@ class FireworksUpstream(Lacking):
     `allow`: private hosts to which an upload may be sent. `whole_bytes`: files above go to a signed address.
     """
 
-    identity: Literal["named", "marked", "alike"] = "named"
+    kind = "fireworks"
+    identity: Identity = "named"
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class FireworksUpstream(Lacking):
             tag,
             training=dialect.account_name(self._account_id, "datasets", training),
             validation=validation and dialect.account_name(self._account_id, "datasets", validation),
-            options={},
+            options=spec.options or {},
         )
         query = {dialect.ID_PARAM[folder]: dialect.named(tag)}
         try:
@@ -188,8 +189,10 @@ class FireworksUpstream(Lacking):
         raw = await self._named(folder, tag)
         if raw is None:
             await self._check_account()
-        found = raw is not None and dialect.same_request(raw, spec, training)
-        return [dialect.named_job(self.name, raw, folder, tag)] if raw is not None and found else []
+        if raw is None or not dialect.same_request(raw, spec, training):
+            return []
+        # Its id is made of the tag, which proves that it is ours: one that is an extra may be cancelled.
+        return [dialect.named_job(self.name, raw, folder, tag).model_copy(update={"metadata": {TAG: tag}})]
 
     async def _named(self, folder: str, tag: str) -> dict[str, Any] | None:
         return await self._found(f"{self._account}/{folder}/{dialect.named(tag)}")

@@ -88,3 +88,19 @@ def hyperparameters(spec_method: Raw | None, top: Raw | None) -> tuple[str, dict
     kind = str(table(spec_method).get("type") or "supervised")
     asked = table(table(table(spec_method).get(kind)).get("hyperparameters")) or table(top)
     return kind, {name: value for name, value in asked.items() if value is not None and value != "auto"}
+
+
+#: The end of a suffix by which our jobs are known: `th` and this many characters of a hash of the job's mark.
+MARK_HASH = 10
+
+
+def suffix_mark(tag: str) -> str:
+    """Returns what the suffix of a job with this tag ends with."""
+    return f"th{digest(tag, MARK_HASH)}"
+
+
+def marked_suffix(suffix: str | None, tag: str, longest: int) -> str:
+    """Returns the client's suffix, cut, with our mark behind it; at most `longest` characters."""
+    ours = suffix_mark(tag)
+    theirs = (suffix or "")[: longest - len(ours) - 1].rstrip("-")
+    return f"{theirs}-{ours}" if theirs else ours

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tunehook.errors import UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
 from tunehook.model.job import Cost, JobSpec, Message, UpstreamJob
@@ -20,7 +20,7 @@ from tunehook.upstreams import together_log
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, text
 from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
-from tunehook.upstreams.protocol import Passed, Progress
+from tunehook.upstreams.protocol import Identity, Passed, Progress
 from tunehook.upstreams.upload_address import REDIRECTS, put_file, with_own_host
 
 #: A larger file would need Together's uploads in parts.
@@ -31,7 +31,8 @@ _EXISTS = 409
 class TogetherUpstream(Lacking):
     """A project at Together. Opens nothing until the first call. `allow`: private hosts that may be sent a file."""
 
-    identity: Literal["named", "marked", "alike"] = "alike"
+    kind = "together"
+    identity: Identity = "alike"
 
     def __init__(self, name: str, settings: UpstreamSettings, *, allow: AllowList = NOTHING) -> None:
         self.name = name
@@ -112,7 +113,9 @@ class TogetherUpstream(Lacking):
     # ---- jobs
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
-        body = dialect.create_body(self.name, spec, tag, training_file=training, validation_file=validation, options={})
+        body = dialect.create_body(
+            self.name, spec, tag, training_file=training, validation_file=validation, options=spec.options or {}
+        )
         return dialect.made(self.name, await self._http.post("/fine-tunes", body), tag)
 
     async def estimate_price(self, spec: JobSpec, *, training: str, validation: str | None) -> Cost | None:

@@ -18,13 +18,14 @@ from tunehook.model.job import ENDS, TAG, Cost, JobError, JobSpec, UpstreamJob
 from tunehook.upstreams.lacking import unsupported
 from tunehook.upstreams.members import (
     Raw,
-    digest,
     hyperparameters,
     is_id,
+    marked_suffix,
     name_in,
     number,
     retry_after,
     rows,
+    suffix_mark,
     table,
     text,
     unix,
@@ -35,8 +36,6 @@ from tunehook.upstreams.together_log import RESULTS, error_in, messages
 log = logging.getLogger(__name__)
 
 LONGEST_SUFFIX = 40
-#: The end of a suffix by which our jobs are known: `th` and this many characters of a hash of the job's mark.
-HASH = 10
 #: 409 is not among them: on an upload the file exists, on a create the outcome is unknown.
 _REFUSES = frozenset({400, 403, 404, 405, 412, 413, 415, 422})
 
@@ -55,18 +54,6 @@ STATUSES = {
 
 
 # ---- requests
-
-
-def mark(tag: str) -> str:
-    """Returns what the suffix of a job with this tag ends with."""
-    return f"th{digest(tag, HASH)}"
-
-
-def suffix(spec: JobSpec, tag: str) -> str:
-    """Returns the client's suffix, cut, with our mark behind it."""
-    ours = mark(tag)
-    theirs = (spec.suffix or "")[: LONGEST_SUFFIX - len(ours) - 1].rstrip("-")
-    return f"{theirs}-{ours}" if theirs else ours
 
 
 def training(upstream: str, spec: JobSpec, *, training_file: str, validation_file: str | None) -> dict[str, Any]:
@@ -97,7 +84,7 @@ def create_body(
     if spec.integrations:
         raise unsupported(upstream, "integrations", "Leave them out, or use another upstream.", param="integrations")
     body = training(upstream, spec, training_file=training_file, validation_file=validation_file) | dict(options)
-    return body | {"random_seed": spec.seed, "suffix": suffix(spec, tag)}
+    return body | {"random_seed": spec.seed, "suffix": marked_suffix(spec.suffix, tag, LONGEST_SUFFIX)}
 
 
 def estimate_body(body: Raw) -> dict[str, Any]:
@@ -193,7 +180,7 @@ def ours(name: str, answer: Raw, spec: JobSpec, tag: str, *, training_file: str,
     A job with our mark gets its tag as metadata: an extra one may be cancelled. Alike is a job that shows no suffix,
     has our seed and file, and was created at `since` (unix seconds) or later; it may be another program's.
     """
-    ending = mark(tag)
+    ending = suffix_mark(tag)
     marked = [raw for raw in rows(name, answer, "data") if _is_marked(raw, ending)]
     if marked:
         found = [job(name, raw).model_copy(update={"metadata": {TAG: tag}}) for raw in marked]
@@ -209,7 +196,7 @@ def ours(name: str, answer: Raw, spec: JobSpec, tag: str, *, training_file: str,
 
 def made(name: str, raw: Raw, tag: str) -> UpstreamJob:
     """Returns the job that a create made. Raises UpstreamUnknown for an answer that shows another job's suffix."""
-    if text(raw.get("suffix")) and not _is_marked(raw, mark(tag)):
+    if text(raw.get("suffix")) and not _is_marked(raw, suffix_mark(tag)):
         raise UpstreamUnknown(upstream=name, why="the answer is about another job")
     return job(name, raw)
 

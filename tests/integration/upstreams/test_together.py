@@ -23,8 +23,8 @@ from tunehook.errors import (
 from tunehook.jobs import copy_step, lifecycle, poller
 from tunehook.model.job import TAG as TAG_NAME
 from tunehook.model.job import Cost, Stage
+from tunehook.upstreams.members import suffix_mark as mark
 from tunehook.upstreams.together import TogetherUpstream
-from tunehook.upstreams.together_dialect import mark
 
 LOST: list[Fault] = ["lost before", "lost after", "500 after", "500 before", "late"]
 

@@ -19,6 +19,7 @@ from tunehook.model.job import ENDS, JobError, JobSpec
 from tunehook.upstreams import fireworks_dialect as fireworks
 from tunehook.upstreams import fireworks_log, members, together_log
 from tunehook.upstreams import together_dialect as together
+from tunehook.upstreams.members import marked_suffix, suffix_mark
 
 TAG = "tunehook/ftjob-1"
 JSON = st.recursive(
@@ -197,14 +198,14 @@ def test_an_unknown_status_ends_nothing(shown: str) -> None:
 
 @pytest.mark.parametrize("suffix", [None, "owls", "x" * 64, "owls-", "-" * 40])
 def test_the_suffix_ends_with_our_mark_and_is_short_enough(suffix: str | None) -> None:
-    found = together.suffix(spec(suffix=suffix), TAG)
-    assert found.endswith(together.mark(TAG))
+    found = marked_suffix(suffix, TAG, together.LONGEST_SUFFIX)
+    assert found.endswith(suffix_mark(TAG))
     assert len(found) <= 40
-    assert len(together.mark(TAG)) == 12
+    assert len(suffix_mark(TAG)) == 12
 
 
 def test_a_job_is_ours_by_its_suffix_in_any_case_or_by_its_models_name() -> None:
-    mark = together.mark(TAG)
+    mark = suffix_mark(TAG)
     rows = [
         {"id": "ft-1", "status": "running", "suffix": f"Owls-{mark.upper()}", "created_at": "2026-11-26T00:00:02Z"},
         {
