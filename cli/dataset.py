@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cli.dataset_text import built_text, estimate_text, report_text
 from tunehook.dataset.build import build_from
 from tunehook.dataset.checker import MIN_EXAMPLES, Checker
-from tunehook.dataset.estimate import Estimate, estimate
+from tunehook.dataset.estimate import Estimate, estimate, outlook
 from tunehook.dataset.examples import Columns
 from tunehook.dataset.findings import Finding
 from tunehook.dataset.fit import check_fit, judged_as, method_of
@@ -153,14 +154,11 @@ def _price(args: argparse.Namespace, training: Report) -> Estimate | None:
     if not args.model or not counted:
         return None
     method = args.method or method_of(training.format, args.model)
-    return estimate(
-        training,
-        model=args.model,
-        method=method,
-        prices=load_prices(args.prices),
-        n_epochs=args.n_epochs,
-        rules=rules_of(args.kind) if args.kind else None,
-    )
+    rules = rules_of(args.kind) if args.kind else None
+    prices = load_prices(args.prices)
+    found = estimate(training, model=args.model, method=method, prices=prices, n_epochs=args.n_epochs, rules=rules)
+    ahead = outlook(args.model, shutdown_date=prices.shutdown_date(args.model, args.kind), not_available=False)
+    return replace(found, warnings=(*ahead, *found.warnings))
 
 
 def _grader_findings(path: Path, training: Report) -> list[Finding]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import local_store
+from tunehook.errors import DataDirUnavailable
 from tunehook.files.storage import Storage
 from tunehook.store import doctor
 from tunehook.store.doctor import Finding
@@ -36,7 +37,7 @@ async def _doctor(args: argparse.Namespace) -> int:
     try:
         found = await doctor.findings(store)
         if args.data_dir is not None:
-            found += await _left_behind(store, Storage(args.data_dir))
+            found += await _left_behind(store, Storage(args.data_dir, store.deletion, adopts=False))
         mended = [finding for finding in found if args.fix and finding.mend is not None]
         for finding in mended:
             assert finding.mend is not None
@@ -51,10 +52,12 @@ async def _doctor(args: argparse.Namespace) -> int:
 
 
 async def _left_behind(store: Store, storage: Storage) -> list[Finding]:
-    if not await storage.is_marked(await store.deletion.storage_mark()):
-        return [Finding("data directory", str(storage.directory.parent), "it does not bear the mark of this Redis")]
+    try:
+        here = sorted(await storage.file_ids())
+    except DataDirUnavailable as error:
+        return [Finding("data directory", str(storage.data_dir), error.message)]
     words = "its bytes are in the data directory, and no record names it"
-    left = await store.deletion.left_behind(sorted(await storage.file_ids()))
+    left = await store.deletion.left_behind(here)
     return [Finding("no record", file_id, words, partial(storage.remove, file_id), grave=False) for file_id in left]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 #: What the service and the workers log of jobs and webhooks: an accepted job, a job's end, an attempt at a webhook.
@@ -29,6 +31,10 @@ class Followed:
 
 
 def _shown(line: str) -> str | None:
+    if line.startswith("{"):  # TUNEHOOK_LOG=json
+        with suppress(ValueError):
+            row = json.loads(line)
+            line = f"{row['time']}: {row['message']}"
     if _ACCEPTED.search(line):
         return f"{line[11:19]}  job accepted"
     told = _TOLD.search(line)

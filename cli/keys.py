@@ -18,8 +18,14 @@ from tunehook.store.store import Store
 def add_command(subparsers: Any) -> None:
     keys = subparsers.add_parser("keys", help="make, list and revoke API keys")
     what = keys.add_subparsers(dest="what", required=True, metavar="create|list|revoke")
-    create = what.add_parser("create", help="print a new key and its callback secret, once")
-    create.add_argument("--project", default="default", help="the project whose files and jobs it may use")
+    create = what.add_parser(
+        "create",
+        help="print a new key and its callback secret, once",
+        epilog="Give each team a project of its own: tunehook keys create --project search --name laptop",
+    )
+    create.add_argument(
+        "--project", default="default", help="the project whose files, jobs and models it may use (default: default)"
+    )
     create.add_argument("--name", default="", help="shown in the list")
     create.set_defaults(run=lambda args: _with_store(lambda store, encryption: _create(store, encryption, args)))
     list_ = what.add_parser("list", help="list keys; secrets are not kept and cannot be shown")
@@ -44,6 +50,7 @@ def _with_store(work: Callable[[Store, Encryption], Awaitable[int]]) -> int:
 
 async def _create(store: Store, encryption: Encryption, args: argparse.Namespace) -> int:
     key, callback_secret = await api_keys.create(store, encryption, project=args.project, name=args.name)
+    print(f"project:          {args.project}")
     print(f"API key:          {key}")
     print(f"callback secret:  {callback_secret}")
     print("Store both now: only a hash of the key is kept here, and the secret is not shown again.")

@@ -19,8 +19,13 @@ class NoStore(TunehookError):
 def find() -> tuple[str, Encryption]:
     """Returns the URL of the store, and the encryption of its secrets. Raises NoStore."""
     found = settings.load()
-    url = found.redis_url or _embedded(found.data_dir.absolute())
-    return url, Encryption(found.secret_key or _kept_key(found.data_dir))
+    return found.redis_url or _embedded(found.data_dir.absolute()), encryption()
+
+
+def encryption() -> Encryption:
+    """Returns the encryption by TUNEHOOK_SECRET_KEY, or by the key that `tunehook up` keeps."""
+    found = settings.load()
+    return Encryption(found.secret_key or _kept_key(found.data_dir))
 
 
 def _embedded(data_dir: Path) -> str:

@@ -23,6 +23,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tunehook.dataset.process import without_secrets
+
 PR_SET_PDEATHSIG = 1
 END_SECONDS = 10.0  # an AOF of any size is on disk by then: `always` leaves at most one write pending
 READY_SECONDS = 30.0  # a large append-only file is read before the first PING is answered
@@ -86,6 +88,7 @@ def launch(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=held,
+        env=without_secrets(),
         start_new_session=True,  # Ctrl-C is for us: the server ends last
         preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
 from typing import NamedTuple
 
 from aiohttp import web
-from aiohttp.log import server_logger
 
 from service import (
     chat,
@@ -26,12 +26,12 @@ from service import (
     webhook_endpoints,
 )
 from service.auth import authenticated
-from service.error_responses import Handler, broken_off, note_begun, problems
+from service.error_responses import ERROR_CODE, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import TEST_LIMIT, ProjectLimit, room_for
-from service.log_filter import ONE_LINE
 from service.models import CATALOG
-from service.requests import BODY_BYTES, CONTEXT
+from service.request_log import log_request
+from service.requests import BODY_BYTES, CONTEXT, PARSING
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
 from tunehook.upstreams import catalog
@@ -39,6 +39,8 @@ from tunehook.upstreams import catalog
 log = logging.getLogger("tunehook.api")
 
 JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
+#: Not of `estimate` and `import`, which have paths of their own: else they would have a job's methods as well.
+_ONE_JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id:(?!(?:estimate|import)$)[^{}/]+}"
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 
 
@@ -108,17 +110,17 @@ def build_app(ctx: Context) -> web.Application:
         middlewares=[observed, problems, broken_off, authenticated, room_for(makes_records)],
         logger=logging.getLogger("aiohttp"),
     )
-    server_logger.addFilter(ONE_LINE)
     app.on_response_prepare.append(note_begun)
     app[CONTEXT] = ctx
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
+    app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
     app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)
     app.on_shutdown.append(followed.close)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, route.handler)
+        app.router.add_route(route.method, route.path.replace(JOB, _ONE_JOB), route.handler)
     return app
 
 
@@ -127,11 +129,14 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     """Adds an `x-request-id` to every answer, as OpenAI does, and logs requests that change something or fail."""
     request_id = "req_" + secrets.token_hex(12)
     begun = time.perf_counter()
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    except ConnectionError as error:
+        why = f"broken off: {error}" if isinstance(error, BrokenOff) else "closed by the client"
+        log_request(request, request_id, begun, why)
+        raise
     if not response.prepared:
         response.headers["x-request-id"] = request_id
-    if request.method != "GET" or response.status >= 500:
-        ms = (time.perf_counter() - begun) * 1000
-        path = request.path[:120].encode("unicode_escape").decode()
-        log.info("%s %s → %d in %.0f ms (%s)", request.method, path, response.status, ms, request_id)
+    if request.method != "GET" or response.status >= 400:
+        log_request(request, request_id, begun, str(response.status), response.get(ERROR_CODE))
     return response

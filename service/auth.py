@@ -6,13 +6,14 @@ from aiohttp import web
 
 from service import upstream_webhooks
 from service.error_responses import Handler
-from service.requests import CALLER, context_of
+from service.requests import CALLER, context_of, refuse_odd_bytes
 from tunehook import api_keys
 from tunehook.errors import MissingKey
 
 
 @web.middleware
 async def authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
+    refuse_odd_bytes(request)
     found = not isinstance(request.match_info.http_exception, web.HTTPException)
     if found and request.path.startswith("/v1/") and not _is_signed(request):
         kind, _, text = request.headers.get("authorization", "").partition(" ")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from service.models import offered
-from service.requests import caller_of, context_of, json_object
+from service.requests import BODY_BYTES, caller_of, context_of, json_object
 from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned
 
 
 async def create(request: web.Request) -> web.StreamResponse:
     ctx, caller = context_of(request), caller_of(request)
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     model = body.get("model")
     if model is None:
         raise MissingParameter(param="model")

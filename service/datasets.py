@@ -9,8 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.multipart import Chunk, clean_name, receive
-from service.requests import caller_of, context_of, json_object, known_members, required
+from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, required
 from tunehook.dataset.build import Built, build_from
 from tunehook.dataset.examples import Columns
 from tunehook.dataset.process import FairLock
@@ -19,6 +20,7 @@ from tunehook.dataset.sources import Source, kind_for
 from tunehook.errors import InvalidParameter
 from tunehook.files import ingest
 from tunehook.openai_format.files import dataset_object
+from tunehook.openai_format.strict_json import PAIRS_MARKS
 
 #: Read into memory as a whole, and taken apart there: 100 MiB and 3 s at worst, so one at a time, in turns by project.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
@@ -51,13 +53,14 @@ class _Memory:
 
 async def create(request: web.Request) -> web.Response:
     """Makes a dataset from a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
+    await context_of(request).files.storage.check_room(request.content_length or 0)
     form = request.content_type == "multipart/form-data"
     asked = await (_from_form(request) if form else _from_json(request))
     project = caller_of(request).project
     async with request.app[BUILDING].turn(project):
         built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
         made = await ingest.keep_built(context_of(request).files, built, project=project, filename=asked.filename)
-    return web.json_response(dataset_object(made, built))
+    return json_response(dataset_object(made, built))
 
 
 def _build(asked: _Asked, param: str) -> Built:
@@ -83,10 +86,12 @@ def _names(told: dict[str, str], option: str) -> list[str]:
 
 
 async def _from_json(request: web.Request) -> _Asked:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES, PAIRS_MARKS)
     known_members(body, "pairs", *OPTIONS)
     pairs = required(body, "pairs", list)
-    source = json.dumps(pairs).encode()  # with every character escaped: halves of surrogate pairs have no UTF-8
+    source = (
+        await asyncio.to_thread(json.dumps, pairs)
+    ).encode()  # with every character escaped: halves of surrogate pairs have no UTF-8
     return _asked(source, "json", {name: body[name] for name in OPTIONS if body.get(name) is not None})
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter
@@ -39,7 +42,7 @@ async def of_endpoint(request: web.Request) -> web.Response:
             since=_moment(request, "created_after"),
             before=_moment(request, "created_before"),
         )
-    return web.json_response(page_object([delivery_object(delivery) for delivery in found], more))
+    return web.json_response(page_object([delivery_object(delivery) for delivery in await _planned(ctx, found)], more))
 
 
 async def of_job(request: web.Request) -> web.Response:
@@ -50,7 +53,7 @@ async def of_job(request: web.Request) -> web.Response:
         found, more = await ctx.store.deliveries.page_of_job(
             job_id, after=request.query.get("after"), limit=integer(request, "limit", 20, 1, 100)
         )
-    return web.json_response(page_object([delivery_object(delivery) for delivery in found], more))
+    return web.json_response(page_object([delivery_object(delivery) for delivery in await _planned(ctx, found)], more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -65,9 +68,21 @@ async def redeliver(request: web.Request) -> web.Response:
 
 async def _whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
     deliveries = ctx.store.deliveries
-    delivery = (await deliveries.read(delivery_id, project)).delivery
+    [delivery] = await _planned(ctx, [(await deliveries.read(delivery_id, project)).delivery])
     found = delivery_with_attempts(delivery, await deliveries.event(delivery), await deliveries.attempts(delivery_id))
-    return web.json_response(found)
+    return json_response(found)
+
+
+async def _planned(ctx: Context, deliveries: list[Delivery]) -> list[Delivery]:
+    """Returns the deliveries with the time of their next attempt: not before the rest of their receiver is over."""
+    rests = await ctx.store.delivery_queue.rests({one.lane for one in deliveries if one.state == "pending"})
+    now = time.time()
+    return [
+        one.model_copy(update={"next_attempt_at": max(one.next_attempt_at or 0, math.ceil(now + rests[one.lane]))})
+        if one.state == "pending" and rests.get(one.lane)
+        else one
+        for one in deliveries
+    ]
 
 
 def _moment(request: web.Request, name: str) -> int | None:

@@ -64,12 +64,17 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.FileNotChecked: (409, INVALID, "file_not_checked"),
     errors.Conflict: (409, INVALID, "conflict"),
     errors.TooLarge: (413, INVALID, "request_too_large"),
+    errors.MalformedRequest: (400, INVALID, "malformed_request"),
+    errors.ExpectationUnknown: (417, INVALID, "expectation_unknown"),
     errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
     errors.TooManyTests: (429, INVALID, "too_many_tests"),
+    errors.TooManyStreams: (429, INVALID, "too_many_streams"),
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
+    errors.DataDirUnavailable: (503, SERVER, "data_dir_unavailable"),
     errors.DatasetUnread: (503, SERVER, "dataset_unread"),
     errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
+    errors.StoreNotDurable: (503, SERVER, "store_not_durable"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
     errors.UpstreamUnsupported: (400, INVALID, "not_supported_by_upstream"),
@@ -96,6 +101,8 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
 #: OpenAI's names for the parameter of these errors.
 _PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
 #: SDKs retry these unless told not to. Of our answers, a retry helps with 503 alone.
+#: For the log.
+ERROR_CODE: web.ResponseKey[str] = web.ResponseKey("error_code", str)
 _NO_RETRY = frozenset({408, 409, 429})
 
 
@@ -110,9 +117,11 @@ def answer(error: TunehookError) -> web.Response:
         log.error("error_responses.TABLE has no row for %s", type(error).__name__, exc_info=error)
         row = (500, SERVER, "internal_error")
     status, kind, code = row
-    param = error.param or _PARAMS.get(type(error))
-    body = error_object(error.message, kind=kind, param=param, code=code or getattr(error, "code", None))
+    param = (error.param or _PARAMS.get(type(error), "")).encode(errors="replace").decode() or None
+    message = error.message.encode(errors="replace").decode()  # a form's field may be called by any bytes
+    body = error_object(message, kind=kind, param=param, code=code or getattr(error, "code", None))
     response = web.json_response(body, status=status)
+    response[ERROR_CODE] = body["error"]["code"] or ""
     if status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
         response.headers["x-should-retry"] = "false"
     if status == 401:
@@ -136,15 +145,21 @@ async def broken_off(request: web.Request, handler: Handler) -> web.StreamRespon
     """
     try:
         return await handler(request)
-    except ConnectionResetError:
-        raise
     except Exception as error:
-        if not request.get(BEGUN):
+        if not request.get(BEGUN) or _client_is_gone(request, error):
             raise
-        log.warning("%s %s: the connection was closed during the answer: %s", request.method, request.path[:200], error)
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError("the answer had begun") from error
+        raise BrokenOff(str(error)) from error
+
+
+class BrokenOff(ConnectionResetError):
+    """An error came after the answer had begun, so the connection was closed."""
+
+
+def _client_is_gone(request: web.Request, error: Exception) -> bool:
+    """Whether the error is that the client has closed the connection."""
+    return isinstance(error, OSError) and (request.transport is None or request.transport.is_closing())
 
 
 @web.middleware
@@ -163,9 +178,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return response
     except web.HTTPRequestEntityTooLarge:
         return answer(errors.TooLarge(limit=request.client_max_size))
-    except ConnectionResetError:
-        raise  # the client has closed the connection
-    except Exception:
+    except Exception as error:
+        if _client_is_gone(request, error):
+            raise error if isinstance(error, ConnectionError) else ConnectionResetError(str(error)) from error
         log.exception("%s %s failed", request.method, request.path[:200])
         body = error_object(
             "An unexpected error occurred. The log of the service has the details.",

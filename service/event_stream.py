@@ -7,18 +7,19 @@ Redis itself where those entries do not reach back to it: nothing is missed when
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from aiohttp import web
 
-from service.requests import context_of
-from tunehook.errors import StoreUnavailable
+from service.requests import caller_of, context_of
+from tunehook.errors import StoreUnavailable, TooManyStreams
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
+from tunehook.openai_format.json_text import spaced
 from tunehook.store.job_log import LogEntry
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
@@ -33,6 +34,10 @@ BLOCK_SECONDS = 0.25
 #: After entries came, so that a burst of them is one read.
 GATHER_SECONDS = 0.02
 RETRY_SECONDS = 0.5
+#: Each takes 20 KiB and a connection.
+STREAMS_OF_A_KEY = 100
+#: So often the keys of all streams are read: those of a revoked key end.
+KEYS_SECONDS = 5.0
 log = logging.getLogger("tunehook.api")
 
 
@@ -80,7 +85,34 @@ class FollowedJobs:
         self._store = store
         self._jobs: dict[str, FollowedJob] = {}
         self._wanted = asyncio.Event()
+        self._streams: Counter[str] = Counter()  # by key id
+        self._keys_read_at = 0.0
+        self.revoked: set[str] = set()  #: ids of keys whose streams end
         self.closing = False
+
+    @contextmanager
+    def stream_of(self, key_id: str) -> Iterator[None]:
+        """Counts a stream. Raises TooManyStreams."""
+        if self._streams[key_id] >= STREAMS_OF_A_KEY:
+            raise TooManyStreams(most=STREAMS_OF_A_KEY)
+        self._streams[key_id] += 1
+        try:
+            yield
+        finally:
+            self._streams[key_id] -= 1
+            if not self._streams[key_id]:
+                del self._streams[key_id]
+
+    async def _read_keys(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._keys_read_at < KEYS_SECONDS:
+            return
+        self._keys_read_at, ids = now, list(self._streams)
+        found = await asyncio.gather(*map(self._store.api_keys.get, ids))
+        self.revoked = {key_id for key_id, key in zip(ids, found, strict=True) if key is None or key.revoked_at}
+        if self.revoked:
+            for job in self._jobs.values():
+                job.wake()
 
     @asynccontextmanager
     async def follow(self, job: Job, *, over: bool = False) -> AsyncIterator[FollowedJob]:
@@ -119,6 +151,7 @@ class FollowedJobs:
                 await self._wanted.wait()
                 continue
             try:
+                await self._read_keys()
                 if await self._read_once(dict(self._jobs)):
                     await asyncio.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever it is: without this task no stream goes on
@@ -153,7 +186,15 @@ FOLLOWED_JOBS: web.AppKey[FollowedJobs] = web.AppKey("followed_jobs", FollowedJo
 
 
 async def stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
-    """Answers with the job's log as server-sent events, from `position` (exclusive; None: the beginning) on."""
+    """Answers with the job's log as server-sent events, from `position` (exclusive; None: the beginning) on.
+
+    Raises TooManyStreams.
+    """
+    with request.app[FOLLOWED_JOBS].stream_of(caller_of(request).id):
+        return await _stream(request, record, position)
+
+
+async def _stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
     store, job_id = context_of(request).store, record.job.id
     over = (await store.job_log.ended([job_id])).get(job_id, False)
     if position and over and not await store.job_log.after(job_id, position, 1):
@@ -172,7 +213,7 @@ async def stream(request: web.Request, record: JobRecord, position: str | None) 
 async def _texts(request: web.Request, followed: FollowedJob, position: str) -> AsyncIterator[bytes]:
     """Yields what a follower gets: entries after `position`, and a comment where none came for 15 s."""
     followed_jobs, store = request.app[FOLLOWED_JOBS], context_of(request).store
-    while not followed_jobs.closing:
+    while not followed_jobs.closing and caller_of(request).id not in followed_jobs.revoked:
         changed, over = followed.changed, followed.over
         try:
             await _mark(store, followed)
@@ -218,7 +259,7 @@ async def wait_for_end(request: web.Request, record: JobRecord, seconds: float) 
 def _message(job: Job, entry: LogEntry) -> bytes:
     """One server-sent event. JSON has no line breaks, so `data` is one line."""
     event = jobs.event_object(job, entry.position, entry.message)
-    return f"id: {event['id']}\ndata: {json.dumps(event)}\n\n".encode()
+    return f"id: {event['id']}\ndata: {spaced(event)}\n\n".encode()
 
 
 def _order(position: str) -> tuple[int, int]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.multipart import receive
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
-from tunehook.errors import FileContentGone, FileNotChecked, FileNotFetchedYet, InvalidParameter, NoReport
+from tunehook.errors import (
+    DataDirUnavailable,
+    FileContentGone,
+    FileNotChecked,
+    FileNotFetchedYet,
+    InvalidParameter,
+    NoReport,
+)
 from tunehook.files import ingest
 from tunehook.model.file import File
 from tunehook.openai_format.files import file_object, report_object
@@ -24,7 +34,7 @@ EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 async def create(request: web.Request) -> web.Response:
     """Streams a file to storage. Up to 16 MB it is checked before the answer, above that by a worker."""
     ctx, caller = context_of(request), caller_of(request)
-    async with ingest.receiving(ctx.files) as incoming:
+    async with ingest.receiving(ctx.files, request.content_length or 0) as incoming:
         form = await receive(
             request, incoming, file="file", required=("purpose",), optional=EXPIRY_FIELDS, limit=FILE_BYTES
         )
@@ -45,7 +55,7 @@ async def report(request: web.Request) -> web.Response:
     found = await context_of(request).files.storage.reports.read(file.id)
     if found is None:
         raise NoReport(id=file.id)
-    return web.json_response(report_object(file.id, found))
+    return json_response(report_object(file.id, found))
 
 
 def check_purpose(purpose: object) -> None:
@@ -97,14 +107,17 @@ async def content(request: web.Request) -> web.StreamResponse:
     storage = context_of(request).files.storage
     if not await storage.exists(file.id):
         raise FileContentGone(id=file.id)
-    return web.FileResponse(storage.path(file.id), headers={"content-type": "application/octet-stream"})
+    opened = await asyncio.to_thread(storage.path(file.id).open, "rb")
+    return web.Response(body=opened, content_type="application/octet-stream")
 
 
 async def delete(request: web.Request) -> web.Response:
     ctx, file_id = context_of(request), request.match_info["file_id"]
+    await ctx.files.storage.check_room()
     await ctx.store.files.delete(file_id, caller_of(request).project)
-    await ctx.files.storage.remove(file_id)
-    await ctx.store.files.left(file_id)
+    with suppress(DataDirUnavailable):  # then retention removes its bytes
+        await ctx.files.storage.remove(file_id)
+        await ctx.store.files.left(file_id)
     answer: dict[str, Any] = {"id": file_id, "object": "file", "deleted": True}
     return web.json_response(answer)
 

@@ -6,41 +6,45 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from service.requests import context_of, json_object, known_members, required
+from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, optional, required
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter, UnknownUpstream
+from tunehook.errors import UnknownUpstream
+from tunehook.jobs.model_access import check_models, grader_models
 from tunehook.upstreams.protocol import Upstream
 
 
 async def validate(request: web.Request) -> web.Response:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     known_members(body, "grader", "tunehook")
-    return await _pass_on(context_of(request), "validate", body)
+    return await _pass_on(request, "validate", body)
 
 
 async def run(request: web.Request) -> web.Response:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     known_members(body, "grader", "model_sample", "item", "tunehook")
     required(body, "model_sample", str)
-    if body.get("item") is not None:
-        required(body, "item", dict)
-    return await _pass_on(context_of(request), "run", body)
+    optional(body, "item", dict)
+    return await _pass_on(request, "run", body)
 
 
-async def _pass_on(ctx: Context, verb: Literal["run", "validate"], body: dict[str, Any]) -> web.Response:
-    required(body, "grader", dict)
-    upstream = _upstream(ctx, body.pop("tunehook", None))
+async def _pass_on(request: web.Request, verb: Literal["run", "validate"], body: dict[str, Any]) -> web.Response:
+    ctx = context_of(request)
+    grader = required(body, "grader", dict)
+    ours = optional(body, "tunehook", dict) or {}
+    body.pop("tunehook", None)
+    await check_models(ctx, caller_of(request).project, grader_models(grader, "grader"))
+    upstream = _upstream(ctx, ours)
     passed = await upstream.grade(verb, body)
     content = b"".join([chunk async for chunk in passed.chunks])
     headers = {**passed.headers, "content-type": passed.content_type}
     return web.Response(status=passed.status, body=content, headers=headers)
 
 
-def _upstream(ctx: Context, ours: Any) -> Upstream:
-    if ours is not None and not isinstance(ours, dict):
-        raise InvalidParameter(param="tunehook", why="it must be an object")
-    known_members(ours or {}, "upstream", where="tunehook.")
-    name = (ours or {}).get("upstream") or next(iter(ctx.upstreams), "")
+def _upstream(ctx: Context, ours: dict[str, Any]) -> Upstream:
+    known_members(ours, "upstream", where="tunehook.")
+    if "upstream" in ours:
+        required(ours, "upstream", str)
+    name = ours.get("upstream") or next(iter(ctx.upstreams), "")
     upstream = ctx.upstreams.get(name) if isinstance(name, str) else None
     if upstream is None:
         known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"

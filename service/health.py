@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
-from pathlib import Path
 
 from aiohttp import web
 
 from service.requests import context_of
 from tunehook.context import Context
-from tunehook.errors import TunehookError
+from tunehook.errors import DataDirUnavailable, StoreUnavailable, TunehookError
+from tunehook.store.redis_health import FULL
 
 
 async def live(request: web.Request) -> web.Response:
@@ -22,8 +20,7 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Answers with one check per dependency; 503 if one fails."""
     ctx = context_of(request)
-    checks = {"redis": await _redis(ctx), "data_dir": await asyncio.to_thread(_data_dir, ctx.files.storage.directory)}
-    checks["upstreams"] = _upstreams(ctx)
+    checks = {"redis": await _redis(ctx), "data_dir": await _data_dir(ctx), "upstreams": _upstreams(ctx)}
     good = all(check["ok"] for check in checks.values())
     return web.json_response({"status": "ok" if good else "failing", "checks": checks}, status=200 if good else 503)
 
@@ -33,29 +30,27 @@ async def _redis(ctx: Context) -> dict[str, object]:
     try:
         async with asyncio.timeout(1.0):
             await ctx.store.ping()
-            durability = await ctx.store.redis_health.shortcomings()
+            health = ctx.store.redis_health
+            durability, used = await health.shortcomings(), await health.used()
     except (TunehookError, TimeoutError):
         return {"ok": False, "message": "does not answer. Check that it runs and that REDIS_URL is right."}
     ms = (time.perf_counter() - begun) * 1000
     words = "; ".join(durability) or "every write is on disk before it is acknowledged"
-    return {"ok": True, "message": f"answers in {ms:.1f} ms; {words}"}
+    if used >= FULL:
+        words = f"it is full, so every write is refused: raise its maxmemory; {words}"
+    good = used < FULL and not (durability and health.strict)
+    return {"ok": good, "message": f"answers in {ms:.1f} ms; {words}"}
 
 
-def _data_dir(directory: Path) -> dict[str, object]:
+async def _data_dir(ctx: Context) -> dict[str, object]:
+    """Fails below 1 GB: a dataset may have 512 MB."""
+    ctx.files.storage.forget_mark()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        writable = os.access(directory, os.W_OK)
-        free = shutil.disk_usage(directory).free
-    except OSError as error:
-        return {"ok": False, "message": f"{directory}: {error.strerror}"}
-    if not writable:
-        return {"ok": False, "message": f"{directory} is not writable. Correct its owner or mode."}
-    if free < 1_000_000_000:
-        return {
-            "ok": False,
-            "message": f"{directory} has {free // 1_000_000} MB free. A dataset may have 512 MB.",
-        }
-    return {"ok": True, "message": f"{directory} is writable, {free // 1_000_000_000} GB free"}
+        return {"ok": True, "message": await ctx.files.storage.check_room(1_000_000_000)}
+    except DataDirUnavailable as error:
+        return {"ok": False, "message": str(error.fields["why"])}
+    except StoreUnavailable:
+        return {"ok": False, "message": "not known, since Redis does not answer."}
 
 
 def _upstreams(ctx: Context) -> dict[str, object]:

@@ -8,9 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
+from service.answers import json_response
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
 from service.models import CATALOG
+from service.request_log import ACCEPTED_JOB
 from service.requests import (
+    BODY_BYTES,
     caller_of,
     context_of,
     cursor,
@@ -42,20 +45,21 @@ async def create(request: web.Request) -> web.Response:
     record = await submission.submit(
         context_of(request),
         caller_of(request),
-        await json_object(request),
+        await json_object(request, BODY_BYTES),
         idempotency_key=key,
         sdk_retry=is_sdk_retry(request),
         offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
     )
-    return web.json_response(await _object(context_of(request), record))
+    request[ACCEPTED_JOB] = record.job.id
+    return json_response(await _object(context_of(request), record))
 
 
 async def estimate(request: web.Request) -> web.Response:
     """Estimates the cost of the job that `create` would make."""
     ctx = context_of(request)
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     offered = partial(request.app[CATALOG].all, ctx.upstreams)
-    return web.json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
+    return json_response(estimate_object(await submission.estimate(ctx, caller_of(request), body, offered)))
 
 
 async def import_(request: web.Request) -> web.Response:
@@ -69,7 +73,8 @@ async def import_(request: web.Request) -> web.Response:
         upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
     )
-    return web.json_response(await _object(ctx, record))
+    request[ACCEPTED_JOB] = record.job.id
+    return json_response(await _object(ctx, record))
 
 
 def _upstream_job_id(text: str) -> str:
@@ -90,7 +95,7 @@ async def list_(request: web.Request) -> web.Response:
             metadata=metadata_filter(request),
         )
     data = [await _object(ctx, record) for record in records]
-    return web.json_response(list_object(data, has_more=more))
+    return json_response(list_object(data, has_more=more))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -100,7 +105,7 @@ async def retrieve(request: web.Request) -> web.Response:
     record = await _record(request)
     if seconds and record.job.stage is not Stage.SETTLED:
         record = await wait_for_end(request, record, seconds)
-    return web.json_response(await _object(context_of(request), record))
+    return json_response(await _object(context_of(request), record))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -108,7 +113,7 @@ async def cancel(request: web.Request) -> web.Response:
     record = await commands.cancel(ctx, request.match_info["fine_tuning_job_id"], caller.project)
     if record.job.stage is not Stage.SETTLED:
         record = await wait_for_end(request, record, CANCEL_SECONDS)
-    return web.json_response(await _object(ctx, record))
+    return json_response(await _object(ctx, record))
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -124,7 +129,7 @@ async def _steer(request: web.Request, verb: commands.Verb) -> web.Response:
     record = await commands.pause_or_resume(
         ctx, request.match_info["fine_tuning_job_id"], caller_of(request).project, verb
     )
-    return web.json_response(await _object(ctx, record))
+    return json_response(await _object(ctx, record))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -141,7 +146,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     limit = integer(request, "limit", 20, 1, 100)
     entries, more = await ctx.store.job_log.page(job.id, after=position, limit=limit)
     data = [jobs.event_object(job, entry.position, entry.message) for entry in entries]
-    return web.json_response(list_object(data, has_more=more))
+    return json_response(list_object(data, has_more=more))
 
 
 async def checkpoints(request: web.Request) -> web.Response:
@@ -150,10 +155,10 @@ async def checkpoints(request: web.Request) -> web.Response:
     limit = integer(request, "limit", 10, 1, 100)
     upstream = ctx.upstreams.get(job.upstream)
     if not job.upstream_job_id or upstream is None:
-        return web.json_response(page_object([], has_more=False))
+        return json_response(page_object([], has_more=False))
     raw = await upstream.checkpoints(job.upstream_job_id, after=request.query.get("after"), limit=limit)
     data = [jobs.checkpoint_object(job, row) for row in raw["data"]]
-    return web.json_response(page_object(data, has_more=bool(raw.get("has_more"))))
+    return json_response(page_object(data, has_more=bool(raw.get("has_more"))))
 
 
 def _position(text: str, param: str) -> str:

@@ -46,6 +46,8 @@ class _Told(Collector):
         yield _gauges("tunehook_live_jobs", "Jobs that are tracked at an upstream.", "upstream", told.live)
         yield _gauges("tunehook_slot_waiting_jobs", "Jobs that wait for a slot there.", "upstream", told.slot_waiting)
         yield _gauges("tunehook_upstream_held", "1 while no jobs are created there.", "upstream", told.held)
+        about = "Seconds by which Redis' clock was set back within a day; alert above 0."
+        yield GaugeMetricFamily("tunehook_clock_set_back_seconds", about, value=told.clock_set_back)
         if told.clock_age is not None:
             about = "Seconds since a scheduler last ran; alert above 30."
             yield GaugeMetricFamily("tunehook_clock_age_seconds", about, value=told.clock_age)

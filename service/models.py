@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from aiohttp import web
 
-from service.requests import caller_of, context_of, known_only
+from service.requests import caller_of, context_of, cursor, integer, known_only
 from tunehook.errors import ModelNotFound
 from tunehook.openai_format import models
-from tunehook.openai_format.lists import list_object
+from tunehook.openai_format.lists import page_object
 from tunehook.upstreams.catalog import Catalog
 
-log = logging.getLogger("tunehook.api")
-
+#: Of a page, and what a client gets that asks for none: 30 ms of this process.
+PAGE = 1000
 CATALOG: web.AppKey[Catalog] = web.AppKey("lists", Catalog)
 
 
@@ -26,14 +25,22 @@ async def offered(request: web.Request) -> dict[str, dict[str, Any]]:
 
 
 async def list_(request: web.Request) -> web.Response:
-    known_only(request)
-    ctx = context_of(request)
+    """Answers with the base models, then the tuned ones, newest first. SDKs send no parameters, and read one page."""
+    known_only(request, "after", "limit")
+    limit = integer(request, "limit", PAGE, 1, PAGE)
+    ctx, owner, after = context_of(request), caller_of(request).project, request.query.get("after")
     lists = await request.app[CATALOG].all(ctx.upstreams)
     found = await offered(request)
-    owner = caller_of(request).project
-    made = await ctx.store.models.of_project(owner)
-    data = [*found.values(), *(models.tuned_model(model, lists.get(model.upstream, []), owner) for model in made)]
-    return web.json_response(list_object(data))
+    base = list(found.values())
+    if after in found:
+        base, after = base[list(found).index(after) + 1 :], None
+    elif after is not None:
+        base = []
+    with cursor():
+        made, more = await ctx.store.models.page(owner, after=after, limit=max(0, limit - len(base)))
+    days = {upstream: models.shutdown_dates(rows) for upstream, rows in lists.items()}
+    tuned = [models.tuned_model(model, days.get(model.upstream, {}), owner) for model in made]
+    return web.json_response(page_object([*base[:limit], *tuned], has_more=more or len(base) > limit))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -44,7 +51,7 @@ async def retrieve(request: web.Request) -> web.Response:
     made = await ctx.store.models.find(name, owner)
     if made is not None:
         made = made.model_copy(update={"name": name})  # a checkpoint has a name of its own
-        return web.json_response(models.tuned_model(made, lists.get(made.upstream, []), owner))
+        return web.json_response(models.tuned_model(made, models.shutdown_dates(lists.get(made.upstream, [])), owner))
     found = await offered(request)
     if name not in found:
         raise ModelNotFound(id=name[:200], param="model")

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from service.files import check_purpose, expiry
 from service.multipart import clean_name, receive
-from service.requests import caller_of, context_of, json_object, known_members, required
+from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, optional, required
 from tunehook.errors import InvalidParameter
 from tunehook.files import uploads
 from tunehook.model.file import File, Upload
@@ -30,7 +30,7 @@ async def create(request: web.Request) -> web.Response:
         filename=clean_name(filename),
         purpose="fine-tune",
         size=size,
-        expires_after=_expires_after(body.get("expires_after")),
+        expires_after=_expires_after(optional(body, "expires_after", dict)),
     )
     return _answer(upload)
 
@@ -44,7 +44,7 @@ async def add_part(request: web.Request) -> web.Response:
     upload = record.upload
     limit = await uploads.room(ctx.files, record)
     incoming = ctx.files.storage.parts(upload.id).receive()
-    await incoming.open()
+    await incoming.open(request.content_length or 0)
     try:
         await receive(request, incoming, file="data", limit=limit)
         if incoming.bytes == 0:
@@ -57,12 +57,12 @@ async def add_part(request: web.Request) -> web.Response:
 
 
 async def complete(request: web.Request) -> web.Response:
-    body = await json_object(request)
+    body = await json_object(request, BODY_BYTES)
     known_members(body, "part_ids", "md5")
     part_ids = required(body, "part_ids", list)
     if not part_ids or not all(isinstance(part_id, str) for part_id in part_ids):
         raise InvalidParameter(param="part_ids", why="it must be a list of part ids, in the order of the file")
-    md5 = required(body, "md5", str) if body.get("md5") is not None else None
+    md5 = optional(body, "md5", str)
     upload, file = await uploads.complete(
         context_of(request).files, request.match_info["upload_id"], caller_of(request).project, part_ids, md5
     )
@@ -79,10 +79,8 @@ def _answer(upload: Upload, file: File | None = None) -> web.Response:
     return web.json_response(upload_object(upload, file, now=time.time()))
 
 
-def _expires_after(given: Any) -> int | None:
+def _expires_after(given: dict[str, Any] | None) -> int | None:
     if given is None:
         return None
-    if not isinstance(given, dict):
-        raise InvalidParameter(param="expires_after", why="it must be an object with 'anchor' and 'seconds'")
     known_members(given, "anchor", "seconds", where="expires_after.")
     return expiry(given.get("anchor"), given.get("seconds"))

@@ -56,8 +56,16 @@ class Context:
         known = self.upstreams.get(upstream)
         return rules_of(known.kind if known else "openai")
 
+    async def mark(self) -> str:
+        """Returns what marks new jobs as this deployment's: its name, and the start of its store's random mark.
+
+        Two deployments on one account that both kept the default name are told apart by it.
+        """
+        mark, _ = await self.store.deletion.storage_mark()
+        return f"{self.instance}.{mark[:8]}"
+
     def tag(self, job: Job) -> str:
-        """Returns the mark of the job at its upstream: this deployment's name when it was accepted, and its id."""
+        """Returns the mark of the job at its upstream: `mark()` when it was accepted, and its id."""
         return f"{job.mark or self.instance}/{job.id}"
 
 
@@ -79,10 +87,11 @@ async def open_context(
     except (BadPriceFile, OSError) as error:
         raise SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
     store = Store.connect(settings.redis_url, timeout=store_timeout)
+    store.redis_health.strict = settings.durability == "strict"
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: open_upstream(name, upstream) for name, upstream in configured.items()}
-    files = make_files(store, Storage(settings.data_dir))
+    files = make_files(store, Storage(settings.data_dir, store.deletion))
     try:
         yield Context(
             store=store,

@@ -3,6 +3,8 @@
 TunehookError
 ├── RequestError        a client's request cannot be carried out
 │   ├── InvalidBody, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── MalformedRequest        it is not HTTP
+│   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
 │   │   └── MissingParameter, UnknownParameter, UnknownUpstream, ModelUnknown
 │   ├── NotFound        it does not exist, or belongs to another project
@@ -16,7 +18,7 @@ TunehookError
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
-│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TestUnanswered
+│   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
 ├── UpstreamError       an upstream refused, or did not answer
 │   ├── UpstreamRefused         400, 403, 404, 422
 │   │   └── UpstreamUnsupported its API has no such call or member
@@ -26,8 +28,10 @@ TunehookError
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
 │       └── UpstreamTooLarge    the answer is larger than its kind may be
+├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
-├── StoreUnavailable, StoreNearlyFull, StoreMisconfigured
+├── StoreUnavailable, StoreNearlyFull, StoreNotDurable, StoreMisconfigured
+│   └── StoreRefused    of StoreUnavailable: a wrong password, a read-only replica
 └── Conflict            the record is not as it was read
     ├── RevisionChanged, LeaseLost, LeaseTaken
     ├── IllegalMove     not an arrow of the table
@@ -81,6 +85,14 @@ class ModelUnknown(InvalidParameter):
 
 class WrongMediaType(RequestError):
     """{why}"""
+
+
+class MalformedRequest(RequestError):
+    """The request is not valid HTTP: {why}. Correct it; an API key read from a file may end in a line break."""
+
+
+class ExpectationUnknown(RequestError):
+    """The header Expect may only be '100-continue'. Send the request without it."""
 
 
 class MissingKey(RequestError):
@@ -187,6 +199,10 @@ class TooManyTests(RequestError):
     """This project has reached the limit of {most} test webhooks at a time. Wait for one of them to end."""
 
 
+class TooManyStreams(RequestError):
+    """This API key has reached the limit of {most} event streams at a time. Close one, or use webhooks or `?wait=`."""
+
+
 class TestUnanswered(RequestError):
     """The test webhook got no answer: {why}."""
 
@@ -280,12 +296,24 @@ class DatasetUnread(TunehookError):
     """The dataset could not be checked: {why}. Retry."""
 
 
+class DataDirUnavailable(TunehookError):
+    """The data directory cannot be used: {why}. Accepted jobs wait. Retry later."""
+
+
 class StoreUnavailable(TunehookError):
     """The store (Redis) does not answer. Retry: an SDK's retry, or the same Idempotency-Key, creates no second job."""
 
 
+class StoreRefused(StoreUnavailable):
+    """The store (Redis) refuses: {why}."""
+
+
 class StoreNearlyFull(TunehookError):
     """The store (Redis) is over {percent} % full: new records are refused, accepted jobs go on. Retry later."""
+
+
+class StoreNotDurable(TunehookError):
+    """The store (Redis) could lose new jobs, so none are accepted: {why}. Accepted jobs go on. Retry later."""
 
 
 class StoreMisconfigured(TunehookError):

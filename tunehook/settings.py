@@ -205,6 +205,7 @@ class Settings(BaseSettings):
     on_unknown: Literal["retry", "hold"] = "retry"
     webhook_allow: Annotated[str, AfterValidator(_allow_list)] = ""
     operators_project: str = "default"
+    log: Literal["text", "json"] = "text"
     durability: Literal["strict", "relaxed"] = "strict"
     simulator_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 80
     workers: Annotated[int, Field(ge=1, le=64)] = 2

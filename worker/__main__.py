@@ -9,8 +9,8 @@ import socket
 import sys
 from contextlib import suppress
 
-from tunehook import settings
-from tunehook.errors import StoreUnavailable, TunehookError
+from tunehook import logs, settings
+from tunehook.errors import StoreRefused, StoreUnavailable, TunehookError
 
 #: Seconds between two attempts to reach Redis at the start.
 AGAIN_SECONDS = 0.5
@@ -25,8 +25,7 @@ def main() -> int:
         return 2
     if "--healthcheck" in sys.argv[1:]:
         return asyncio.run(_healthcheck(found))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logs.configure(found.log)
     try:
         if not asyncio.run(_first_contact(found)):
             return 0
@@ -41,7 +40,8 @@ def main() -> int:
 async def _first_contact(found: settings.Settings) -> bool:
     """Waits for Redis and checks it. Returns False if we were told to end before it answered.
 
-    Raises StoreMisconfigured for a Redis that may lose writes, SecretUnreadable for data of another secret key.
+    Raises StoreMisconfigured for a Redis that may lose writes, StoreRefused for a wrong password or a read-only
+    replica, SecretUnreadable for data of another secret key.
     """
     from tunehook import api_keys  # noqa: PLC0415
     from tunehook.security.encryption import Encryption  # noqa: PLC0415
@@ -58,6 +58,8 @@ async def _first_contact(found: settings.Settings) -> bool:
                 await store.redis_health.check_durability(strict=found.durability == "strict")
                 await upgrade.leaving_to_zset(store)
                 await api_keys.check_secret_key(store, Encryption(found.secret_key))
+            except StoreRefused:
+                raise
             except StoreUnavailable:
                 logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL. Retrying.")
                 with suppress(TimeoutError):

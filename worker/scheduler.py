@@ -22,6 +22,7 @@ from rq.serializers import JSONSerializer
 from tunehook.errors import StoreUnavailable
 from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
 from tunehook.store import upgrade
+from tunehook.store.engine.connection import NO_NOTIFICATIONS
 from tunehook.store.store import Store
 from worker.steps import TIMEOUTS, step_for
 
@@ -35,11 +36,19 @@ ROUND_SECONDS = 1.0
 FULL_SECONDS = 0.05
 FAILED_STEP_SECONDS = 24 * 3600
 UPGRADE_SECONDS = 10.0
+#: For so long a claim hides a member; between two runs of a sweep there is a day at most.
+CLAIMED_SECONDS, DAY = 20.0, 24 * 3600.0
 
 
 def connect(url: str) -> Redis:
     """Returns a connection as RQ needs it: bytes, and no retries by redis-py (they run commands twice)."""
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=10)
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=2,
+        socket_timeout=10,
+        maint_notifications_config=NO_NOTIFICATIONS,
+    )
 
 
 def queues(connection: Redis) -> dict[Queue, RQQueue]:
@@ -48,6 +57,8 @@ def queues(connection: Redis) -> dict[Queue, RQQueue]:
 
 
 class Scheduler:
+    """`poll_seconds`: the longest time between two polls of an upstream."""
+
     def __init__(
         self,
         store: Store,
@@ -55,12 +66,14 @@ class Scheduler:
         upstreams: list[str],
         workers: int = 1,
         *,
+        poll_seconds: float = 30.0,
         upgrade_seconds: float = UPGRADE_SECONDS,
     ) -> None:
         self._store = store
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._poll_seconds = max(poll_seconds, CLAIMED_SECONDS)
         self._upgrade_seconds = upgrade_seconds
         self._enqueued = {**ENQUEUED, "steps": workers * ENQUEUED["steps"]}
         self._upgraded = float("-inf")  #: when records of an earlier version were last carried over, monotonic
@@ -71,17 +84,25 @@ class Scheduler:
         return max(0.005, min(ROUND_SECONDS, *self._next.values()))
 
     async def run(self) -> None:
-        """Runs for ever; waits while Redis is away."""
+        """Runs for ever; waits while Redis is away, and says when it goes and when it is back."""
+        away_since: float | None = None
         while True:
             try:
                 last = await self._round()
+                if away_since is not None:
+                    log.warning(
+                        "Redis is back after %.1f s: what was under way is due again", time.monotonic() - away_since
+                    )
+                    away_since = None
                 async for woken in self._store.wakes(self._patience):
                     if time.monotonic() - last >= ROUND_SECONDS:
                         last = await self._round()
                     else:
                         await asyncio.gather(*(self.enqueue_due(queue) for queue in woken or QUEUES))
             except (StoreUnavailable, RedisError) as error:
-                log.warning("Redis does not answer. Retrying: %s", error.__cause__ or error)
+                if away_since is None:
+                    away_since = time.monotonic()
+                    log.warning("Redis is away or refuses, so all steps wait for it: %s", error.__cause__ or error)
                 await asyncio.sleep(0.5)
 
     async def _round(self) -> float:
@@ -92,10 +113,12 @@ class Scheduler:
         if time.monotonic() - self._upgraded >= self._upgrade_seconds:
             await upgrade.carry_over(self._store)
             self._upgraded = time.monotonic()
-        for upstream in self._upstreams:
-            await self._store.plan_if_absent(poll_member(upstream), 0)
-        for sweep in SWEEPS:
-            await self._store.plan_if_absent(sweep, 0)
+        if back := await self._store.redis_health.watch_clock():
+            log.warning("Redis' clock was set back by %.0f s: what is due was moved by as much", back)
+        recurring = dict.fromkeys(map(poll_member, self._upstreams), self._poll_seconds) | dict.fromkeys(SWEEPS, DAY)
+        for member, longest in recurring.items():
+            await self._store.plan_if_absent(member, 0)
+            await self._store.plan_at_latest(member, longest)
         await asyncio.gather(*(self.enqueue_due(queue) for queue in QUEUES))
         await self._store.tick(self._host)
         return time.monotonic()

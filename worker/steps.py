@@ -36,12 +36,12 @@ def _settings() -> settings.Settings:
 
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
-    """Opens the context. A step that loses Redis ends with one log line; its record is due again within 20 s."""
+    """Opens the context. A step that loses Redis ends; its record is due again within 20 s. The scheduler says so."""
     async with open_context(_settings(), make_files=Files.of_step) as ctx:
         try:
             yield ctx
         except StoreUnavailable as error:
-            log.warning("Redis does not answer: the step is retried within 20 s: %s", error.__cause__ or error)
+            log.debug("Redis does not answer: the step is retried within 20 s: %s", error.__cause__ or error)
 
 
 async def job(job_id: str) -> None:

@@ -15,15 +15,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
-
-from redis.client import PubSub, PubSubWorkerThread
-from redis.exceptions import TimeoutError
-from rq import Worker
-from rq.serializers import JSONSerializer
 
 from tunehook.context import open_context
 from tunehook.dataset.tokens import preload
@@ -31,6 +25,7 @@ from tunehook.model.member import Queue
 from tunehook.security.tls import ssl_context
 from tunehook.settings import Settings
 from tunehook.store.store import Store
+from worker.rq_worker import work
 from worker.scheduler import Scheduler, connect
 from worker.steps import STOP
 
@@ -40,26 +35,6 @@ log = logging.getLogger("tunehook.worker")
 PATIENCE_SECONDS = 26.0  # a create, the one call that costs money, is answered within 25 s or given up
 END_SECONDS = 29.5
 _fork = multiprocessing.get_context("fork")
-
-
-class StepWorker(Worker):
-    """RQ's forking worker, tuned to recover soon."""
-
-    max_connection_wait_time = 2.0  # RQ backs off to 60 s: so long would it not notice that Redis is back
-
-    def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
-        """Retries after a connect that timed out: RQ retries only one that was refused, and its thread would end."""
-        if isinstance(exc, TimeoutError):
-            log.warning("Redis does not answer. Retrying: %s", exc)
-        else:
-            super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
-
-    def handle_warm_shutdown_request(self) -> None:
-        """Tells a delivery step, which may run for 45 s, to begin no more deliveries."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
-        if self.horse_pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.horse_pid, STOP)
 
 
 @dataclass
@@ -158,7 +133,14 @@ def run_scheduler(settings: Settings) -> None:
         store = Store.connect(settings.redis_url)
         try:
             upstreams = list(settings.all_upstreams())
-            await Scheduler(store, connect(settings.redis_url), upstreams, settings.workers).run()
+            scheduler = Scheduler(
+                store,
+                connect(settings.redis_url),
+                upstreams,
+                settings.workers,
+                poll_seconds=settings.poll_seconds,
+            )
+            await scheduler.run()
         finally:
             await store.close()
 
@@ -169,14 +151,6 @@ def _worker(settings: Settings, queue: Queue) -> Callable[[], None]:
     def _run() -> None:
         if queue == "bulk":  # estimates count tokens
             preload()
-        StepWorker(
-            [queue],
-            connection=connect(settings.redis_url),
-            serializer=JSONSerializer,
-            worker_ttl=30,
-            job_monitoring_interval=10,
-            maintenance_interval=60,
-            log_job_description=False,
-        ).work(logging_level="WARNING")
+        work(queue, settings.redis_url)
 
     return _run

@@ -18,6 +18,8 @@ MEANT = {
     "POST /files body.purpose: not '*'": "datasets for fine-tuning are the only files that have a use here",
     "POST /uploads body.purpose: not '*'": "the same",
     "DELETE /models/{model}: not offered": "a model belongs to the upstream's account, which others may use as well",
+    "GET /models ?*: ours": "tuned models are kept for ever, so the list has pages",
+    "GET /models answer.*: ours": "the same",
     "POST /fine_tuning/jobs body.callback_url: ours": "where the webhook goes",
     "* body.tunehook: ours": "which upstream shall do it",
     "GET /fine_tuning/jobs/{fine_tuning_job_id} ?wait: ours": "for those without an inbound port",

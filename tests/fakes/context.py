@@ -39,7 +39,7 @@ async def opened_context(
         for name, url in (upstreams or {}).items()
     }
     encryption = Encryption(SecretStr(secret_key) if secret_key else None)
-    files = Files(store, Storage(data_dir))
+    files = Files(store, Storage(data_dir, store.deletion))
     try:
         yield Context(
             store=store,

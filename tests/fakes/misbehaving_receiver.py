@@ -51,6 +51,12 @@ class Misbehaving:
                 writer.write(f"HTTP/1.1 301 Moved\r\nLocation: {self.root}/moved\r\nContent-Length: 0\r\n\r\n".encode())
             case "429":
                 writer.write(b"HTTP/1.1 429 Slow\r\nRetry-After: 120\r\nContent-Length: 4\r\n\r\nslow")
+            case "204-and-body":
+                writer.write(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello")
+            case "204-and-chunks":
+                writer.write(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+            case "204-and-close":
+                writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\nok")
             case status:
                 writer.write(f"HTTP/1.1 {status} Said\r\nContent-Length: 5\r\n\r\nhello".encode())
         await writer.drain()

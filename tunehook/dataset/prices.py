@@ -35,6 +35,7 @@ class Price:
     usd_per_hour: Decimal | None
     as_of: date
     source: str
+    shutdown_date: date | None = None
     kinds: tuple[str, ...] | None = None  #: kinds of upstream that have this price; None: all
 
     def fits(self, model: str, kind: str | None = None) -> bool:
@@ -58,6 +59,11 @@ class Prices:
     def methods(self, model: str, kind: str | None = None) -> frozenset[Method]:
         """Returns the methods that have a price for this model; none for a model that we do not know."""
         return frozenset(method for row in self._fitting(model, kind) for method in row.methods)
+
+    def shutdown_date(self, model: str, kind: str | None = None) -> str | None:
+        """Returns the day (YYYY-MM-DD) on which the model is shut down, as far as the price file knows it."""
+        days = [row.shutdown_date for row in self._fitting(model, kind) if row.shutdown_date is not None]
+        return min(days).isoformat() if days else None
 
     def _fitting(self, model: str, kind: str | None) -> list[Price]:
         base = base_model(model)
@@ -107,9 +113,13 @@ def _row(row: Any, where: str) -> Price:
         as_of = date.fromisoformat(row["as_of"])
     except (KeyError, TypeError, ValueError):
         raise BadPriceFile(f"{where}: `as_of` must be the day it was looked up, YYYY-MM-DD.") from None
+    try:
+        shutdown = date.fromisoformat(row["shutdown_date"]) if row.get("shutdown_date") else None
+    except (TypeError, ValueError):
+        raise BadPriceFile(f"{where}: `shutdown_date` must be a day, YYYY-MM-DD.") from None
     source = str(row.get("source", ""))
     at = None if kinds is None else tuple(kinds)
-    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, source, at)
+    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, source, shutdown, at)
 
 
 def _amount(row: Mapping[str, Any], name: str, where: str) -> Decimal | None:

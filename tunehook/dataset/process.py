@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -23,6 +24,18 @@ from tunehook.errors import DatasetUnread
 IDLE_SECONDS = 60.0
 #: A child that is silent for so long is killed. It reports each half second; on a busy machine, less often.
 PATIENCE_SECONDS = 120.0
+#: The variables that a child without secrets inherits, and those whose name begins so.
+_INHERITED = {"PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
+_INHERITED_PREFIXES = ("PYTHON", "LC_")
+
+
+def without_secrets() -> dict[str, str]:
+    """Returns the environment of a child that needs no key and no password: one that parses strangers' bytes."""
+    return {
+        name: text
+        for name, text in os.environ.items()  # noqa: TID251  (handed on, not read)
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
 
 
 class FairLock:
@@ -106,7 +119,9 @@ class DatasetProcess:
             return {"error": "the service is stopping"}
         if self._process is None:
             command = [sys.executable, "-m", "tunehook.dataset", str(self._nice)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=without_secrets()
+            )
         line = self._line(self._process, question)
         if not line.endswith(b"\n"):
             return {"error": f"the process that does it ended with {self._process.wait()}"}

@@ -13,14 +13,14 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 from tunehook.dataset.build import Built
 from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
-from tunehook.errors import DatasetUnread, FileNotChecked
+from tunehook.errors import DataDirUnavailable, FileNotChecked
 from tunehook.files import Files
 from tunehook.files.storage import INCOMING, Incoming
 from tunehook.model.file import BuiltFiles, Dataset, File
@@ -41,10 +41,13 @@ ASK_SECONDS = 0.25
 
 
 @asynccontextmanager
-async def receiving(files: Files) -> AsyncIterator[Incoming]:
-    """Opens a file for bytes that arrive. It is removed at the end unless it was kept."""
+async def receiving(files: Files, size: int = 0) -> AsyncIterator[Incoming]:
+    """Opens a file for bytes that arrive. It is removed at the end unless it was kept.
+
+    `size`: as many bytes as are announced. Raises DataDirUnavailable if they do not fit.
+    """
     incoming = files.storage.receive()
-    await incoming.open()
+    await incoming.open(size)
     try:
         yield incoming
     finally:
@@ -96,9 +99,10 @@ async def check(files: Files, path: Path, project: str) -> Report:
     question = {"do": "check", "path": str(path), "digests": str(digests)}
     try:
         report = Report.from_dict(await files.checker.ask(question, project))
-        report.digests = Digests.from_bytes(await asyncio.to_thread(digests.read_bytes))
+        report.digests = Digests.from_bytes(await files.storage.run(digests.read_bytes))
     finally:
-        await asyncio.to_thread(digests.unlink, missing_ok=True)
+        with suppress(DataDirUnavailable):
+            await files.storage.run(digests.unlink, missing_ok=True)
     return report
 
 
@@ -146,20 +150,14 @@ async def check_stored(files: Files, file_id: str) -> None:
         if stored is None or stored.file.status != "uploaded":
             await files.store.unplan(lease.member)
             return
-        try:
-            file = await _check_kept(files, stored.file)
-        except DatasetUnread as error:  # a disk that is away, or a process that was killed: claimed again, later
-            log.warning("file %s is not checked yet: %s", file_id, error.message)
-        else:
-            await _finish_check(files, stored, file, lease)
+        await _finish_check(files, stored, await _check_kept(files, stored.file), lease)
 
     await run_step(files.store, check_member(file_id), _check)
 
 
 async def _check_kept(files: Files, file: File) -> File:
-    """Returns the record with the result, an error if the bytes are gone. Raises DatasetUnread."""
-    mark = await files.store.deletion.storage_mark()
-    if await files.storage.is_marked(mark) and not await files.storage.exists(file.id):
+    """Returns the record with the result, an error if the bytes are gone. Raises DatasetUnread, DataDirUnavailable."""
+    if not await files.storage.exists(file.id):
         return file.model_copy(update={"status": "error", "status_details": GONE})
     report = await check(files, files.storage.path(file.id), file.project)
     await files.storage.reports.save(file.id, report)
@@ -203,7 +201,7 @@ async def keep_built(files: Files, built: Built, *, project: str, filename: str)
 
 
 async def _keep_one(files: Files, content: bytes, project: str, filename: str) -> tuple[File, dict[str, Any]]:
-    async with receiving(files) as incoming:
+    async with receiving(files, len(content)) as incoming:
         await incoming.write(content)
         file = await _new_file(incoming, project, filename)
         file, report = await _keep_checked(files, incoming, file)

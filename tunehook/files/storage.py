@@ -15,57 +15,135 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ParamSpec, Protocol, TypeVar
 
+from tunehook.errors import DataDirUnavailable
 from tunehook.files.reports import Reports
 
 CHUNK = 1024 * 1024
 INCOMING = ".incoming-"
+#: Bytes that a file needs beside its own: its report and its directory entries.
+BESIDE = 64 * 1024
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Marks(Protocol):
+    """Knows the mark of the data directory that belongs to a Redis (store/deletion.py)."""
+
+    async def storage_mark(self) -> tuple[str, bool]:
+        """Returns the mark, and whether no directory bears it yet."""
+
+    async def storage_marked(self, mark: str) -> None:
+        """Notes that a directory bears it."""
 
 
 class Storage:
-    """The data directory's files. Blocking work goes to threads."""
+    """The data directory's files. Blocking work goes to threads.
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    Every method raises DataDirUnavailable while the directory is away, refuses, or does not bear the mark of this
+    Redis: then it says nothing about a file, and nothing is created in it. The first directory of a new Redis is
+    marked, unless `adopts` is False.
+    """
+
+    def __init__(self, data_dir: Path, marks: Marks, *, adopts: bool = True) -> None:
+        self.data_dir = data_dir
+        self._marks, self._adopts = marks, adopts
+        self._mark: str | None = None
         self.directory = data_dir / "files"
         self.mark_path = data_dir / ".store"
-        self.reports = Reports(data_dir / "reports")
+        self.reports = Reports(data_dir / "reports", self)
 
     def parts(self, upload_id: str) -> PartStorage:
         """Returns the storage of one upload's parts; its directory is made with the first."""
-        return PartStorage(self._data_dir, upload_id)
+        parts = PartStorage(self.data_dir, self._marks, adopts=self._adopts)
+        parts._mark = self._mark
+        parts.directory = self.data_dir / "uploads" / upload_id
+        return parts
+
+    async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Does blocking work in the directory, in a thread. Raises DataDirUnavailable.
+
+        FileNotFoundError is raised only while the directory is there and ours: then the file is gone.
+        """
+        mark = await self._own_mark()
+
+        def _work() -> T:
+            self._require(mark)
+            try:
+                with refusals():
+                    return work(*args, **options)
+            except FileNotFoundError:
+                self._require(mark)  # the directory may have gone meanwhile
+                raise
+
+        return await asyncio.to_thread(_work)
+
+    async def _own_mark(self) -> str:
+        if self._mark is None:
+            mark, is_new = await self._marks.storage_mark()
+            if is_new and self._adopts:
+                await asyncio.to_thread(_adopt, self.mark_path, mark)
+                await asyncio.to_thread(self._require, mark)  # it may bear another Redis' mark
+                await self._marks.storage_marked(mark)
+            self._mark = mark
+        return self._mark
+
+    def forget_mark(self) -> None:
+        """Asks Redis for the mark again before the next use: it may have come back empty, or be another."""
+        self._mark = None
+
+    def _require(self, mark: str) -> None:
+        with refusals():
+            try:
+                found = self.mark_path.read_text(errors="replace").strip()  # a person may have written it
+            except FileNotFoundError:
+                found = ""
+        if found != mark:
+            why = "belongs to another Redis." if found else "does not bear the mark of this Redis: is it mounted?"
+            raise DataDirUnavailable(
+                why=f"{self.data_dir} {why} If REDIS_URL and TUNEHOOK_DATA_DIR are right, write {mark} to "
+                f"{self.mark_path}"
+            )
+
+    async def check_room(self, size: int = 0) -> str:
+        """Returns the state of the directory in words. Raises DataDirUnavailable if `size` bytes do not fit."""
+        return await self.run(self.require_room, size)
+
+    def require_room(self, size: int) -> str:
+        """Does the same. Blocks, and does not look for the mark."""
+        for path in (self.data_dir, self.directory):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise DataDirUnavailable(why=f"{path} is not writable. Correct its owner or mode, or mount it writable")
+        free = shutil.disk_usage(self.data_dir).free
+        if free < size:
+            raise DataDirUnavailable(why=f"{self.data_dir} has {free // 1_000_000} MB free, {size:,} bytes are needed")
+        return f"{self.data_dir} is writable, {free // 1_000_000_000} GB free"
 
     async def sweep(self, older_than: float) -> int:
         """Removes half received files and uploads untouched for `older_than` seconds.
 
         Returns how many they were. An upload can be completed for an hour, and is removed at its end.
         """
-        return await asyncio.to_thread(_remove_old, self._data_dir, time.time() - older_than)
-
-    async def mark(self, new: str) -> str:
-        """Returns the mark of the store that the directory belongs to; writes `new` if it has none."""
-        return await asyncio.to_thread(_mark, self.mark_path, new)
-
-    async def is_marked(self, mark: str) -> bool:
-        """Whether the directory belongs to the store with this mark."""
-        return await asyncio.to_thread(lambda: self.mark_path.is_file() and self.mark_path.read_text() == mark)
+        return await self.run(_remove_old, self.data_dir, time.time() - older_than)
 
     async def file_ids(self) -> set[str]:
         """Returns the id of every file that has bytes or a report here."""
-        return await asyncio.to_thread(_file_ids, self._data_dir)
+        return await self.run(_file_ids, self.data_dir)
 
     def path(self, file_id: str) -> Path:
         return self.directory / file_id
 
     def receive(self) -> Incoming:
         """Returns a file to write to; it has no name here until it is kept."""
-        return Incoming(self.directory)
+        return Incoming(self)
 
     async def save(self, file_id: str, content: bytes) -> str:
         """Writes bytes under an id. Returns their SHA-256."""
         incoming = self.receive()
-        await incoming.open()
+        await incoming.open(len(content))
         try:
             await incoming.write(content)
             await incoming.keep(file_id)
@@ -74,22 +152,50 @@ class Storage:
         return incoming.sha256
 
     async def remove(self, file_id: str) -> None:
-        await asyncio.to_thread(self.path(file_id).unlink, missing_ok=True)
+        await self.run(self.path(file_id).unlink, missing_ok=True)
         await self.reports.remove(file_id)
 
     async def exists(self, file_id: str) -> bool:
-        return await asyncio.to_thread(self.path(file_id).is_file)
+        """Returns whether the file is there and can be read."""
+        return await self.size(file_id) is not None
+
+    async def size(self, file_id: str) -> int | None:
+        """Returns the bytes of a file that can be read; None: it is not there."""
+        try:
+            return await self.run(_size, self.path(file_id))
+        except FileNotFoundError:
+            return None
+
+    def make_directory(self) -> None:
+        """Makes the directory below the data directory, never that one itself. Blocks."""
+        path = self.data_dir
+        for name in self.directory.relative_to(self.data_dir).parts:
+            path /= name
+            path.mkdir(exist_ok=True)
 
 
 class PartStorage(Storage):
     """The parts of one upload, removed as a whole."""
 
-    def __init__(self, data_dir: Path, upload_id: str) -> None:
-        super().__init__(data_dir)
-        self.directory = data_dir / "uploads" / upload_id
-
     async def clear(self) -> None:
-        await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            await self.run(shutil.rmtree, self.directory)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turns the errors of a disk (full, read-only, broken) into DataDirUnavailable; a missing file is none of them."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataDirUnavailable(why=error.strerror or str(error)) from error
+
+
+def _size(path: Path) -> int:
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def _remove_old(data_dir: Path, before: float) -> int:
@@ -102,11 +208,18 @@ def _remove_old(data_dir: Path, before: float) -> int:
     return removed
 
 
-def _mark(path: Path, new: str) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(new)
-    return path.read_text()
+def _adopt(path: Path, mark: str) -> None:
+    """Marks a directory that bears no mark; it is on the disk before Redis knows of it."""
+    with refusals():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            new = path.with_name(f"{INCOMING}{secrets.token_hex(12)}")
+            with new.open("w") as file:
+                file.write(mark)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)  # all processes write the same mark
+            _sync_directory(path.parent)
 
 
 def _file_ids(data_dir: Path) -> set[str]:
@@ -117,9 +230,9 @@ def _file_ids(data_dir: Path) -> set[str]:
 class Incoming:
     """A file that is written under a temporary name, flushed to the disk, then renamed: atomic."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._path = directory / f"{INCOMING}{secrets.token_hex(12)}"
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._path = storage.directory / f"{INCOMING}{secrets.token_hex(12)}"
         self._handle: int | None = None
         self._pending = bytearray()
         self._hash = hashlib.sha256()
@@ -129,12 +242,15 @@ class Incoming:
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
-    async def open(self) -> None:
+    async def open(self, size: int = 0) -> None:
+        """Opens the file. `size`: as many bytes as it will have at least. Raises DataDirUnavailable."""
+
         def _open() -> int:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._storage.require_room(size + BESIDE)
+            self._storage.make_directory()
             return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
-        self._handle = await asyncio.to_thread(_open)
+        self._handle = await self._storage.run(_open)
 
     async def write(self, chunk: bytes) -> None:
         """Buffers up to 1 MiB, so that a thread writes once per MiB and not once per network packet."""
@@ -151,8 +267,9 @@ class Incoming:
         assert self._handle is not None
         self._hash.update(block)
         view = memoryview(block)
-        while view:
-            view = view[os.write(self._handle, view) :]
+        with refusals():
+            while view:
+                view = view[os.write(self._handle, view) :]
 
     async def written(self) -> Path:
         """Writes out the buffer. Returns the temporary path."""
@@ -171,22 +288,28 @@ class Incoming:
         def _keep() -> None:
             assert self._handle is not None
             os.fsync(self._handle)
-            self._path.rename(self._directory / file_id)
-            directory = os.open(self._directory, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            self._path.rename(self._storage.path(file_id))
+            _sync_directory(self._storage.directory)
 
-        await asyncio.to_thread(_keep)
+        await self._storage.run(_keep)
 
     async def close(self) -> None:
-        """Closes the file, and removes it unless it was kept."""
+        """Closes the file, and removes it unless it was kept. A disk that refuses keeps it until a sweep."""
 
         def _close() -> None:
-            if self._handle is not None:
-                os.close(self._handle)
-                self._handle = None
-            self._path.unlink(missing_ok=True)
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                with contextlib.suppress(OSError):
+                    os.close(handle)
+                with contextlib.suppress(OSError):
+                    self._path.unlink(missing_ok=True)
 
         await asyncio.to_thread(_close)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

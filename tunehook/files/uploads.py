@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
 
-from tunehook.errors import InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
+from tunehook.errors import DataDirUnavailable, InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
 from tunehook.files import Files, ingest
 from tunehook.files.storage import CHUNK, Incoming
 from tunehook.model.file import File, Upload
 from tunehook.model.member import upload_member
 from tunehook.model.record import new_id
 from tunehook.store.uploads import UploadRecord
+
+log = logging.getLogger(__name__)
 
 LARGEST = 8 * 1024**3
 PART_BYTES = 64 * 1024**2
@@ -27,6 +30,8 @@ LIFETIME = 3600
 async def begin(
     files: Files, project: str, *, filename: str, purpose: str, size: int, expires_after: int | None
 ) -> Upload:
+    """Returns a new upload. Raises TooManyUploads, DataDirUnavailable."""
+    await files.storage.check_room()
     now = int(time.time())
     upload = Upload(
         id=new_id("upload_"),
@@ -98,7 +103,7 @@ async def complete(
             return earlier, await files.store.files.read(earlier.file_id, project)
         record = await open_upload(files, upload_id, project, "completed")
         await _check(files, record.upload, part_ids)
-        async with ingest.receiving(files) as incoming:
+        async with ingest.receiving(files, record.upload.bytes) as incoming:
             return await _join(files, record, part_ids, md5, incoming)
 
 
@@ -121,8 +126,8 @@ async def _join(
     upload, parts = record.upload, files.storage.parts(record.upload.id)
     digest = hashlib.md5(usedforsecurity=False)
     for part_id in part_ids:
-        with await asyncio.to_thread(parts.path(part_id).open, "rb") as source:
-            while piece := await asyncio.to_thread(source.read, CHUNK):
+        with await parts.run(parts.path(part_id).open, "rb") as source:
+            while piece := await parts.run(source.read, CHUNK):
                 if md5 is not None:
                     await asyncio.to_thread(digest.update, piece)
                 await incoming.write(piece)
@@ -151,6 +156,10 @@ async def cancel(files: Files, upload_id: str, project: str) -> Upload:
 
 
 async def clear(files: Files, upload_id: str) -> None:
-    """Removes the parts of an upload that has ended."""
-    await files.storage.parts(upload_id).clear()
-    await files.store.uploads.cleared(upload_id)
+    """Removes the parts of an upload that has ended; retention does it if the disk refuses."""
+    try:
+        await files.storage.parts(upload_id).clear()
+    except DataDirUnavailable as error:
+        log.info("the parts of upload %s are removed later: %s", upload_id, error.message)
+    else:
+        await files.store.uploads.cleared(upload_id)

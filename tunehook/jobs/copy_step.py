@@ -11,6 +11,7 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import (
+    DataDirUnavailable,
     JobNotFound,
     RecordTooNew,
     RecordUnreadable,
@@ -65,10 +66,9 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
         lease.check()
         done = await (transfer.whole(path) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(path))
     except FileNotFoundError:
-        if await _other_source(ctx, transfer):
-            return
-        error = JobError(code="file_missing", message=f"The content of {copy.file_id} is no longer kept here.")
-        await transfer.refused(error)
+        await _without_bytes(ctx, transfer)
+    except OSError as error:
+        await transfer.blocked(DataDirUnavailable(why=error.strerror or str(error)))
     except UpstreamRefused as refused:
         code = refused.code or f"http_{refused.status}"
         await transfer.refused(JobError(code=code, message=refused.message, param="training_file"))
@@ -81,6 +81,19 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
     else:
         if not done:
             await _later(ctx, transfer.record, lease, [], pause=0.0)
+
+
+async def _without_bytes(ctx: Context, transfer: Transfer) -> None:
+    """Takes the bytes from elsewhere or ends the copy, if the data directory is there and lacks them; else waits."""
+    copy = transfer.record.copy
+    try:
+        if await ctx.files.storage.size(copy.file_id) == copy.bytes:  # the directory was away for a moment
+            await _later(ctx, transfer.record, transfer.lease, [], pause=1.0)
+        elif not await _other_source(ctx, transfer):
+            error = JobError(code="file_missing", message=f"The content of {copy.file_id} is no longer kept here.")
+            await transfer.refused(error)
+    except DataDirUnavailable as away:
+        await transfer.blocked(away)
 
 
 async def _later(ctx: Context, record: CopyRecord, lease: Lease, waiters: list[str], *, pause: float) -> None:

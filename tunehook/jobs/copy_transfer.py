@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import UpstreamBusy, UpstreamError, UpstreamRefused
+from tunehook.errors import DataDirUnavailable, UpstreamBusy, UpstreamError, UpstreamRefused
 from tunehook.model.file import Copy
 from tunehook.model.job import FileRef, JobError, Message, Stage, Waiting
 from tunehook.model.member import job_member
@@ -35,6 +35,8 @@ NO_UPLOADS = frozenset({404, 405, 501})
 PAUSES = (5.0, 300.0)
 #: From so many failures in a row, or at such a pause, the jobs show that they wait; a shorter failure is not shown.
 SHOWN_FROM, LONG_PAUSE = 3, 60.0
+#: When a copy comes again whose bytes cannot be read now.
+DISK_SECONDS = 15.0
 
 
 class Transfer:
@@ -136,13 +138,23 @@ class Transfer:
         shortest, longest = PAUSES
         # The exponent is bounded: 2**1024 is no float.
         pause = error.retry_after or min(longest, shortest * 2 ** min(copy.failures, 10))
-        failures, waiting = copy.failures + 1, None
-        if failures >= SHOWN_FROM or pause >= LONG_PAUSE:
+        why = "rate_limit_exceeded" if isinstance(error, UpstreamBusy) else "upstream_no_answer"
+        shown = copy.failures + 1 >= SHOWN_FROM or pause >= LONG_PAUSE
+        await self._wait((error.code or why, error.message) if shown else None, pause, copy.failures + 1)
+
+    async def blocked(self, error: DataDirUnavailable) -> None:
+        """Waits for the data directory; the jobs show it."""
+        log.warning("uploading %s to %s waits: %s", self.record.copy.file_id, self.record.copy.upstream, error.message)
+        await self._wait(("data_dir_unavailable", error.message), DISK_SECONDS, self.record.copy.failures)
+
+    async def _wait(self, shown: tuple[str, str] | None, pause: float, failures: int) -> None:
+        """Plans the next attempt in `pause` seconds; `shown`: the code and the reason that the jobs show."""
+        copy, waiting = self.record.copy, None
+        if shown is not None:
             now = await self._now()
-            why = "rate_limit_exceeded" if isinstance(error, UpstreamBusy) else "upstream_no_answer"
             waiting = Waiting(
-                code=error.code or why,
-                reason=error.message,
+                code=shown[0],
+                reason=shown[1],
                 since=copy.waiting.since if copy.waiting else now,
                 retry_at=now + int(pause),
                 resume=Stage.UPLOADING,

@@ -15,7 +15,7 @@ from tunehook.dataset.estimate import Estimate, by_rule, estimate_tokens
 from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
 from tunehook.dataset.rules import Rules
-from tunehook.errors import Conflict, DatasetUnread, FileNotFound, LeaseTaken
+from tunehook.errors import Conflict, FileNotFound, LeaseTaken
 from tunehook.files import token_counts
 from tunehook.jobs import dataset_fit
 from tunehook.model.file import Counted, File
@@ -77,10 +77,7 @@ async def estimate_accepted(ctx: Context, job_id: str) -> None:
     member = estimate_member(job_id)
 
     async def _body(_: Lease) -> None:
-        try:
-            await ctx.store.plan_or_unplan(member, await _estimate(ctx, job_id))
-        except DatasetUnread as error:  # claimed again, later each time
-            log.warning("job %s is not estimated yet: %s", job_id, error.message)
+        await ctx.store.plan_or_unplan(member, await _estimate(ctx, job_id))
 
     await run_step(ctx.store, member, _body)
 
@@ -98,6 +95,8 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
     if validation is not None:
         await _warn_of_shared_examples(ctx, job, training, validation)
     if job.estimate is not None or training.dataset is None:
+        return None
+    if not await ctx.files.storage.exists(training.id):
         return None
     request = job_request.parse(job.spec.model_dump(exclude_none=True, exclude={"options"}))
     counted = await token_counts.count(ctx.files, training, request.model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tunehook.dataset.findings import Finding
 from tunehook.dataset.fit import misfit
 from tunehook.dataset.items import check_grader
 from tunehook.dataset.prices import Method
@@ -68,11 +67,10 @@ async def _check_items(storage: Storage, file: File, grader: dict[str, Any], par
 async def shared_examples(storage: Storage, training: File, validation: File) -> str | None:
     """Returns a warning about validation examples that are trained on as well; None if there are none."""
 
-    def _shared() -> tuple[int, list[Finding]]:
-        ours, theirs = storage.reports.digests(training.id), storage.reports.digests(validation.id)
-        return overlap(ours, theirs, 1) if ours is not None and theirs is not None else (0, [])
-
-    count, first = await asyncio.to_thread(_shared)
+    ours, theirs = [await storage.reports.digests(file.id) for file in (training, validation)]
+    if ours is None or theirs is None:
+        return None
+    count, first = await asyncio.to_thread(overlap, ours, theirs, 1)
     if not count:
         return None
     total = validation.dataset.examples if validation.dataset else count

@@ -63,7 +63,8 @@ async def settle(
     if following:
         change.wake(job_member(following))
     await ctx.store.commit(change)
-    log.info("job %s %s", job.id, status)
+    fields = {"job": job.id, "project": job.project, "status": status, "code": job.error and job.error.code}
+    log.info("job %s %s%s", job.id, status, f": {job.error.code}" if job.error else "", extra={"fields": fields})
 
 
 async def _name_model(ctx: Context, change: Change, job: Job, now: int) -> None:
@@ -108,7 +109,7 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
     if not job.upstream_job_id or job.upstream not in ctx.upstreams:
         await store.unplan(record.member)
         return False
-    since_end = record.now - (job.settled_at or 0)
+    since_end = max(0, record.now - (job.settled_at or 0))  # Redis' clock may have been set back
     missing: list[str] = []
     # Some upstreams make checkpoints without an event.
     fetches = {

@@ -22,25 +22,29 @@ async def import_job(
 ) -> JobRecord:
     """Returns the imported job; if the project has it already, as it is.
 
-    Raises JobTaken for a job that belongs to another project or deployment, UnknownUpstream, InvalidParameter, and
-    LeaseTaken while another call imports it.
+    Raises JobTaken for a job that was made here or bears another deployment's mark, UnknownUpstream, InvalidParameter,
+    and LeaseTaken while another call imports it. A job of another project is answered like an unknown one.
     """
     if upstream not in ctx.upstreams:
         raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
     if callback_url is not None:
         ctx.webhooks.check_url(callback_url, "callback_url")
     async with ctx.store.lease(import_member(upstream, upstream_job_id)):
-        known = await _known(ctx, caller, upstream, upstream_job_id)
-        if known is not None:
+        project, known = await _known(ctx, upstream, upstream_job_id)
+        if known is not None and project == caller.project:
             return known
         try:
             seen = await ctx.upstreams[upstream].retrieve(upstream_job_id)
         except UpstreamRefused as refused:
+            if refused.status in (400, 404):
+                raise _unknown(upstream, upstream_job_id) from refused
             raise InvalidParameter(param="upstream_job_id", why=refused.message) from refused
+        if project not in (None, caller.project):  # only now, so that it takes as long as for an unknown job
+            raise _unknown(upstream, upstream_job_id)
         if seen.id != upstream_job_id:  # the id that was looked up and leased is another spelling
             why = f"the upstream calls that job {seen.id[:128]!r}; ask for it by that id"
             raise InvalidParameter(param="upstream_job_id", why=why)
-        await _refuse_marked(ctx, upstream, seen)
+        await _refuse_marked(ctx, caller, upstream, seen)
         job = _job(caller, upstream, seen, callback_url)
         rules = ctx.rules(upstream)
         row = ctx.prices.find(job.spec.model, jobs.method(job)["type"], rules.kind)
@@ -53,31 +57,41 @@ async def import_job(
     return await ctx.store.jobs.read(job.id)
 
 
-async def _known(ctx: Context, caller: ApiKey, upstream: str, upstream_job_id: str) -> JobRecord | None:
+def _unknown(upstream: str, upstream_job_id: str) -> InvalidParameter:
+    why = f"'{upstream}' has no job {upstream_job_id} that this project may take over"
+    return InvalidParameter(param="upstream_job_id", why=why)
+
+
+async def _known(ctx: Context, upstream: str, upstream_job_id: str) -> tuple[str | None, JobRecord | None]:
+    """Returns the project that has or had the job, and its record here; None for what there is not."""
     owner, project = await ctx.store.upstreams.owner(upstream, upstream_job_id)
-    if project is not None and project != caller.project:
-        raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it was another project's")
+    if owner is None:
+        return project, None
     try:
-        record = await ctx.store.jobs.read(owner) if owner else None
+        record = await ctx.store.jobs.read(owner)
     except JobNotFound:  # deleted by retention since
-        return None
-    if record is not None and record.job.project != caller.project:
-        raise JobTaken(upstream=upstream, upstream_job_id=upstream_job_id, why="it is watched for another project")
-    return record
+        return None, None
+    return record.job.project, record
 
 
-async def _refuse_marked(ctx: Context, upstream: str, seen: UpstreamJob) -> None:
+async def _refuse_marked(ctx: Context, caller: ApiKey, upstream: str, seen: UpstreamJob) -> None:
     """Raises JobTaken for a job with a mark: it is a job made here, or its extra, or another deployment's."""
     deployment, job_id = mark_of(seen)
     if not deployment:
         return
     try:
-        await ctx.store.jobs.read(job_id)
+        record = await ctx.store.jobs.read(job_id)
     except JobNotFound:
-        if deployment == ctx.instance:
-            return  # its record was lost or deleted: an import brings it back
-        why = f"it bears the mark of another deployment, {deployment!r}"
+        # Its record was lost or deleted: an import brings it back. Versions before 0.3 marked by the name alone.
+        if deployment in (ctx.instance, await ctx.mark()):
+            return
+        why = (
+            f"it bears the mark of another deployment, {deployment!r}. If that was this one before its Redis was lost, "
+            f"set TUNEHOOK_INSTANCE={deployment} and ask again"
+        )
         raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why=why) from None
+    if record.job.project != caller.project:
+        raise _unknown(upstream, seen.id)
     raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of a job that was made here")
 
 

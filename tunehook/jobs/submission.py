@@ -20,10 +20,12 @@ from tunehook.errors import (
     FileUnusable,
     IdempotencyMismatch,
     InvalidParameter,
+    ModelNotFound,
     ModelUnknown,
 )
 from tunehook.files import ingest, token_counts
 from tunehook.jobs import cost, dataset_fit, upstream_choice
+from tunehook.jobs.model_access import check_models, grader_models, is_tuned
 from tunehook.jobs.upstream_choice import NOT_AVAILABLE, Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
@@ -120,6 +122,9 @@ class _Plan:
 async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None) -> _Plan:
     upstream = await upstream_choice.choose(ctx, caller, request, offered)
     options = upstream_choice.check_request(ctx, request, upstream)
+    if request.method and request.method.reinforcement:
+        grader = request.method.reinforcement.grader.model_dump()
+        await check_models(ctx, caller.project, grader_models(grader, "method.reinforcement.grader"))
     await _check_model(ctx, caller, request, upstream, offered)
     if request.callback_url is not None:
         ctx.webhooks.check_url(request.callback_url, "callback_url")
@@ -174,7 +179,7 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         callback_url=request.callback_url,
         training=plan.training,
         validation=plan.validation,
-        mark=ctx.instance,
+        mark=await ctx.mark(),
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind, rules.kind)),
         deployment=rules.deployment,
@@ -218,17 +223,21 @@ async def _check_model(
 ) -> None:
     """Refuses a model that is trained otherwise, and one that is known neither here nor at the upstream.
 
-    An upstream that does not answer with a list refuses nothing. Raises InvalidParameter, ModelUnknown.
+    A model of another project is answered like an unknown one. An upstream that does not answer with a list refuses
+    no other. Raises ModelNotFound, InvalidParameter, ModelUnknown.
     """
     model, methods = request.model, ctx.prices.methods(request.model, ctx.rules(upstream).kind)
     if len(methods) == 1 and request.kind not in methods:
         why = f"{model} is trained by {' '.join(methods)} alone, not by {request.kind}"
         raise InvalidParameter(param="method.type" if request.method else "method", why=why)
-    tuned = base_model(model) != model or await ctx.store.models.find(model, caller.project) is not None
-    if methods or tuned or offered is None:
+    [owner] = await ctx.store.models.owners([model])
+    if is_tuned(model) and owner != caller.project:
+        raise ModelNotFound(id=model[:200], param="model")
+    another = owner not in (None, caller.project)
+    if not another and (methods or owner or offered is None):
         return
-    listed = (await offered()).get(upstream, [])
-    if listed and all(str(row["id"]) != model for row in listed):
+    listed = (await offered()).get(upstream, []) if offered else []
+    if another or (listed and all(str(row["id"]) != model for row in listed)):
         why = ctx.prices.unknown(model, base_models(listed, ctx.prices))
         raise ModelUnknown(param="model", why=why, upstream=upstream)
 
@@ -262,6 +271,9 @@ async def accept(
     for key, seconds in remember:
         change.do("SET", key, job.id, "EX", seconds)
     change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
+    shutdown = ctx.prices.shutdown_date(job.spec.model, ctx.rules(job.upstream).kind)
+    for warning in outlook(job.spec.model, shutdown_date=shutdown, not_available=False):
+        change.say(job.id, Message(created_at=job.created_at, level="warn", message=warning))
     if job.training.upstream_id is None and (job.estimate is None or job.validation is not None):
         change.due(estimate_member(job.id), 0.0)
     await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from tunehook.context import Context
 from tunehook.errors import FileUnusable, TooFewExamples, UpstreamError
 from tunehook.jobs import dataset_fit
@@ -37,9 +39,24 @@ async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
     """Returns the ids of training and validation file at the upstream; "" and None for what is not there."""
     ids: list[str] = []
     for file in (job.training, job.validation):
-        record = None if file is None or file.upstream_id else await ctx.store.copies.read(job.upstream, file.sha256)
-        ids.append((file and file.upstream_id) or (record and record.copy.upstream_file_id) or "")
+        if file is not None and file.upstream_id:
+            ids.append(await _named_by_request(ctx, job, file.upstream_id))
+        else:
+            record = await ctx.store.copies.read(job.upstream, file.sha256) if file else None
+            ids.append((record and record.copy.upstream_file_id) or "")
     return ids[0], ids[1] or None
+
+
+async def _named_by_request(ctx: Context, job: Job, upstream_file_id: str) -> str:
+    """Returns the upstream's file that a request names.
+
+    The copy of another project's file becomes an id that no file has: so the upstream answers as for an unknown one.
+    """
+    file_id = await ctx.store.copies.file_of(job.upstream, upstream_file_id)
+    record = await ctx.store.files.read_any(file_id) if file_id else None
+    if file_id is None or (record is not None and record.file.project == job.project):
+        return upstream_file_id
+    return f"file-{hashlib.sha256(upstream_file_id.encode()).hexdigest()[:22]}"
 
 
 async def is_lost(ctx: Context, job: Job) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter, ModelNotFound, UnknownUpstream
+from tunehook.errors import InvalidParameter, UnknownUpstream
 from tunehook.model.api_key import ApiKey
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.upstreams.options import check_hyperparameters, check_member, check_options
@@ -24,10 +24,8 @@ async def choose(ctx: Context, caller: ApiKey, request: JobRequest, offered: Off
     It is the one that the request names; else the one that made the tuned model; else the default, unless only another
     has the model, or the default takes no new jobs of this project and another has the model.
 
-    Raises ModelNotFound for a model that another project tuned here, and UnknownUpstream.
+    Raises UnknownUpstream.
     """
-    if await ctx.store.models.owner(request.model) not in (None, caller.project):
-        raise ModelNotFound(id=request.model[:200], param="model")
     known = ", ".join(ctx.upstreams) or "none: set the key of an upstream, such as OPENAI_API_KEY"
     named = request.tunehook.upstream if request.tunehook else None
     if named is not None:

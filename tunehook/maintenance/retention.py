@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from tunehook.context import Context
 from tunehook.errors import (
+    DataDirUnavailable,
     JobNotFound,
     LeaseTaken,
     RecordTooNew,
@@ -56,8 +57,8 @@ async def sweep(ctx: Context) -> None:
                 removed[name] = await step(ctx)
             except StoreUnavailable:
                 raise
-            except OSError as error:  # a disk that refuses holds up nothing that lies elsewhere
-                log.error("%s are not removed now: %s", name, error)
+            except DataDirUnavailable as error:  # a disk that refuses holds up nothing that lies elsewhere
+                log.warning("%s are not removed now: %s", name, error.message)
             except Exception:  # nor does a mistake in one part, or a broken record
                 log.exception("%s are not removed now", name)
         more = any(count >= AT_ONCE for count in removed.values())
@@ -138,14 +139,7 @@ async def _copy(ctx: Context, name: str) -> bool:
 async def _from_the_storage(ctx: Context) -> int:
     """Removes bytes of deleted files and of killed processes, if the directory is this store's."""
     storage, deletion = ctx.files.storage, ctx.store.deletion
-    ours = await deletion.storage_mark()
-    if await storage.mark(ours) != ours:
-        log.warning(
-            "nothing is removed from the data directory: it belongs to another Redis. Is REDIS_URL right? If it is, "
-            "remove %s",
-            storage.mark_path,
-        )
-        return 0
+    storage.forget_mark()
     leaving = await deletion.leaving(AT_ONCE)
     gone = await deletion.without_record(leaving)
     for file_id in leaving:

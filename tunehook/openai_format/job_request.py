@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.model.job import TAG
@@ -26,6 +35,14 @@ class Strict(BaseModel):
     """An object of a request: no unknown members, no text in place of a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    nullable: ClassVar[frozenset[str]] = frozenset()  #: members that may be null, as the contract says
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name not in cls.nullable:
+            raise ValueError("must not be null: leave it out")
+        return value
 
 
 def _auto_or(check: Callable[[Any], bool], words: str) -> BeforeValidator:
@@ -147,6 +164,8 @@ class Method(Strict):
 
 
 class Wandb(Strict):
+    nullable = frozenset({"name", "entity"})
+
     project: Name
     name: Name | None = None
     entity: Name | None = None
@@ -178,6 +197,10 @@ class Ours(Strict):
 
 
 class JobRequest(Strict):
+    nullable = frozenset(
+        ("validation_file", "hyperparameters", "method", "suffix", "seed", "integrations", "metadata", "callback_url")
+    ) | {"tunehook"}
+
     model: Name
     training_file: Name
     validation_file: Name | None = None

@@ -33,9 +33,8 @@ def base_models(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, 
     return found
 
 
-def tuned_model(made: TunedModel, rows: Iterable[Mapping[str, Any]], owner: str) -> dict[str, Any]:
-    """`owner`: the project. `rows`: its upstream's. Without a day of its own, a tuned model goes with its base."""
-    days = shutdown_dates(rows)
+def tuned_model(made: TunedModel, days: Mapping[str, str], owner: str) -> dict[str, Any]:
+    """`owner`: the project. `days`: shutdown dates at its upstream. Without one, a tuned model goes with its base."""
     return model_object(
         made.name, created=made.created_at, owned_by=owner, shutdown_date=days.get(made.name) or days.get(made.base)
     )

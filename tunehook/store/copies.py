@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from tunehook.model.file import Copy
 from tunehook.model.job import FileRef
-from tunehook.model.member import copy_member
+from tunehook.model.member import copy_id, copy_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
@@ -46,6 +48,7 @@ class Copies:
             pipe.sadd(keys.copy_users(upstream, ref.sha256), job_id)
             pipe.hsetnx(key, "doc", wanted.model_dump_json(exclude_none=True))
             pipe.hsetnx(key, "rev", 1)
+            pipe.zadd(keys.COPIES, {copy_id(upstream, ref.sha256): time.time() * 1000}, nx=True)
             await pipe.execute()
         record = await self.read(upstream, ref.sha256)
         if record is not None and record.copy.state == "refused":
@@ -53,6 +56,17 @@ class Copies:
         elif record is not None and record.copy.state == "wanted":
             # The process that wanted it first may have died before this line. An upload that waits is left to wait.
             await self._store.plan_if_absent(member, 0)
+
+    async def file_of(self, upstream: str, upstream_file_id: str) -> str | None:
+        """Returns our file whose copy that file of the upstream is; None for a file that is no copy of ours."""
+        prefix = copy_id(upstream, "")
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            for name in await self._store.redis.zrange(keys.COPIES, 0, -1):
+                if name.startswith(prefix):
+                    pipe.hget(keys.copy(upstream, name.removeprefix(prefix)), "doc")
+            documents = await pipe.execute()
+        copies = (Copy.model_validate_json(document) for document in documents if document)
+        return next((copy.file_id for copy in copies if copy.upstream_file_id == upstream_file_id), None)
 
     def lost(self, change: Change, upstream: str, ref: FileRef) -> Change:
         """Adds that the upstream has lost the file: the next job that wants it uploads it anew."""

@@ -19,6 +19,9 @@ from tunehook.store.engine.keys import FORGOTTEN
 from tunehook.store.files import Files
 from tunehook.store.jobs import NO_METADATA, JobRecord
 
+#: Before a mark that no data directory bears yet.
+NEW = "new:"
+
 
 class Ageing(StrEnum):
     """The indexes by which retention finds what is old: members by the time they were needed last."""
@@ -80,10 +83,15 @@ class Deletion:
         leaving = set(await self._store.redis.zrange(keys.LEAVING, 0, -1))
         return await self.without_record([file_id for file_id in file_ids if file_id not in leaving])
 
-    async def storage_mark(self) -> str:
-        """Returns the mark of the data directory that belongs to this store; made at the first call."""
-        await self._store.redis.set(keys.STORAGE_MARK, secrets.token_hex(16), nx=True)
-        return str(await self._store.redis.get(keys.STORAGE_MARK))
+    async def storage_mark(self) -> tuple[str, bool]:
+        """Returns the mark of the data directory of this store, and whether no directory bears it yet."""
+        await self._store.redis.set(keys.STORAGE_MARK, f"{NEW}{secrets.token_hex(16)}", nx=True)
+        value = str(await self._store.redis.get(keys.STORAGE_MARK))
+        return value.removeprefix(NEW), value.startswith(NEW)
+
+    async def storage_marked(self, mark: str) -> None:
+        """Notes that a directory bears the mark; from then on no other becomes this store's."""
+        await self._store.redis.set(keys.STORAGE_MARK, mark)
 
     # ---- copies at upstreams
 

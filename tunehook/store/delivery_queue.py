@@ -116,6 +116,12 @@ class DeliveryQueue:
                 later[delivery_id] = _unreadable(delivery_id, error)
         return found
 
+    async def rests(self, receivers: set[str]) -> dict[str, float]:
+        """Returns the seconds for which nothing is sent to each of the receivers that rest."""
+        ordered = sorted(receivers)
+        left = await self._store.ask(*[("PTTL", keys.rest(receiver)) for receiver in ordered]) if ordered else []
+        return {receiver: ms / 1000 for receiver, ms in zip(ordered, left, strict=True) if ms > 0}
+
     def note(self, change: Change, receiver: str, *, state: ReceiverState | None, rest: float) -> None:
         """Adds the receiver's new state (None: as before) and its rest (seconds; 0: none) to an attempt's commit."""
         if state is not None:

@@ -1,30 +1,34 @@
 """The doctor: finds inconsistencies in the whole store and can mend those that are safe to mend.
 
 Each finding is a fault of this program, or of a person who wrote to Redis by hand. Reading is not atomic while
-programs run, so a finding counts only when it is found twice.
+programs run, so a finding counts only when it is found twice. Records are read in batches and not kept: memory does not
+grow with the store.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from pydantic import ValidationError
 
-from tunehook.errors import RecordTooNew, RecordUnreadable, TunehookError
+from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.model.job import Job, Stage
 from tunehook.model.member import QUEUES, Queue, delivery_member, job_member, poll_member, queue_of
 from tunehook.model.webhook import Delivery
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
+from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
 AGAIN_SECONDS = 1.0
 #: A scheduler ticks once a second; after this it is late.
 CLOCK_MS = 10_000
 RQ_SHOWN = 3
+#: Records that are read at once, and keys that one SCAN looks at.
+BATCH, SCANNED = 500, 5000
 Mend = Callable[[], Awaitable[object]]
 
 
@@ -40,15 +44,18 @@ class Finding:
 
 
 async def findings(store: Store) -> list[Finding]:
-    """Returns what is wrong now and was a second ago."""
-    before = set(await _once(store))
-    if not before:
-        return []
-    await asyncio.sleep(AGAIN_SECONDS)
-    return [finding for finding in await _once(store) if finding in before]
+    """Returns what is wrong now; an inconsistency of records only if it was there a second ago too."""
+    before = set(await _of_records(store))
+    found = []
+    if before:
+        await asyncio.sleep(AGAIN_SECONDS)
+        found = [finding for finding in await _of_records(store) if finding in before]
+    checkup = _Checkup(store)
+    await checkup.machinery()
+    return found + checkup.found
 
 
-async def _once(store: Store) -> list[Finding]:
+async def _of_records(store: Store) -> list[Finding]:
     checkup = _Checkup(store)
     await checkup.jobs()
     await checkup.parked()
@@ -56,7 +63,6 @@ async def _once(store: Store) -> list[Finding]:
     await checkup.copies()
     await checkup.deliveries()
     await checkup.leases()
-    await checkup.machinery()
     return checkup.found
 
 
@@ -64,18 +70,50 @@ class _Checkup:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._redis = store.redis
-        self._jobs: dict[str, Job | None] = {}  #: None: it exists and cannot be read
         self.found: list[Finding] = []
 
     def _say(self, kind: str, subject: str, words: str, mend: Mend | None = None, *, grave: bool = True) -> None:
         self.found.append(Finding(kind, subject, words, mend, grave))
 
     async def _names(self, pattern: str) -> AsyncIterator[str]:
-        async for name in self._redis.scan_iter(match=pattern, count=1000):
+        async for name in self._redis.scan_iter(match=pattern, count=SCANNED):
             yield str(name)
 
+    async def _batches(self, prefix: str) -> AsyncIterator[list[str]]:
+        """Yields what follows the prefix in the names of all keys that begin with it, in batches."""
+        batch: dict[str, None] = {}  # SCAN may give a name twice
+        async for name in self._names(f"{prefix}*"):
+            batch[name.removeprefix(prefix)] = None
+            if len(batch) >= BATCH:
+                yield list(batch)
+                batch.clear()
+        if batch:
+            yield list(batch)
+
+    async def _scores(self, *rows: tuple[str, str]) -> list[float | None]:
+        """Returns the score of each (zset, member) in one round trip."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name, member in rows:
+                pipe.zscore(name, member)
+            return list(await pipe.execute())
+
     async def _due(self, member: str) -> bool:
-        return await self._redis.zscore(keys.due(queue_of(member)), member) is not None
+        return await self._store.is_planned(member)
+
+    async def _ended(self, job_ids: Iterable[str]) -> set[str]:
+        """Returns those of the jobs that have ended or were deleted."""
+        ended: set[str] = set()
+        rest = list(job_ids)
+        while rest:
+            batch, rest = rest[:BATCH], rest[BATCH:]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in batch:
+                    pipe.hexists(keys.job(job_id), "doc").hget(keys.job(job_id), "stage")
+                answers = iter(await pipe.execute())
+            for job_id, there, stage in zip(batch, answers, answers, strict=True):
+                if not there or stage == Stage.SETTLED:
+                    ended.add(job_id)
+        return ended
 
     def _wake(self, member: str) -> Mend:
         async def _mend() -> None:
@@ -85,53 +123,57 @@ class _Checkup:
         return _mend
 
     async def jobs(self) -> None:
-        prefix = keys.job("")
-        async for name in self._names(f"{prefix}*"):
-            job_id = name.removeprefix(prefix)
-            member = job_member(job_id)
-            try:
-                job = (await self._store.jobs.read(job_id)).job
-            except RecordUnreadable as error:
-                self._jobs[job_id] = None
-                self._say("unreadable", member, error.message)
-                continue
-            except RecordTooNew as error:
-                self._jobs[job_id] = None
-                self._say("newer", member, f"{error.message} It waits for a newer worker.", grave=False)
-                continue
-            except TunehookError:
-                continue  # deleted meanwhile
-            self._jobs[job_id] = job
-            parked = await self._redis.zscore(keys.PARKED, member) is not None
-            if job.stage is not Stage.SETTLED and not parked and not await self._due(member):
+        async for job_ids in self._batches(keys.job("")):
+            unsettled: list[Job] = []
+            for job_id, record in zip(job_ids, await JobRecord.examine(self._store, job_ids), strict=True):
+                if isinstance(record, RecordUnreadable):
+                    self._say("unreadable", job_member(job_id), record.message)
+                elif isinstance(record, RecordTooNew):
+                    words = f"{record.message} It waits for a newer worker."
+                    self._say("newer", job_member(job_id), words, grave=False)
+                elif record is not None and record.job.stage is not Stage.SETTLED:
+                    unsettled.append(record.job)
+            await self._unplanned(unsettled)
+            await self._unseen(unsettled)
+
+    async def _unplanned(self, jobs: list[Job]) -> None:
+        members = [job_member(job.id) for job in jobs]
+        parked = await self._scores(*((keys.PARKED, member) for member in members))
+        due = await self._scores(*((keys.due(queue_of(member)), member) for member in members))
+        for job, member, *planned in zip(jobs, members, parked, due, strict=True):
+            if planned == [None, None]:
                 self._say("forgotten", member, f"it is {job.stage} and no step is planned", self._wake(member))
+
+    async def _unseen(self, jobs: list[Job]) -> None:
+        """Polls see the jobs in `live` alone."""
+        for job in jobs:
+            if job.stage is Stage.TRACKED and job.seen is not None:
+                if await self._redis.hexists(keys.live(job.upstream), job.seen.id):
+                    continue
+                entry = (keys.live(job.upstream), job.seen.id, f"{job.id} ")
+                words = f"it is tracked at {job.upstream} but no poll would see it"
+                self._say("unseen", job_member(job.id), words, partial(self._redis.hset, *entry))
 
     async def parked(self) -> None:
         for member in await self._redis.zrange(keys.PARKED, 0, -1):
             kind, _, job_id = member.partition(":")
-            if kind == "job" and job_id not in self._jobs:
+            [record] = await JobRecord.examine(self._store, [job_id]) if kind == "job" else [None]
+            if kind == "job" and record is None:
                 self._say("parked", member, "its record was deleted", partial(self._redis.zrem, keys.PARKED, member))
-            elif kind == "job" and self._jobs[job_id] is None:
+            elif kind == "job" and not isinstance(record, JobRecord):
                 self._say("parked", member, "no step can read its record: mend or delete it by hand")
             else:
                 self._say("parked", member, "20 steps in a row failed; the workers' log says why", self._wake(member))
 
     async def live(self) -> None:
-        """Polls see the jobs in `live` alone."""
-        for job_id, job in self._jobs.items():
-            if job is None or job.stage is not Stage.TRACKED or job.seen is None:
-                continue
-            if not await self._redis.hexists(keys.live(job.upstream), job.seen.id):
-                entry = (keys.live(job.upstream), job.seen.id, f"{job_id} ")
-                words = f"it is tracked at {job.upstream} but no poll would see it"
-                self._say("unseen", job_member(job_id), words, partial(self._redis.hset, *entry))
+        """Finds ended jobs among those that polls look for, and upstreams that are not polled."""
         prefix = keys.live("")
         async for name in self._names(f"{prefix}*"):
             upstream = name.removeprefix(prefix)
             entries = await self._store.upstreams.live(upstream)
+            ended = await self._ended(job_id for job_id, _ in entries.values())
             for upstream_id, (job_id, _) in entries.items():
-                job = self._jobs.get(job_id)
-                if job_id not in self._jobs or (job and job.stage is Stage.SETTLED):
+                if job_id in ended:
                     words = f"{upstream} is polled for {job_id}, which has ended or was deleted"
                     self._say("orphan", upstream_id, words, partial(self._redis.hdel, name, upstream_id))
             if entries and not await self._due(poll_member(upstream)):
@@ -144,12 +186,11 @@ class _Checkup:
         for pattern in (keys.waiting("*"), keys.file_users("*"), keys.copy_users("*", "*")):
             async for name in self._names(pattern):
                 ordered = name.startswith(keys.waiting(""))
-                for job_id in await (self._redis.zrange(name, 0, -1) if ordered else self._redis.smembers(name)):
-                    job = self._jobs.get(job_id)
-                    if job_id not in self._jobs or (job and job.stage is Stage.SETTLED):
-                        remove = self._redis.zrem if ordered else self._redis.srem
-                        words = f"is in {name}, though it has ended or was deleted"
-                        self._say("orphan", job_id, words, partial(remove, name, job_id))
+                remove = self._redis.zrem if ordered else self._redis.srem
+                members = await (self._redis.zrange(name, 0, -1) if ordered else self._redis.smembers(name))
+                for job_id in sorted(await self._ended(members)):
+                    words = f"is in {name}, though it has ended or was deleted"
+                    self._say("orphan", job_id, words, partial(remove, name, job_id))
 
     async def copies(self) -> None:
         prefix = "th:copy-waiters:"
@@ -167,18 +208,27 @@ class _Checkup:
                 self._say("forgotten", member, "jobs wait for this upload and no step is planned", self._wake(member))
 
     async def deliveries(self) -> None:
-        prefix = keys.delivery("")
-        async for name in self._names(f"{prefix}*"):
-            document = await self._redis.hget(name, "doc")
-            try:
-                delivery = Delivery.model_validate_json(document or "")
-            except ValidationError:
-                self._say("unreadable", name, "no step can read this delivery")
-                continue
-            if delivery.state != "pending":
-                continue
-            member = delivery_member(delivery.id)
-            if not await self._due(member) and not await upgrade.is_in_lane(self._store, delivery):
+        async for delivery_ids in self._batches(keys.delivery("")):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for delivery_id in delivery_ids:
+                    pipe.hget(keys.delivery(delivery_id), "doc")
+                documents = await pipe.execute()
+            pending: list[Delivery] = []
+            for delivery_id, document in zip(delivery_ids, documents, strict=True):
+                try:
+                    delivery = Delivery.model_validate_json(document or "")
+                except ValidationError:
+                    self._say("unreadable", keys.delivery(delivery_id), "no step can read this delivery")
+                    continue
+                if delivery.state == "pending":
+                    pending.append(delivery)
+            await self._stuck(pending)
+
+    async def _stuck(self, deliveries: list[Delivery]) -> None:
+        members = [delivery_member(delivery.id) for delivery in deliveries]
+        due = await self._scores(*((keys.due("deliver"), member) for member in members))
+        for delivery, member, at in zip(deliveries, members, due, strict=True):
+            if at is None and not await upgrade.is_in_lane(self._store, delivery):
                 self._say("stuck", delivery.id, f"to {delivery.url}: pending, and not due", self._wake(member))
 
     async def leases(self) -> None:
@@ -192,6 +242,10 @@ class _Checkup:
         if tick is None or now - int(tick) > CLOCK_MS:
             ago = "ever" if tick is None else f"for {(now - int(tick)) // 1000} s"
             self._say("clock", "clock", f"no scheduler has ticked {ago}: is a worker running?", grave=False)
+        back = max(await self._store.redis_health.set_back(), (int(tick or 0) - now) / 1000)
+        if back > 1:
+            words = f"it was set back by {back:.0f} s within a day; the scheduler moves what is due by as much"
+            self._say("clock", "Redis' clock", words, grave=False)
         for queue in QUEUES:
             await self._failed(queue)
 

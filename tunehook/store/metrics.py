@@ -21,6 +21,7 @@ class Metrics:
     slot_waiting: dict[str, int]  #: upstream → jobs that wait for a slot
     held: dict[str, bool]  #: upstream → whether it is on hold
     clock_age: float | None  #: seconds since a scheduler ticked; None: none ever did
+    clock_set_back: float  #: seconds by which Redis' clock was set back within a day
 
 
 class MetricsReader:
@@ -39,12 +40,13 @@ class MetricsReader:
             pipe.hgetall(keys.ATTEMPTS)
             pipe.hgetall(keys.EXTRAS)
             pipe.get(keys.CLOCK)
+            pipe.get(keys.CLOCK_SET_BACK)
             for name in names:
                 pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
             answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
-        parked, attempts, extras, clock, *of_upstreams = rest
+        parked, attempts, extras, clock, set_back, *of_upstreams = rest
         triples = dict(zip(names, zip(*[iter(of_upstreams)] * 3, strict=True), strict=True))
         return Metrics(
             jobs=_whole(stages),
@@ -56,6 +58,7 @@ class MetricsReader:
             slot_waiting={name: int(row[1]) for name, row in triples.items()},
             held={name: bool(row[2]) for name, row in triples.items()},
             clock_age=(now - int(clock)) / 1000 if clock else None,
+            clock_set_back=int(set_back or 0) / 1000,
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 
 from pydantic import ValidationError
 
+from tunehook.errors import ModelNotFound
 from tunehook.model.job import Job, TunedModel
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
@@ -29,12 +31,20 @@ class Models:
         )
         if model != made.base:
             change.do("HSET", keys.MODEL_OWNERS, model, job.project)
+        change.do("ZADD", keys.models_by_age(job.project), -made.created_at, model)
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
 
+    async def owners(self, models: list[str]) -> list[str | None]:
+        """Returns for each model the project whose job made it, or imported that job; None for any other model."""
+        if not models:
+            return []
+        names = [name for model in models for name in (model, model.partition(":ckpt-")[0])]
+        found = await self._store.redis.hmget(keys.MODEL_OWNERS, names)
+        return [whole or of_checkpoint for whole, of_checkpoint in zip(found[::2], found[1::2], strict=True)]
+
     async def owner(self, model: str) -> str | None:
-        """Returns the project whose job made the model, or imported that job; None for any other model."""
-        found = await self._store.redis.hmget(keys.MODEL_OWNERS, [model, model.partition(":ckpt-")[0]])
-        return next((str(project) for project in found if project), None)
+        """Returns the owner of one model."""
+        return (await self.owners([model]))[0]
 
     async def find(self, model: str, project: str) -> TunedModel | None:
         """Returns a model by its name or the name of a checkpoint of it (`…:ckpt-step-90`)."""
@@ -42,13 +52,50 @@ class Models:
         document = next((document for document in found if document), None)
         return TunedModel.model_validate_json(document) if document else None
 
+    async def page(self, project: str, *, after: str | None, limit: int) -> tuple[list[TunedModel], bool]:
+        """Returns the project's models, newest first, and whether there are more.
+
+        Raises ModelNotFound for an unknown `after`.
+        """
+        names, by_age = keys.models(project), keys.models_by_age(project)
+        known, listed = await self._store.ask(("HLEN", names), ("ZCARD", by_age))
+        if int(listed) < int(known):
+            await self._list(project)
+        rank = -1 if after is None else await self._store.redis.zrank(by_age, after)
+        if rank is None:
+            raise ModelNotFound(id=after, param="model")
+        found = await self._store.redis.zrange(by_age, rank + 1, rank + 1 + limit)
+        documents = await self._store.redis.hmget(names, found[:limit]) if found[:limit] else []
+        rows = [_read(name, document) for name, document in zip(found, documents, strict=False) if document]
+        return [made for made in rows if made], len(found) > limit
+
+    async def _list(self, project: str) -> None:
+        """Adds the models that an earlier version recorded, which kept no order. Safe to repeat."""
+        async for batch in self._batches(project):
+            read = {name: _read(name, document) for name, document in batch.items()}
+            ages = {name: -made.created_at if made else 0 for name, made in read.items()}
+            await self._store.redis.zadd(keys.models_by_age(project), ages)
+
     async def of_project(self, project: str) -> list[TunedModel]:
         """Returns the project's models, newest first."""
-        documents = await self._store.redis.hgetall(keys.models(project))
-        found = []
-        for name, document in documents.items():
-            try:
-                found.append(TunedModel.model_validate_json(document))
-            except ValidationError as error:  # a bad record hides no others
-                log.warning("left out: model %s cannot be read: %s", name, error)
+        found = [made async for batch in self._batches(project) for row in batch.items() if (made := _read(*row))]
         return sorted(found, key=lambda made: (-made.created_at, made.name))
+
+    async def _batches(self, project: str) -> AsyncIterator[dict[str, str]]:
+        """Yields names and documents, about 1,000 at a time: models are kept for ever."""
+        cursor = 0
+        while True:
+            cursor, batch = await self._store.redis.hscan(keys.models(project), cursor, count=1000)
+            if batch:
+                yield batch
+            if not cursor:
+                return
+
+
+def _read(name: str, document: str) -> TunedModel | None:
+    """Returns None for a record that cannot be read: it hides no others."""
+    try:
+        return TunedModel.model_validate_json(document)
+    except ValidationError as error:
+        log.warning("left out: model %s cannot be read: %s", name, error)
+        return None

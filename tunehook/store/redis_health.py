@@ -1,4 +1,4 @@
-"""Redis' health: whether it keeps what it acknowledges, and whether it has room for new records.
+"""Redis' health: whether it keeps what it acknowledges, has room for new records, and whether its clock runs on.
 
 A full Redis refuses every script: no webhook leaves, no job ends, and retention removes nothing, so it would stay
 full. Above 90 % of its memory no new record is accepted; the last tenth is for jobs that were accepted before.
@@ -6,12 +6,15 @@ full. Above 90 % of its memory no new record is accepted; the last tenth is for 
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 
 from redis.exceptions import ResponseError
 
-from tunehook.errors import StoreMisconfigured, StoreNearlyFull
+from tunehook.errors import StoreMisconfigured, StoreNearlyFull, StoreNotDurable
+from tunehook.model.member import QUEUES
+from tunehook.store.engine import keys
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
@@ -19,13 +22,23 @@ log = logging.getLogger(__name__)
 NEEDED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 LEFT_TO_STEPS = 0.1
 ASK_SECONDS = 1.0
+#: From here on a Redis is full for steps as well.
+FULL = 0.99
+#: Redis' clock may be corrected by so much; more is noticed, and shown for a day.
+TOLERATED_MS, SHOWN_SECONDS = 1000, 24 * 3600
+#: What expires at a time is not shortened below the length of a lease, whose holder may have renewed it meanwhile.
+LEAST_MS = 15_000
 
 
 class RedisHealth:
+    """`strict`: whether new records are refused while Redis does not keep what it acknowledges."""
+
     def __init__(self, store: DueQueue) -> None:
         self._store = store
+        self.strict = False
         self._known_until = 0.0
-        self._full = False
+        self._used = 0.0
+        self._faults: list[str] = []
 
     async def shortcomings(self) -> list[str]:
         """Returns the settings to change, in words; or that a managed Redis does not allow CONFIG GET."""
@@ -52,20 +65,57 @@ class RedisHealth:
         log.warning("this Redis could lose jobs that were accepted: %s", words)
 
     async def check_room(self) -> None:
-        """Raises StoreNearlyFull. Called before a record is made; asks Redis at most once a second."""
+        """Raises StoreNearlyFull, StoreNotDurable. Called before a record is made; asks Redis once a second at most."""
         now = time.monotonic()
         if now >= self._known_until:
             self._known_until = now + ASK_SECONDS  # requests that come while we ask use the last answer
-            self._full = await self._is_full()
-        if self._full:
+            self._used = await self.used()
+            self._faults = await self.shortcomings() if self.strict else []
+        if self._faults:
+            raise StoreNotDurable(why="; ".join(self._faults))
+        if self._used >= 1 - LEFT_TO_STEPS:
             raise StoreNearlyFull(percent=round(100 * (1 - LEFT_TO_STEPS)))
 
-    async def _is_full(self) -> bool:
+    async def used(self) -> float:
+        """Returns the part of its memory that is used, from 0; 0 if it has no limit, or does not say."""
         try:
             found = await self._store.redis.info("memory")
         except ResponseError:
-            return False  # a managed Redis may forbid INFO
+            return 0.0  # a managed Redis may forbid INFO
         # Redis does not count the buffers of the append-only file against its limit.
         used = int(found["used_memory"]) - int(found.get("mem_not_counted_for_evict", 0))
         limit = int(found.get("maxmemory", 0))  # 0: none
-        return limit > 0 and used >= (1 - LEFT_TO_STEPS) * limit
+        return used / limit if limit else 0.0
+
+    # ---- the clock
+
+    async def watch_clock(self) -> float:
+        """Pulls in all that is due if Redis' clock was set back. Returns by how many seconds it was; 0: it was not.
+
+        Called by schedulers once a second.
+        """
+        due = [keys.due(queue) for queue in QUEUES]
+        back = int(
+            await self._store.run("clock", [keys.CLOCK_SEEN, keys.CLOCK_SET_BACK, *due], [TOLERATED_MS, SHOWN_SECONDS])
+        )
+        if back:
+            await self._shorten(back)
+        return back / 1000
+
+    async def set_back(self) -> float:
+        """Returns by how many seconds Redis' clock was set back within a day."""
+        return int(await self._store.redis.get(keys.CLOCK_SET_BACK) or 0) / 1000
+
+    async def _shorten(self, back: int) -> None:
+        """Takes `back` ms off the time that leases, pauses of receivers and holds of upstreams still have."""
+        redis = self._store.redis
+        for pattern in (keys.lease("*"), keys.rest("*"), keys.hold("*")):
+            async for name in redis.scan_iter(match=pattern, count=1000):
+                left = await redis.pttl(name)
+                if left <= LEAST_MS:
+                    continue
+                if pattern == keys.hold("*") and (value := await redis.get(name)):
+                    hold = json.loads(value)
+                    hold["until"] -= back // 1000
+                    await redis.set(name, json.dumps(hold), keepttl=True, xx=True)
+                await redis.pexpire(name, max(LEAST_MS, left - back))

@@ -104,7 +104,8 @@ class Upstreams:
     async def _in_turn(self, key: str, job_ids: list[str], *, older_than: float, limit: int) -> list[str]:
         now = await self._store.now_ms()
         read = dict(await self._store.redis.zrange(key, 0, -1, withscores=True))
-        wanted = sorted((read.get(job_id, 0.0), job_id) for job_id in job_ids)
+        # A time in the future is of before Redis' clock was set back.
+        wanted = sorted((at if (at := read.get(job_id, 0.0)) <= now else 0.0, job_id) for job_id in job_ids)
         chosen = [job_id for at, job_id in wanted if at <= now - older_than * 1000][:limit]
         gone = set(read) - set(job_ids)
         if chosen:

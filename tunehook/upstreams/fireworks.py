@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
-from tunehook.model.job import JobSpec, Message, UpstreamJob
+from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect

@@ -7,13 +7,12 @@ without a subscriber is not stored.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 from tunehook.model.job import Job
 from tunehook.model.record import new_id
 from tunehook.model.webhook import Delivery, Endpoint, Event
-from tunehook.openai_format import jobs
+from tunehook.openai_format import jobs, json_text
 from tunehook.store.engine.commit import Change
 from tunehook.webhooks import Webhooks, event_types
 
@@ -91,5 +90,5 @@ def receiver_of(project: str, url: str) -> str:
 def make_event(kind: str, content: dict[str, Any], *, project: str, job_id: str | None, now: int) -> Event:
     event_id = new_id("evt_")
     envelope = {"id": event_id, "object": "event", "created_at": now, "type": kind, "data": content}
-    body = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
+    body = json_text.compact(envelope)
     return Event(id=event_id, type=kind, project=project, job_id=job_id, created_at=now, body=body)

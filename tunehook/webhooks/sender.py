@@ -6,6 +6,7 @@ Nothing that a receiver does raises. No redirects, no cookies, no proxies; 64 Ki
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from functools import partial
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from tunehook.errors import TunehookError
 from tunehook.model.webhook import Attempt
@@ -31,6 +33,7 @@ READ_BYTES = 64 * 1024  #: of an answer are read at most
 NAME_CACHE_SECONDS = 60
 #: A name server that hangs blocks a thread for up to half a minute; one could block all of asyncio's few threads.
 RESOLVERS = 64
+_NO_CONTENT = re.compile(rb"HTTP/1\.[01] 204[ \r]")
 
 
 class Sender:
@@ -50,6 +53,8 @@ class Sender:
         connector = guarded_connector(
             self._allow, resolver=resolver, ssl=ssl_context(), limit=0, ttl_dns_cache=NAME_CACHE_SECONDS
         )
+        # aiohttp has no public way to choose what reads an answer.
+        connector._factory = partial(_Answer, loop=asyncio.get_running_loop())  # type: ignore[assignment]
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=connector,
@@ -99,6 +104,14 @@ class Sender:
         if secret is None:
             secret = self._decrypted[encrypted] = self._encryption.decrypt(encrypted)
         return secret
+
+
+class _Answer(ResponseHandler):
+    """Reads a 204 that has a body all the same: aiohttp would take the body for a broken next answer."""
+
+    def data_received(self, data: bytes) -> None:
+        head, end, _ = data.partition(b"\r\n\r\n")
+        super().data_received(head + end if end and _NO_CONTENT.match(head) else data)
 
 
 class _Resolver(AbstractResolver):

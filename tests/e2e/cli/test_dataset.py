@@ -176,3 +176,12 @@ def test_build_names_what_it_did_not_use(tmp_path: Path, capsys: pytest.CaptureF
     assert "--encoding" in capsys.readouterr().err
     assert run("build", sources[0], "-o", out, "--encoding", "cp1252") == 1
     assert "Not yet trainable: 1 example; at least 10 are needed" in capsys.readouterr().out
+
+
+def test_check_warns_of_a_model_that_is_shut_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prices = {"model": "gpt-4.1", "usd_per_million_tokens": "25", "as_of": "2026-11-22", "shutdown_date": "2026-01-02"}
+    (tmp_path / "prices.json").write_text(json.dumps({"prices": [prices]}))
+    (tmp_path / "train.jsonl").write_bytes(jsonl(*(good(n) for n in range(12))))
+    for model in ("gpt-4.1-2025-04-14", "ft:gpt-4.1-2025-04-14:acme::x"):
+        run("check", tmp_path / "train.jsonl", "--model", model, "--prices", tmp_path / "prices.json")
+        assert f"{model} was shut down on 2026-01-02." in capsys.readouterr().out

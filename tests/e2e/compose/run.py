@@ -66,6 +66,7 @@ class Story:
         self.a_job_through_restarts()
         self.four_workers()
         self.the_logs()
+        self.a_backup_in_another_project()
 
     def the_image(self) -> None:
         size = image_size("tunehook") - image_size(BASE_IMAGE)
@@ -176,6 +177,27 @@ class Story:
         secret = ("KEY", "SECRET", "PASSWORD")
         leaked = [name for name, value in self.stack.settings.items() if name.endswith(secret) and value in logs]
         self.check("no secret in the logs", not leaked, leaked)
+
+    def a_backup_in_another_project(self) -> None:
+        """Backs up while everything runs, removes the stack with its volumes, and restores under another name."""
+        [file] = [file for file in self.client.files.list() if file.filename == "main.jsonl"]
+        [job] = [job for job in self.client.fine_tuning.jobs.list() if job.training_file == file.id]
+        archive = self.stack.directory / "backup.tunehook"
+        with archive.open("wb") as sink:
+            self.stack.run_in("service", "tunehook", "backup", "-", output=sink)
+        self.stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "40")
+        self.stack.project += "-again"
+        with archive.open("rb") as source:
+            self.stack.run_in("service", "tunehook", "restore", "-", source=source)
+        self.stack.compose("up", "--detach", "--wait", "--wait-timeout", "300")
+        again = OpenAI(
+            base_url=f"http://{self.stack.address('service', 8080)}/v1",
+            api_key=self.stack.settings["TUNEHOOK_BOOTSTRAP_KEY"],
+        )
+        found = again.fine_tuning.jobs.retrieve(job.id)
+        self.check("the restored job is as it was:", found.fine_tuned_model == job.fine_tuned_model, found.status)
+        content = again.files.content(file.id).read()
+        self.check("the restored dataset is the same", content == DATASET)
 
     def status(self, job_id: str) -> str:
         return self.client.fine_tuning.jobs.retrieve(job_id).status

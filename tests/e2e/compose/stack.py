@@ -7,7 +7,7 @@ import secrets
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[3]
 OUR_CONTAINERS = ("service", "worker", "redis", "simulator")
@@ -44,19 +44,31 @@ class Stack:
 
     def compose(self, *args: str, shown: bool = True) -> str:
         """What `docker compose ARGS` printed. With `shown`, its progress goes to the terminal as well."""
-        command = [
+        done = subprocess.run(
+            self._command(*args), cwd=ROOT, env=self._environment(), text=True, check=True,
+            stdout=subprocess.PIPE, stderr=None if shown else subprocess.DEVNULL,
+        )  # fmt: skip
+        return done.stdout
+
+    def run_in(
+        self, service: str, *command: str, source: IO[bytes] | None = None, output: IO[bytes] | None = None
+    ) -> None:
+        """Runs a command in a new container of a service, with these files as its input and output."""
+        arguments = self._command("run", "--rm", "--no-TTY", service, *command)
+        stdin = source or subprocess.DEVNULL
+        subprocess.run(arguments, cwd=ROOT, env=self._environment(), stdin=stdin, stdout=output, check=True)
+
+    def _command(self, *args: str) -> list[str]:
+        return [
             "docker", "compose", "--ansi", "never", "--project-name", self.project,
             "--env-file", str(self.directory / ".env"),
             "--file", "docker-compose.yml", "--file", "tests/e2e/compose/overlay.yml", *args,
         ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
         # A setting that this shell happens to have must not win over the .env.
         environment = {k: v for k, v in os.environ.items() if k not in self.settings}
-        environment["ENV_FILE"] = str(self.directory / ".env")
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, text=True, check=True,
-            stdout=subprocess.PIPE, stderr=None if shown else subprocess.DEVNULL,
-        )  # fmt: skip
-        return done.stdout
+        return environment | {"ENV_FILE": str(self.directory / ".env")}
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """`docker inspect` of each container of a service."""

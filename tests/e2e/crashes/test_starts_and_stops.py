@@ -46,6 +46,29 @@ def test_a_redis_that_may_lose_jobs_stops_the_start_with_one_line(program: str, 
     assert "Traceback" not in started.said()
 
 
+@pytest.mark.parametrize("program", ["service", "worker"])
+@pytest.mark.parametrize("how", ["wrong password", "no password", "replica"])
+def test_a_redis_that_refuses_us_stops_the_start_with_one_line(program: str, how: str, tmp_path: Path) -> None:
+    with valkey_server(tmp_path / "valkey", port=0) as valkey:
+        assert valkey.tcp_url is not None
+        url = valkey.tcp_url
+        with connect(valkey.url) as redis:
+            if how == "replica":
+                redis.replicaof("127.0.0.1", "1")
+            else:
+                redis.config_set("requirepass", "right")
+        if how == "wrong password":
+            url = url.replace("redis://", "redis://:wrong@")
+        started = Program([program], settings(valkey, tmp_path, REDIS_URL=url), tmp_path / "out")
+        started.start()
+        try:
+            said = started.wait_for(r"tunehook \w+: .*\n")[0]
+        finally:
+            started.stop()
+    assert ("read-only replica" if how == "replica" else "password in REDIS_URL") in said
+    assert started.said().count("\n") == 1
+
+
 def test_a_redis_that_comes_later_is_asked_by_the_worker_as_well(tmp_path: Path) -> None:
     with ExitStack() as stack:
         valkey = stack.enter_context(valkey_server(tmp_path / "valkey", *WEAK))

@@ -315,7 +315,7 @@ async def test_what_cannot_be_imported_is_refused(visitor: Visitor) -> None:
     ) as answer:
         assert answer.status == 200
     status, error = await imported(visitor, upstream="openai", upstream_job_id=upstream_job_id)
-    assert (status, error["error"]["code"]) == (409, "job_taken")
+    assert (status, error["error"]["param"]) == (400, "upstream_job_id")
     own = await submitted(visitor, "stall")
     mine = await at_the_upstream(visitor, own)
     status, found = await imported(visitor, upstream="openai", upstream_job_id=mine["id"])

@@ -1,4 +1,4 @@
-"""A step whose Redis is away says so in a line and ends: RQ would print each one's traceback."""
+"""A step whose Redis is away ends without a word: the scheduler has one line, RQ would print each one's traceback."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.fakes.deployment import ROOT, SECRET_KEY
 @pytest.mark.parametrize(
     "step", ["job('ftjob-x')", "look_at('openai')", "copy('openai', 'x')", "ready('x')", "sweep('parked')", "deliver()"]
 )
-def test_it_ends_with_a_line(step: str) -> None:
+def test_it_ends_quietly(step: str) -> None:
     environment = {
         "REDIS_URL": "redis://127.0.0.1:9/0",
         "TUNEHOOK_SECRET_KEY": SECRET_KEY,
@@ -23,7 +23,4 @@ def test_it_ends_with_a_line(step: str) -> None:
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stderr.splitlines() == [
-        "Redis does not answer: the step is retried within 20 s: Error 111 connecting to 127.0.0.1:9. "
-        "Connect call failed ('127.0.0.1', 9)."
-    ]
+    assert answer.stderr == ""

@@ -120,3 +120,19 @@ async def test_one_project_with_many_questions_does_not_hold_up_another(dataset:
     finally:
         await child.close()
     assert answered.index("one") <= 2
+
+
+async def test_the_child_that_reads_strangers_bytes_has_no_secret(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "TUNEHOOK_SECRET_KEY", "REDIS_URL", "TUNEHOOK_UPSTREAMS__X__API_KEY", "NEW_TOKEN"):
+        monkeypatch.setenv(name, "sk-of-the-parent")
+    child = DatasetProcess()
+    try:
+        await child.ask(counting(dataset))
+        assert child._process is not None
+        inherited = await asyncio.to_thread(Path(f"/proc/{child._process.pid}/environ").read_text)
+        assert "sk-of-the-parent" not in inherited
+        assert "PATH=" in inherited
+    finally:
+        await child.close()

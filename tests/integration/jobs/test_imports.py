@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from tests.integration.conftest import Bench
 from tests.integration.jobs.test_poller import elsewhere
 from tunehook import api_keys
-from tunehook.errors import InvalidParameter, JobTaken
+from tunehook.errors import InvalidParameter
 from tunehook.jobs import imports
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import UpstreamJob
@@ -56,7 +56,7 @@ async def test_no_other_project_takes_a_job_over_by_another_spelling_of_its_id(a
     assert refused.value.param == "upstream_job_id"
     assert there in refused.value.message
     assert job_id not in refused.value.message
-    with pytest.raises(JobTaken):
+    with pytest.raises(InvalidParameter, match="no job"):
         await adopt(any_case, caller, there)
     assert (await any_case.ended(job_id)).job.status == "succeeded"
 

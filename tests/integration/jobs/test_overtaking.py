@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tests.fakes.datasets import dataset
@@ -18,8 +17,8 @@ from tunehook.model.api_key import ApiKey
 class Busy(Storage):
     """Looks for a file only when it is let: as on a disk that is busy with another tenant's 512 MB."""
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx.files.storage.data_dir, ctx.store.deletion)
         self.asked, self.free = asyncio.Event(), asyncio.Event()
 
     async def exists(self, file_id: str) -> bool:
@@ -29,7 +28,7 @@ class Busy(Storage):
 
 
 def busy_context(bench: Bench) -> tuple[Context, Busy]:
-    busy = Busy(bench.ctx.files.storage.directory.parent)
+    busy = Busy(bench.ctx)
     return replace(bench.ctx, files=replace(bench.ctx.files, storage=busy)), busy
 
 

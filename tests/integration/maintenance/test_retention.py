@@ -138,7 +138,7 @@ async def test_a_finished_job_goes_with_all_that_was_only_its_own(
     assert figures.jobs.get("settled") == 0
     left = names(valkey) - empty
     allowed = {
-        keys.models(PROJECT), keys.MODEL_OWNERS,  # the model lives, and is this project's
+        keys.models(PROJECT), keys.models_by_age(PROJECT), keys.MODEL_OWNERS,  # the model lives, and is this project's
         keys.known("openai"),  # whose the upstream's job was: nobody else may import it
         keys.PROJECTS, keys.SEQUENCE, keys.STAGES, keys.due("steps"), keys.due("polls"), keys.CLAIMS, keys.STORAGE_MARK,
         keys.log_read("openai"),

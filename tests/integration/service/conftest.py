@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer
 
 from service.app import build_app
+from service.connections import listening
 from tests.contract.checker import Contract
 from tests.fakes.loop_guard import nothing_blocks
 from tests.fakes.simulator import Simulator, running_simulator
@@ -101,11 +101,11 @@ async def api(valkey: Valkey, tmp_path: Path, contract: Contract) -> AsyncIterat
         )
         async with (
             open_context(settings) as ctx,
-            TestServer(build_app(ctx)) as server,
+            listening(build_app(ctx), "127.0.0.1", 0, most=1000) as [(host, port)],
             aiohttp.ClientSession() as session,
         ):
             key, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="tests", name="tests")
-            yield Api(str(server.make_url("")).rstrip("/"), key, session, contract, ctx, simulator)
+            yield Api(f"http://{host}:{port}", key, session, contract, ctx, simulator)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from cli.valkey_process import connect
 from service.app import build_app
-from service.event_stream import BLOCK_SECONDS
+from service.event_stream import BLOCK_SECONDS, KEYS_SECONDS
 from tests.fakes.context import opened_context
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook import api_keys
@@ -77,16 +77,22 @@ async def say(ctx: Context, job_id: str, text: str) -> None:
     await ctx.store.job_log.append(job_id, [Message(created_at=1, message=text)])
 
 
+async def another_key(api: Api) -> str:
+    key, _ = await api_keys.create(api.ctx.store, api.ctx.webhooks.encryption, project="acme", name="another")
+    return key
+
+
 class Follower:
     """Reads a stream in the background; `heard` are the messages so far."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None = None) -> None:
         self.heard: list[str] = []
         self._news = asyncio.Condition()
-        self.task = asyncio.create_task(self._read(session, url))
+        headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {key}"} if key else {})
+        self.task = asyncio.create_task(self._read(session, url, headers))
 
-    async def _read(self, session: aiohttp.ClientSession, url: str) -> None:
-        async with session.get(url, headers={"accept": "text/event-stream"}) as answer:
+    async def _read(self, session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> None:
+        async with session.get(url, headers=headers) as answer:
             async for line in answer.content:
                 if line.startswith(b"data: "):
                     event: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
@@ -128,11 +134,13 @@ async def test_followers_miss_nothing_when_redis_dies_and_comes_back(mortal: Val
 @pytest.mark.timeout(1200)  # 10 s of CPU, whatever else the machine does
 async def test_a_thousand_followers_cost_one_read(mortal: Valkey, tmp_path: Path) -> None:
     many = aiohttp.TCPConnector(limit=0)
-    async with running(mortal, tmp_path) as api, aiohttp.ClientSession(headers=api.headers, connector=many) as session:
+    async with running(mortal, tmp_path) as api, aiohttp.ClientSession(connector=many) as session:
         job_id = await submitted(api.ctx)
+        url = f"{api.url}/v1/fine_tuning/jobs/{job_id}/events"
         followers: list[Follower] = []
         while len(followers) < 1000:  # a few at a time: they share the connections to Redis while they begin
-            group = [Follower(session, f"{api.url}/v1/fine_tuning/jobs/{job_id}/events") for _ in range(20)]
+            key = await another_key(api)
+            group = [Follower(session, url, key) for _ in range(20)]
             for follower in group:
                 await follower.hears(f"Accepted fine-tuning job: {job_id}")
             followers += group
@@ -151,6 +159,31 @@ async def test_a_thousand_followers_cost_one_read(mortal: Valkey, tmp_path: Path
             assert follower.heard[1:] == [f"line {number}" for number in range(10)]
         await commands.cancel(api.ctx, job_id, "acme")
         await asyncio.gather(*(follower.task for follower in followers))
+
+
+async def test_a_key_has_a_hundred_streams_and_they_end_with_it(mortal: Valkey, tmp_path: Path) -> None:
+    many = aiohttp.TCPConnector(limit=0)
+    async with running(mortal, tmp_path) as api, aiohttp.ClientSession(connector=many) as session:
+        job_id = await submitted(api.ctx)
+        url, (one, other) = f"{api.url}/v1/fine_tuning/jobs/{job_id}/events", [await another_key(api) for _ in range(2)]
+        followers = [Follower(session, url, one) for _ in range(100)]
+        for follower in followers:
+            await follower.hears(f"Accepted fine-tuning job: {job_id}")
+        headers = {"accept": "text/event-stream", "authorization": f"Bearer {one}"}
+        async with session.get(url, headers=headers) as refused:
+            assert (refused.status, (await refused.json())["error"]["code"]) == (429, "too_many_streams")
+        spared = Follower(session, url, other)
+        await spared.hears(f"Accepted fine-tuning job: {job_id}")
+        await api_keys.revoke(api.ctx.store, one)
+        async with asyncio.timeout(4 * KEYS_SECONDS):
+            await asyncio.gather(*(follower.task for follower in followers))
+        await say(api.ctx, job_id, "later")
+        await spared.hears("later")
+        assert not any("later" in follower.heard for follower in followers)
+        async with session.get(url, headers=headers) as refused:
+            assert refused.status == 401
+        await commands.cancel(api.ctx, job_id, "acme")
+        await spared.task
 
 
 async def test_jobs_that_are_followed_later_are_part_of_the_read(mortal: Valkey, tmp_path: Path) -> None:

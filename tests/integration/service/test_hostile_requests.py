@@ -1,5 +1,6 @@
 """Bad input of any kind: a 4xx with a sentence that helps, never a 5xx, never a half-made record."""
 
+import asyncio
 import io
 import json
 import re
@@ -9,7 +10,7 @@ import pytest
 
 from service.app import ROUTES
 from tests.contract.checker import Contract
-from tests.integration.service.conftest import Api
+from tests.integration.service.conftest import DATASET, Api
 
 BODIES: dict[str, bytes] = {
     "empty": b"",
@@ -195,8 +196,8 @@ async def test_other_methods_are_405_and_say_which_there_are(furnished: Api) -> 
 
 
 def matches(template: str, path: str) -> bool:
-    """/jobs/import is a job's path as well."""
-    return re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path) is not None
+    """The paths `/jobs/import` and `/jobs/estimate` are no job's."""
+    return re.fullmatch(re.sub(r"\{[^}]+\}", "(?!(?:import|estimate)$)[^/]+", template), path) is not None
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "multipart/form-data", "application/xml", "nonsense"])
@@ -223,3 +224,129 @@ async def test_idempotency_keys_have_a_length(furnished: Api, key: str) -> None:
     answer = await furnished.call("POST", "/v1/fine_tuning/jobs", json=body, headers={"idempotency-key": key})
     assert answer.status == 400
     assert answer.error["param"] == "Idempotency-Key"
+
+
+NOT_UTF_8 = [b"\xff", b"\xc3", b"k\x80", b"\xed\xa0\x80"]
+
+
+@pytest.mark.parametrize("odd", NOT_UTF_8)
+async def test_bytes_that_are_not_utf_8_are_refused_wherever_they_are_read(furnished: Api, odd: bytes) -> None:
+    read = (b"Idempotency-Key", b"Last-Event-ID", b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+    for method, template, *_ in ROUTES:
+        path = furnished.path(template).encode()
+        targets = [path + b"/" + odd, path[:-1] + odd, path + b"?" + odd + b"=1", path + b"?after=" + odd]
+        for target in targets:
+            await refused(furnished, method, target, {})
+    for method, template in (
+        ("POST", "/v1/fine_tuning/jobs"),
+        ("GET", "/v1/files"),
+        ("POST", "/v1/upstreams/o/events"),
+    ):
+        for name in read:
+            answer = await refused(furnished, method, template.encode(), {name: odd})
+            assert answer["error"]["param"] == name.decode()
+    assert (await raw(furnished, "GET", b"/v1/files", {b"User-Agent": odd, b"X-City": odd}))[0] == 200
+
+
+async def refused(api: Api, method: str, target: bytes, headers: dict[bytes, bytes]) -> Any:
+    status, body = await raw(api, method, target, headers)
+    assert status == 400, (method, target, headers, status, body)
+    return json.loads(body.decode())
+
+
+async def raw(api: Api, method: str, target: bytes, headers: dict[bytes, bytes]) -> tuple[int, bytes]:
+    """Status and body of a request that no client would send."""
+    host, _, port = api.root.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    usual = {
+        b"Host": b"a",
+        b"Connection": b"close",
+        b"Authorization": f"Bearer {api.key}".encode(),
+        b"Content-Length": b"2",
+        b"Content-Type": b"application/json",
+    }
+    lines = b"".join(name + b": " + text + b"\r\n" for name, text in (usual | headers).items())
+    writer.write(method.encode() + b" " + target + b" HTTP/1.1\r\n" + lines + b"\r\n{}")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split(maxsplit=2)[1]), body
+
+
+@pytest.mark.parametrize("odd", NOT_UTF_8)
+async def test_a_field_of_odd_bytes_is_answered_in_utf_8(api: Api, odd: bytes) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="' + odd + b'"\r\n\r\nx\r\n--b--\r\n'
+    answer = await api.call("POST", "/v1/files", data=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status == 400
+    assert "\\ud" not in answer.body.decode()
+    json.loads(answer.body)["error"]["message"].encode()
+
+
+JOBS, ENDPOINT = "/v1/fine_tuning/jobs", "/v1/webhook_endpoints/{webhook_endpoint_id}"
+#: Members that have a type in the contract, and no null there.
+NOT_NULL = [
+    (JOBS, {"method": {"type": "dpo", "dpo": None}}, "method.dpo"),
+    (JOBS, {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": None}}}}, "method.dpo.hyperparameters.beta"),
+    *(
+        (path, {"hyperparameters": {"n_epochs": None}}, "hyperparameters.n_epochs")
+        for path in (JOBS, JOBS + "/estimate")
+    ),
+    (JOBS, {"tunehook": {"upstream": None}}, "tunehook.upstream"),
+    (JOBS, {"tunehook": {"max_cost_usd": None}}, "tunehook.max_cost_usd"),
+    ("/v1/webhook_endpoints", {"name": "n", "url": "https://example.com/h", "event_types": None}, "event_types"),
+    *((ENDPOINT, {name: None}, name) for name in ("event_types", "url", "name")),
+    (ENDPOINT + "/rotate_secret", {"keep_old_secret_active_for_24_hours": None}, "keep_old_secret_active_for_24_hours"),
+    (
+        "/v1/callback_secret/rotate",
+        {"keep_old_secret_active_for_24_hours": None},
+        "keep_old_secret_active_for_24_hours",
+    ),
+    (
+        "/v1/uploads",
+        {"filename": "a", "bytes": 1, "purpose": "fine-tune", "mime_type": "a", "expires_after": None},
+        "expires_after",
+    ),
+    ("/v1/uploads/{upload_id}/complete", {"part_ids": ["part_a"], "md5": None}, "md5"),
+    ("/v1/fine_tuning/alpha/graders/validate", {"grader": {}, "tunehook": None}, "tunehook"),
+    ("/v1/fine_tuning/alpha/graders/run", {"grader": {}, "model_sample": "a", "item": None}, "item"),
+]
+
+
+@pytest.mark.parametrize(("path", "members", "param"), NOT_NULL)
+async def test_null_is_refused_where_the_contract_has_a_type(
+    furnished: Api, path: str, members: dict[str, Any], param: str
+) -> None:
+    job = (
+        {"model": "gpt-4.1-mini-2025-04-14", "training_file": furnished.ids["file_id"]} if path.startswith(JOBS) else {}
+    )
+    answer = await furnished.call("POST", furnished.path(path), json=job | members)
+    assert (answer.status, answer.error["param"]) == (400, param)
+    assert "null" in answer.error["message"] or "left out" in answer.error["message"]
+
+
+async def test_null_is_taken_where_the_contract_has_it(furnished: Api) -> None:
+    nullable = ("validation_file", "suffix", "seed", "integrations", "metadata", "callback_url", "tunehook", "method")
+    body = {"model": "gpt-4.1-mini-2025-04-14", "training_file": furnished.ids["file_id"]}
+    await furnished.post(JOBS, body | dict.fromkeys(nullable))
+
+
+@pytest.mark.parametrize("name", ["estimate", "import"])
+async def test_a_path_beside_the_jobs_is_no_job(furnished: Api, name: str) -> None:
+    for method in ("GET", "DELETE", "PUT"):
+        answer = await furnished.call(method, f"{JOBS}/{name}")
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert (await furnished.call("GET", f"{JOBS}/{name}/events")).error["code"] == "fine_tune_not_found"
+    assert (await furnished.call("GET", f"{JOBS}/{name}s")).error["code"] == "fine_tune_not_found"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"range": "bytes=0-9"}, {"range": "bytes=999999-"}, {"range": "nonsense"}, {"if-match": '"x"'},
+        {"if-none-match": "*"}, {"if-modified-since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+        {"if-unmodified-since": "Mon, 01 Jan 1990 00:00:00 GMT"}, {"if-range": '"x"', "range": "bytes=0-9"},
+    ],
+)  # fmt: skip
+async def test_content_comes_whole_whatever_part_is_asked_for(furnished: Api, headers: dict[str, str]) -> None:
+    answer = await furnished.call("GET", f"/v1/files/{furnished.ids['file_id']}/content", headers=headers)
+    assert (answer.status, answer.body) == (200, DATASET)
+    assert answer.headers["content-length"] == str(len(DATASET))

@@ -1,7 +1,9 @@
 """Forms that no SDK sends."""
 
 import asyncio
+import io
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -10,6 +12,8 @@ import pytest
 
 from tests.integration.service.conftest import DATASET, Api, form
 
+#: pytest makes errors of warnings; in the service they are off.
+pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader")
 BOUNDARY = "frontier"
 
 
@@ -40,6 +44,16 @@ FORMS: dict[str, tuple[str, bytes]] = {
     "a header that is none": (MULTIPART, part("nonsense", DATASET) + END),
     "no name": (MULTIPART, part("Content-Disposition: form-data", DATASET) + END),
     "two files": (MULTIPART, PURPOSE + FILE + FILE + END),
+    "purpose twice": (MULTIPART, PURPOSE + PURPOSE + FILE + END),
+    "purpose 20,000 times": (MULTIPART, PURPOSE * 20_000 + END),
+    "20,000 unnamed parts": (MULTIPART, part("X: y", b"x") * 20_000 + END),
+    "20,000 empty parts": (MULTIPART, field("file", b"") * 20_000 + END),
+    "a megabyte of blank lines before it": (MULTIPART, b"\n" * 1_000_000 + PURPOSE + FILE + END),
+    "20,000 character sets": (MULTIPART, field("_charset_", b"utf-8") * 20_000 + END),
+    "a disposition of semicolons": (
+        MULTIPART,
+        part("Content-Disposition: form-data" + ";" * 4000, b"x") * 50 + PURPOSE + FILE + END,
+    ),
     "an unknown field": (MULTIPART, PURPOSE + FILE + field("surprise", b"1") + END),
     "a file within a file": (
         MULTIPART,
@@ -68,7 +82,7 @@ async def nothing_is_left(api: Api) -> None:
 @pytest.mark.parametrize("kind", FORMS)
 async def test_a_form_that_is_wrong_is_refused_and_leaves_nothing(api: Api, kind: str) -> None:
     content_type, body = FORMS[kind]
-    answer = await api.call("POST", "/v1/files", data=body, headers={"content-type": content_type})
+    answer = await api.call("POST", "/v1/files", data=io.BytesIO(body), headers={"content-type": content_type})
     assert 400 <= answer.status < 500, answer
     assert answer.error["message"]
     await nothing_is_left(api)
@@ -175,3 +189,30 @@ async def test_a_good_form_is_taken(api: Api) -> None:
     """So that the refusals above are not of everything."""
     answer = await api.call("POST", "/v1/files", data=form(DATASET))
     assert (answer.status, answer.json["bytes"]) == (200, len(DATASET))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMS if "," in kind or "megabyte" in kind or "semicolons" in kind])
+async def test_no_form_takes_the_event_loop(api: Api, kind: str) -> None:
+    """The clock is the process' own CPU time between two turns of the loop, so a busy machine does not matter."""
+    content_type, body = FORMS[kind]
+    longest, ended = 0.0, False
+
+    async def _watch() -> None:
+        nonlocal longest
+        while not ended:
+            begun = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - begun)
+
+    watching = asyncio.create_task(_watch())
+    paths, headers = ("/v1/files", "/v1/datasets"), {"content-type": content_type}
+    await asyncio.gather(*(api.call("POST", path, data=io.BytesIO(body), headers=headers) for path in paths))
+    ended = True
+    await watching
+    assert longest < 0.1
+
+
+async def test_a_short_preamble_is_passed_over(api: Api) -> None:
+    body = b"A form.\r\n\r\n" + PURPOSE + FILE + END
+    answer = await api.call("POST", "/v1/files", data=body, headers={"content-type": MULTIPART})
+    assert answer.status == 200

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,6 +13,7 @@ from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
 from tunehook.model.member import copy_member
 from tunehook.model.webhook import Delivery
+from tunehook.store.doctor import findings
 from tunehook.store.engine import keys
 
 pytestmark = pytest.mark.processes
@@ -113,3 +115,20 @@ async def test_failed_steps_and_a_clock_that_stands_are_worth_knowing(bench: Ben
     assert status == 0
     assert "1 steps failed lately: worker.steps.job ftjob-x" in text
     assert "no scheduler has ticked ever" in text
+
+
+async def test_memory_does_not_grow_with_the_jobs_that_have_ended(bench: Bench) -> None:
+    redis = bench.ctx.store.redis
+    job = (await bench.read(await bench.accept())).job
+    settled = job.settled("cancelled", now=1, seen=None, error=None, result_files={}).model_dump_json()
+    peaks = []
+    for count in (2000, 8000):
+        async with redis.pipeline(transaction=False) as pipe:
+            for number in range(count):
+                pipe.hset(keys.job(f"ftjob-{number}"), mapping={"rev": 1, "stage": "settled", "doc": settled})
+            await pipe.execute()
+        tracemalloc.start()
+        await findings(bench.ctx.store)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0], peaks

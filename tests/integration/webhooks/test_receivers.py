@@ -54,6 +54,20 @@ async def test_a_failure_is_tried_again_after_the_first_pause(
     assert await office.due_in(delivery["id"]) == pytest.approx(retry_policy.PAUSES[0], abs=1.5)
 
 
+@pytest.mark.parametrize("path", ["204-and-body", "204-and-chunks", "204-and-close"])
+async def test_a_204_is_a_success_also_with_a_body(office: Office, bad: Misbehaving, path: str) -> None:
+    _endpoint_id, delivery = await attempted(office, f"{bad.root}/{path}")
+    assert (delivery["state"], delivery["last_status_code"], delivery["last_error"]) == ("delivered", 204, None)
+
+
+async def test_the_next_attempt_is_not_before_the_receivers_rest_is_over(office: Office, bad: Misbehaving) -> None:
+    endpoint_id, delivery = await attempted(office, f"{bad.root}/429")
+    # After the rest of 120 s, the delivery's own pause of 10 s is long over.
+    listed = (await office.deliveries(endpoint_id))[0]
+    assert listed["next_attempt_at"] == pytest.approx(time.time() + 120, abs=5)
+    assert (await office.get(f"/v1/deliveries/{delivery['id']}"))["next_attempt_at"] >= listed["next_attempt_at"]
+
+
 async def test_no_answer_at_all_is_a_failure_after_the_timeout(office: Office, bad: Misbehaving) -> None:
     _endpoint_id, delivery = await attempted(office, f"{bad.root}/hang", seconds=0.3)
     assert delivery["last_error"] == retry_policy.Fault.TIMEOUT

@@ -25,9 +25,17 @@ async def test_a_blocking_call_of_ours_on_the_loop_is_an_error(part: Path) -> No
         assert await asyncio.to_thread(read_part, part, 0) == b"abc"
 
 
+class _Marks:
+    async def storage_mark(self) -> tuple[str, bool]:
+        return "a", True
+
+    async def storage_marked(self, mark: str) -> None:
+        assert mark == "a"
+
+
 async def test_work_in_threads_is_no_blocking_call(tmp_path: Path) -> None:
     with nothing_blocks():
-        storage = Storage(tmp_path)
+        storage = Storage(tmp_path, _Marks())
         await storage.save("file-1", b"content")
         assert await storage.exists("file-1")
         await storage.remove("file-1")

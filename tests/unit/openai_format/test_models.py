@@ -55,5 +55,5 @@ def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_show
     ],
 )
 def test_a_tuned_model_goes_with_its_base_unless_a_day_of_its_own_is_said(rows: list[dict[str, Any]], day: Any) -> None:
-    shown = models.tuned_model(MADE, rows, "acme")
+    shown = models.tuned_model(MADE, models.shutdown_dates(rows), "acme")
     assert (shown["shutdown_date"], shown["owned_by"], shown["created"]) == (day, "acme", 5)

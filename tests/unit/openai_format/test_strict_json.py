@@ -2,6 +2,7 @@
 
 import json
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from tunehook.dataset.strict_json import MAX_DEPTH
 from tunehook.errors import InvalidBody
-from tunehook.openai_format.strict_json import parse_object
+from tunehook.openai_format.strict_json import MARKS, PAIRS_MARKS, parse_object
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -77,7 +78,8 @@ def test_a_document_that_was_damaged_is_read_or_refused(value: object, at: int, 
         (b'{"a": "\\ud800"}', "half of a pair"),
         (b'{"\\udfff": 1}', "half of a pair"),
         (b'{"a": 1' + b"0" * 5000 + b"}", "5,001 digits ($.a)"),
-        (b"[" * 100_000, "Nested more than"),
+        (b"[" * 100_000, "too many members and elements"),
+        (b"[" * 4_000, "Nested more than"),
         (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), "Nested more than"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "Nested more than"),
         (b'["tab\tinside"]', "character 6"),
@@ -104,3 +106,38 @@ def test_bodies_are_objects(body: bytes) -> None:
     with pytest.raises(InvalidBody, match="must be a JSON object"):
         parse_object(body)
     assert parse_object(b'{"a": null}') == {"a": None}
+
+
+MIB = 1 << 20
+
+
+def filled(unit: bytes) -> bytes:
+    """A MiB of one element, again and again."""
+    return b'{"a": [' + b",".join([unit] * ((MIB - 10) // (len(unit) + 1))) + b"]}"
+
+
+@pytest.mark.parametrize("end", [b"", b', "a": NaN}', b"}"])
+@pytest.mark.parametrize(
+    "unit",
+    [b"[]", b"{}", b"[" * 63 + b"]" * 63, b"[" * 190 + b"]" * 190, b"1", b'""', b"NaN", b'{"a":1,"a":1}', b"["],
+    ids=lambda unit: unit[:8].decode(),
+)
+def test_a_body_of_many_elements_is_refused_at_once(unit: bytes, end: bytes) -> None:
+    """It would be read for 0.4 s, in which nothing else is done. By CPU time: a busy machine does not matter."""
+    body = filled(unit) if not end else filled(unit)[:-1] + end
+    begun = time.thread_time()
+    with pytest.raises(InvalidBody):
+        parse_object(body)
+    assert time.thread_time() - begun < 0.05
+
+
+def test_marks_within_strings_do_not_count() -> None:
+    text = 'f(a[0], {"b": [1, 2]})\\ "' * (MIB // 30)
+    assert parse_object(json.dumps({"source": text}).encode()) == {"source": text}
+
+
+def test_pairs_of_a_dataset_may_be_many() -> None:
+    body = json.dumps({"pairs": [{"question": "q", "answer": "a"}] * 30_000}).encode()
+    assert len(parse_object(body, PAIRS_MARKS)["pairs"]) == 30_000
+    with pytest.raises(InvalidBody, match="too many"):
+        parse_object(body, MARKS)

@@ -11,9 +11,20 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, WatchError
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    WatchError,
+)
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import TimeoutError as RedisTimeout
+from redis.maint_notifications import MaintNotificationsConfig
 
-from tunehook.errors import Conflict, StoreUnavailable
+from tunehook.errors import Conflict, StoreRefused, StoreUnavailable
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
@@ -28,6 +39,30 @@ def _refuses(error: BaseException | None) -> bool:
     return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
 
 
+def _ours(error: BaseException) -> StoreUnavailable:
+    """Returns our error for one of Redis; one that no waiting mends says what to correct."""
+    if isinstance(error, AuthenticationError):
+        return StoreRefused(why=f"user or password in REDIS_URL are wrong ({error})")
+    if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
+        return StoreRefused(why="it is a read-only replica; REDIS_URL has to name its primary")
+    return StoreUnavailable()
+
+
+def is_in_trouble(error: BaseException | None) -> bool:
+    """Returns whether an error says that Redis is away, full or takes no writes: a wait, and no mistake of ours."""
+    return isinstance(error, ConnectionLost | RedisTimeout) or _refuses(error)
+
+
+#: redis-py opens an idle connection that was closed at the other end anew before it sends anything, but only without
+#: these notifications of Redis Enterprise: with them, each such connection would cost one request.
+NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
+
+#: Commands that are repeated once when their connection is lost. A write may have been carried out, so it is not.
+_READS = """CONFIG GET|EXISTS|GET|HEXISTS|HGET|HGETALL|HLEN|HMGET|INFO|MGET|PING|PTTL|SCAN|SCARD|SMEMBERS|TIME|XRANGE|
+XREVRANGE|ZCARD|ZCOUNT|ZMSCORE|ZRANGE|ZRANGEBYSCORE|ZREVRANGE|ZREVRANK|ZSCORE"""
+READS = frozenset(_READS.replace("\n", "").split("|"))
+
+
 class unavailable:  # lower case: it reads as a statement
     """Turns every error of a Redis that is away, full or restarting into StoreUnavailable."""
 
@@ -38,7 +73,7 @@ class unavailable:  # lower case: it reads as a statement
         if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
             return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
         if isinstance(error, RedisError | OSError | TimeoutError):
-            raise StoreUnavailable from error
+            raise _ours(error) from error
 
 
 class _Pipeline(Pipeline):
@@ -56,7 +91,12 @@ class _Client(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         with unavailable():
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except ConnectionLost as error:
+                if args[0] not in READS or isinstance(error.__cause__, TimeoutError):  # has waited for a connection
+                    raise
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -67,7 +107,7 @@ class Connection:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
-        self._reads = Batcher(self.send)
+        self._reads = Batcher(self._read)
 
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0) -> Self:
@@ -82,6 +122,7 @@ class Connection:
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout,
             socket_connect_timeout=0.8,
+            maint_notifications_config=NO_NOTIFICATIONS,
             decode_responses=True,
         )
         return cls(_Client(connection_pool=pool))
@@ -105,21 +146,35 @@ class Connection:
                 answers[index] = answer
         return answers
 
-    async def _round_trip(self, commands: list[Command]) -> list[Any]:
-        pool, callbacks = self.redis.connection_pool, self.redis.response_callbacks
+    async def _read(self, commands: list[Command]) -> list[Any]:
+        with unavailable():
+            return await self._round_trip(commands, reads=True)
+
+    async def _round_trip(self, commands: list[Command], *, reads: bool = False) -> list[Any]:
+        """Carries out commands; `reads` once more if the connection is lost."""
+        pool = self.redis.connection_pool
         connection = await pool.get_connection()
         try:
-            await connection.send_packed_command(connection.pack_commands(commands))
-            answers: list[Any] = []
-            for name, *_ in commands:
-                try:
-                    answer = await connection.read_response()
-                    answers.append(callbacks[name](answer) if name in callbacks else answer)
-                except ResponseError as error:
-                    answers.append(StoreUnavailable() if _refuses(error) else error)
-            return answers
+            try:
+                return await self._exchange(connection, commands)
+            except ConnectionLost:
+                if not reads:
+                    raise
+                return await self._exchange(connection, commands)
         finally:
             await pool.release(connection)
+
+    async def _exchange(self, connection: Any, commands: list[Command]) -> list[Any]:
+        callbacks = self.redis.response_callbacks
+        await connection.send_packed_command(connection.pack_commands(commands))
+        answers: list[Any] = []
+        for name, *_ in commands:
+            try:
+                answer = await connection.read_response()
+                answers.append(callbacks[name](answer) if name in callbacks else answer)
+            except ResponseError as error:
+                answers.append(_ours(error) if _refuses(error) else error)
+        return answers
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Returns the answers of small read commands, batched with those of other tasks."""

@@ -52,6 +52,11 @@ class DueQueue(Connection):
         if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
             await self.redis.publish(keys.WAKE, queue)
 
+    async def plan_at_latest(self, member: str, delay: float) -> None:
+        """Plans a member in `delay` seconds if it is planned for later: for longer than its kind ever is."""
+        due_at = await self.now_ms() + int(delay * 1000)
+        await self.redis.zadd(keys.due(queue_of(member)), {member: due_at}, xx=True, lt=True)
+
     async def is_planned(self, member: str) -> bool:
         """Returns whether the member will be due."""
         return await self.redis.zscore(keys.due(queue_of(member)), member) is not None
@@ -114,4 +119,5 @@ class DueQueue(Connection):
 
     async def ticks(self, host: str) -> bool:
         """Returns whether the scheduler on `host` has ticked within 10 s. It does so once a second."""
-        return bool(await self.redis.exists(keys.clock_on(host)))
+        # Far longer is left of a tick that came before Redis' clock was set back.
+        return 0 < int(await self.redis.pttl(keys.clock_on(host))) <= 10 * LATE_MS

@@ -17,6 +17,8 @@ CLAIMS = "th:claims"  # hash: member → claims since the last commit
 WOKEN = "th:woken"  # set: members that were woken while another process held their lease
 PARKED = "th:parked"  # zset: member → when it was given up, ms
 CLOCK = "th:clock"  # the last tick of any scheduler, ms
+CLOCK_SEEN = "th:clock-seen"  # Redis' time as a scheduler saw it last, ms
+CLOCK_SET_BACK = "th:clock-set-back"  # by how much Redis' clock was set back, ms; expires
 
 
 def due(queue: Queue) -> str:
@@ -97,6 +99,11 @@ MODEL_OWNERS = "th:model-owners"  # hash: name of a fine-tuned model → the pro
 def models(project: str) -> str:
     """hash: name of a fine-tuned model → its upstream and origin, JSON."""
     return f"th:models:{project}"
+
+
+def models_by_age(project: str) -> str:
+    """zset: name of a fine-tuned model → minus its time, so that the newest comes first."""
+    return f"th:models-by-age:{project}"
 
 
 # ---- files, copies at upstreams, uploads in parts

@@ -52,21 +52,30 @@ class Stored(_Of[T]):
     @classmethod
     async def read_many(cls, store: Connection, ids: Iterable[str]) -> list[Self]:
         """Returns the records that exist and can be read, in the order given: a bad one hides no others."""
-        wanted, records = list(ids), []
+        found = await cls.examine(store, ids)
+        for record in found:
+            if isinstance(record, RecordTooNew | RecordUnreadable):
+                log.warning("left out of a list: %s", record.message)
+        return [record for record in found if isinstance(record, cls)]
+
+    @classmethod
+    async def examine(
+        cls, store: Connection, ids: Iterable[str]
+    ) -> list[Self | RecordTooNew | RecordUnreadable | None]:
+        """Returns for each id the record, why it cannot be read, or None if it does not exist; in one round trip."""
+        wanted = list(ids)
         async with store.redis.pipeline(transaction=False) as pipe:
             pipe.time()
             for record_id in wanted:
                 pipe.hgetall(cls.key(record_id))
-            time, *found = await pipe.execute()
-        for record_id, fields in zip(wanted, found, strict=True):
+            time, *rows = await pipe.execute()
+        found: list[Self | RecordTooNew | RecordUnreadable | None] = []
+        for record_id, fields in zip(wanted, rows, strict=True):
             try:
-                record = cls.parse(fields, record_id, time)
+                found.append(cls.parse(fields, record_id, time))
             except (RecordTooNew, RecordUnreadable) as error:
-                log.warning("left out of a list: %s", error.message)
-                continue
-            if record is not None:
-                records.append(record)
-        return records
+                found.append(error)
+        return found
 
     @classmethod
     async def page(

@@ -6,6 +6,8 @@
 | RevisionChanged, IllegalMove| due now: the record is read again                                                    |
 | JobNotFound                 | never due again                                                                      |
 | RecordTooNew                | due in five seconds, for a newer worker; the claim is not counted                    |
+| DataDirUnavailable,         | due in 15 seconds; the claim is not counted, since a disk in trouble is no verdict   |
+| DatasetUnread               | on a record                                                                          |
 | RecordUnreadable            | parked: a person has to decide (`tunehook doctor`)                                   |
 
 Any other error ends the step. The member was given its next time when it was claimed, so it is due again then.
@@ -18,6 +20,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from tunehook.errors import (
+    DataDirUnavailable,
+    DatasetUnread,
     IllegalMove,
     JobNotFound,
     LeaseLost,
@@ -33,6 +37,7 @@ log = logging.getLogger(__name__)
 
 #: A record of a newer version is soon claimed by a newer worker.
 NEWER_SECONDS = 5.0
+DISK_SECONDS = 15.0
 
 
 async def run_recurring_step(queue: DueQueue, member: str, body: Callable[[Lease], Awaitable[None]]) -> None:
@@ -54,6 +59,9 @@ async def run_step(queue: DueQueue, member: str, body: Callable[[Lease], Awaitab
         log.info("%s is left to a newer worker: %s", member, error.message)
         await queue.forgive(member)
         await queue.plan(member, NEWER_SECONDS)
+    except (DataDirUnavailable, DatasetUnread) as error:
+        log.warning("%s waits: %s", member, error.message)
+        await queue.plan(member, DISK_SECONDS)
     except RecordUnreadable as error:
         log.error("%s is parked: %s", member, error.message)
         await queue.park(member)

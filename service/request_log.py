@@ -1,0 +1,34 @@
+"""One log line for each request that changes something or fails: whose it was, and what became of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from aiohttp import web
+
+from service.requests import CALLER
+
+log = logging.getLogger("tunehook.api")
+
+#: The job that the request made; of other requests, the path has it.
+ACCEPTED_JOB: web.RequestKey[str] = web.RequestKey("accepted_job", str)
+
+
+def log_request(request: web.Request, request_id: str, begun: float, outcome: str, code: str | None = None) -> None:
+    """Logs the request. `begun`: by `time.perf_counter()`. `outcome`: a status, or how the connection ended."""
+    ms = round((time.perf_counter() - begun) * 1000)
+    caller = request.get(CALLER)
+    job = _shown(request.get(ACCEPTED_JOB) or request.match_info.get("fine_tuning_job_id", ""))
+    path = _shown(request.path)
+    whose = f", {caller.project}/{caller.id}" if caller else ""
+    words = " ".join(filter(None, (outcome, code, "" if job in path else job)))
+    fields = {"request_id": request_id, "method": request.method, "path": path, "outcome": outcome, "ms": ms}
+    fields |= {"status": int(outcome)} if outcome.isdigit() else {}
+    fields |= {"project": caller.project, "key": caller.id} if caller else {}
+    fields |= {name: value for name, value in (("code", code), ("job", job)) if value}
+    log.info("%s %s → %s in %d ms (%s%s)", request.method, path, words, ms, request_id, whose, extra={"fields": fields})
+
+
+def _shown(text: str) -> str:
+    return text[:120].encode("unicode_escape").decode()

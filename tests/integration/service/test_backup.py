@@ -1,0 +1,146 @@
+"""`tunehook backup` and `restore`: what was taken from one place works in another, and nothing empty is taken."""
+
+import asyncio
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.deployment import SECRET_KEY
+from tests.fakes.valkey import Valkey, valkey_server
+from tests.integration.service.conftest import Api, form
+from tests.integration.service.test_tenants import BASE, DATASET
+from tunehook import api_keys
+from tunehook.store import snapshot
+from tunehook.store.store import Store
+
+COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())"]
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with valkey_server(tmp_path_factory.mktemp("second")) as server:
+        yield server
+
+
+def command(*arguments: str, url: str, data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("TUNEHOOK_", "OPENAI_"))}
+    environment |= {"REDIS_URL": url, "TUNEHOOK_DATA_DIR": str(data_dir), "TUNEHOOK_SECRET_KEY": SECRET_KEY} | changes
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+async def run(*arguments: str, url: str, data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(command, *arguments, url=url, data_dir=data_dir, **changes)
+
+
+async def contents(url: str) -> dict[str, snapshot.Entry]:
+    store = Store.connect(url)
+    try:
+        entries = await store.run("snapshot", [], [])
+    finally:
+        await store.close()
+    return {entry[0]: [sorted(entry[3]) if entry[1] == "set" else entry[3], entry[2], entry[4]] for entry in entries}
+
+
+@pytest.fixture
+async def archive(api: Api, valkey: Valkey, tmp_path: Path) -> Path:
+    """A backup of a deployment that runs, with a job, a file and what the API stores beside them."""
+    await api_keys.check_secret_key(api.ctx.store, api.ctx.webhooks.encryption)
+    answer = await api.call("POST", "/v1/files", data=form(content=DATASET))
+    body = {"model": BASE, "training_file": answer.json["id"]}
+    headers = {"idempotency-key": "x"}
+    api.ids["job"] = (await api.call("POST", "/v1/fine_tuning/jobs", json=body, headers=headers)).json["id"]
+    path = tmp_path.parent / f"{tmp_path.name}-backup"
+    done = await run("backup", str(path), url=valkey.url, data_dir=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 files" in done.stderr
+    return path
+
+
+async def test_what_was_backed_up_is_restored_elsewhere(
+    api: Api, archive: Path, valkey: Valkey, second: Valkey, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("place")
+    done = await run("restore", str(archive), url=second.url, data_dir=place)
+    assert done.returncode == 0, done.stderr
+    assert "records, 1 files" in done.stderr
+    before, after = await contents(valkey.url), await contents(second.url)
+    assert before.keys() == after.keys()
+    for name, (value, expires, last) in before.items():
+        assert after[name][0] == value, name
+        assert abs(int(after[name][1]) - int(expires)) < 5, name
+        assert after[name][2] == last, name
+    for kept in ("files", "reports"):
+        assert {p.name: p.read_bytes() for p in (tmp_path / kept).iterdir()} == {
+            p.name: p.read_bytes() for p in (place / kept).iterdir()
+        }
+    assert (place / ".store").read_text() == (tmp_path / ".store").read_text()
+    refused = await run("restore", str(archive), url=second.url, data_dir=place)
+    assert refused.returncode == 1
+    assert "not empty" in refused.stderr
+    assert (await run("restore", str(archive), "--force", url=second.url, data_dir=place)).returncode == 0
+    assert (await contents(second.url)).keys() == before.keys()
+
+
+async def test_nothing_is_restored_while_programs_run(api: Api, archive: Path, valkey: Valkey, tmp_path: Path) -> None:
+    done = await run("restore", str(archive), url=valkey.url, data_dir=tmp_path)
+    assert done.returncode == 1
+    assert "Stop service and worker" in done.stderr
+
+
+async def test_an_empty_place_is_not_backed_up(second: Valkey, tmp_path: Path) -> None:
+    done = await run("backup", str(tmp_path / "b"), url=second.url, data_dir=tmp_path)
+    assert (done.returncode, "no job, no file and no API key" in done.stderr) == (1, True)
+    assert not (tmp_path / "b").exists()
+
+
+async def test_a_data_directory_that_is_another_ones_is_not_backed_up(
+    archive: Path, valkey: Valkey, tmp_path: Path
+) -> None:
+    done = await run("backup", str(tmp_path / "b"), url=valkey.url, data_dir=tmp_path / "another")
+    assert (done.returncode, "does not bear the mark" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("kind", ["missing", "damaged"])
+async def test_bytes_that_are_not_as_recorded_are_named(
+    archive: Path, valkey: Valkey, tmp_path: Path, kind: str
+) -> None:
+    [file] = (tmp_path / "files").iterdir()
+    file.unlink() if kind == "missing" else file.write_bytes(b"x")
+    target = tmp_path / "b"
+    done = await run("backup", str(target), url=valkey.url, data_dir=tmp_path)
+    assert done.returncode == 1
+    assert f"{file.name} ({kind})" in done.stderr
+    assert not target.exists()
+    assert (await run("backup", str(target), "--force", url=valkey.url, data_dir=tmp_path)).returncode == 0
+
+
+def spoil(archive: Path, harm: str) -> None:
+    content = archive.read_bytes()
+    plain = gzip.decompress(content)
+    spoilt = {
+        "cut": content[: len(content) // 2],
+        "garbage": b"garbage",
+        "empty": b"",
+        "half": gzip.compress(plain[: len(plain) // 2 // 512 * 512]),
+    }
+    archive.write_bytes(spoilt.get(harm, content))
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage", "empty", "half", "another key"])
+async def test_a_bad_archive_restores_nothing(archive: Path, second: Valkey, tmp_path: Path, harm: str) -> None:
+    await asyncio.to_thread(spoil, archive, harm)
+    place = tmp_path / "place"
+    changes = {"TUNEHOOK_SECRET_KEY": "b" * 43 + "="} if harm == "another key" else {}
+    done = await run("restore", str(archive), url=second.url, data_dir=place, **changes)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert await contents(second.url) == {}
+    assert not list(place.iterdir())

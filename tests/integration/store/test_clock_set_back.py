@@ -1,0 +1,105 @@
+"""Redis' clock is set back by an hour: nothing may wait for an hour, and it is said."""
+
+import asyncio
+import logging
+import re
+import time
+from contextlib import suppress
+
+import pytest
+
+from service.metrics import _text
+from tests.integration.conftest import Bench
+from tunehook.model.member import QUEUES, RETENTION, poll_member, queue_of
+from tunehook.store import doctor
+from tunehook.store.engine import keys
+from tunehook.store.engine.lease import Lease
+from worker.scheduler import Scheduler, connect
+
+HOUR_MS = 3_600_000
+
+
+async def set_back(bench: Bench) -> None:
+    """Moves all times that are stored an hour ahead, which is the same as a clock that is an hour behind."""
+    redis = bench.ctx.store.redis
+    for queue in QUEUES:
+        for member, at in await redis.zrange(keys.due(queue), 0, -1, withscores=True):
+            await redis.zadd(keys.due(queue), {member: at + HOUR_MS})
+    for name in (keys.CLOCK, keys.CLOCK_SEEN):
+        await redis.set(name, await bench.ctx.store.now_ms() + HOUR_MS)
+    async for name in redis.scan_iter(match="th:*"):
+        if (left := await redis.pttl(name)) > 0:
+            await redis.pexpire(name, left + HOUR_MS)
+    for name in await redis.keys("th:job:*"):
+        if intent := await redis.hget(name, "intent"):
+            await redis.hset(name, "intent", int(intent) + HOUR_MS)
+
+
+async def test_what_is_due_is_due_as_before(bench: Bench) -> None:
+    store = bench.ctx.store
+    await store.redis_health.watch_clock()
+    job_id = await bench.accept()
+    await store.redis.hset(keys.job(job_id), "intent", await store.now_ms() - 1000)
+    await store.plan("delivery:dlv_later", 300)
+    await store.plan("copy:openai:aa", 5)
+    await store.upstreams.hold("openai", "why", "because", 60)
+    await store.redis.set(keys.rest("ep_x"), 1, px=60_000)
+    lease = Lease(store, "job:dead")
+    await lease.take()
+    await set_back(bench)
+    assert await store.redis_health.watch_clock() == pytest.approx(3600, abs=5)
+    assert await bench.due_in(f"job:{job_id}") <= 0  # type: ignore[operator]
+    assert 290 < (await bench.due_in("delivery:dlv_later") or 0) <= 300
+    assert (await bench.due_in("copy:openai:aa") or 0) <= 5
+    held = await store.upstreams.held("openai")
+    assert held is not None
+    assert held.until - time.time() <= 61
+    for name in (keys.hold("openai"), keys.rest("ep_x")):
+        assert 0 < await store.redis.pttl(name) <= 60_000
+    assert 0 < await store.redis.pttl(keys.lease("job:dead")) <= 15_000
+    lease.check()
+    intent = (await bench.read(job_id)).intent_ms
+    assert intent is not None
+    assert intent < await store.now_ms()
+    assert await store.redis_health.watch_clock() == 0
+
+
+async def test_events_and_extras_are_looked_for_at_once(bench: Bench) -> None:
+    upstreams = bench.ctx.store.upstreams
+    assert await upstreams.logs_to_read("openai", ["a"], older_than=10, limit=5) == ["a"]
+    assert await upstreams.logs_to_read("openai", ["a"], older_than=10, limit=5) == []
+    key = keys.log_read("openai")
+    await bench.ctx.store.redis.zadd(key, {"a": await bench.ctx.store.now_ms() + HOUR_MS})
+    assert await upstreams.logs_to_read("openai", ["a"], older_than=10, limit=5) == ["a"]
+
+
+async def test_a_dead_scheduler_is_not_taken_for_alive(bench: Bench) -> None:
+    await bench.ctx.store.tick("host")
+    assert await bench.ctx.store.ticks("host")
+    await set_back(bench)
+    assert not await bench.ctx.store.ticks("host")
+
+
+async def test_the_scheduler_pulls_in_and_log_doctor_and_metrics_say_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = bench.ctx.store
+    await store.redis_health.watch_clock()
+    with connect(_url(bench)) as rq:
+        await set_back(bench)
+        far = await store.now_ms() + HOUR_MS
+        for member, at in ((RETENTION, far + 48 * HOUR_MS), (poll_member("openai"), far)):
+            await store.redis.zadd(keys.due(queue_of(member)), {member: at})
+        await store.redis.set(keys.CLOCK_SEEN, await store.now_ms() + HOUR_MS)
+        with caplog.at_level(logging.WARNING), suppress(TimeoutError):
+            await asyncio.wait_for(Scheduler(store, rq, ["openai"]).run(), 1.5)
+    assert "Redis' clock was set back by 3600 s" in caplog.text
+    assert (await bench.due_in(poll_member("openai")) or 0) <= 30
+    assert (await bench.due_in(RETENTION) or 0) <= 24 * 3600
+    found = [finding for finding in await doctor.findings(store) if finding.subject == "Redis' clock"]
+    assert ["3600 s" in finding.words for finding in found] == [True]
+    assert re.search(rb"tunehook_clock_set_back_seconds 3(599|600)\.", _text(await store.metrics.read(["openai"])))
+
+
+def _url(bench: Bench) -> str:
+    return f"unix://{bench.ctx.store.redis.connection_pool.connection_kwargs['path']}"

@@ -1,0 +1,160 @@
+"""RQ's forking worker, made to outlive its Redis.
+
+RQ ends a worker, prints a traceback and counts a failed step when Redis goes away in the middle of one. None of that
+is needed: a step that was not finished is due again. So while Redis is away or full, a worker waits and says nothing;
+the scheduler has one line for when it goes and one for when it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+from redis.client import PubSub, PubSubWorkerThread
+from redis.exceptions import RedisError
+from rq import Queue as RQQueue
+from rq import Worker
+from rq.exceptions import InvalidJobOperation
+from rq.executions import Execution
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from tunehook.model.member import Queue
+from tunehook.store.engine.connection import is_in_trouble
+from worker.scheduler import connect
+from worker.steps import STOP
+
+AGAIN_SECONDS = 0.5
+#: Exit status of a work-horse that could not tell Redis how its step ended.
+UNTOLD = os.EX_TEMPFAIL
+
+
+def work(queue: Queue, url: str) -> None:
+    """Works until SIGTERM."""
+    logging.getLogger("rq.worker").addFilter(_is_not_about_redis)
+    while True:
+        with suppress(RedisError):  # away at the start
+            worker = StepWorker(
+                [queue],
+                connection=connect(url),
+                serializer=JSONSerializer,
+                worker_ttl=30,
+                job_monitoring_interval=10,
+                maintenance_interval=60,
+                log_job_description=False,
+            )
+            worker.work(logging_level="WARNING")
+            if worker.is_told_to_stop:
+                return
+        time.sleep(AGAIN_SECONDS)
+
+
+def _is_not_about_redis(record: logging.LogRecord) -> bool:
+    """A filter of RQ's log."""
+    cause = record.exc_info[1] if record.exc_info else None
+    return not is_in_trouble(cause) and "Redis" not in str(record.msg)
+
+
+class StepWorker(Worker):
+    """Tuned to recover soon. Does without what it tells Redis about itself while Redis does not take it."""
+
+    max_connection_wait_time = 2.0  # RQ backs off to 60 s: so long would it not notice that Redis is back
+
+    @property
+    def is_told_to_stop(self) -> bool:
+        return self._shutdown_requested_date is not None
+
+    # ---- in the worker
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, RQQueue] | None:
+        """Waits for a step; RQ itself waits for a Redis that is away, but not for one that is full."""
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            except RedisError as error:
+                if not is_in_trouble(error):
+                    raise
+                time.sleep(AGAIN_SECONDS)
+
+    def execute_job(self, job: Job, queue: RQQueue) -> None:
+        """Runs a step. What RQ knows of one that could not be told is removed: it is due again, and has not failed."""
+        self._untold = False
+        try:
+            super().execute_job(job, queue)
+        except RedisError:
+            self._untold = True
+        while self._untold and not self.is_told_to_stop:
+            try:
+                with suppress(InvalidJobOperation):  # it was told after all
+                    job.delete(remove_from_queue=False)
+                self.executions.clear()
+                self._untold = False
+            except RedisError:
+                time.sleep(AGAIN_SECONDS)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        pid, status, usage = super().wait_for_horse()
+        if status is not None and os.WIFEXITED(status) and os.WEXITSTATUS(status) == UNTOLD:
+            self._untold, status = True, 0
+        return pid, status, usage
+
+    def heartbeat(self, *args: Any, **options: Any) -> None:
+        with suppress(RedisError):
+            super().heartbeat(*args, **options)
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        with suppress(RedisError):
+            super().maintain_heartbeats(job, execution)
+
+    def set_state(self, *args: Any, **options: Any) -> None:
+        with suppress(RedisError):
+            super().set_state(*args, **options)
+
+    def set_shutdown_requested_date(self) -> None:
+        with suppress(RedisError):
+            super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Never is."""
+
+    def run_maintenance_tasks(self) -> None:
+        with suppress(RedisError):
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+
+    def teardown(self) -> None:
+        with suppress(RedisError):
+            super().teardown()  # type: ignore[no-untyped-call]
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
+        """Retries after a connect that timed out too: RQ retries a refused one alone, and its thread would end."""
+        if not is_in_trouble(exc):
+            super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
+        time.sleep(AGAIN_SECONDS)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Tells a delivery step, which may run for 45 s, to begin no more deliveries."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, STOP)
+
+    # ---- in the work-horse
+
+    def perform_job(self, job: Job, queue: RQQueue, execution: Execution) -> bool:
+        try:
+            return super().perform_job(job, queue, execution)
+        except RedisError as error:
+            if not is_in_trouble(error):
+                raise
+            os._exit(UNTOLD)
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Raises what Redis said, so that the step has not failed."""
+        if is_in_trouble(exc_info[1]):
+            raise exc_info[1]
+        super().handle_exception(job, *exc_info)
