@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.fireworks import running_fireworks
+from tests.fakes.nebius import running_nebius
 from tests.fakes.together import running_together
 from tests.fakes.vendor_faults import FakeVendor, Fault
 from tests.integration.conftest import MODEL, Bench
@@ -16,6 +17,7 @@ from tests.integration.upstreams.story import settings, with_upstream
 from tunehook.jobs import copy_step, lifecycle
 from tunehook.model.job import JobSpec, Stage, UpstreamJob
 from tunehook.upstreams.fireworks import FireworksUpstream
+from tunehook.upstreams.nebius import NebiusUpstream
 from tunehook.upstreams.together import TogetherUpstream
 
 JOBS = 42
@@ -36,6 +38,15 @@ class KilledFireworks(FireworksUpstream):
 
 
 class KilledTogether(TogetherUpstream):
+    """As KilledFireworks."""
+
+    deaths: list[str]
+
+    async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
+        return await dying(self.deaths, super().create, spec, training=training, validation=validation, tag=tag)
+
+
+class KilledNebius(NebiusUpstream):
     """As KilledFireworks."""
 
     deaths: list[str]
@@ -72,7 +83,16 @@ async def together() -> AsyncIterator[tuple[FakeVendor, KilledTogether, Callable
         await upstream.close()
 
 
-@pytest.mark.parametrize("vendor", [fireworks, together])
+@asynccontextmanager
+async def nebius() -> AsyncIterator[tuple[FakeVendor, KilledNebius, Callable[[], int]]]:
+    async with running_nebius() as fake:
+        fake.tunable.add(MODEL)
+        upstream = KilledNebius("openai", settings(f"{fake.url}/v1", fake.key))
+        yield fake, upstream, lambda: len(fake.jobs)
+        await upstream.close()
+
+
+@pytest.mark.parametrize("vendor", [fireworks, nebius, together])
 async def test_whatever_becomes_of_the_answer_each_job_is_paid_for_once(
     bench: Bench, vendor: Callable[[], Any]
 ) -> None:
