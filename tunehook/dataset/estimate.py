@@ -125,6 +125,11 @@ def estimate_tokens(
         cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
     else:
         notes.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
+    if rules is not None and not rules.as_openai:
+        notes.append("Counted with OpenAI's vocabulary. The model has its own, so tokens and cost will differ.")
+    if rules is not None and n_epochs == "auto" and not rules.knows_epochs:
+        cost = None
+        notes.append(f'How many epochs "auto" means at upstreams of kind {kind} is not known: give n_epochs.')
     return Estimate(
         model=model,
         method=method,

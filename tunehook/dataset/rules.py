@@ -17,9 +17,9 @@ from tunehook.dataset.report import Report
 class Rules:
     """The rules of one kind of upstream.
 
-    `least`, `most`: examples of a training file. `auto_epochs`: for "auto"; None: as OpenAI chooses. `names_models`:
-    whether a job that succeeded shows its model's name. `deployment`: what to do before a finished model answers;
-    None: nothing.
+    `least`, `most`: examples of a training file. `auto_epochs`: for "auto"; None: as OpenAI chooses, or not known.
+    `as_openai`: whether tokens and automatic epochs are OpenAI's. `names_models`: whether a job that succeeded shows
+    its model's name. `deployment`: what to do before a finished model answers; None: nothing.
     """
 
     kind: str
@@ -28,9 +28,15 @@ class Rules:
     most: int | None
     images: bool
     auto_epochs: int | None
+    as_openai: bool
     names_models: bool
     deployment: str | None
     source: str
+
+    @property
+    def knows_epochs(self) -> bool:
+        """Whether it is known what "auto" epochs come to."""
+        return self.as_openai or self.auto_epochs is not None
 
     def against_method(self, method: Method) -> str | None:
         """Returns why the method cannot be used here; None if it can."""
@@ -63,6 +69,7 @@ def all_rules() -> Mapping[str, Rules]:
             most=row["examples"][1],
             images=row["images"],
             auto_epochs=row["auto_epochs"],
+            as_openai=row["as_openai"],
             names_models=row["names_models"],
             deployment=row["deployment"],
             source=row["source"],

@@ -32,14 +32,14 @@ async def choose(ctx: Context, caller: ApiKey, request: JobRequest, offered: Off
         if named not in ctx.upstreams:
             raise UnknownUpstream(param="tunehook.upstream", name=named, known=known)
         return named
-    made = await ctx.store.models.find(request.model, caller.project)
-    if made is not None and made.upstream in ctx.upstreams:
-        return made.upstream
     if not ctx.upstreams:
         raise UnknownUpstream(param="tunehook.upstream", name="(default)", known=known)
     first = next(iter(ctx.upstreams))
     if len(ctx.upstreams) == 1:
         return first
+    made = await ctx.store.models.find(request.model, caller.project)
+    if made is not None and made.upstream in ctx.upstreams:
+        return made.upstream
     return await _that_has_the_model(ctx, caller, request.model, first, offered)
 
 

@@ -38,7 +38,11 @@ def test_check_by_the_rules_and_prices_of_a_kind_of_upstream(
 ) -> None:
     model = "meta-llama/Llama-3.1-8B-Instruct"
     assert run("check", AUDUBON, "--model", model, "--kind", "nebius") == 0
-    assert "at 0.40 USD per million" in capsys.readouterr().out
+    assert 'How many epochs "auto" means at upstreams of kind nebius is not known' in capsys.readouterr().out
+    assert run("check", AUDUBON, "--model", model, "--kind", "nebius", "--n-epochs", "2") == 0
+    told = capsys.readouterr().out
+    assert "at 0.40 USD per million" in told
+    assert "Counted with OpenAI's vocabulary" in told
     assert run("check", AUDUBON, "--kind", "nebius", "--method", "dpo") == 1
     assert "upstreams of kind nebius train by supervised, not by dpo" in capsys.readouterr().out
     few = tmp_path / "few.jsonl"

@@ -14,7 +14,7 @@ from tests.fakes.nebius import TUNABLE as NEBIUS_MODEL
 from tests.fakes.valkey import Valkey
 from tunehook import api_keys
 from tunehook.context import Context, open_context
-from tunehook.errors import FileUnusable, InvalidParameter, TooFewExamples, UnknownUpstream
+from tunehook.errors import CostAboveLimit, FileUnusable, InvalidParameter, TooFewExamples, UnknownUpstream
 from tunehook.files import ingest
 from tunehook.jobs import submission
 from tunehook.model.api_key import ApiKey
@@ -118,6 +118,15 @@ async def test_options_and_deployment_are_on_the_record_with_their_defaults(subm
     assert job.price.usd_per_million_tokens == 0.4
     plain = await submitting.job(GPT)
     assert (plain.spec.options, plain.deployment) == (None, None)
+
+
+async def test_a_limit_of_cost_needs_epochs_where_automatic_ones_are_not_known(submitting: Submitting) -> None:
+    limit = {"max_cost_usd": 100}
+    with pytest.raises(CostAboveLimit, match='"auto" means at upstreams of kind nebius is not known: give n_epochs'):
+        await submitting.job(NEBIUS_MODEL, tunehook=limit)
+    job = await submitting.job(NEBIUS_MODEL, tunehook=limit, hyperparameters={"n_epochs": 2})
+    assert job.estimate is not None
+    assert job.estimate.usd is not None
 
 
 async def test_a_method_that_the_kind_does_not_have_is_refused(submitting: Submitting) -> None:
