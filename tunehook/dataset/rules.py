@@ -17,8 +17,9 @@ from tunehook.dataset.report import Report
 class Rules:
     """The rules of one kind of upstream.
 
-    `least`, `most`: examples of a training file. `auto_epochs`: for "auto"; None: as OpenAI chooses. `deployment`: what
-    to do before a finished model answers; None: nothing.
+    `least`, `most`: examples of a training file. `auto_epochs`: for "auto"; None: as OpenAI chooses. `names_models`:
+    whether a job that succeeded shows its model's name. `deployment`: what to do before a finished model answers;
+    None: nothing.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Rules:
     most: int | None
     images: bool
     auto_epochs: int | None
+    names_models: bool
     deployment: str | None
     source: str
 
@@ -61,6 +63,7 @@ def all_rules() -> Mapping[str, Rules]:
             most=row["examples"][1],
             images=row["images"],
             auto_epochs=row["auto_epochs"],
+            names_models=row["names_models"],
             deployment=row["deployment"],
             source=row["source"],
         )

@@ -121,5 +121,5 @@ def _within(row: Row, value: float) -> bool:
 
 
 def _range(row: Row) -> str:
-    words = {"least": "from {}", "above": "above {}", "most": "to {}", "below": "below {}"}
-    return " ".join(text.format(row[name]) for name, text in words.items() if name in row)
+    words = {"least": "from {}", "above": "above {}", "most": "at most {}", "below": "below {}"}
+    return ", ".join(text.format(row[name]) for name, text in words.items() if name in row)
