@@ -113,9 +113,7 @@ class TogetherUpstream(Lacking):
     # ---- jobs
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
-        body = dialect.create_body(
-            self.name, spec, tag, training_file=training, validation_file=validation, options=spec.options or {}
-        )
+        body = dialect.create_body(self.name, spec, tag, training_file=training, validation_file=validation)
         return dialect.made(self.name, await self._http.post("/fine-tunes", body), tag)
 
     async def estimate_price(self, spec: JobSpec, *, training: str, validation: str | None) -> Cost | None:

@@ -57,7 +57,7 @@ STATUSES = {
 
 
 def training(upstream: str, spec: JobSpec, *, training_file: str, validation_file: str | None) -> dict[str, Any]:
-    """Returns the members that create and price estimate share."""
+    """Returns the members of a create but seed and suffix. The spec's options are Together's own members."""
     kind, asked = hyperparameters(spec.method, spec.hyperparameters)
     if kind not in ("supervised", "dpo"):
         instead = "Use the method supervised or dpo, or another upstream."
@@ -74,16 +74,28 @@ def training(upstream: str, spec: JobSpec, *, training_file: str, validation_fil
         body["batch_size"] = asked["batch_size"]
     if validation_file:  # without evaluations the file is not used
         body |= {"validation_file": validation_file, "n_evals": max(1, int(body["n_epochs"]))}
-    return body
+    options = dict(spec.options or {})
+    kind_of_training = _training_type(table(options.pop("training_type", None)))
+    return body | options | ({"training_type": kind_of_training} if kind_of_training else {})
+
+
+def _training_type(asked: Raw) -> dict[str, Any]:
+    """Returns the training type with what Together demands beside a rank; an empty one for its default, LoRA.
+
+    An absent alpha is twice the rank, as in Together's own client.
+    """
+    if dict(asked) == {"type": "Lora"}:
+        return {}
+    return ({"lora_alpha": 2 * asked["lora_r"]} if "lora_r" in asked else {}) | dict(asked)
 
 
 def create_body(
-    upstream: str, spec: JobSpec, tag: str, *, training_file: str, validation_file: str | None, options: Raw
+    upstream: str, spec: JobSpec, tag: str, *, training_file: str, validation_file: str | None
 ) -> dict[str, Any]:
-    """Returns the body of a create. `options`: Together's own members. Without a seed, each job there has 42."""
+    """Returns the body of a create. Without a seed, each job there has 42."""
     if spec.integrations:
         raise unsupported(upstream, "integrations", "Leave them out, or use another upstream.", param="integrations")
-    body = training(upstream, spec, training_file=training_file, validation_file=validation_file) | dict(options)
+    body = training(upstream, spec, training_file=training_file, validation_file=validation_file)
     return body | {"random_seed": spec.seed, "suffix": marked_suffix(spec.suffix, tag, LONGEST_SUFFIX)}
 
 

@@ -142,7 +142,7 @@ def test_what_neither_vendor_has_is_refused_before_it_is_sent(given: dict[str, A
     with pytest.raises(UpstreamUnsupported):
         fireworks.create_body("fw", spec(**given), TAG, training="t", validation=None, options={})
     with pytest.raises(UpstreamUnsupported):
-        together.create_body("tg", spec(**given), TAG, training_file="t", validation_file=None, options={})
+        together.create_body("tg", spec(**given), TAG, training_file="t", validation_file=None)
 
 
 @pytest.mark.parametrize("beta", [0.5, 2])
@@ -184,6 +184,22 @@ def test_a_dataset_of_fireworks_is_ready_or_not(raw: dict[str, Any], error: type
 
 
 # ---- Together
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"type": "Lora"}, None),
+        ({"type": "Lora", "lora_r": 8}, {"type": "Lora", "lora_r": 8, "lora_alpha": 16}),
+        ({"type": "Lora", "lora_r": 8, "lora_alpha": 8}, {"type": "Lora", "lora_r": 8, "lora_alpha": 8}),
+        ({"type": "Full"}, {"type": "Full"}),
+    ],
+)
+def test_a_rank_without_alpha_gets_twice_the_rank(asked: dict[str, Any], sent: dict[str, Any] | None) -> None:
+    given = spec(options={"training_type": asked, "learning_rate": 1e-5, "n_evals": 3})
+    body = together.create_body("tg", given, TAG, training_file="t", validation_file="v")
+    assert (body.get("training_type"), body["learning_rate"], body["n_evals"]) == (sent, 1e-5, 3)
+    assert together.estimate_body(body).get("training_type") == sent
 
 
 @pytest.mark.parametrize(("shown", "status"), together.STATUSES.items())
