@@ -8,6 +8,7 @@ from typing import Any
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter, UnknownUpstream
 from tunehook.model.api_key import ApiKey
+from tunehook.model.job import AT_UPSTREAM
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.upstreams.options import check_hyperparameters, check_member, check_options
 
@@ -40,18 +41,25 @@ async def choose(ctx: Context, caller: ApiKey, request: JobRequest, offered: Off
     made = await ctx.store.models.find(request.model, caller.project)
     if made is not None and made.upstream in ctx.upstreams:
         return made.upstream
-    return await _that_has_the_model(ctx, caller, request.model, first, offered)
+    return await _that_has_the_model(ctx, caller, request, first, offered)
 
 
-async def _that_has_the_model(ctx: Context, caller: ApiKey, model: str, first: str, offered: Offered | None) -> str:
-    """Returns the first upstream that has the model and takes new jobs; the default if none is known to have it."""
+async def _that_has_the_model(
+    ctx: Context, caller: ApiKey, request: JobRequest, first: str, offered: Offered | None
+) -> str:
+    """Returns the first upstream that has the model and takes new jobs; the default if none is known to have it.
+
+    A file that lies at an upstream already is of no use at the next one.
+    """
+    model = request.model
     listed: Mapping[str, Rows] = {}
     if offered is not None and not _has(ctx, first, model, listed):
         listed = await offered()
     having = [name for name in ctx.upstreams if _has(ctx, name, model, listed)]
     if not having:
         return first
-    if len(having) == 1 or ctx.chosen_default == having[0]:
+    bound = ctx.chosen_default == having[0] or request.training_file.startswith(AT_UPSTREAM)
+    if len(having) == 1 or bound:
         return having[0]
     for name in having:
         if await ctx.store.jobs.last_refusal(caller.project, name) != NOT_AVAILABLE:

@@ -42,7 +42,7 @@ class Submitting:
         return file.id
 
     async def job(self, model: str, *, content: bytes = dataset(), **members: Any) -> Job:
-        body = {"model": model, "training_file": await self.file(content), **members}
+        body = {"model": model, "training_file": await self.file(content)} | members
 
         async def _offered() -> Rows:
             return self.listed
@@ -106,6 +106,7 @@ async def test_the_request_decides_first_and_a_name_that_is_not_there_is_refused
 async def test_one_that_takes_no_new_jobs_is_passed_over_if_another_has_the_model(submitting: Submitting) -> None:
     await refused(submitting, await submitting.job(GPT))
     assert (await submitting.job(GPT)).upstream == "azure"
+    assert (await submitting.job(GPT, training_file="upstream:file-abc")).upstream == "openai"  # it lies there
     chosen = replace(submitting, ctx=replace(submitting.ctx, chosen_default="openai"))
     assert (await chosen.job(GPT)).upstream == "openai"
 
