@@ -30,7 +30,6 @@ from cli import local_store
 from cli.embedded import start_embedded
 from tunehook import settings
 from tunehook.errors import TunehookError
-from tunehook.model.file import File
 from tunehook.model.record import RECORD_VERSION
 from tunehook.security.encryption import Encryption
 from tunehook.store import snapshot
@@ -40,6 +39,9 @@ FORMAT = 1
 CHUNK = 1024 * 1024
 SECONDS = 600.0  #: for one answer of Redis
 PLACES = ("files", "reports", "uploads")
+#: Of records, in one part: it is read into memory as a whole.
+PART_CHARACTERS = 4_000_000
+Wanted = dict[str, tuple[int, str]]  #: id of a file → its bytes and SHA-256
 
 
 class NotBackedUp(TunehookError):
@@ -48,6 +50,10 @@ class NotBackedUp(TunehookError):
 
 class NotRestored(TunehookError):
     """Nothing was restored: {why}."""
+
+
+class HalfRestored(TunehookError):
+    """The restore broke off: {why}. Repeat it with `--force`; until then no program starts on this Redis."""
 
 
 def add_commands(subparsers: Any) -> None:
@@ -99,20 +105,14 @@ class _Sums:
 
 async def _backup(args: argparse.Namespace) -> int:
     async with _place() as (store, _, data_dir):
-        if await snapshot.is_too_full(store):
-            raise NotBackedUp(why="Redis is too full to be read beside running programs. Stop service and worker first")
-        entries = [entry async for part in snapshot.take(store) for entry in part]
-        if not any(snapshot.is_record(entry) for entry in entries):
-            raise NotBackedUp(why="this Redis has no job, no file and no API key. Is it the right one?")
-        wanted = [file for file in map(snapshot.file_in, entries) if file is not None]
-        mark, is_new = await store.deletion.storage_mark()
-        kept = data_dir / ".store"
-        found = kept.read_text(errors="replace").strip() if kept.is_file() else None
-        if found != mark and (wanted or found is not None or not is_new):
-            raise NotBackedUp(why=f"{data_dir} does not bear the mark of this Redis. Is TUNEHOOK_DATA_DIR right?")
+        await _check_place(store, data_dir)
         with _output(args.archive) as tar:
-            sums = _write(tar, entries, data_dir)
-            sums.files = sum(f"files/{file.id}" in sums.parts for file in wanted)
+            sums = _Sums()
+            _add_json(tar, "header.json", _header())
+            wanted = await _write_records(tar, sums, store)
+            for path in _files(data_dir):
+                _add_file(tar, sums, path, path.relative_to(data_dir).as_posix())
+            sums.files = sum(f"files/{file_id}" in sums.parts for file_id in wanted)
             faults = [fault async for fault in _faults(store, wanted, sums)]
             if faults and not args.force:
                 names = ", ".join(faults[:5])
@@ -125,23 +125,54 @@ async def _backup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(tar: tarfile.TarFile, entries: list[snapshot.Entry], data_dir: Path) -> _Sums:
-    """Writes records and files; the end is still to come."""
-    sums = _Sums(len(entries))
-    _add_json(tar, "header.json", _header())
-    for number, start in enumerate(range(0, len(entries), 1000)):
-        _add(tar, sums, f"records/{number:06}.json", json.dumps(entries[start : start + 1000]).encode())
-    for path in _files(data_dir):
-        _add_file(tar, sums, path, path.relative_to(data_dir).as_posix())
-    return sums
+async def _check_place(store: Store, data_dir: Path) -> None:
+    """Raises NotBackedUp for a store that is empty, half restored or too full, and for another's data directory."""
+    if await snapshot.is_half_restored(store):
+        raise NotBackedUp(why="a restore to this Redis broke off. Repeat it with `--force` first")
+    if await snapshot.is_too_full(store):
+        raise NotBackedUp(why="Redis is too full to be read beside running programs. Stop service and worker first")
+    if not await snapshot.is_used(store):
+        raise NotBackedUp(why="this Redis has no job, no file and no API key. Is it the right one?")
+    mark, is_new = await store.deletion.storage_mark()
+    kept = data_dir / ".store"
+    found = kept.read_text(errors="replace").strip() if kept.is_file() else None
+    if found != mark and (found is not None or not is_new or await snapshot.has_files(store)):
+        raise NotBackedUp(why=f"{data_dir} does not bear the mark of this Redis. Is TUNEHOOK_DATA_DIR right?")
 
 
-async def _faults(store: Store, wanted: list[File], sums: _Sums) -> AsyncIterator[str]:
+async def _write_records(tar: tarfile.TarFile, sums: _Sums, store: Store) -> Wanted:
+    """Writes the records in parts of some megabytes; returns the files that they name."""
+    wanted: Wanted = {}
+    part: list[str] = []
+    size = number = 0
+    async for entries in snapshot.take(store):
+        for entry in entries:
+            sums.records += 1
+            if file := snapshot.file_in(entry):
+                wanted[file.id] = (file.bytes, file.sha256)
+            part.append(snapshot.text(entry))
+            size += len(part[-1])
+            if size > PART_CHARACTERS:
+                _add(tar, sums, _part_name(number), _joined(part))
+                part, size, number = [], 0, number + 1
+    _add(tar, sums, _part_name(number), _joined(part))
+    return wanted
+
+
+def _part_name(number: int) -> str:
+    return f"records/{number:06}.json"
+
+
+def _joined(part: list[str]) -> bytes:
+    return f"[{', '.join(part)}]".encode()
+
+
+async def _faults(store: Store, wanted: Wanted, sums: _Sums) -> AsyncIterator[str]:
     """Yields each file whose bytes are missing or damaged, unless it was deleted since its record was read."""
-    for file in wanted:
-        found = sums.parts.get(f"files/{file.id}")
-        if found != (file.bytes, file.sha256) and await store.files.read_any(file.id) is not None:
-            yield f"{file.id} ({'missing' if found is None else 'damaged'})"
+    for file_id, recorded in wanted.items():
+        found = sums.parts.get(f"files/{file_id}")
+        if found != recorded and await store.files.read_any(file_id) is not None:
+            yield f"{file_id} ({'missing' if found is None else 'damaged'})"
 
 
 def _header() -> dict[str, Any]:
@@ -159,12 +190,15 @@ def _output(target: str) -> Iterator[tarfile.TarFile]:
             out: IO[bytes] = sys.stdout.buffer
             if target != "-":
                 out = stack.enter_context(os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"))
+            stack.callback(out.flush)  # after the archive is closed; an error of the disk is ours to say
             packed = stack.enter_context(gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1))
             yield stack.enter_context(tarfile.open(fileobj=packed, mode="w|"))
         if target != "-":
             with aside.open("rb") as written:
                 os.fsync(written.fileno())
             aside.rename(path)
+    except OSError as error:
+        raise NotBackedUp(why=f"{target} cannot be written, or a file cannot be read ({error})") from error
     finally:
         if target != "-":
             aside.unlink(missing_ok=True)
@@ -230,20 +264,35 @@ async def _restore(args: argparse.Namespace) -> int:
         try:
             with _input(args.archive) as packed:
                 sums = await asyncio.to_thread(_unpack, packed, spool)
-            parts = [json.loads(path.read_bytes()) for path in sorted((spool / "records").glob("*.json"))]
-            seal, mark = snapshot.seal_and_mark([entry for part in parts for entry in part])
-            if seal is not None:
-                encryption.decrypt(seal)  # raises SecretUnreadable for another TUNEHOOK_SECRET_KEY
-            if args.force:
-                await snapshot.clear(store)
-            await asyncio.to_thread(_move, spool, data_dir, mark)
-            for part in parts:
-                for start in range(0, len(part), snapshot.AT_ONCE):
-                    await snapshot.put(store, part[start : start + snapshot.AT_ONCE])
+            await _replace(store, encryption, data_dir, spool, clear=args.force)
         finally:
             await asyncio.to_thread(_remove, spool)
     print(f"Restored: {sums.words()}.", file=sys.stderr)
     return 0
+
+
+async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: Path, *, clear: bool) -> None:
+    """Puts what was unpacked in place of what is there. Raises HalfRestored, SecretUnreadable."""
+    seal, mark = snapshot.seal_and_mark(entry for part in _parts(spool) for entry in part)
+    if seal is not None:
+        encryption.decrypt(seal)  # raises SecretUnreadable for another TUNEHOOK_SECRET_KEY
+    try:
+        await snapshot.begin_restore(store)
+        if clear:
+            await snapshot.clear(store)
+        await asyncio.to_thread(_move, spool, data_dir, mark)
+        for part in _parts(spool):
+            for start in range(0, len(part), snapshot.AT_ONCE):
+                await snapshot.put(store, part[start : start + snapshot.AT_ONCE])
+        await snapshot.end_restore(store, seal)
+    except (TunehookError, OSError) as error:
+        raise HalfRestored(why=str(error).removesuffix(".")) from error
+
+
+def _parts(spool: Path) -> Iterator[list[snapshot.Entry]]:
+    """Yields the records, a part at a time."""
+    for path in sorted((spool / "records").glob("*.json")):
+        yield json.loads(path.read_bytes())
 
 
 @contextmanager
@@ -317,5 +366,4 @@ def _move(spool: Path, data_dir: Path, mark: str | None) -> None:
 
 
 def _remove(spool: Path) -> None:
-
     shutil.rmtree(spool, ignore_errors=True)

@@ -55,7 +55,7 @@ async def _left_behind(store: Store, storage: Storage) -> list[Finding]:
     try:
         here = sorted(await storage.file_ids())
     except DataDirUnavailable as error:
-        return [Finding("data directory", str(storage.data_dir), error.message)]
+        return [Finding("data directory", str(storage.data_dir), error.detail)]
     words = "its bytes are in the data directory, and no record names it"
     left = await store.deletion.left_behind(here)
     return [Finding("no record", file_id, words, partial(storage.remove, file_id), grave=False) for file_id in left]

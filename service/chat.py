@@ -7,11 +7,12 @@ from aiohttp import web
 from service.models import offered
 from service.requests import BODY_BYTES, caller_of, context_of, json_object
 from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned
+from tunehook.openai_format.strict_json import LARGE_MARKS
 
 
 async def create(request: web.Request) -> web.StreamResponse:
     ctx, caller = context_of(request), caller_of(request)
-    body = await json_object(request, BODY_BYTES)
+    body = await json_object(request, BODY_BYTES, LARGE_MARKS)  # 128 tools with long schemas
     model = body.get("model")
     if model is None:
         raise MissingParameter(param="model")

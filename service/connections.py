@@ -33,9 +33,9 @@ log = logging.getLogger("tunehook.api")
 SHUTDOWN_SECONDS = 20.0
 #: From the connection to the end of the first head.
 HEAD_SECONDS = 15.0
-#: Between two requests, and for a later head: longer than proxies keep idle connections (nginx, AWS: 60 s), or they
-#: would send a request into one that is being closed.
-IDLE_SECONDS = 75.0
+#: Between two requests, and for a later head: longer than proxies keep idle connections (nginx, AWS: 60 s; Traefik:
+#: 90 s; Caddy: 120 s), or they would send a request into one that is being closed.
+IDLE_SECONDS = 130.0
 #: A client that takes nothing of its answer for so long is gone.
 STUCK_SECONDS = 60.0
 #: An idle connection takes 10 to 20 KiB.

@@ -20,7 +20,7 @@ from tunehook.dataset.sources import Source, kind_for
 from tunehook.errors import InvalidParameter
 from tunehook.files import ingest
 from tunehook.openai_format.files import dataset_object
-from tunehook.openai_format.strict_json import PAIRS_MARKS
+from tunehook.openai_format.strict_json import LARGE_MARKS
 
 #: Read into memory as a whole, and taken apart there: 100 MiB and 3 s at worst, so one at a time, in turns by project.
 SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
@@ -86,7 +86,7 @@ def _names(told: dict[str, str], option: str) -> list[str]:
 
 
 async def _from_json(request: web.Request) -> _Asked:
-    body = await json_object(request, BODY_BYTES, PAIRS_MARKS)
+    body = await json_object(request, BODY_BYTES, LARGE_MARKS)
     known_members(body, "pairs", *OPTIONS)
     pairs = required(body, "pairs", list)
     source = (

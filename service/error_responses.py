@@ -25,6 +25,7 @@ INVALID, SERVER, UPSTREAM = "invalid_request_error", "server_error", "upstream_e
 #: The class itself or the nearest of its bases decides. `None` as code: the error brings its own.
 TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.InvalidBody: (400, INVALID, "invalid_json"),
+    errors.InvalidForm: (400, INVALID, "invalid_form"),
     errors.InvalidParameter: (400, INVALID, "invalid_value"),
     errors.MissingParameter: (400, INVALID, "missing_required_parameter"),
     errors.UnknownParameter: (400, INVALID, "unknown_parameter"),
@@ -168,6 +169,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except TunehookError as error:
+        if isinstance(error, errors.DataDirUnavailable):
+            log.warning("the data directory cannot be used: %s", error.detail)
         return answer(error)
     except web.HTTPNotFound:
         return answer(errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request)))

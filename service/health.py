@@ -48,7 +48,7 @@ async def _data_dir(ctx: Context) -> dict[str, object]:
     try:
         return {"ok": True, "message": await ctx.files.storage.check_room(1_000_000_000)}
     except DataDirUnavailable as error:
-        return {"ok": False, "message": str(error.fields["why"])}
+        return {"ok": False, "message": error.detail}
     except StoreUnavailable:
         return {"ok": False, "message": "not known, since Redis does not answer."}
 

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from service.connections import reason
 from service.requests import Deadline, refuse_encoding
-from tunehook.errors import InvalidBody, InvalidParameter, MissingParameter, TooLarge, UnknownParameter, WrongMediaType
+from tunehook.errors import InvalidForm, InvalidParameter, MissingParameter, TooLarge, UnknownParameter, WrongMediaType
 from tunehook.wording import did_you_mean
 
 FIELD_BYTES = 1024
@@ -43,6 +43,11 @@ class _Reader(MultipartReader):
             raise ValueError("it has too many parts")
         await asyncio.sleep(0)
         return await super()._readline()
+
+
+def _why(error: Exception) -> str:
+    words = reason(error)
+    return "Content-Type has no boundary, or one that is too long" if words.startswith("boundary") else words
 
 
 class Sink(Protocol):
@@ -85,7 +90,7 @@ async def receive(
         reader = _Reader(request.headers, request.content, max_field_size=LINE_BYTES, max_headers=MOST_LINES)
         while (part := await deadline.wait(reader.next(), incoming.bytes)) is not None:
             if not isinstance(part, BodyPartReader) or part.name is None:
-                raise InvalidBody(why="a part of the form has no name, or is itself multipart")
+                raise InvalidForm(why="a part of the form has no name, or is itself multipart")
             if part.name == file:
                 if filename is not None:
                     raise InvalidParameter(param=file, why="the form has two files; send one at a time")
@@ -98,7 +103,7 @@ async def receive(
             else:
                 raise UnknownParameter(param=part.name[:80], hint=did_you_mean(part.name, (*required, *optional, file)))
     except (HttpProcessingError, ValueError, RuntimeError, web.RequestPayloadError) as error:
-        raise InvalidBody(why=f"the form cannot be read: {reason(error)}") from error
+        raise InvalidForm(why=_why(error)) from error
     for name in required:
         if name not in found:
             raise MissingParameter(param=name)

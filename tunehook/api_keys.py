@@ -10,12 +10,13 @@ import hmac
 import secrets
 import time
 
-from tunehook.errors import TunehookError, WrongKey
+from tunehook.errors import StoreMisconfigured, TunehookError, WrongKey
 from tunehook.model.api_key import KEY_FORM, ApiKey
 from tunehook.model.webhook import OVERLAP_SECONDS, is_repeat
 from tunehook.security import signature
 from tunehook.security.encryption import Encryption
 from tunehook.store.engine.commit import optimistic_update
+from tunehook.store.snapshot import RESTORING
 from tunehook.store.store import Store
 
 
@@ -32,7 +33,10 @@ async def check_secret_key(store: Store, encryption: Encryption) -> None:
 
     Otherwise a restore without the key would show only when ten attempts at each webhook have failed.
     """
-    encryption.decrypt(await store.api_keys.first_encrypted(encryption.encrypt("tunehook")))
+    seal = await store.api_keys.first_encrypted(encryption.encrypt("tunehook"))
+    if seal == RESTORING:
+        raise StoreMisconfigured(why="A restore to this Redis broke off. Repeat `tunehook restore` with `--force`.")
+    encryption.decrypt(seal)
 
 
 async def create(store: Store, encryption: Encryption, *, project: str, name: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 TunehookError
 ├── RequestError        a client's request cannot be carried out
-│   ├── InvalidBody, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── InvalidBody, InvalidForm, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
 │   ├── MalformedRequest        it is not HTTP
 │   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
@@ -58,6 +58,11 @@ class TunehookError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
+    @property
+    def detail(self) -> str:
+        """What operators read instead of the message: it may name paths, which clients do not need."""
+        return str(self.fields.get("detail", self.message))
+
 
 class RequestError(TunehookError):
     """The request cannot be carried out."""
@@ -65,6 +70,10 @@ class RequestError(TunehookError):
 
 class InvalidBody(RequestError):
     """We could not parse the JSON body of your request: {why}."""
+
+
+class InvalidForm(RequestError):
+    """We could not read the form of your request: {why}."""
 
 
 class InvalidParameter(RequestError):
@@ -297,7 +306,7 @@ class DatasetUnread(TunehookError):
 
 
 class DataDirUnavailable(TunehookError):
-    """The data directory cannot be used: {why}. Accepted jobs wait. Retry later."""
+    """The disk of this server cannot be used: {why}. Accepted jobs wait. Retry later."""
 
 
 class StoreUnavailable(TunehookError):

@@ -102,10 +102,11 @@ class Storage:
             except FileNotFoundError:
                 found = ""
         if found != mark:
-            why = "belongs to another Redis." if found else "does not bear the mark of this Redis: is it mounted?"
+            words = "belongs to another Redis." if found else "does not bear the mark of this Redis: is it mounted?"
             raise DataDirUnavailable(
-                why=f"{self.data_dir} {why} If REDIS_URL and TUNEHOOK_DATA_DIR are right, write {mark} to "
-                f"{self.mark_path}"
+                why="it is not mounted, or not the one that belongs here",
+                detail=f"{self.data_dir} {words} If REDIS_URL and TUNEHOOK_DATA_DIR are right, write {mark} to "
+                f"{self.mark_path}",
             )
 
     async def check_room(self, size: int = 0) -> str:
@@ -116,10 +117,12 @@ class Storage:
         """Does the same. Blocks, and does not look for the mark."""
         for path in (self.data_dir, self.directory):
             if path.exists() and not os.access(path, os.W_OK):
-                raise DataDirUnavailable(why=f"{path} is not writable. Correct its owner or mode, or mount it writable")
+                detail = f"{path} is not writable. Correct its owner or mode, or mount it writable"
+                raise DataDirUnavailable(why="it is read-only", detail=detail)
         free = shutil.disk_usage(self.data_dir).free
         if free < size:
-            raise DataDirUnavailable(why=f"{self.data_dir} has {free // 1_000_000} MB free, {size:,} bytes are needed")
+            detail = f"{self.data_dir} has {free // 1_000_000} MB free, {size:,} bytes are needed"
+            raise DataDirUnavailable(why=f"it has no room for {size:,} bytes", detail=detail)
         return f"{self.data_dir} is writable, {free // 1_000_000_000} GB free"
 
     async def sweep(self, older_than: float) -> int:
@@ -190,7 +193,12 @@ def refusals() -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DataDirUnavailable(why=error.strerror or str(error)) from error
+        raise refused(error) from error
+
+
+def refused(error: OSError) -> DataDirUnavailable:
+    """Returns the error of a disk without the path, which is for operators."""
+    return DataDirUnavailable(why=error.strerror or "it refuses", detail=str(error))
 
 
 def _size(path: Path) -> int:

@@ -160,6 +160,6 @@ async def clear(files: Files, upload_id: str) -> None:
     try:
         await files.storage.parts(upload_id).clear()
     except DataDirUnavailable as error:
-        log.info("the parts of upload %s are removed later: %s", upload_id, error.message)
+        log.info("the parts of upload %s are removed later: %s", upload_id, error.detail)
     else:
         await files.store.uploads.cleared(upload_id)

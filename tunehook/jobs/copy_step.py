@@ -20,6 +20,7 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
+from tunehook.files.storage import refused as disk_refused
 from tunehook.jobs.copy_transfer import Transfer
 from tunehook.jobs.uploading import upstream_name
 from tunehook.jobs.upstream_hold import hold
@@ -68,7 +69,7 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
     except FileNotFoundError:
         await _without_bytes(ctx, transfer)
     except OSError as error:
-        await transfer.blocked(DataDirUnavailable(why=error.strerror or str(error)))
+        await transfer.blocked(disk_refused(error))
     except UpstreamRefused as refused:
         code = refused.code or f"http_{refused.status}"
         await transfer.refused(JobError(code=code, message=refused.message, param="training_file"))

@@ -144,7 +144,7 @@ class Transfer:
 
     async def blocked(self, error: DataDirUnavailable) -> None:
         """Waits for the data directory; the jobs show it."""
-        log.warning("uploading %s to %s waits: %s", self.record.copy.file_id, self.record.copy.upstream, error.message)
+        log.warning("uploading %s to %s waits: %s", self.record.copy.file_id, self.record.copy.upstream, error.detail)
         await self._wait(("data_dir_unavailable", error.message), DISK_SECONDS, self.record.copy.failures)
 
     async def _wait(self, shown: tuple[str, str] | None, pause: float, failures: int) -> None:

@@ -58,7 +58,7 @@ async def sweep(ctx: Context) -> None:
             except StoreUnavailable:
                 raise
             except DataDirUnavailable as error:  # a disk that refuses holds up nothing that lies elsewhere
-                log.warning("%s are not removed now: %s", name, error.message)
+                log.warning("%s are not removed now: %s", name, error.detail)
             except Exception:  # nor does a mistake in one part, or a broken record
                 log.exception("%s are not removed now", name)
         more = any(count >= AT_ONCE for count in removed.values())

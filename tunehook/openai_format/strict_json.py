@@ -12,8 +12,8 @@ from typing import Any
 from tunehook.dataset import strict_json
 from tunehook.errors import InvalidBody
 
-#: Marks (`[ { , :`) of a body: a MiB of brackets would take 0.4 s to read. Of `pairs` of a dataset, more.
-MARKS, PAIRS_MARKS = 20_000, 200_000
+#: Marks (`[ { , :`) of a body: a MiB of brackets would take 0.4 s to read. Of `pairs` and of a chat, more.
+MARKS, LARGE_MARKS = 20_000, 200_000
 _MARKS = (b"[", b"{", b",", b":")
 
 

@@ -7,9 +7,11 @@ keeps is left out, for due members are enqueued again, and so are leases and clo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+from tunehook.errors import StoreRefused
 from tunehook.model.file import File
 from tunehook.store.deletion import NEW
 from tunehook.store.engine import keys
@@ -18,6 +20,10 @@ from tunehook.store.store import Store
 
 #: (key, type, when it expires in unix ms or "0", value as Redis answers it, last id of a stream or "").
 Entry = list[Any]
+#: An entry whose value is JSON text: as lists, a store takes three times its size.
+Packed = list[str]
+#: In place of the seal until a restore is complete: no program starts on half a store.
+RESTORING = "a restore is not complete"
 #: Of `maxmemory`: with more, an answer that holds everything could fill Redis.
 LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
@@ -45,7 +51,28 @@ async def is_too_full(store: Store) -> bool:
     return share > LARGEST_SHARE and await running(store) is not None
 
 
-async def take(store: Store) -> AsyncIterator[list[Entry]]:
+async def holds(store: Store, *prefixes: str) -> bool:
+    """Whether a key begins with one of the prefixes."""
+    async for name in store.redis.scan_iter(match=_OWN, count=1000):
+        if str(name).startswith(prefixes):
+            return True
+    return False
+
+
+async def is_used(store: Store) -> bool:
+    """Whether the store has a job, a file or an API key."""
+    return await holds(store, keys.job(""), keys.file(""), keys.api_key(""))
+
+
+async def has_files(store: Store) -> bool:
+    return await holds(store, keys.file(""))
+
+
+async def is_empty(store: Store) -> bool:
+    return not await holds(store, "")
+
+
+async def take(store: Store) -> AsyncIterator[list[Packed]]:
     """Yields all entries: at one moment if programs run, else in parts."""
     if await running(store):
         yield await store.run("snapshot", [], [])
@@ -56,48 +83,60 @@ async def take(store: Store) -> AsyncIterator[list[Entry]]:
         yield await store.run("snapshot", ordered[start : start + AT_ONCE], [])
 
 
-def file_in(entry: Entry) -> File | None:
+def text(entry: Packed) -> str:
+    """Returns the JSON text of an entry."""
+    name, kind, expires, value, last = entry
+    return f"[{json.dumps(name)}, {json.dumps(kind)}, {json.dumps(expires)}, {value}, {json.dumps(last)}]"
+
+
+def file_in(entry: Packed) -> File | None:
     """Returns the file that an entry is the record of, if it is one."""
     name, kind, _, value, _ = entry
     if kind != "hash" or not name.startswith(keys.file("")):
         return None
-    return File.model_validate_json(dict(zip(value[::2], value[1::2], strict=True))["doc"])
+    members = json.loads(value)
+    return File.model_validate_json(dict(zip(members[::2], members[1::2], strict=True))["doc"])
 
 
-def is_record(entry: Entry) -> bool:
-    """Whether the entry shows that the store was used: a job, a file or an API key."""
-    return str(entry[0]).startswith((keys.job(""), keys.file(""), keys.api_key("")))
-
-
-def seal_and_mark(entries: list[Entry]) -> tuple[str | None, str | None]:
+def seal_and_mark(entries: Iterable[Entry]) -> tuple[str | None, str | None]:
     """Returns what tells whether the secret key fits, and the mark of the data directory if one bears it."""
     values = {str(entry[0]): entry[3] for entry in entries if entry[0] in (keys.SEAL, keys.STORAGE_MARK)}
     mark = values.get(keys.STORAGE_MARK)
     return values.get(keys.SEAL), None if mark is None or mark.startswith(NEW) else mark
 
 
-async def is_empty(store: Store) -> bool:
-    async for _ in store.redis.scan_iter(match=_OWN, count=1000):
-        return False
-    return True
+async def begin_restore(store: Store) -> None:
+    """From now on, no program starts on this store."""
+    await _write(store, [("SET", keys.SEAL, RESTORING)])
+
+
+async def end_restore(store: Store, seal: str | None) -> None:
+    await _write(store, [("SET", keys.SEAL, seal) if seal else ("DEL", keys.SEAL)])
+
+
+async def is_half_restored(store: Store) -> bool:
+    return bool(await store.redis.get(keys.SEAL) == RESTORING)
 
 
 async def clear(store: Store) -> None:
-    """Deletes all keys of ours and RQ's."""
+    """Deletes all keys of ours but the seal, and RQ's."""
     for pattern in (_OWN, "rq:*"):
-        names = [name async for name in store.redis.scan_iter(match=pattern, count=1000)]
+        names = [name async for name in store.redis.scan_iter(match=pattern, count=1000) if name != keys.SEAL]
         for start in range(0, len(names), AT_ONCE):
             await store.redis.unlink(*names[start : start + AT_ONCE])
 
 
 async def put(store: Store, entries: list[Entry]) -> None:
-    """Writes entries back; those that have expired meanwhile are left out."""
+    """Writes entries back but the seal; those that have expired meanwhile are left out. Raises StoreRefused."""
     now = await store.now_ms()
-    alive = [entry for entry in entries if entry[2] == "0" or int(entry[2]) > now]
-    answers = await store.send([command for entry in alive for command in _commands(entry)])
-    for answer in answers:
+    alive = [entry for entry in entries if entry[0] != keys.SEAL and (entry[2] == "0" or int(entry[2]) > now)]
+    await _write(store, [command for entry in alive for command in _commands(entry)])
+
+
+async def _write(store: Store, commands: list[Command]) -> None:
+    for answer in await store.send(commands):
         if isinstance(answer, Exception):
-            raise answer
+            raise StoreRefused(why=str(answer)) from answer
 
 
 def _commands(entry: Entry) -> list[Command]:

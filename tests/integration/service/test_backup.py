@@ -2,19 +2,24 @@
 
 import asyncio
 import gzip
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from cli import backup
 from tests.fakes.deployment import SECRET_KEY
 from tests.fakes.valkey import Valkey, valkey_server
 from tests.integration.service.conftest import Api, form
 from tests.integration.service.test_tenants import BASE, DATASET
 from tunehook import api_keys
+from tunehook.errors import StoreMisconfigured
 from tunehook.store import snapshot
 from tunehook.store.store import Store
 
@@ -43,9 +48,10 @@ async def run(*arguments: str, url: str, data_dir: Path, **changes: str) -> subp
 async def contents(url: str) -> dict[str, snapshot.Entry]:
     store = Store.connect(url)
     try:
-        entries = await store.run("snapshot", [], [])
+        packed = await store.run("snapshot", [], [])
     finally:
         await store.close()
+    entries = [json.loads(snapshot.text(entry)) for entry in packed]
     return {entry[0]: [sorted(entry[3]) if entry[1] == "set" else entry[3], entry[2], entry[4]] for entry in entries}
 
 
@@ -144,3 +150,64 @@ async def test_a_bad_archive_restores_nothing(archive: Path, second: Valkey, tmp
     assert "Traceback" not in done.stderr
     assert await contents(second.url) == {}
     assert not list(place.iterdir())
+
+
+@asynccontextmanager
+async def opened(server: Valkey) -> AsyncIterator[Store]:
+    """A store that is closed before a command runs, which counts clients."""
+    store = Store.connect(server.url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_a_restore_that_breaks_off_is_repeated_and_nothing_starts_before(
+    api: Api, archive: Path, valkey: Valkey, second: Valkey, tmp_path: Path
+) -> None:
+    place, large = tmp_path / "place", tmp_path / "large"
+    async with opened(valkey) as store:
+        await store.redis.hset("th:job:ftjob-large", "doc", "x" * 8_000_000)
+    assert (await run("backup", str(large), url=valkey.url, data_dir=tmp_path)).returncode == 0
+    async with opened(second) as store:
+        used = (await store.redis.info("memory"))["used_memory"]
+        await store.redis.config_set("maxmemory", used + 4_000_000)
+    done = await run("restore", str(large), url=second.url, data_dir=place)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Repeat it with `--force`" in done.stderr
+    async with opened(second) as store:
+        await store.redis.config_set("maxmemory", 0)
+        with pytest.raises(StoreMisconfigured, match="broke off"):
+            await api_keys.check_secret_key(store, api.ctx.webhooks.encryption)
+    refused = await run("backup", str(tmp_path / "b"), url=second.url, data_dir=place)
+    assert (refused.returncode, "broke off" in refused.stderr) == (1, True)
+    done = await run("restore", str(large), "--force", url=second.url, data_dir=place)
+    assert done.returncode == 0, done.stderr
+    async with opened(second) as store:
+        await api_keys.check_secret_key(store, api.ctx.webhooks.encryption)
+
+
+@pytest.mark.parametrize("target", ["missing/b", "."])
+async def test_a_target_that_cannot_be_written_is_one_line(
+    archive: Path, valkey: Valkey, tmp_path: Path, target: str
+) -> None:
+    done = await run("backup", str(tmp_path / target), url=valkey.url, data_dir=tmp_path)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_records_are_written_and_read_in_parts(
+    archive: Path, valkey: Valkey, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Half a gigabyte of records has to fit into a container of as much."""
+    async with opened(valkey) as store:
+        for number in range(10):
+            await store.redis.hset(f"th:job:ftjob-{number}", "doc", f'"\x1b\u2028é{number}' * 200_000)
+    target = tmp_path / "b"
+    assert (await run("backup", str(target), url=valkey.url, data_dir=tmp_path)).returncode == 0
+    with tarfile.open(target) as tar:
+        sizes = [member.size for member in tar if member.name.startswith("records/")]
+    assert len(sizes) > 2
+    assert max(sizes) < 3 * backup.PART_CHARACTERS

@@ -21,3 +21,12 @@ async def test_any_other_model_does_not_exist_for_this_project(api: Api, model: 
     answer = await api.call("POST", "/v1/chat/completions", json={"model": model, "messages": MESSAGES})
     assert answer.status == 404
     assert "does not exist or was not tuned here" in answer.error["message"]
+
+
+async def test_as_many_tools_as_openai_takes_are_read(api: Api) -> None:
+    properties = {f"p{n}": {"type": "string", "description": "x", "enum": ["a", "b"]} for n in range(40)}
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    tools = [{"type": "function", "function": {"name": f"t{n}", "parameters": schema}} for n in range(128)]
+    body = {"model": "ft:x", "messages": MESSAGES, "tools": tools}
+    answer = await api.call("POST", "/v1/chat/completions", json=body)
+    assert answer.error["code"] == "model_not_found"  # and not a body that cannot be read

@@ -134,3 +134,12 @@ async def test_our_own_mistakes_keep_their_traceback(caplog: pytest.LogCaptureFi
     (record,) = [record for record in caplog.records if record.name == "aiohttp.server"]
     assert record.levelno == logging.ERROR
     assert record.exc_info
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=" + "a" * 400])
+async def test_a_form_that_cannot_be_read_is_not_called_json(api: Api, boundary: str) -> None:
+    headers = {"content-type": f"multipart/form-data{boundary}"}
+    answer = await api.call("POST", "/v1/files", data=b"x", headers=headers)
+    assert (answer.status, answer.error["code"]) == (400, "invalid_form")
+    assert "Content-Type has no boundary" in answer.error["message"]
+    assert "JSON" not in answer.error["message"]

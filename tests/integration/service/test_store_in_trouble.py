@@ -28,7 +28,7 @@ async def away(api: Api, how: str) -> AsyncIterator[Path]:
 
 
 @pytest.mark.parametrize("how", ["gone", "empty"])
-async def test_a_data_directory_that_is_away_is_503(furnished: Api, how: str) -> None:
+async def test_a_data_directory_that_is_away_is_503(furnished: Api, how: str, caplog: pytest.LogCaptureFixture) -> None:
     api = furnished
     file = f"/v1/files/{api.ids['file_id']}"
     assert (await api.call("GET", "/readyz", key=None)).status == 200
@@ -39,10 +39,13 @@ async def test_a_data_directory_that_is_away_is_503(furnished: Api, how: str) ->
         for path, options in makers(api)[:5]:
             answer = await api.call("POST", api.path(path), **options)
             assert (answer.status, answer.error["code"]) == (503, "data_dir_unavailable"), path
+            assert str(data_dir) not in answer.error["message"]
         for method, path in (("GET", f"{file}/content"), ("GET", f"{file}/report"), ("DELETE", file)):
             answer = await api.call(method, path)
             assert (answer.status, answer.error["code"]) == (503, "data_dir_unavailable"), path
+            assert str(data_dir) not in answer.error["message"]
         assert (await api.call("GET", file)).status == 200
+        assert str(data_dir) in caplog.text  # for the operator
     assert (await api.call("GET", "/readyz", key=None)).status == 200
     assert (await api.call("GET", f"{file}/content")).status == 200
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tunehook.dataset.strict_json import MAX_DEPTH
 from tunehook.errors import InvalidBody
-from tunehook.openai_format.strict_json import MARKS, PAIRS_MARKS, parse_object
+from tunehook.openai_format.strict_json import LARGE_MARKS, MARKS, parse_object
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -138,6 +138,6 @@ def test_marks_within_strings_do_not_count() -> None:
 
 def test_pairs_of_a_dataset_may_be_many() -> None:
     body = json.dumps({"pairs": [{"question": "q", "answer": "a"}] * 30_000}).encode()
-    assert len(parse_object(body, PAIRS_MARKS)["pairs"]) == 30_000
+    assert len(parse_object(body, LARGE_MARKS)["pairs"]) == 30_000
     with pytest.raises(InvalidBody, match="too many"):
         parse_object(body, MARKS)

@@ -60,7 +60,7 @@ async def run_step(queue: DueQueue, member: str, body: Callable[[Lease], Awaitab
         await queue.forgive(member)
         await queue.plan(member, NEWER_SECONDS)
     except (DataDirUnavailable, DatasetUnread) as error:
-        log.warning("%s waits: %s", member, error.message)
+        log.warning("%s waits: %s", member, error.detail)
         await queue.plan(member, DISK_SECONDS)
     except RecordUnreadable as error:
         log.error("%s is parked: %s", member, error.message)

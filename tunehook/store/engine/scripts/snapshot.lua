@@ -1,6 +1,6 @@
 -- Reads keys with their values, types and expiry, all at one moment.
 -- KEYS: the keys to read; none: every key of ours but leases and clocks.
--- Returns (key, type, when it expires in ms or 0, value, last id of a stream or "") for each key that exists.
+-- Returns (key, type, when it expires in ms or 0, value as JSON, last id of a stream or "") for each key that exists.
 local names = KEYS
 if #names == 0 then
     local seen, cursor = {}, '0'
@@ -38,7 +38,7 @@ for _, name in ipairs(names) do
             end
         end
         local expires = left > 0 and string.format('%.0f', now + left) or '0'
-        found[#found + 1] = {name, kind, expires, readers[kind](name), last}
+        found[#found + 1] = {name, kind, expires, cjson.encode(readers[kind](name)), last}
     end
 end
 return found
