@@ -18,7 +18,7 @@ test-fast: $(READY)  ## unit and integration tests that start no program of ours
 test: $(READY)  ## all tests, three groups at a time, since most of them wait for processes
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
-neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, Prism, aimock
+neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
 	$(BIN)/pytest tests/compat -o python_files='check_*.py'
 
 check: $(READY)  ## linters, types and import rules

@@ -25,7 +25,7 @@ from benchmarks.table import machine, table
 from tests.fakes.deployment import ROOT
 
 UP = "import sys; from cli.main import main; sys.argv = ['tunehook', 'up']; sys.exit(main())"
-FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
+FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "FIREWORKS_", "NEBIUS_", "TOGETHER_", "REDIS_URL")
 
 
 def environment(directory: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from tunehook.dataset.items import check_grader
 from tunehook.dataset.prices import METHODS, BadPriceFile, load_prices
 from tunehook.dataset.report import Report, overlap
 from tunehook.dataset.rows import CannotBuild
+from tunehook.dataset.rules import all_rules, check_rules, rules_of
 from tunehook.dataset.sources import KINDS, Source, kind_for
 
 CHUNK = 1 << 20
@@ -38,6 +39,7 @@ def add_commands(subparsers: Any) -> None:
     check.add_argument("file", type=Path, help="the training file, JSONL")
     check.add_argument("--model", help="count tokens for this model and estimate the price")
     check.add_argument("--method", choices=METHODS, help="the way of training (default: as the format says)")
+    check.add_argument("--kind", choices=sorted(all_rules()), help="the kind of upstream: its rules and prices")
     check.add_argument("--n-epochs", type=_epochs, default="auto", help="1 to 50, or auto (default)")
     check.add_argument("--format", choices=FORMATS, help="the file's format (default: told by its first lines)")
     check.add_argument("--validation", type=Path, metavar="FILE", help="the validation file, checked and compared")
@@ -97,7 +99,11 @@ def _guarded(command: Any, args: argparse.Namespace) -> int:
 
 
 def check_file(args: argparse.Namespace) -> int:
-    training = _check(args.file, args.format, args, minimum=MIN_EXAMPLES)
+    rules = rules_of(args.kind) if args.kind else None
+    training = _check(args.file, args.format, args, minimum=rules.least if rules else MIN_EXAMPLES)
+    if rules:
+        wrong = check_rules(training, rules, args.method or method_of(training.format, args.model or ""))
+        training.note(len(wrong), wrong)
     if args.grader:
         missing = _grader_findings(args.grader, training)
         training.note(len(missing), missing)
@@ -148,9 +154,10 @@ def _price(args: argparse.Namespace, training: Report) -> Estimate | None:
     if not args.model or not counted:
         return None
     method = args.method or method_of(training.format, args.model)
+    rules = rules_of(args.kind) if args.kind else None
     prices = load_prices(args.prices)
-    found = estimate(training, model=args.model, method=method, prices=prices, n_epochs=args.n_epochs)
-    ahead = outlook(args.model, shutdown_date=prices.shutdown_date(args.model), not_available=False)
+    found = estimate(training, model=args.model, method=method, prices=prices, n_epochs=args.n_epochs, rules=rules)
+    ahead = outlook(args.model, shutdown_date=prices.shutdown_date(args.model, args.kind), not_available=False)
     return replace(found, warnings=(*ahead, *found.warnings))
 
 

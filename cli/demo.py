@@ -62,7 +62,6 @@ def demo() -> int:
         changes = {
             **local_changes(found),
             "REDIS_URL": "",
-            "AZURE_OPENAI_API_KEY": "",
             "TUNEHOOK_POLL_SECONDS": "0.5",
             "TUNEHOOK_SIMULATOR_SPEED": str(SPEED),
         }

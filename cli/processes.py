@@ -82,6 +82,7 @@ class Processes:
             # Not waited for: the first job needs it, the start does not.
             self._launch("simulator", "--port", str(port), "--speed", speed)
             self.simulator_url = f"http://127.0.0.1:{port}/v1"
+            changes |= dict.fromkeys(settings.UPSTREAM_NAMES, "")
             changes["OPENAI_BASE_URL"] = self.simulator_url
             changes["OPENAI_API_KEY"] = "sk-simulated"
         port = self._found.port or _free_port()

@@ -78,6 +78,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.StoreNotDurable: (503, SERVER, "store_not_durable"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
+    errors.UpstreamUnsupported: (400, INVALID, "not_supported_by_upstream"),
     errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),
     errors.UpstreamUnauthorized: (502, UPSTREAM, "upstream_unauthorized"),
     errors.UpstreamBusy: (503, UPSTREAM, None),

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Literal
 
 from tunehook.dataset.prices import BadPriceFile, Prices, load_prices
+from tunehook.dataset.rules import Rules, rules_of
 from tunehook.files import Files
 from tunehook.files.storage import Storage
 from tunehook.model.job import Job
@@ -17,7 +18,7 @@ from tunehook.security.allow_list import AllowList
 from tunehook.security.encryption import Encryption
 from tunehook.settings import Settings, SettingsError
 from tunehook.store.store import Store
-from tunehook.upstreams.client import OpenAIUpstream
+from tunehook.upstreams.kinds import open_upstream
 from tunehook.upstreams.protocol import Upstream
 from tunehook.webhooks import Webhooks
 
@@ -47,7 +48,13 @@ class Context:
     poll_seconds: float = 30.0
     settle_seconds: float = 180.0
     on_unknown: Literal["retry", "hold"] = "retry"
+    chosen_default: str | None = None  #: the upstream that TUNEHOOK_DEFAULT_UPSTREAM names
     keep: RetentionPeriods = RetentionPeriods()
+
+    def rules(self, upstream: str) -> Rules:
+        """Returns the rules of the upstream's kind; OpenAI's for one that is no longer configured."""
+        known = self.upstreams.get(upstream)
+        return rules_of(known.kind if known else "openai")
 
     async def mark(self) -> str:
         """Returns what marks new jobs as this deployment's: its name, and the start of its store's random mark.
@@ -83,7 +90,7 @@ async def open_context(
     store.redis_health.strict = settings.durability == "strict"
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
-    upstreams = {name: OpenAIUpstream(name, upstream) for name, upstream in configured.items()}
+    upstreams = {name: open_upstream(name, upstream) for name, upstream in configured.items()}
     files = make_files(store, Storage(settings.data_dir, store.deletion))
     try:
         yield Context(
@@ -106,6 +113,7 @@ async def open_context(
             poll_seconds=settings.poll_seconds,
             settle_seconds=settings.settle_seconds,
             on_unknown=settings.on_unknown,
+            chosen_default=settings.default_upstream or None,
             keep=RetentionPeriods(
                 jobs=_seconds(settings.keep_jobs_days),
                 datasets=_seconds(settings.keep_datasets_days),

@@ -21,6 +21,7 @@ TunehookError
 │   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
 ├── UpstreamError       an upstream refused, or did not answer
 │   ├── UpstreamRefused         400, 403, 404, 422
+│   │   └── UpstreamUnsupported its API has no such call or member
 │   ├── UpstreamUnauthorized    401: our key
 │   ├── UpstreamBusy            429, overloaded: no slot, no quota, too many requests
 │   ├── UpstreamNotReady        the file is still being processed
@@ -267,6 +268,10 @@ class UpstreamError(TunehookError):
 
 class UpstreamRefused(UpstreamError):
     """The upstream '{upstream}' refused the request."""
+
+
+class UpstreamUnsupported(UpstreamRefused):
+    """The upstream '{upstream}' has no {what}. {instead}"""
 
 
 class UpstreamNotReady(UpstreamError):

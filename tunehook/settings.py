@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -27,6 +27,18 @@ from tunehook.security.signature import SecretMalformed, decode_secret
 from tunehook.wording import in_words
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+FIREWORKS_BASE_URL = "https://api.fireworks.ai"
+NEBIUS_BASE_URL = "https://api.tokenfactory.nebius.com/v1"
+TOGETHER_BASE_URL = "https://api.together.ai/v1"
+#: What an upstream can be, in the order in which the default is chosen. tunehook/upstreams/kinds.py opens each.
+KindName = Literal["openai", "azure", "fireworks", "nebius", "together"]
+KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
+#: Where a kind is reached whose vendor has one address for all.
+BASE_URLS: Mapping[str, str] = {
+    "fireworks": FIREWORKS_BASE_URL,
+    "nebius": NEBIUS_BASE_URL,
+    "together": TOGETHER_BASE_URL,
+}
 
 
 class SettingsError(TunehookError):
@@ -117,12 +129,36 @@ WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Days = Annotated[float, Field(ge=0, le=36500)]
 
 
-class UpstreamSettings(BaseModel):
-    """An upstream: its base URL and key. The name decides the dialect."""
+AccountId = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
 
+
+class UpstreamSettings(BaseModel):
+    """An upstream: what it speaks, its base URL and key. `account_id`: at a vendor whose URLs have one."""
+
+    kind: KindName = "openai"
     base_url: Annotated[HttpUrl, AfterValidator(lambda url: url.rstrip("/"))]
     api_key: UpstreamKey
+    account_id: AccountId | None = None
     webhook_secret: WebhookSecret | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _vendors_own_address(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = {name: text for name, text in value.items() if text != ""}
+        kind = given.get("kind", "openai")
+        if kind in BASE_URLS:
+            given.setdefault("base_url", BASE_URLS[kind])
+        if kind == "azure" and isinstance(given.get("base_url"), str):
+            given["base_url"] = azure_base_url(given["base_url"])
+        return given
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.kind == "fireworks") != (self.account_id is not None):
+            raise ValueError("of kind fireworks needs ACCOUNT_ID, and no other kind has one")
+        return self
 
 
 def _upstreams(value: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings]:
@@ -152,7 +188,15 @@ class Settings(BaseSettings):
     azure_openai_webhook_secret: Annotated[
         WebhookSecret | None, Field(validation_alias="AZURE_OPENAI_WEBHOOK_SECRET")
     ] = None
+    fireworks_api_key: Annotated[UpstreamKey | None, Field(validation_alias="FIREWORKS_API_KEY")] = None
+    fireworks_account_id: Annotated[AccountId | None, Field(validation_alias="FIREWORKS_ACCOUNT_ID")] = None
+    fireworks_base_url: Annotated[HttpUrl, Field(validation_alias="FIREWORKS_BASE_URL")] = FIREWORKS_BASE_URL
+    nebius_api_key: Annotated[UpstreamKey | None, Field(validation_alias="NEBIUS_API_KEY")] = None
+    nebius_base_url: Annotated[HttpUrl, Field(validation_alias="NEBIUS_BASE_URL")] = NEBIUS_BASE_URL
+    together_api_key: Annotated[UpstreamKey | None, Field(validation_alias="TOGETHER_API_KEY")] = None
+    together_base_url: Annotated[HttpUrl, Field(validation_alias="TOGETHER_BASE_URL")] = TOGETHER_BASE_URL
     upstreams: Annotated[dict[str, UpstreamSettings], AfterValidator(_upstreams)] = {}
+    default_upstream: Annotated[str, AfterValidator(str.lower)] = ""
     host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     data_dir: Path = Path(".tunehook")
@@ -185,9 +229,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole_upstreams(self) -> Self:
-        """With only one of the two Azure settings, no upstream would be configured, silently."""
-        if bool(self.azure_openai_api_key) != bool(self.azure_openai_endpoint):
-            raise ValueError("AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT go together: set both or neither")
+        """With only one of two settings that go together, no upstream would be configured, silently."""
+        pairs = {
+            "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT": (self.azure_openai_api_key, self.azure_openai_endpoint),
+            "FIREWORKS_API_KEY and FIREWORKS_ACCOUNT_ID": (self.fireworks_api_key, self.fireworks_account_id),
+        }
+        for names, (one, other) in pairs.items():
+            if bool(one) != bool(other):
+                raise ValueError(f"{names} go together: set both or neither")
+        configured = self.all_upstreams()
+        if self.default_upstream and configured and self.default_upstream not in configured:
+            names = ", ".join(configured)
+            raise ValueError(f"TUNEHOOK_DEFAULT_UPSTREAM must name an upstream that is configured: {names}")
         return self
 
     @property
@@ -199,19 +252,44 @@ class Settings(BaseSettings):
         return bool(self.openai_api_key and self.openai_api_key.get_secret_value().startswith("th_"))
 
     def all_upstreams(self) -> dict[str, UpstreamSettings]:
-        """Every upstream that this deployment can train on, by name; the first is the default."""
-        named: dict[str, UpstreamSettings] = {}
+        """Every upstream that this deployment can train on, by name; the first is the default.
+
+        The default is TUNEHOOK_DEFAULT_UPSTREAM, or else the first of openai, azure, fireworks, nebius, together, or
+        else the first by name.
+        """
+        named = {**self._by_vendors_variables(), **{name.lower(): one for name, one in self.upstreams.items()}}
+        first = [self.default_upstream, *(name for name in KIND_NAMES if name != self.default_upstream)]
+        places = {name: place for place, name in enumerate(first)}
+        return {name: named[name] for name in sorted(named, key=lambda name: (places.get(name, len(places)), name))}
+
+    def _by_vendors_variables(self) -> dict[str, UpstreamSettings]:
+        """Returns the upstreams that the vendors' own variables configure."""
+        found: dict[str, UpstreamSettings] = {}
         if self.openai_api_key and not self.has_own_key_for_openai:
-            named["openai"] = UpstreamSettings(
+            found["openai"] = UpstreamSettings(
                 base_url=self.openai_base_url, api_key=self.openai_api_key, webhook_secret=self.openai_webhook_secret
             )
         if self.azure_openai_api_key and self.azure_openai_endpoint:
-            named["azure"] = UpstreamSettings(
-                base_url=azure_base_url(self.azure_openai_endpoint),
+            found["azure"] = UpstreamSettings(
+                kind="azure",
+                base_url=self.azure_openai_endpoint,
                 api_key=self.azure_openai_api_key,
                 webhook_secret=self.azure_openai_webhook_secret,
             )
-        return named | {name.lower(): upstream for name, upstream in self.upstreams.items()}
+        if self.fireworks_api_key and self.fireworks_account_id:
+            found["fireworks"] = UpstreamSettings(
+                kind="fireworks",
+                base_url=self.fireworks_base_url,
+                api_key=self.fireworks_api_key,
+                account_id=self.fireworks_account_id,
+            )
+        if self.nebius_api_key:
+            url, key = self.nebius_base_url, self.nebius_api_key
+            found["nebius"] = UpstreamSettings(kind="nebius", base_url=url, api_key=key)
+        if self.together_api_key:
+            url, key = self.together_base_url, self.together_api_key
+            found["together"] = UpstreamSettings(kind="together", base_url=url, api_key=key)
+        return found
 
 
 def azure_base_url(endpoint: str) -> str:
@@ -232,6 +310,11 @@ def known_names() -> dict[str, str]:
     return names
 
 
+#: What configures upstreams, but for the nested ones: set to nothing where the simulator is the only one.
+UPSTREAM_NAMES = (
+    "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "FIREWORKS_API_KEY", "FIREWORKS_ACCOUNT_ID", "NEBIUS_API_KEY",
+    "TOGETHER_API_KEY", "TUNEHOOK_DEFAULT_UPSTREAM",
+)  # fmt: skip
 #: Read by the simulator, which is a program of its own and imports nothing of ours.
 FOREIGN_NAMES = frozenset(
     f"TUNEHOOK_SIMULATOR_{name}"

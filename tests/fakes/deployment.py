@@ -35,7 +35,7 @@ from tunehook.store.store import Store
 ROOT = Path(__file__).parents[2]
 SECRET_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 #: Its own environment, without what a developer's shell may say about Tunehook.
-_FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
+_FOREIGN = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "FIREWORKS_", "NEBIUS_", "TOGETHER_", "REDIS_URL")
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,31 @@ def test_the_first_upstream_is_the_default_and_each_has_its_dialects_root() -> N
     assert azure_base_url("https://r.openai.azure.com/openai/v1/") == "https://r.openai.azure.com/openai/v1"
 
 
+VENDORS = {
+    "fireworks_api_key": "f",
+    "fireworks_account_id": "acme",
+    "nebius_api_key": "n",
+    "together_api_key": "t",
+    "upstreams": {"mine": {"base_url": "http://x/v1", "api_key": "m"}, "b": {"kind": "nebius", "api_key": "b"}},
+}
+
+
+def test_vendors_own_variables_configure_upstreams_in_the_order_of_the_default() -> None:
+    found = Settings.model_validate({**VENDORS, "openai_api_key": "o"}).all_upstreams()
+    assert list(found) == ["openai", "fireworks", "nebius", "together", "b", "mine"]
+    assert [one.kind for one in found.values()] == ["openai", "fireworks", "nebius", "together", "nebius", "openai"]
+    assert found["b"].base_url == found["nebius"].base_url == "https://api.tokenfactory.nebius.com/v1"
+    assert found["fireworks"].account_id == "acme"
+    chosen = Settings.model_validate({**VENDORS, "openai_api_key": "o", "default_upstream": "Together"})
+    assert list(chosen.all_upstreams()) == ["together", "openai", "fireworks", "nebius", "b", "mine"]
+
+
+def test_an_azure_upstream_of_another_name_has_azures_root() -> None:
+    nested = {"second": {"kind": "azure", "base_url": "https://r.openai.azure.com", "api_key": "k"}}
+    (found,) = Settings.model_validate({"upstreams": nested}).all_upstreams().values()
+    assert found.base_url == "https://r.openai.azure.com/openai/v1"
+
+
 def test_secrets_are_not_shown() -> None:
     found = Settings.model_validate({"openai_api_key": "sk-very-secret", "secret_key": KEY})
     assert "very-secret" not in repr(found)
@@ -150,6 +175,19 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "ftp://x", "TUNEHOOK_UPSTREAMS__X__API_KEY": "k"}, "TUNEHOOK_UPSTREAMS__X__"),
     ({"TUNEHOOK_UPSTREAMS__X__BASE_URL": "http://x"}, "TUNEHOOK_UPSTREAMS__X__API_KEY"),
     ({"TUNEHOOK_UPSTREAMS": "{"}, "TUNEHOOK_UPSTREAMS"),
+    ({"FIREWORKS_API_KEY": "k"}, "FIREWORKS_API_KEY and FIREWORKS_ACCOUNT_ID go together"),
+    ({"FIREWORKS_ACCOUNT_ID": "../x", "FIREWORKS_API_KEY": "k"}, "FIREWORKS_ACCOUNT_ID: must have the form"),
+    ({"TUNEHOOK_UPSTREAMS__X__KIND": "nebulus"}, "TUNEHOOK_UPSTREAMS__X__KIND: must be 'openai', 'azure', 'fireworks'"),
+    ({"TUNEHOOK_UPSTREAMS__X__KIND": "nebius"}, "TUNEHOOK_UPSTREAMS__X__API_KEY: is missing"),
+    ({"TUNEHOOK_UPSTREAMS__X__KIND": "azure", "TUNEHOOK_UPSTREAMS__X__API_KEY": "k"}, "X__BASE_URL: is missing"),
+    (
+        {"TUNEHOOK_UPSTREAMS__X__KIND": "fireworks", "TUNEHOOK_UPSTREAMS__X__API_KEY": "k"},
+        "TUNEHOOK_UPSTREAMS__X: of kind fireworks needs ACCOUNT_ID",
+    ),
+    (
+        {"TUNEHOOK_DEFAULT_UPSTREAM": "nebius", "TOGETHER_API_KEY": "k"},
+        "TUNEHOOK_DEFAULT_UPSTREAM must name an upstream that is configured: together",
+    ),
     ({"AZURE_OPENAI_API_KEY": "k"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT go together"),
     ({"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com"}, "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT"),
 ]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tunehook.dataset.findings import plural
 from tunehook.dataset.prices import Method, Prices
 from tunehook.dataset.report import Report
+from tunehook.dataset.rules import Rules
 
 SOON_DAYS = 90
 MAX_EPOCHS = 50
@@ -52,11 +53,13 @@ class Estimate:
         return out | {"warnings": list(self.warnings)}
 
 
-def default_epochs(examples: int) -> int:
+def default_epochs(examples: int, rules: Rules | None = None) -> int:
     """Returns the epochs for "auto": 3; more for small files, up to 25; fewer for large ones.
 
-    By OpenAI's cookbook; a job of 10 examples got 10 epochs from OpenAI, as here.
+    By OpenAI's cookbook; a job of 10 examples got 10 epochs from OpenAI, as here. `rules`: a kind's own number.
     """
+    if rules is not None and rules.auto_epochs is not None:
+        return rules.auto_epochs
     if examples * 3 < 100:
         return max(1, min(25, 100 // max(1, examples)))
     if examples * 3 > 25_000:
@@ -71,6 +74,7 @@ def estimate(
     method: Method,
     prices: Prices,
     n_epochs: int | Literal["auto"] = "auto",
+    rules: Rules | None = None,
 ) -> Estimate:
     """Returns the cost of training `model` on the file of `report`. Raises NotCounted, BadEpochs."""
     if report.tokens is None:
@@ -84,6 +88,7 @@ def estimate(
         method=method,
         prices=prices,
         n_epochs=n_epochs,
+        rules=rules,
         warnings=[*_left_out(report.with_errors), *by_rule(report.image_examples)],
     )
 
@@ -99,22 +104,32 @@ def estimate_tokens(
     prices: Prices,
     n_epochs: int | Literal["auto"] = "auto",
     warnings: list[str] | None = None,
+    rules: Rules | None = None,
 ) -> Estimate:
-    """Returns the same from the numbers alone; `over`: how many examples are longer than the limit."""
+    """Returns the same from the numbers alone; `over`: how many examples are longer than the limit.
+
+    `rules`: of the upstream's kind, whose prices count; None: of any.
+    """
+    kind = rules.kind if rules else None
     if n_epochs != "auto" and (type(n_epochs) is not int or not 1 <= n_epochs <= MAX_EPOCHS):
         raise BadEpochs(f'n_epochs is {n_epochs!r}; use "auto" or a whole number from 1 to {MAX_EPOCHS}.')
-    epochs = default_epochs(examples) if n_epochs == "auto" else n_epochs
+    epochs = default_epochs(examples, rules) if n_epochs == "auto" else n_epochs
     billed = trained * epochs
-    price = prices.find(model, method)
+    price = prices.find(model, method, kind)
     notes = list(warnings or ())
     cost = None
     if price is None:
-        unknown = "" if prices.methods(model) else f"{prices.unknown(model)} "
+        unknown = "" if prices.methods(model, kind) else f"{prices.unknown(model)} "
         notes.append(f"{unknown}No price is known for {method} training of {model}; add it to the price file.")
     elif price.usd_per_million_tokens is not None:
         cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
     else:
         notes.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
+    if rules is not None and not rules.as_openai:
+        notes.append("Counted with OpenAI's vocabulary. The model has its own, so tokens and cost will differ.")
+    if rules is not None and n_epochs == "auto" and not rules.knows_epochs:
+        cost = None
+        notes.append(f'How many epochs "auto" means at upstreams of kind {kind} is not known: give n_epochs.')
     return Estimate(
         model=model,
         method=method,

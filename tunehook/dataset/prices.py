@@ -36,33 +36,38 @@ class Price:
     as_of: date
     source: str
     shutdown_date: date | None = None
+    kinds: tuple[str, ...] | None = None  #: kinds of upstream that have this price; None: all
 
-    def fits(self, model: str) -> bool:
-        """True for the whole name, and for the name with the date of a snapshot."""
-        return self.model in (model, _DATE.sub("", model))
+    def fits(self, model: str, kind: str | None = None) -> bool:
+        """True for the whole name, and for the name with the date of a snapshot. `kind`: of upstream; None: any."""
+        at = kind is None or self.kinds is None or kind in self.kinds
+        return at and self.model in (model, _DATE.sub("", model))
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
     rows: tuple[Price, ...]
 
-    def find(self, model: str, method: Method) -> Price | None:
-        """Returns the row with the longest name that fits; a tuned model costs what its base model costs."""
-        fitting = [row for row in self._fitting(model) if method in row.methods]
-        return max(fitting, key=lambda row: len(row.model), default=None)
+    def find(self, model: str, method: Method, kind: str | None = None) -> Price | None:
+        """Returns the row with the longest name that fits; a tuned model costs what its base model costs.
 
-    def methods(self, model: str) -> frozenset[Method]:
+        `kind`: of upstream; None: any. A row for that kind comes before one for all.
+        """
+        fitting = [row for row in self._fitting(model, kind) if method in row.methods]
+        return max(fitting, key=lambda row: (len(row.model), row.kinds is not None), default=None)
+
+    def methods(self, model: str, kind: str | None = None) -> frozenset[Method]:
         """Returns the methods that have a price for this model; none for a model that we do not know."""
-        return frozenset(method for row in self._fitting(model) for method in row.methods)
+        return frozenset(method for row in self._fitting(model, kind) for method in row.methods)
 
-    def shutdown_date(self, model: str) -> str | None:
+    def shutdown_date(self, model: str, kind: str | None = None) -> str | None:
         """Returns the day (YYYY-MM-DD) on which the model is shut down, as far as the price file knows it."""
-        days = [row.shutdown_date for row in self._fitting(model) if row.shutdown_date is not None]
+        days = [row.shutdown_date for row in self._fitting(model, kind) if row.shutdown_date is not None]
         return min(days).isoformat() if days else None
 
-    def _fitting(self, model: str) -> list[Price]:
+    def _fitting(self, model: str, kind: str | None) -> list[Price]:
         base = base_model(model)
-        return [row for row in self.rows if row.fits(base)]
+        return [row for row in self.rows if row.fits(base, kind)]
 
     def unknown(self, model: str, others: Iterable[str] = ()) -> str:
         """Returns a sentence that the model is not known and, if one is near, what was meant. `others`: more names."""
@@ -98,6 +103,9 @@ def _row(row: Any, where: str) -> Price:
     methods = row.get("methods", ["supervised", "dpo"])
     if not isinstance(methods, list) or any(method not in METHODS for method in methods):
         raise BadPriceFile(f"{where}: `methods` must be a list of {', '.join(METHODS)}.")
+    kinds = row.get("kinds")
+    if kinds is not None and (not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds)):
+        raise BadPriceFile(f"{where}: `kinds` must be a list of kinds of upstream.")
     per_million, per_hour = _amount(row, "usd_per_million_tokens", where), _amount(row, "usd_per_hour", where)
     if (per_million is None) == (per_hour is None):
         raise BadPriceFile(f"{where}: needs `usd_per_million_tokens` or `usd_per_hour`, and not both.")
@@ -109,7 +117,9 @@ def _row(row: Any, where: str) -> Price:
         shutdown = date.fromisoformat(row["shutdown_date"]) if row.get("shutdown_date") else None
     except (TypeError, ValueError):
         raise BadPriceFile(f"{where}: `shutdown_date` must be a day, YYYY-MM-DD.") from None
-    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, str(row.get("source", "")), shutdown)
+    source = str(row.get("source", ""))
+    at = None if kinds is None else tuple(kinds)
+    return Price(row["model"], tuple(methods), per_million, per_hour, as_of, source, shutdown, at)
 
 
 def _amount(row: Mapping[str, Any], name: str, where: str) -> Decimal | None:

@@ -14,6 +14,7 @@ from tunehook.dataset.checker import ADVISED_EXAMPLES
 from tunehook.dataset.estimate import Estimate, by_rule, estimate_tokens
 from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
+from tunehook.dataset.rules import Rules
 from tunehook.errors import Conflict, FileNotFound, LeaseTaken
 from tunehook.files import token_counts
 from tunehook.jobs import dataset_fit
@@ -32,9 +33,9 @@ UNCHECKED_SECONDS, BUSY_SECONDS = 20.0, 2.0
 
 
 def expected(
-    request: JobRequest, file: File, counted: Counted, prices: Prices, warnings: Sequence[str] = ()
+    request: JobRequest, file: File, counted: Counted, prices: Prices, rules: Rules, warnings: Sequence[str] = ()
 ) -> Estimate:
-    """Returns what the request will cost on this file. Pure."""
+    """Returns what the request will cost on this file at an upstream with these rules. Pure."""
     assert file.dataset is not None
     notes = []
     if file.dataset.examples < ADVISED_EXAMPLES:
@@ -48,6 +49,7 @@ def expected(
         method=request.kind,
         prices=prices,
         n_epochs=request.n_epochs,
+        rules=rules,
         warnings=[*warnings, *notes, *by_rule(file.dataset.image_examples)],
     )
 
@@ -96,9 +98,9 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
         return None
     if not await ctx.files.storage.exists(training.id):
         return None
-    request = job_request.parse(job.spec.model_dump(exclude_none=True))
+    request = job_request.parse(job.spec.model_dump(exclude_none=True, exclude={"options"}))
     counted = await token_counts.count(ctx.files, training, request.model)
-    estimate = cost_of(expected(request, training, counted, ctx.prices))
+    estimate = cost_of(expected(request, training, counted, ctx.prices, ctx.rules(job.upstream)))
     try:
         # Under the job's lease: a new revision while its create is under way would make the outcome unknown.
         async with ctx.store.lease(job_member(job_id)) as lease:

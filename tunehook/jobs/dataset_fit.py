@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tunehook.dataset.checker import MIN_EXAMPLES
 from tunehook.dataset.fit import misfit
 from tunehook.dataset.items import check_grader
 from tunehook.dataset.prices import Method
 from tunehook.dataset.report import overlap
+from tunehook.dataset.rules import Rules
 from tunehook.errors import FileUnusable, TooFewExamples
 from tunehook.files.storage import Storage
 from tunehook.model.file import File
@@ -23,16 +23,20 @@ async def check(
     model: str,
     method: Method,
     grader: dict[str, Any] | None,
+    rules: Rules,
 ) -> None:
-    """Compares both files, as far as they are here and checked, with the job. Raises FileUnusable."""
+    """Compares both files, as far as they are here and checked, with the job and the upstream's rules.
+
+    Raises FileUnusable.
+    """
     for file, param in ((training, "training_file"), (validation, "validation_file")):
         if file is not None:
-            _check_file(file, model=model, method=method, param=param)
+            _check_file(file, model=model, method=method, param=param, rules=rules)
             if grader is not None:
                 await _check_items(storage, file, grader, param)
 
 
-def _check_file(file: File, *, model: str, method: Method, param: str) -> None:
+def _check_file(file: File, *, model: str, method: Method, param: str, rules: Rules) -> None:
     if file.status == "error":
         more = f" (all of it: GET /v1/files/{file.id}/report)" if file.dataset is not None else ""
         raise FileUnusable(id=file.id, why=(file.status_details or "it has errors").rstrip(".") + more, param=param)
@@ -42,8 +46,12 @@ def _check_file(file: File, *, model: str, method: Method, param: str) -> None:
     why = misfit(dataset.format, model=model, method=method, also=dataset.also)
     if why is not None:
         raise FileUnusable(id=file.id, why=why, param=param)
-    if param == "training_file" and dataset.examples < MIN_EXAMPLES:
-        raise TooFewExamples(id=file.id, examples=dataset.examples, least=MIN_EXAMPLES, param=param)
+    if param == "training_file" and dataset.examples < rules.least:
+        raise TooFewExamples(id=file.id, examples=dataset.examples, least=rules.least, param=param)
+    why = rules.against_images(dataset.image_examples)
+    why = why or (rules.against_size(dataset.examples) if param == "training_file" else None)
+    if why is not None:
+        raise FileUnusable(id=file.id, why=why, param=param)
 
 
 async def _check_items(storage: Storage, file: File, grader: dict[str, Any], param: str) -> None:

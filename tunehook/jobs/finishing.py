@@ -77,7 +77,7 @@ async def _name_model(ctx: Context, change: Change, job: Job, now: int) -> None:
     elif model:
         ctx.store.models.name(change, job, model)
     elif job.status == "succeeded" and job.upstream_job_id:
-        text = "The upstream has not named the model that it made."
+        text = job.deployment or "The upstream has not named the model that it made."
     if text:
         log.warning("job %s at %s: %s", job.id, job.upstream, text)
         change.say(job.id, Message(created_at=now, level="warn", message=text))

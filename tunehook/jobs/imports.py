@@ -46,8 +46,9 @@ async def import_job(
             raise InvalidParameter(param="upstream_job_id", why=why)
         await _refuse_marked(ctx, caller, upstream, seen)
         job = _job(caller, upstream, seen, callback_url)
-        row = ctx.prices.find(job.spec.model, jobs.method(job)["type"])
-        job = job.model_copy(update={"price": cost.price_of(row)})
+        rules = ctx.rules(upstream)
+        row = ctx.prices.find(job.spec.model, jobs.method(job)["type"], rules.kind)
+        job = job.model_copy(update={"price": cost.price_of(row), "deployment": rules.deployment})
         await _enter(ctx, job, seen)
     record = await ctx.store.jobs.read(job.id)
     if seen.ended:  # otherwise the next poll would see it

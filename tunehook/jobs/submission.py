@@ -7,7 +7,6 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,11 +22,11 @@ from tunehook.errors import (
     InvalidParameter,
     ModelNotFound,
     ModelUnknown,
-    UnknownUpstream,
 )
 from tunehook.files import ingest, token_counts
-from tunehook.jobs import cost, dataset_fit
+from tunehook.jobs import cost, dataset_fit, upstream_choice
 from tunehook.jobs.model_access import check_models, grader_models, is_tuned
+from tunehook.jobs.upstream_choice import NOT_AVAILABLE, Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
 from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message
@@ -39,11 +38,6 @@ from tunehook.openai_format.models import base_models, shutdown_dates
 from tunehook.store.engine.commit import AlreadyThere, Missing
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.webhooks import event_types, publishing
-
-Rows = list[dict[str, Any]]
-Offered = Callable[[], Awaitable[Mapping[str, Rows]]]
-#: What OpenAI answers a create since it closes fine-tuning in steps.
-NOT_AVAILABLE = "training_not_available"
 
 
 async def submit(
@@ -103,7 +97,7 @@ async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: 
         shared = await dataset_fit.shared_examples(ctx.files.storage, file, plan.validation_file)
         warnings += [shared] if shared else []
     counted = await token_counts.count(ctx.files, file, request.model)
-    return cost.expected(request, file, counted, ctx.prices, warnings)
+    return cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), warnings)
 
 
 def _replayed(record: JobRecord, digest: str) -> JobRecord:
@@ -118,6 +112,7 @@ class _Plan:
     """A request whose upstream and files were found fit. A file at the upstream has no record here."""
 
     upstream: str
+    options: dict[str, Any] | None
     training: FileRef
     validation: FileRef | None
     training_file: File | None
@@ -125,7 +120,8 @@ class _Plan:
 
 
 async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None) -> _Plan:
-    upstream = await _upstream(ctx, caller, request)
+    upstream = await upstream_choice.choose(ctx, caller, request, offered)
+    options = upstream_choice.check_request(ctx, request, upstream)
     if request.method and request.method.reinforcement:
         grader = request.method.reinforcement.grader.model_dump()
         await check_models(ctx, caller.project, grader_models(grader, "method.reinforcement.grader"))
@@ -138,7 +134,7 @@ async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offe
         validation, validation_file = await _file(ctx, caller, request.validation_file, "validation_file")
     elif request.kind == "reinforcement":
         raise InvalidParameter(param="validation_file", why="reinforcement needs a validation file as well")
-    plan = _Plan(upstream, training, validation, training_file, validation_file)
+    plan = _Plan(upstream, options, training, validation, training_file, validation_file)
     await _check_fit(ctx, request, plan)
     return plan
 
@@ -153,6 +149,7 @@ async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
         model=request.model,
         method=request.kind,
         grader=reinforcement.grader.model_dump() if reinforcement else None,
+        rules=ctx.rules(plan.upstream),
     )
 
 
@@ -171,19 +168,21 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
     # A seed of our own where none is asked for: it identifies the job at an upstream that shows no metadata.
     seed = request.seed if request.seed is not None else secrets.randbelow(job_request.MAX_SEED)
     estimated = await _priced(ctx, request, plan)
+    rules = ctx.rules(plan.upstream)
     return Job(
         id=new_id("ftjob-"),
         project=caller.project,
         key_id=caller.id,
         created_at=int(time.time()),
-        spec=JobSpec(seed=seed, **asked),
+        spec=JobSpec(seed=seed, options=plan.options, **asked),
         upstream=plan.upstream,
         callback_url=request.callback_url,
         training=plan.training,
         validation=plan.validation,
         mark=await ctx.mark(),
         request_sha256=digest,
-        price=cost.price_of(ctx.prices.find(request.model, request.kind)),
+        price=cost.price_of(ctx.prices.find(request.model, request.kind, rules.kind)),
+        deployment=rules.deployment,
         estimate=cost.cost_of(estimated) if estimated else None,
     )
 
@@ -203,7 +202,7 @@ async def _priced(ctx: Context, request: JobRequest, plan: _Plan) -> Estimate | 
     if counted is None and limit is None:
         return None
     counted = counted or await token_counts.count(ctx.files, file, request.model)
-    estimated = cost.expected(request, file, counted, ctx.prices)
+    estimated = cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream))
     if limit is not None and (estimated.cost_usd is None or estimated.cost_usd > limit):
         raise CostAboveLimit(why=_too_much(estimated, limit), param="tunehook.max_cost_usd")
     return estimated
@@ -219,26 +218,6 @@ def _too_much(found: Estimate, limit: float) -> str:
     )
 
 
-async def _upstream(ctx: Context, caller: ApiKey, request: JobRequest) -> str:
-    """Returns the upstream that is asked for; else the one that has the tuned model; else the first.
-
-    Raises UnknownUpstream.
-    """
-    known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"
-    named = request.tunehook.upstream if request.tunehook else None
-    if named is not None:
-        if named not in ctx.upstreams:
-            raise UnknownUpstream(param="tunehook.upstream", name=named, known=known)
-        return named
-    if request.model.startswith("ft:"):
-        made = await ctx.store.models.find(request.model, caller.project)
-        if made is not None and made.upstream in ctx.upstreams:
-            return made.upstream
-    if not ctx.upstreams:
-        raise UnknownUpstream(param="tunehook.upstream", name="(default)", known=known)
-    return next(iter(ctx.upstreams))
-
-
 async def _check_model(
     ctx: Context, caller: ApiKey, request: JobRequest, upstream: str, offered: Offered | None
 ) -> None:
@@ -247,7 +226,7 @@ async def _check_model(
     A model of another project is answered like an unknown one. An upstream that does not answer with a list refuses
     no other. Raises ModelNotFound, InvalidParameter, ModelUnknown.
     """
-    model, methods = request.model, ctx.prices.methods(request.model)
+    model, methods = request.model, ctx.prices.methods(request.model, ctx.rules(upstream).kind)
     if len(methods) == 1 and request.kind not in methods:
         why = f"{model} is trained by {' '.join(methods)} alone, not by {request.kind}"
         raise InvalidParameter(param="method.type" if request.method else "method", why=why)
@@ -292,7 +271,7 @@ async def accept(
     for key, seconds in remember:
         change.do("SET", key, job.id, "EX", seconds)
     change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
-    shutdown = ctx.prices.shutdown_date(job.spec.model)
+    shutdown = ctx.prices.shutdown_date(job.spec.model, ctx.rules(job.upstream).kind)
     for warning in outlook(job.spec.model, shutdown_date=shutdown, not_available=False):
         change.say(job.id, Message(created_at=job.created_at, level="warn", message=warning))
     if job.training.upstream_id is None and (job.estimate is None or job.validation is not None):

@@ -81,13 +81,15 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
 async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lease | None = None) -> bool:
     """Writes what the upstream says of a tracked job. Returns True when that is its end.
 
-    An end without the model's name is none for `UNNAMED_SECONDS`. Raises UpstreamUnknown if `seen` is another job.
+    An end without the model's name is none for `UNNAMED_SECONDS`, unless this kind of upstream names none. Raises
+    UpstreamUnknown if `seen` is another job.
     """
     job = record.job
     if not is_about(seen, job, ctx.tag(job)):
         raise UpstreamUnknown(upstream=job.upstream, why=f"asked for {job.upstream_job_id}, it shows another job")
     since = job.unnamed_since or record.now
     unnamed = seen.unnamed and not record.cancel_requested_at and record.now - since < UNNAMED_SECONDS
+    unnamed = unnamed and ctx.rules(job.upstream).names_models
     if seen.ended and not unnamed:
         await settle(ctx, record, seen.status, lease=lease, seen=seen, error=seen.error)
         return True

@@ -2,7 +2,8 @@
 
 note_unknown     a create got no usable answer: the job may exist
 find_out         each step until it is decided: adopts the oldest job found; creates again after the settle time,
-                 unless the answer named a job that may be this one
+                 unless the answer named a job that may be this one. A *named* upstream's one look is proof: the
+                 same id is created again at once, and makes no second job
 find_extras      for a day: jobs that a repeated create made beside the adopted one, which are cancelled
 """
 
@@ -25,7 +26,7 @@ from tunehook.jobs import tracking, uploading
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
 from tunehook.jobs.waiting import wait_with_intent
-from tunehook.model.job import Message, Stage, UpstreamJob, mark_of
+from tunehook.model.job import Job, Message, Stage, UpstreamJob, mark_of
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.upstreams.protocol import Upstream
@@ -123,7 +124,9 @@ async def note_unknown(ctx: Context, record: JobRecord, lease: Lease, unknown: U
     if isinstance(unknown, UpstreamOddJob):
         noted["answered_with"] = unknown.shown
     watched = record.job.model_copy(update=noted)
-    change = record.change(watched, lease).due(record.member, next_search(0.0, ctx.settle_seconds))
+    named = ctx.upstreams[record.job.upstream].identity == "named"
+    pause = _pause_when_named(record.job) if named else next_search(0.0, ctx.settle_seconds)
+    change = record.change(watched, lease).due(record.member, pause)
     ctx.store.upstreams.watch_for_extras(change, watched)
     ctx.store.upstreams.leave_queue(change, watched)  # deciding takes minutes, and must not hold up the queue for slots
     text = f"{unknown.message} The job may exist there: it is searched for before it is created again."
@@ -146,11 +149,14 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if found:
         return await track(ctx, record, found, lease)
     settle_seconds = settle_time(ctx.settle_seconds, job.repeats)
-    if may_create_again(age, job.looks + 1, settle_seconds):
+    # A cancelled job whose create may still land is first watched for extras, as any that was in doubt.
+    watched = job.doubtful_since is not None or not record.cancel_requested_at
+    named = ctx.upstreams[job.upstream].identity == "named" and watched
+    if named or may_create_again(age, job.looks + 1, settle_seconds):
         if record.cancel_requested_at:
             await settle(ctx, record, "cancelled", lease=lease)
             return True
-        if ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS or job.answered_with:
+        if not named and (ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS or job.answered_with):
             why = "The upstream did not say whether it created this job, and it cannot be found there."
             if job.answered_with:
                 why = (
@@ -169,6 +175,11 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     ctx.store.upstreams.leave_queue(change, searched)
     await ctx.store.commit(change)
     return False
+
+
+def _pause_when_named(job: Job) -> float:
+    """Returns the seconds until a named create is looked for: none at first, more after each one that was repeated."""
+    return 0.0 if job.repeats == 0 else min(60.0, 2.0**job.repeats)
 
 
 async def find_existing(ctx: Context, record: JobRecord) -> list[UpstreamJob]:

@@ -104,7 +104,13 @@ async def _are_checked(ctx: Context, job: Job) -> bool:
     method = jobs.method(job)
     grader = (method.get("reinforcement") or {}).get("grader")
     await dataset_fit.check(
-        ctx.files.storage, training, validation, model=job.spec.model, method=method["type"], grader=grader
+        ctx.files.storage,
+        training,
+        validation,
+        model=job.spec.model,
+        method=method["type"],
+        grader=grader,
+        rules=ctx.rules(job.upstream),
     )
     return True
 

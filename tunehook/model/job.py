@@ -167,6 +167,7 @@ class JobSpec(Record):
     metadata: dict[str, str] | None = None
     seed: int
     suffix: str | None = None
+    options: dict[str, Any] | None = None  #: the upstream's own members, with the defaults of its kind
 
 
 class Job(Record):
@@ -203,6 +204,7 @@ class Job(Record):
     checkpoint_told: int = 0  #: the last step whose checkpoint was published
     ready_at: int | None = None  #: when its model first answered
     price: Price | None = None  #: as it was when the job was accepted
+    deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property

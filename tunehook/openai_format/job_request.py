@@ -5,6 +5,7 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
@@ -176,9 +177,23 @@ class Integration(Strict):
     wandb: Wandb
 
 
+#: All options together, as JSON.
+OPTIONS_BYTES = 4096
+
+
 class Ours(Strict):
+    """`options`: the upstream's own members; upstreams/options.py checks them once the upstream is known."""
+
     upstream: Name | None = None
+    options: dict[str, Any] | None = None
     max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    @field_validator("options")
+    @classmethod
+    def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and len(json.dumps(value)) > OPTIONS_BYTES:
+            raise ValueError(f"are larger than {OPTIONS_BYTES} bytes")
+        return value
 
 
 class JobRequest(Strict):
@@ -225,10 +240,15 @@ class JobRequest(Strict):
         return self.method.type if self.method else "supervised"
 
     @property
-    def n_epochs(self) -> int | Literal["auto"]:
+    def asked(self) -> Hyperparameters | None:
+        """The hyperparameters, wherever they stand."""
         chosen = getattr(self.method, self.kind) if self.method else self
         asked: Hyperparameters | None = chosen.hyperparameters if chosen else None
-        return (asked.n_epochs if asked else None) or "auto"
+        return asked
+
+    @property
+    def n_epochs(self) -> int | Literal["auto"]:
+        return (self.asked.n_epochs if self.asked else None) or "auto"
 
 
 def parse(body: dict[str, Any]) -> JobRequest:

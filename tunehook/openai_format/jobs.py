@@ -69,6 +69,8 @@ def tunehook_member(
         "upstream": job.upstream,
         "upstream_job_id": job.upstream_job_id,
         "upstream_status": job.seen.status if job.seen else None,
+        "options": job.spec.options,
+        "model": _model(job),
         "callback_url": job.callback_url,
         "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
         "upload": {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes} if copy else None,
@@ -77,6 +79,13 @@ def tunehook_member(
         "cost": _cost(job, actual_cost(job)),
         "revision": revision,
     }
+
+
+def _model(job: Job) -> dict[str, Any] | None:
+    """Returns what a finished model needs before it answers; None for nothing, and before there is one."""
+    if job.status != "succeeded" or job.deployment is None:
+        return None
+    return {"state": "needs_deployment", "what_to_do": job.deployment}
 
 
 def actual_cost(job: Job) -> Cost | None:

@@ -43,11 +43,14 @@ _BROKEN: dict[type[BaseException], str] = {
 
 
 class BoundedClient(httpx2.AsyncClient):
-    """An HTTP client for one upstream. Raises UpstreamTooLarge when an answer passes its limit."""
+    """An HTTP client for one upstream. Raises UpstreamTooLarge when an answer passes its limit.
 
-    def __init__(self, name: str) -> None:
+    `json_bytes`: the limit of a JSON answer.
+    """
+
+    def __init__(self, name: str, *, json_bytes: int = JSON_BYTES) -> None:
         super().__init__(verify=ssl_context(), limits=_LIMITS, follow_redirects=False)
-        self._name = name
+        self._name, self._json_bytes = name, json_bytes
 
     async def send(
         self,
@@ -63,7 +66,7 @@ class BoundedClient(httpx2.AsyncClient):
         answer = httpx2.Response(
             whole.status_code,
             headers=[(name, value) for name, value in whole.headers.multi_items() if name.lower() not in encoded],
-            stream=_Bounded(whole, _limit(request, whole), self._name),
+            stream=_Bounded(whole, self._limit(request, whole), self._name),
             request=request,
             extensions=whole.extensions,
         )
@@ -73,6 +76,13 @@ class BoundedClient(httpx2.AsyncClient):
             finally:
                 await answer.aclose()
         return answer
+
+    def _limit(self, request: httpx2.Request, answer: httpx2.Response) -> int:
+        if not answer.is_success:
+            return ERROR_BYTES
+        if request.url.path.endswith("/chat/completions"):
+            return CHAT_BYTES
+        return FILE_BYTES if request.url.path.endswith("/content") else self._json_bytes
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -89,14 +99,6 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._whole.aclose()
-
-
-def _limit(request: httpx2.Request, answer: httpx2.Response) -> int:
-    if not answer.is_success:
-        return ERROR_BYTES
-    if request.url.path.endswith("/chat/completions"):
-        return CHAT_BYTES
-    return FILE_BYTES if request.url.path.endswith("/content") else JSON_BYTES
 
 
 def json_object(name: str, content: bytes) -> dict[str, Any]:

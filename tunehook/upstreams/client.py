@@ -24,7 +24,7 @@ from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamTooLarge, Up
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import answers, dialect
-from tunehook.upstreams.protocol import Passed, Progress
+from tunehook.upstreams.protocol import Identity, Passed, Progress
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
@@ -40,8 +40,10 @@ PAGE_JOBS, SMALL_PAGE_JOBS = 100, 10
 class OpenAIUpstream:
     """An upstream that speaks OpenAI's API. Opens nothing until the first call."""
 
+    identity: Identity = "marked"
+
     def __init__(self, name: str, settings: UpstreamSettings) -> None:
-        self.name = name
+        self.name, self.kind = name, str(settings.kind)
         self._client = openai.AsyncOpenAI(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
@@ -105,12 +107,17 @@ class OpenAIUpstream:
     # ---- jobs
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
-        body = spec.model_dump(exclude_none=True)
+        body = self.create_body(spec, training=training, validation=validation, tag=tag)
+        return dialect.created(self.name, await self._post("/fine_tuning/jobs", body), tag, spec, training)
+
+    def create_body(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> dict[str, Any]:
+        """Returns the body of a create; options stand beside OpenAI's members."""
+        body = spec.model_dump(exclude_none=True, exclude={"options"}) | (spec.options or {})
         body["training_file"] = training
         if validation:
             body["validation_file"] = validation
         body["metadata"] = {**(spec.metadata or {}), TAG: tag}
-        return dialect.created(self.name, await self._post("/fine_tuning/jobs", body), tag, spec, training)
+        return body
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         """Searches by our metadata; where the filter is ignored or refused, page by page back to `since`."""

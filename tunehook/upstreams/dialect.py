@@ -30,7 +30,9 @@ from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob, is_
 log = logging.getLogger(__name__)
 
 #: Statuses that refuse for good. 401 is about our key; 408, 409, 429 and 5xx leave the outcome open.
-REFUSALS = frozenset({400, 403, 404, 422})
+REFUSALS = frozenset({400, 403, 404, 412, 422})
+#: How a create is refused for a file that is not ready yet; the second is Azure's.
+NOT_READY = ("still being processed", "file import not completed")
 #: Characters of an upstream's texts that are kept: of a name or a kind, of a sentence; and bytes of an event's data.
 NAME_CHARS, TEXT_CHARS, DATA_BYTES = 256, 8192, 16 * 1024
 #: A job has one result file; more than this are not fetched.
@@ -54,12 +56,14 @@ def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) ->
             f"it redirects the call ({status}), and redirects are not followed; its operator must correct its base URL"
         )
         return UpstreamUnknown(why=why, **fields)
-    if status == 400 and "still being processed" in message:
+    if status == 400 and any(words in message.lower() for words in NOT_READY):
         return UpstreamNotReady(message, param=param, **fields)
     if status in REFUSALS:
         return UpstreamRefused(message, param=param, **fields)
     if status == 401:
         return UpstreamUnauthorized(**fields)  # in our words: the upstream's quote a part of our key
+    if status == 402:
+        return UpstreamBusy(message, param=param, **fields | {"code": "insufficient_quota"})
     if status == 429:
         return UpstreamBusy(message, param=param, **fields)
     return UpstreamUnknown(f"The upstream '{name}' answered {status}: {message}", **fields)

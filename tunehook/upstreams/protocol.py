@@ -27,8 +27,17 @@ class Passed:
     headers: Mapping[str, str]
 
 
+#: How a create whose answer was lost is decided. `named`: our id is the job's id there, so one look is proof, and the
+#: same id sent again makes no second job. `marked`: jobs show our metadata. `alike`: by suffix, seed and file.
+Identity = Literal["named", "marked", "alike"]
+
+
 class Upstream(Protocol):
+    """`kind`: of tunehook/upstreams/kinds.py."""
+
     name: str
+    kind: str
+    identity: Identity
 
     async def upload(self, path: Path, filename: str, progress: Progress) -> str:
         """Sends a whole file in one request; returns the upstream's file id."""

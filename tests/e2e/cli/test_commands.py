@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exi
 
 
 def _environment(directory: Path, **changes: str) -> dict[str, str]:
-    foreign = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "REDIS_URL")
+    foreign = ("TUNEHOOK_", "OPENAI_", "AZURE_OPENAI_", "FIREWORKS_", "NEBIUS_", "TOGETHER_", "REDIS_URL")
     mine = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return mine | {"TUNEHOOK_DATA_DIR": str(directory), **changes}
 

@@ -33,6 +33,24 @@ def test_check_of_real_data_in_words(capsys: pytest.CaptureFixture[str]) -> None
     assert max(map(len, told.splitlines())) <= 120
 
 
+def test_check_by_the_rules_and_prices_of_a_kind_of_upstream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = "meta-llama/Llama-3.1-8B-Instruct"
+    assert run("check", AUDUBON, "--model", model, "--kind", "nebius") == 0
+    assert 'How many epochs "auto" means at upstreams of kind nebius is not known' in capsys.readouterr().out
+    assert run("check", AUDUBON, "--model", model, "--kind", "nebius", "--n-epochs", "2") == 0
+    told = capsys.readouterr().out
+    assert "at 0.40 USD per million" in told
+    assert "Counted with OpenAI's vocabulary" in told
+    assert run("check", AUDUBON, "--kind", "nebius", "--method", "dpo") == 1
+    assert "upstreams of kind nebius train by supervised, not by dpo" in capsys.readouterr().out
+    few = tmp_path / "few.jsonl"
+    few.write_bytes(jsonl(*map(good, range(3))))
+    assert run("check", few) == 1
+    assert run("check", few, "--kind", "fireworks") == 0
+
+
 def test_check_of_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(jsonl({"messages": [{"role": "user", "content": "Hi"}]}) + b"{\n")

@@ -1,0 +1,294 @@
+"""Fireworks as an upstream. The client names its jobs and datasets there, so a GET decides whether one exists.
+
+A lost create is decided by one GET: absence is proof, and the same id sent again cannot make a second job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
+from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
+from tunehook.security.allow_list import NOTHING, AllowList
+from tunehook.settings import UpstreamSettings
+from tunehook.upstreams import fireworks_dialect as dialect
+from tunehook.upstreams import fireworks_log
+from tunehook.upstreams.lacking import Lacking, unsupported
+from tunehook.upstreams.members import is_id, rows, table, text
+from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
+from tunehook.upstreams.protocol import Identity, Passed, Progress
+from tunehook.upstreams.upload_address import put_file, with_own_host
+
+#: The largest file that goes in one request; a larger one goes to a signed address.
+WHOLE_BYTES = 150_000_000
+#: For the call that has a dataset validated, which may read all of it.
+VALIDATE_SECONDS = 120.0
+PAGE = 100
+#: Pages without a readable job that are passed over in a row.
+EMPTY_PAGES = 10
+#: Pages of models that are read of the public account, and of our own.
+MODEL_PAGES = 5
+PUBLIC = "fireworks"
+
+
+class FireworksUpstream(Lacking):
+    """An account at Fireworks. Opens nothing until the first call.
+
+    `allow`: private hosts to which an upload may be sent. `whole_bytes`: files above go to a signed address.
+    """
+
+    kind = "fireworks"
+    identity: Identity = "named"
+
+    def __init__(
+        self,
+        name: str,
+        settings: UpstreamSettings,
+        *,
+        account_id: str,
+        allow: AllowList = NOTHING,
+        whole_bytes: int = WHOLE_BYTES,
+    ) -> None:
+        self.name = name
+        self._account_id = account_id
+        self._account = f"/v1/accounts/{account_id}"
+        base = settings.base_url.removesuffix("/inference/v1").removesuffix("/v1")
+        self._allow = with_own_host(allow, base)
+        self._whole_bytes = whole_bytes
+        self._http = PlainHttp(name, base, settings.api_key.get_secret_value(), dialect.refusal)
+        #: The last job of a page that was read → the collection and the token of the next page.
+        self._places: dict[str, tuple[str, str]] = {}
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    # ---- datasets
+
+    async def upload(self, path: Path, filename: str, progress: Progress) -> str:
+        """Returns the dataset's id once it is READY. Raises UpstreamNotReady while it is not: find_file asks again."""
+        size, examples = await asyncio.to_thread(_measure, path)
+        dataset = dialect.named(filename)
+        if not await self._begin(dataset, filename, examples):
+            async with file_source(path, progress) as source:
+                await self._send(dataset, source, size)
+        return await self._when_ready(dataset, await self._dataset(dataset) or {})
+
+    async def _begin(self, dataset: str, filename: str, examples: int) -> bool:
+        """Creates the dataset, unless it exists. Returns whether it is READY already."""
+        described = {"displayName": filename[:63], "userUploaded": {}, "exampleCount": str(examples)}
+        try:
+            await self._http.post(f"{self._account}/datasets", {"datasetId": dataset, "dataset": described})
+        except UpstreamError as error:
+            if error.status in (403, 404):
+                await self._check_account()
+            if error.code != dialect.EXISTS:
+                raise
+            found = await self._dataset(dataset)
+            return found is not None and text(found.get("state")) == "READY"
+        return False
+
+    async def _send(self, dataset: str, source: FileSource, size: int) -> None:
+        """Sends the bytes: in one request, or to the signed address, whose signature has both headers."""
+        if size > self._whole_bytes:
+            file = f"{dataset}.jsonl"
+            answer = await self._http.post(
+                f"{self._account}/datasets/{dataset}:getUploadEndpoint", {"filenameToSize": {file: str(size)}}
+            )
+            url = text(table(answer.get("filenameToSignedUrls")).get(file))
+            if url is None:
+                raise UpstreamUnknown(upstream=self.name, why="it names no address for the upload")
+            signed = {"Content-Type": "application/octet-stream", "X-Goog-Content-Length-Range": f"{size},{size}"}
+            await put_file(self.name, url, source, size, headers=signed, allow=self._allow)
+            return
+        await self._http.send_file(
+            f"{self._account}/datasets/{dataset}:upload", source, size, filename=f"{dataset}.jsonl"
+        )
+
+    async def _when_ready(self, dataset: str, found: dict[str, Any]) -> str:
+        """Returns the id of a READY dataset. One that is not has its upload validated, which makes it READY."""
+        if text(found.get("state")) != "READY":
+            try:
+                path = f"{self._account}/datasets/{dataset}:validateUpload"
+                await self._http.send("POST", path, body={}, seconds=VALIDATE_SECONDS)
+            except UpstreamRefused:
+                found = await self._dataset(dataset) or {}
+                if text(found.get("state")) != "READY":
+                    raise
+            found = await self._dataset(dataset) or {}
+        return dialect.dataset_id(self.name, found, dataset)
+
+    async def find_file(self, filename: str, size: int) -> str | None:
+        """Returns the dataset of that name once it is READY; None if it is not there, or if its bytes are not."""
+        dataset = dialect.named(filename)
+        found = await self._dataset(dataset)
+        if found is None:
+            return None
+        try:
+            return await self._when_ready(dataset, found)
+        except UpstreamRefused as refused:
+            if refused.status:  # the call was refused, not the data: nothing was uploaded that could be validated
+                return None
+            raise
+
+    async def _dataset(self, dataset: str) -> dict[str, Any] | None:
+        return await self._found(f"{self._account}/datasets/{dataset}")
+
+    async def _found(self, path: str) -> dict[str, Any] | None:
+        """Returns what is there, or None for 404."""
+        try:
+            return await self._http.get(path)
+        except UpstreamRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def delete_file(self, file_id: str) -> None:
+        if not is_id(file_id):
+            raise UpstreamRefused(f"'{file_id}' is not a dataset's id.", upstream=self.name, status=404)
+        await self._http.send("DELETE", f"{self._account}/datasets/{file_id}")
+
+    async def result(self, file_id: str) -> bytes:
+        raise unsupported(self.name, "result files", "The job's events tell its progress.")
+
+    # ---- jobs
+
+    async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
+        """Creates the job under an id of ours, or returns the one that exists under it."""
+        folder = dialect.collection(spec, self.name)
+        body = dialect.create_body(
+            self.name,
+            spec,
+            tag,
+            training=dialect.account_name(self._account_id, "datasets", training),
+            validation=validation and dialect.account_name(self._account_id, "datasets", validation),
+            options=spec.options or {},
+        )
+        query = {dialect.ID_PARAM[folder]: dialect.named(tag)}
+        try:
+            made = await self._http.post(f"{self._account}/{folder}", body, query)
+            return dialect.named_job(self.name, made, folder, tag)
+        except UpstreamError as error:
+            if error.status in (403, 404):
+                await self._check_account()
+            if error.code != dialect.EXISTS:
+                raise
+        raw = await self._named(folder, tag)
+        if raw is None:
+            raise UpstreamUnknown(upstream=self.name, why="it says that the job exists, and does not show it")
+        if not dialect.same_request(raw, spec, training):
+            message = f"The upstream has a job {dialect.named(tag)} with another model or dataset. No job was created."
+            raise UpstreamRefused(message, upstream=self.name, status=409, code=dialect.EXISTS)
+        return dialect.named_job(self.name, raw, folder, tag)
+
+    async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        """Returns the job under our id, if it trains what was asked for. An empty list is proof that there is none."""
+        folder = dialect.collection(spec, self.name)
+        raw = await self._named(folder, tag)
+        if raw is None:
+            await self._check_account()
+        if raw is None or not dialect.same_request(raw, spec, training):
+            return []
+        # Its id is made of the tag, which proves that it is ours: one that is an extra may be cancelled.
+        return [dialect.named_job(self.name, raw, folder, tag).model_copy(update={"metadata": {TAG: tag}})]
+
+    async def _named(self, folder: str, tag: str) -> dict[str, Any] | None:
+        return await self._found(f"{self._account}/{folder}/{dialect.named(tag)}")
+
+    async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
+        """Returns supervised jobs, newest first, then DPO jobs. A page that another instance left off is read again."""
+        if after is None:
+            self._places.clear()
+            return await self._page(dialect.SUPERVISED, "")
+        if after not in self._places:
+            jobs, more = await self._page(dialect.SUPERVISED, "")
+            while more and jobs and after not in self._places:
+                jobs, more = await self._page(*self._places[jobs[-1].id])
+            if after not in self._places:
+                return [], False
+        return await self._page(*self._places[after])
+
+    async def _page(self, folder: str, token: str) -> tuple[list[UpstreamJob], bool]:
+        """Reads a page that has a job at least, unless none follows. The last job stands for the next page's place."""
+        for _ in range(EMPTY_PAGES):
+            query: dict[str, str | int] = {"pageSize": PAGE, "orderBy": "createTime desc"}
+            answer = await self._http.get(f"{self._account}/{folder}", query | ({"pageToken": token} if token else {}))
+            jobs = dialect.readable_jobs(self.name, rows(self.name, {folder: [], **answer}, folder), folder)
+            following = text(answer.get("nextPageToken"))
+            if following is None and folder == dialect.DPO:
+                return jobs, False
+            folder, token = (folder, following) if following else (dialect.DPO, "")
+            if jobs:
+                self._places[jobs[-1].id] = (folder, token)
+                return jobs, True
+        return [], False
+
+    async def retrieve(self, job_id: str) -> UpstreamJob:
+        raw, folder = await self._job(job_id)
+        return dialect.job(self.name, raw, folder)
+
+    async def _job(self, job_id: str) -> tuple[dict[str, Any], str]:
+        folder, plain = self._place(job_id)
+        return await self._http.get(f"{self._account}/{folder}/{plain}"), folder
+
+    def _place(self, job_id: str) -> tuple[str, str]:
+        place = dialect.path_of(job_id)
+        if place is None:
+            raise UpstreamRefused(f"There is no job '{job_id}' at the upstream.", upstream=self.name, status=404)
+        return place
+
+    async def cancel(self, job_id: str) -> UpstreamJob:
+        folder, plain = self._place(job_id)
+        await self._http.send("POST", f"{self._account}/{folder}/{plain}:cancel", body={})
+        return await self.retrieve(job_id)
+
+    async def resume(self, job_id: str) -> UpstreamJob:
+        folder, plain = self._place(job_id)
+        return dialect.job(self.name, await self._http.post(f"{self._account}/{folder}/{plain}:resume", {}), folder)
+
+    async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
+        raw, folder = await self._job(job_id)
+        return fireworks_log.messages(raw, dialect.job(self.name, raw, folder)), False
+
+    async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
+        """Returns an empty list: Fireworks lists no checkpoints of a job."""
+        return {"object": "list", "data": [], "has_more": False}
+
+    # ---- models, chat
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Returns the public models and those of our account."""
+        found: list[dict[str, Any]] = []
+        for account in dict.fromkeys((PUBLIC, self._account_id)):
+            token = ""
+            for _ in range(MODEL_PAGES):
+                query: dict[str, str | int] = {"pageSize": 200} | ({"pageToken": token} if token else {})
+                answer = await self._http.get(f"/v1/accounts/{account}/models", query)
+                found += dialect.models(rows(self.name, {"models": [], **answer}, "models"), account)
+                token = text(answer.get("nextPageToken")) or ""
+                if not token:
+                    break
+        return found
+
+    def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
+        return self._http.stream("/inference/v1/chat/completions", body)
+
+    async def _check_account(self) -> None:
+        """Raises UpstreamUnauthorized if the key does not see the account: then no 404 proves that a job is absent."""
+        try:
+            await self._http.get(f"{self._account}/datasets", {"pageSize": 1})
+        except UpstreamRefused as refused:
+            message = (
+                f"The upstream '{self.name}' does not give this key the account '{self._account_id}'. "
+                "The operator of this deployment must correct the account's id or the key."
+            )
+            code = "wrong_account"
+            raise UpstreamUnauthorized(message, upstream=self.name, status=refused.status, code=code) from refused
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """Returns the bytes and the lines that are not blank. Blocks."""
+    with path.open("rb") as source:
+        return path.stat().st_size, sum(1 for line in source if line.strip())

@@ -1,0 +1,38 @@
+"""Calls and members that a vendor's API lacks: refused in words that name the way out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tunehook.errors import UpstreamError, UpstreamUnsupported
+from tunehook.model.job import UpstreamJob
+from tunehook.upstreams.protocol import Passed
+
+_ONE_PIECE = "A file is sent in one piece."
+
+
+def unsupported(name: str, what: str, instead: str, *, param: str | None = None) -> UpstreamError:
+    """Returns the error for a call or member that this vendor's API lacks."""
+    fields = {"upstream": name, "what": what, "instead": instead, "status": 501, "code": "not_supported_by_upstream"}
+    return UpstreamUnsupported(param=param, **fields)
+
+
+class Lacking:
+    """The calls that neither Fireworks nor Together has. `name`: the upstream's."""
+
+    name: str
+
+    async def begin_parts(self, filename: str, size: int) -> str:
+        raise unsupported(self.name, "uploads in parts", _ONE_PIECE)
+
+    async def add_part(self, upload_id: str, part: bytes) -> str:
+        raise unsupported(self.name, "uploads in parts", _ONE_PIECE)
+
+    async def end_parts(self, upload_id: str, parts: list[str]) -> str:
+        raise unsupported(self.name, "uploads in parts", _ONE_PIECE)
+
+    async def pause(self, job_id: str) -> UpstreamJob:
+        raise unsupported(self.name, "pause for jobs", "Cancel the job, or let it run.")
+
+    async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
+        raise unsupported(self.name, "graders", "Use an upstream that has the method reinforcement.")
