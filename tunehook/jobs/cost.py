@@ -106,7 +106,8 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
         async with ctx.store.lease(job_member(job_id)) as lease:
             record = await ctx.store.jobs.read(job_id)
             change = record.change(record.job.model_copy(update={"estimate": estimate}), lease)
-            if record.job.stage is not Stage.SETTLED:  # its own step may have found the lease taken
+            # Its own step may have found the lease taken. One that waits keeps its time: after a 429 that is 10 s.
+            if record.job.stage not in (Stage.WAITING, Stage.SETTLED):
                 change.wake(job_member(job_id))
             await ctx.store.commit(change)
     except (LeaseTaken, Conflict):

@@ -8,7 +8,8 @@ import pytest
 from tests.fakes.datasets import dataset
 from tests.integration.conftest import Bench
 from tunehook.errors import Conflict, LeaseTaken, RecordTooNew, RecordUnreadable, StoreUnavailable
-from tunehook.jobs import commands, copy_step, lifecycle, poller, tracking
+from tunehook.jobs import commands, copy_step, cost, lifecycle, poller, tracking
+from tunehook.model.file import Dataset
 from tunehook.model.job import Stage
 from tunehook.model.member import copy_member
 from tunehook.store.engine import keys
@@ -270,6 +271,22 @@ async def test_a_429_that_had_created_after_all_is_adopted_before_another_create
     await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     assert len(await bench.simulator.jobs()) == 1
+
+
+async def test_a_count_of_tokens_that_ends_after_a_429_brings_no_earlier_create(bench: Bench) -> None:
+    """The job that the 429 hides may be listed only in ten seconds."""
+    file = await bench.file()
+    checked = file.model_copy(update={"dataset": Dataset(format="chat", examples=10, errors=0, warnings=0)})
+    await bench.ctx.store.files.replace(checked)
+    job_id = await bench.accept(checked)
+    await lifecycle.advance(bench.ctx, job_id)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
+    await bench.simulator.fault("late_rate_limit_exceeded", path="/fine_tuning/jobs$", method="POST", seconds=30)
+    await lifecycle.advance(bench.ctx, job_id)
+    assert await bench.stage(job_id) is Stage.WAITING
+    await cost.estimate_accepted(bench.ctx, job_id)
+    assert (await bench.read(job_id)).job.estimate is not None
+    assert (await bench.due_in(f"job:{job_id}") or 0) > 5
 
 
 async def test_an_extra_is_counted_and_told_once_however_often_it_is_found(bench: Bench) -> None:
