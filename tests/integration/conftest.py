@@ -66,6 +66,13 @@ class Bench:
     async def read(self, job_id: str) -> JobRecord:
         return await self.ctx.store.jobs.read(job_id)
 
+    async def ten_seconds_after_429(self, job_id: str) -> None:
+        """A create may follow now: the record says so, since Redis' clock cannot be moved."""
+        record = await self.read(job_id)
+        assert record.job.waiting is not None
+        waiting = record.job.waiting.model_copy(update={"not_before": None})
+        await self.ctx.store.commit(record.change(record.job.model_copy(update={"waiting": waiting})))
+
     async def stage(self, job_id: str) -> Stage:
         return (await self.read(job_id)).job.stage
 

@@ -61,6 +61,10 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
             return await _not_now(ctx, record, lease, error)
         if found:
             return await track(ctx, record, found, lease)
+    not_before = (job.waiting.not_before if job.waiting else None) or 0
+    if record.now < not_before:  # woken, or a second step that was enqueued before
+        await ctx.store.plan(record.member, not_before - record.now)
+        return False
     await lease.renew()
     written = time.monotonic()
     intent = record.change(job, lease).due(record.member, INTENT_SECONDS)

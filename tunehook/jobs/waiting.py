@@ -35,7 +35,8 @@ async def wait_for_slot(ctx: Context, record: JobRecord, lease: Lease, reason: s
 async def wait_after_429(ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float) -> bool:
     """Waits, and watches for a day for a job that was created in spite of the 429."""
     upstreams = ctx.store.upstreams
-    change = await _waiting(ctx, record, lease, code, reason, pause)
+    late = None if code == "no_slot" else await ctx.store.now_ms() // 1000 + 1 + int(LATE_SECONDS)
+    change = await _waiting(ctx, record, lease, code, reason, pause, not_before=late)
     change.clear.append("intent")
     (upstreams.queue_up if code == "no_slot" else upstreams.leave_queue)(change, record.job)
     await ctx.store.commit(upstreams.watch_for_extras(change, record.job))
@@ -51,13 +52,28 @@ async def wait_with_intent(
 
 
 async def _waiting(
-    ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float, resume: Stage = Stage.CREATING
+    ctx: Context,
+    record: JobRecord,
+    lease: Lease,
+    code: str,
+    reason: str,
+    pause: float,
+    resume: Stage = Stage.CREATING,
+    *,
+    not_before: int | None = None,
 ) -> Change:
     """Returns the change into stage waiting; a new reason is in the job's log and in a webhook."""
     job = record.job
     since = job.waiting.since if job.waiting else record.now
     waiting = Waiting.model_validate(
-        {"code": code, "reason": reason, "since": since, "retry_at": record.now + int(pause), "resume": resume}
+        {
+            "code": code,
+            "reason": reason,
+            "since": since,
+            "retry_at": record.now + int(pause),
+            "not_before": not_before or (job.waiting.not_before if job.waiting else None),
+            "resume": resume,
+        }
     )
     moved = job.moved(Stage.WAITING, waiting=waiting)
     change = record.change(moved, lease).due(record.member, pause)

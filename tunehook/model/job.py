@@ -80,6 +80,7 @@ class Waiting(Record):
     reason: str
     since: int
     retry_at: int | None
+    not_before: int | None = None  #: no create sooner, even when a step runs: a job may still be listed after a 429
     resume: Literal[Stage.UPLOADING, Stage.CREATING] = Stage.CREATING
 
 

@@ -273,6 +273,22 @@ async def test_a_429_that_had_created_after_all_is_adopted_before_another_create
     assert len(await bench.simulator.jobs()) == 1
 
 
+async def test_a_second_step_after_a_429_makes_no_earlier_create(bench: Bench) -> None:
+    """RQ may hold two steps of one job: both were enqueued before the first one ran."""
+    job_id = await bench.accept()
+    await lifecycle.advance(bench.ctx, job_id)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
+    await bench.simulator.fault("late_rate_limit_exceeded", path="/fine_tuning/jobs$", method="POST", seconds=30)
+    for _ in range(2):
+        await lifecycle.advance(bench.ctx, job_id)
+    assert await bench.stage(job_id) is Stage.WAITING
+    assert 9 < (await bench.due_in(f"job:{job_id}") or 0) <= 12
+    await bench.simulator.advance(60)
+    await lifecycle.advance(bench.ctx, job_id)
+    assert await bench.stage(job_id) is Stage.TRACKED
+    assert len(await bench.simulator.jobs()) == 1
+
+
 async def test_a_count_of_tokens_that_ends_after_a_429_brings_no_earlier_create(bench: Bench) -> None:
     """The job that the 429 hides may be listed only in ten seconds."""
     file = await bench.file()

@@ -43,8 +43,9 @@ async def test_an_extra_is_found_however_many_jobs_were_made_after_it(bench: Ben
     await lifecycle.advance(bench.ctx, job_id)
     await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
     await bench.simulator.fault("http_429", path="/fine_tuning/jobs$", method="POST")
-    for _ in range(2):
-        await lifecycle.advance(bench.ctx, job_id)
+    await lifecycle.advance(bench.ctx, job_id)
+    await bench.ten_seconds_after_429(job_id)
+    await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     [extra] = await elsewhere(bench, job_id, tag=bench.ctx.tag((await bench.read(job_id)).job))
     await elsewhere(bench, job_id, 101)

@@ -57,6 +57,7 @@ async def test_a_list_that_cannot_be_read_before_a_create_parks_no_job(bench: Be
     assert await redis.hget(keys.CLAIMS, member) is None
     await bench.simulator.clear_faults()
     await redis.delete(keys.hold("openai"))
+    await bench.ten_seconds_after_429(job_id)
     await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     assert len(await bench.simulator.jobs()) == 1

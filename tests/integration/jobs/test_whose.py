@@ -156,6 +156,7 @@ async def test_one_job_whose_extras_cannot_be_looked_for_holds_up_no_other(bench
     for job_id in doubtful:
         await bench.simulator.fault("http_429", path="/fine_tuning/jobs$", method="POST")
         await lifecycle.advance(bench.ctx, job_id)
+        await bench.ten_seconds_after_429(job_id)
         await lifecycle.advance(bench.ctx, job_id)
         assert await bench.stage(job_id) is Stage.TRACKED
     first, second = sorted(await bench.ctx.store.upstreams.watched_for_extras("openai"))
