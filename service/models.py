@@ -9,7 +9,7 @@ from aiohttp import web
 from service.requests import caller_of, context_of, cursor, integer, known_only
 from tunehook.errors import ModelNotFound
 from tunehook.openai_format import models
-from tunehook.openai_format.lists import page_object
+from tunehook.openai_format.lists import list_object, page_object
 from tunehook.upstreams.catalog import Catalog
 
 #: Of a page, and what a client gets that asks for none: 30 ms of this process.
@@ -40,7 +40,9 @@ async def list_(request: web.Request) -> web.Response:
         made, more = await ctx.store.models.page(owner, after=after, limit=max(0, limit - len(base)))
     days = {upstream: models.shutdown_dates(rows) for upstream, rows in lists.items()}
     tuned = [models.tuned_model(model, days.get(model.upstream, {}), owner) for model in made]
-    return web.json_response(page_object([*base[:limit], *tuned], has_more=more or len(base) > limit))
+    rows, more = [*base[:limit], *tuned], more or len(base) > limit
+    # OpenAI's list of models has no pages: who asks for none and gets all sees its members alone.
+    return web.json_response(page_object(rows, has_more=more) if more or request.query else list_object(rows))
 
 
 async def retrieve(request: web.Request) -> web.Response:
