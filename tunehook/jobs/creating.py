@@ -50,7 +50,8 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if held:
         return await wait(ctx, record, lease, held.code, held.reason, max(1.0, held.until - record.now))
     if await ctx.store.upstreams.waits_behind(job):
-        why = "Other jobs wait for a slot before this one."
+        count = await ctx.store.upstreams.waiting_before(job)
+        why = f"{count} {'job waits' if count == 1 else 'jobs wait'} for a slot before this one."
         return await wait_for_slot(ctx, record, lease, why, 60.0)
     # A job of an earlier create may be listed by now; and for a job as old as this, Redis may have been restored from a
     # backup that is older than its create.

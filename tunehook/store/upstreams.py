@@ -137,6 +137,11 @@ class Upstreams:
         first = await self.next_waiting(job.upstream)
         return first is not None and first != job.id
 
+    async def waiting_before(self, job: Job) -> int:
+        """Returns how many jobs are before this one in the queue for slots; all of it, for one that is not queued."""
+        place = await self._store.redis.zrank(keys.waiting(job.upstream), job.id)
+        return int(await self._store.redis.zcard(keys.waiting(job.upstream)) if place is None else place)
+
     async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
         """Returns the first job in the queue that is due: a parked one must not hold up all others."""
         queue = keys.due(queue_of(job_member("")))

@@ -136,6 +136,20 @@ async def test_a_record_that_nobody_can_read_is_parked_and_hides_no_other(
     assert [record.job.id for record in listed] == [good]
 
 
+async def test_a_job_that_waits_for_a_slot_says_its_place(bench: Bench) -> None:
+    jobs = [await bench.accept() for _ in range(3)]
+    redis = bench.ctx.store.redis
+    await redis.zadd(keys.waiting("openai"), {job_id: place for place, job_id in enumerate(jobs[:2])})
+    for job_id in jobs:
+        await lifecycle.advance(bench.ctx, job_id)
+        await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
+    for job_id, said in ((jobs[1], "1 job waits"), (jobs[2], "2 jobs wait")):
+        await lifecycle.advance(bench.ctx, job_id)
+        waiting = (await bench.read(job_id)).job.waiting
+        assert waiting is not None
+        assert (waiting.code, waiting.reason) == ("no_slot", f"{said} for a slot before this one.")
+
+
 async def test_a_parked_job_at_the_head_of_the_queue_holds_up_nobody(bench: Bench) -> None:
     first, second = await bench.accept(), await bench.accept()
     store = bench.ctx.store
