@@ -92,12 +92,14 @@ class RedisHealth:
 
     # ---- the clock
 
-    async def watch_clock(self) -> float:
+    async def watch_clock(self, now: float | None = None) -> float:
         """Pulls in all that is due if Redis' clock was set back. Returns by how many seconds it was; 0: it was not.
 
         Called by schedulers once a second. If it was set ahead, creates of unknown outcome grow no older by that.
+        `now`: seconds of this process' monotonic clock.
         """
-        due, now = [keys.due(queue) for queue in QUEUES], time.monotonic()
+        now = time.monotonic() if now is None else now
+        due = [keys.due(queue) for queue in QUEUES]
         expected = "" if self._seen is None else str(self._seen[0] + int((now - self._seen[1]) * 1000))
         arguments = [TOLERATED_MS, SHOWN_SECONDS, expected, AHEAD_MS]
         back, seen = map(int, await self._store.run("clock", [keys.CLOCK_SEEN, keys.CLOCK_SET_BACK, *due], arguments))
