@@ -21,24 +21,22 @@ from typing import Self
 import redis
 
 from cli import valkey_process
-from cli.valkey_process import EmbeddedError, connect, end, launch, socket_url, wait_until_ready
+from cli.valkey_process import connect, end, launch, socket_url, wait_until_ready
+from tunehook.errors import TunehookError
 
 SOCKET_PATH_BYTES = 100  # sun_path holds 108 bytes on Linux and 104 on macOS, with its final zero
 ORPHAN_SECONDS = 15.0
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
 
 
-class DirectoryHeld(EmbeddedError):
-    """Another process uses this data directory."""
-
-    def __init__(self, directory: Path, holder: str) -> None:
-        super().__init__(f"{directory} is in use by {holder}. Stop it first, or choose another TUNEHOOK_DATA_DIR.")
+class DirectoryHeld(TunehookError):
+    """{directory} is in use by {holder}. Stop it first, or choose another TUNEHOOK_DATA_DIR."""
 
 
 def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server) -> EmbeddedValkey:
     """Starts Valkey on `<data_dir>/valkey` and returns once it answers. A context manager, or `.stop()` it.
 
-    Raises EmbeddedError with a sentence for the person at the terminal.
+    Raises NoServerBinary, DirectoryHeld, ServerDidNotStart.
     """
     return EmbeddedValkey(data_dir.absolute() / "valkey", find_server())
 
@@ -82,7 +80,7 @@ class EmbeddedValkey:
         return self._private / "valkey.sock"
 
     def check(self) -> None:
-        """Starts the server again if it has ended. Raises EmbeddedError if it does not come back."""
+        """Starts the server again if it has ended. Raises ServerDidNotStart if it does not come back."""
         if self._server is not None and self._server.poll() is not None:
             self._start()
 
@@ -110,7 +108,7 @@ def _own(directory: Path) -> int:
     if not _try_lock(lock):
         holder = _read(lock).get("pid", "unknown")
         os.close(lock)
-        raise DirectoryHeld(directory, f"process {holder} (another `tunehook up`)")
+        raise DirectoryHeld(directory=directory, holder=f"process {holder} (another `tunehook up`)")
     _write(lock, {"pid": os.getpid()})
     return lock
 
@@ -126,7 +124,7 @@ def _replace_orphan(directory: Path) -> int:
         _ask_to_end(_read(lock).get("socket"))
         if time.monotonic() > limit:
             os.close(lock)
-            raise DirectoryHeld(directory, "a Valkey server of an earlier run, which does not end")
+            raise DirectoryHeld(directory=directory, holder="a Valkey server of an earlier run, which does not end")
         time.sleep(0.05)
     return lock
 

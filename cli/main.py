@@ -9,7 +9,6 @@ import sys
 from importlib.metadata import version
 
 from cli import backup, dataset, doctor, keys
-from cli.valkey_process import EmbeddedError
 from tunehook.errors import TunehookError
 
 
@@ -22,7 +21,7 @@ def main() -> int:
         return 0
     try:
         return int(args.run(args))
-    except (TunehookError, EmbeddedError) as error:
+    except TunehookError as error:
         print(f"tunehook: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

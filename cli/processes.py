@@ -129,7 +129,7 @@ class Processes:
             time.sleep(0.02)
 
     def check(self) -> None:
-        """Starts Valkey again if it has ended. Raises DidNotStart if another process has ended, or EmbeddedError."""
+        """Starts Valkey again if it has ended. Raises DidNotStart if another process has ended, ServerDidNotStart."""
         if self._valkey is not None:
             self._valkey.check()
         for name, process in self._running.items():

