@@ -80,11 +80,8 @@ async def _place() -> AsyncIterator[tuple[Store, Encryption, Path]]:
             valkey = await asyncio.to_thread(start_embedded, data_dir)
             stack.callback(valkey.stop)
             url, encryption = valkey.url, local_store.encryption()
-        store = Store.connect(url, connections=1, timeout=SECONDS)
-        try:
+        async with Store.connect(url, connections=1, timeout=SECONDS) as store:
             yield store, encryption, data_dir
-        finally:
-            await store.close()
 
 
 @dataclass
@@ -260,13 +257,13 @@ async def _restore(args: argparse.Namespace) -> int:
         if not args.force and (not await snapshot.is_empty(store) or any(_files(data_dir))):
             raise NotRestored(why=f"this Redis or {data_dir} is not empty. `--force` replaces what is there")
         spool = data_dir / ".restore"
-        await asyncio.to_thread(_remove, spool)
+        await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
         try:
             with _input(args.archive) as packed:
                 sums = await asyncio.to_thread(_unpack, packed, spool)
             await _replace(store, encryption, data_dir, spool, clear=args.force)
         finally:
-            await asyncio.to_thread(_remove, spool)
+            await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
     print(f"Restored: {sums.words()}.", file=sys.stderr)
     return 0
 
@@ -363,7 +360,3 @@ def _move(spool: Path, data_dir: Path, mark: str | None) -> None:
         path.replace(target)
     if mark is not None:
         (data_dir / ".store").write_text(mark)
-
-
-def _remove(spool: Path) -> None:
-    shutil.rmtree(spool, ignore_errors=True)

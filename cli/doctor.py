@@ -33,8 +33,7 @@ def add_command(subparsers: Any) -> None:
 
 async def _doctor(args: argparse.Namespace) -> int:
     url, _ = local_store.find()
-    store = Store.connect(url)
-    try:
+    async with Store.connect(url) as store:
         found = await doctor.findings(store)
         if args.data_dir is not None:
             found += await _left_behind(store, Storage(args.data_dir, store.deletion, adopts=False))
@@ -42,8 +41,6 @@ async def _doctor(args: argparse.Namespace) -> int:
         for finding in mended:
             assert finding.mend is not None
             await finding.mend()
-    finally:
-        await store.close()
     if args.json:
         print(json.dumps([_object(finding, finding in mended) for finding in found], indent=2))
     else:

@@ -39,11 +39,8 @@ def add_command(subparsers: Any) -> None:
 def _with_store(work: Callable[[Store, Encryption], Awaitable[int]]) -> int:
     async def _run() -> int:
         url, encryption = local_store.find()
-        store = Store.connect(url)
-        try:
+        async with Store.connect(url) as store:
             return await work(store, encryption)
-        finally:
-            await store.close()
 
     return asyncio.run(_run())
 

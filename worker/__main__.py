@@ -51,8 +51,7 @@ async def _first_contact(found: settings.Settings) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    store = Store.connect(found.redis_url)
-    try:
+    async with Store.connect(found.redis_url) as store:
         while not stop.is_set():
             try:
                 await store.redis_health.check_durability(strict=found.durability == "strict")
@@ -66,22 +65,18 @@ async def _first_contact(found: settings.Settings) -> bool:
                     await asyncio.wait_for(stop.wait(), AGAIN_SECONDS)
             else:
                 return True
-    finally:
-        await store.close()
     return False
 
 
 async def _healthcheck(found: settings.Settings) -> int:
     from tunehook.store.store import Store  # noqa: PLC0415
 
-    store = Store.connect(found.redis_url)
     try:
-        good = await store.ticks(socket.gethostname())
+        async with Store.connect(found.redis_url) as store:
+            good = await store.ticks(socket.gethostname())
     except TunehookError as error:
         print(error.message, file=sys.stderr)  # noqa: T201
         return 1
-    finally:
-        await store.close()
     if not good:
         print("the scheduler of this worker has not run for 10 s", file=sys.stderr)  # noqa: T201
     return 0 if good else 1

@@ -130,19 +130,15 @@ def _end_with_parent(parent: int) -> None:
 
 def run_scheduler(settings: Settings) -> None:
     async def _run() -> None:
-        store = Store.connect(settings.redis_url)
-        try:
-            upstreams = list(settings.all_upstreams())
+        async with Store.connect(settings.redis_url) as store:
             scheduler = Scheduler(
                 store,
                 connect(settings.redis_url),
-                upstreams,
+                list(settings.all_upstreams()),
                 settings.workers,
                 poll_seconds=settings.poll_seconds,
             )
             await scheduler.run()
-        finally:
-            await store.close()
 
     asyncio.run(_run())
 

@@ -127,6 +127,12 @@ class Connection:
         )
         return cls(_Client(connection_pool=pool))
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         await self.redis.aclose()
         await self.redis.connection_pool.disconnect()
