@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticUseDefault
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
@@ -173,6 +172,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="TUNEHOOK_",
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # Compose passes `NAME=` for a setting that its user left empty
         extra="ignore",
         populate_by_name=True,
         hide_input_in_errors=True,
@@ -219,14 +219,6 @@ class Settings(BaseSettings):
     bootstrap_key: Annotated[SecretStr, AfterValidator(_own_key)] | None = None
     bootstrap_callback_secret: WebhookSecret | None = None
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        """Treats an empty value as unset: Compose passes `NAME=` for a setting that its user left empty."""
-        if value == "":
-            raise PydanticUseDefault
-        return value
-
     @model_validator(mode="after")
     def _whole_upstreams(self) -> Self:
         """With only one of two settings that go together, no upstream would be configured, silently."""
@@ -264,32 +256,26 @@ class Settings(BaseSettings):
 
     def _by_vendors_variables(self) -> dict[str, UpstreamSettings]:
         """Returns the upstreams that the vendors' own variables configure."""
-        found: dict[str, UpstreamSettings] = {}
-        if self.openai_api_key and not self.has_own_key_for_openai:
-            found["openai"] = UpstreamSettings(
-                base_url=self.openai_base_url, api_key=self.openai_api_key, webhook_secret=self.openai_webhook_secret
-            )
-        if self.azure_openai_api_key and self.azure_openai_endpoint:
-            found["azure"] = UpstreamSettings(
-                kind="azure",
-                base_url=self.azure_openai_endpoint,
-                api_key=self.azure_openai_api_key,
-                webhook_secret=self.azure_openai_webhook_secret,
-            )
-        if self.fireworks_api_key and self.fireworks_account_id:
-            found["fireworks"] = UpstreamSettings(
-                kind="fireworks",
-                base_url=self.fireworks_base_url,
-                api_key=self.fireworks_api_key,
-                account_id=self.fireworks_account_id,
-            )
-        if self.nebius_api_key:
-            url, key = self.nebius_base_url, self.nebius_api_key
-            found["nebius"] = UpstreamSettings(kind="nebius", base_url=url, api_key=key)
-        if self.together_api_key:
-            url, key = self.together_base_url, self.together_api_key
-            found["together"] = UpstreamSettings(kind="together", base_url=url, api_key=key)
-        return found
+        rows: dict[KindName, tuple[SecretStr | None, str, dict[str, Any]]] = {
+            "openai": (
+                None if self.has_own_key_for_openai else self.openai_api_key,
+                self.openai_base_url,
+                {"webhook_secret": self.openai_webhook_secret},
+            ),
+            "azure": (
+                self.azure_openai_api_key,
+                self.azure_openai_endpoint,
+                {"webhook_secret": self.azure_openai_webhook_secret},
+            ),
+            "fireworks": (self.fireworks_api_key, self.fireworks_base_url, {"account_id": self.fireworks_account_id}),
+            "nebius": (self.nebius_api_key, self.nebius_base_url, {}),
+            "together": (self.together_api_key, self.together_base_url, {}),
+        }
+        return {
+            kind: UpstreamSettings(kind=kind, base_url=url, api_key=key, **more)
+            for kind, (key, url, more) in rows.items()
+            if key
+        }
 
 
 def azure_base_url(endpoint: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from tunehook.settings import Settings, SettingsError, azure_base_url, check_names, known_names, require
 
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
-SHOW = "from tunehook.settings import load\nprint(load().model_dump_json())"
+SHOW = "from tunehook.settings import load\nprint(load().model_dump_json(exclude_defaults=True))"
 
 
 def read(**environment: str) -> Settings:
