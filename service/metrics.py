@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -53,15 +54,13 @@ class _Told(Collector):
             yield GaugeMetricFamily("tunehook_clock_age_seconds", about, value=told.clock_age)
 
 
-def _gauges(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, about, labels=[label])
+def _family(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, about: str, label: str, values: Mapping[str, float]
+) -> Metric:
+    family = kind(name, about, labels=[label])
     for value, count in values.items():
         family.add_metric([value], count)
     return family
 
 
-def _counters(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(name, about, labels=[label])
-    for value, count in values.items():
-        family.add_metric([value], count)
-    return family
+_gauges, _counters = partial(_family, GaugeMetricFamily), partial(_family, CounterMetricFamily)
