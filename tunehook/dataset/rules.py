@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from tunehook.dataset.findings import Finding, finding, plural
 from tunehook.dataset.prices import Method
@@ -61,21 +62,12 @@ class Rules:
 def all_rules() -> Mapping[str, Rules]:
     """Returns the rules by kind."""
     found = json.loads((resources.files("tunehook.dataset") / "rules.json").read_text(encoding="utf-8"))
-    return {
-        kind: Rules(
-            kind=kind,
-            methods=tuple(row["methods"]),
-            least=row["examples"][0],
-            most=row["examples"][1],
-            images=row["images"],
-            auto_epochs=row["auto_epochs"],
-            as_openai=row["as_openai"],
-            names_models=row["names_models"],
-            deployment=row["deployment"],
-            source=row["source"],
-        )
-        for kind, row in found["kinds"].items()
-    }
+    return {kind: _rules(kind, **row) for kind, row in found["kinds"].items()}
+
+
+def _rules(kind: str, methods: list[Method], examples: tuple[int, int | None], **others: Any) -> Rules:
+    least, most = examples
+    return Rules(kind=kind, methods=tuple(methods), least=least, most=most, **others)
 
 
 def rules_of(kind: str) -> Rules:

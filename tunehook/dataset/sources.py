@@ -38,25 +38,17 @@ class Source:
     name: str = ""
 
 
-def kind_of(name: str) -> str:
-    """Returns the kind of a source by its file name. Raises CannotBuild."""
-    suffix = PurePath(name).suffix.lower().lstrip(".")
-    if suffix not in KINDS:
-        raise unknown(suffix or name)
-    return suffix
-
-
 def kind_for(name: str, content: bytes) -> str:
-    """As `kind_of`, or by the content where the name does not say it. Raises CannotBuild."""
-    try:
-        return kind_of(name)
-    except CannotBuild:
-        start = content[:1_000_000].removeprefix(b"\xef\xbb\xbf").lstrip()
-        found = tables.kind_by_content(content) or ("jsonl" if start[:1] in (b"{", b"[") else None)
-        found = found or _BY_CONTENT.get(kind_of_text(b"\n".join(start.split(b"\n")[:_SAMPLE_LINES]), ()) or "")
-        if found is None:
-            raise
-        return found
+    """Returns the kind of a source by its file name, or by the content where that does not say. Raises CannotBuild."""
+    suffix = PurePath(name).suffix.lower().lstrip(".")
+    if suffix in KINDS:
+        return suffix
+    start = content[:1_000_000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    found = tables.kind_by_content(content) or ("jsonl" if start[:1] in (b"{", b"[") else None)
+    found = found or _BY_CONTENT.get(kind_of_text(b"\n".join(start.split(b"\n")[:_SAMPLE_LINES]), ()) or "")
+    if found is None:
+        raise unknown(suffix or name)
+    return found
 
 
 def unknown(kind: str) -> CannotBuild:

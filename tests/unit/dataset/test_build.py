@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.dataset.lines import build, report_of
 from tunehook.dataset.build import Built
 from tunehook.dataset.rows import CannotBuild
-from tunehook.dataset.sources import KINDS, kind_for, kind_of
+from tunehook.dataset.sources import KINDS, kind_for
 
 Q = [("Name a bird.", "Wren"), ("Another, please.", "Owl, or kite")]
 
@@ -121,12 +121,12 @@ def test_what_cannot_be_built_is_explained(source: str | bytes, kind: str, how: 
 
 
 def test_kinds_by_name() -> None:
-    assert kind_of("a/Birds.CSV") == "csv"
-    assert kind_of("birds.xlsx") == "xlsx"
+    assert kind_for("a/Birds.CSV", b"") == "csv"
+    assert kind_for("birds.xlsx", b"") == "xlsx"
     assert kind_for("birds.data", b' {"q": "a"}') == "jsonl"
     assert kind_for("birds", b"question,answer\na,b\n") == "csv"
     with pytest.raises(CannotBuild, match="none of"):
-        kind_of("birds")
+        kind_for("birds", b"")
 
 
 @settings(max_examples=150, deadline=None)
