@@ -18,12 +18,14 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from cli.embedded import EmbeddedValkey, start_embedded
-from cli.valkey_process import end, end_with_parent
+from cli.valkey_process import end
 from tunehook import settings
+from tunehook.child_process import end_with_parent
 from tunehook.errors import TunehookError
 from tunehook.security import signature
 
@@ -113,7 +115,7 @@ class Processes:
                 stdout=sink,
                 stderr=sink,
                 start_new_session=True,  # on Ctrl-C we end them, in order
-                preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
+                preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
             )
 
     def _wait_until_ready(self) -> None:

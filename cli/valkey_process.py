@@ -8,14 +8,12 @@ alone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,10 +21,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tunehook.dataset.process import without_secrets
+from tunehook.child_process import end_with_parent, without_secrets
 from tunehook.errors import TunehookError
 
-PR_SET_PDEATHSIG = 1
 END_SECONDS = 10.0  # an AOF of any size is on disk by then: `always` leaves at most one write pending
 READY_SECONDS = 30.0  # a large append-only file is read before the first PING is answered
 
@@ -81,7 +78,7 @@ def launch(
         pass_fds=held,
         env=without_secrets(),
         start_new_session=True,  # Ctrl-C is for us: the server ends last
-        preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
+        preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  (two system calls, on what was loaded before)
     )
 
 
@@ -93,23 +90,6 @@ def end(process: subprocess.Popen[bytes], seconds: float = END_SECONDS) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def end_with_parent(parent: int) -> Callable[[], None] | None:
-    """Returns what a child calls first, so that SIGTERM comes when the parent's thread that started it ends.
-
-    None where only Linux can do that: a server that outlives us is ended by the next start.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def _first() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it has ended already
-            os._exit(0)
-
-    return _first
 
 
 def socket_url(socket: Path) -> str:

@@ -7,18 +7,17 @@ step for ever (rq#2079); on one queue RQ moves it, and the scheduler does the re
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from tunehook.child_process import end_with_parent
 from tunehook.context import open_context
 from tunehook.dataset.tokens import preload
 from tunehook.model.member import Queue
@@ -116,16 +115,8 @@ def _child(target: Callable[[], None], parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(STOP, signal.SIG_IGN)
-    _end_with_parent(parent)
+    end_with_parent(parent)
     target()
-
-
-def _end_with_parent(parent: int) -> None:
-    """Ends this process when its supervisor is killed, on Linux. Elsewhere it goes on, which does no harm."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            sys.exit(0)
 
 
 def run_scheduler(settings: Settings) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -18,24 +17,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+from tunehook.child_process import without_secrets
 from tunehook.dataset.__main__ import ALIVE, answer
 from tunehook.errors import DatasetUnread
 
 IDLE_SECONDS = 60.0
 #: A child that is silent for so long is killed. It reports each half second; on a busy machine, less often.
 PATIENCE_SECONDS = 120.0
-#: The variables that a child without secrets inherits, and those whose name begins so.
-_INHERITED = {"PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
-_INHERITED_PREFIXES = ("PYTHON", "LC_")
-
-
-def without_secrets() -> dict[str, str]:
-    """Returns the environment of a child that needs no key and no password: one that parses strangers' bytes."""
-    return {
-        name: text
-        for name, text in os.environ.items()  # noqa: TID251  (handed on, not read)
-        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
-    }
 
 
 class FairLock:
