@@ -8,7 +8,7 @@ import os
 import sys
 from importlib.metadata import version
 
-from cli import backup, dataset, doctor, keys
+from cli import backup, dataset, doctor, keys, restore
 from tunehook.errors import TunehookError
 
 
@@ -39,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_command(commands)
     dataset.add_commands(commands)
     doctor.add_command(commands)
-    backup.add_commands(commands)
+    backup.add_command(commands)
+    restore.add_command(commands)
     secret = commands.add_parser("new-secret", help="print a new TUNEHOOK_SECRET_KEY")
     secret.set_defaults(run=_new_secret)
     return parser

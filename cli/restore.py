@@ -1,0 +1,155 @@
+"""`tunehook restore`: checks an archive of `tunehook backup` and puts it in place of what is there."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from cli.archive import FORMAT, PLACES, Sums, place, stored_files
+from tunehook.errors import TunehookError
+from tunehook.model.record import RECORD_VERSION
+from tunehook.security.encryption import Encryption
+from tunehook.store import snapshot
+from tunehook.store.store import Store
+
+CHUNK = 1024 * 1024
+
+
+class NotRestored(TunehookError):
+    """Nothing was restored: {why}."""
+
+
+class HalfRestored(TunehookError):
+    """The restore broke off: {why}. Repeat it with `--force`; until then no program starts on this Redis."""
+
+
+def add_command(subparsers: Any) -> None:
+    restore = subparsers.add_parser("restore", help="put an archive of `backup` into an empty place")
+    restore.add_argument("archive", help="the file to read; - for standard input")
+    restore.add_argument("--force", action="store_true", help="replace what the place holds")
+    restore.set_defaults(run=lambda args: asyncio.run(_restore(args)))
+
+
+async def _restore(args: argparse.Namespace) -> int:
+    async with place() as (store, encryption, data_dir):
+        programs = await snapshot.running(store)
+        if programs == "a worker runs" or (programs and not args.force):
+            raise NotRestored(why=f"{programs}. Stop service and worker first")
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not args.force and (not await snapshot.is_empty(store) or any(stored_files(data_dir))):
+            raise NotRestored(why=f"this Redis or {data_dir} is not empty. `--force` replaces what is there")
+        spool = data_dir / ".restore"
+        await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
+        try:
+            with _input(args.archive) as packed:
+                sums = await asyncio.to_thread(_unpack, packed, spool)
+            await _replace(store, encryption, data_dir, spool, clear=args.force)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
+    print(f"Restored: {sums.words()}.", file=sys.stderr)
+    return 0
+
+
+async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: Path, *, clear: bool) -> None:
+    """Puts what was unpacked in place of what is there. Raises HalfRestored, SecretUnreadable."""
+    seal, mark = snapshot.seal_and_mark(entry for part in _parts(spool) for entry in part)
+    if seal is not None:
+        encryption.decrypt(seal)  # raises SecretUnreadable for another TUNEHOOK_SECRET_KEY
+    try:
+        await snapshot.begin_restore(store)
+        if clear:
+            await snapshot.clear(store)
+        await asyncio.to_thread(_move, spool, data_dir, mark)
+        for part in _parts(spool):
+            for start in range(0, len(part), snapshot.AT_ONCE):
+                await snapshot.put(store, part[start : start + snapshot.AT_ONCE])
+        await snapshot.end_restore(store, seal)
+    except (TunehookError, OSError) as error:
+        raise HalfRestored(why=str(error).removesuffix(".")) from error
+
+
+def _parts(spool: Path) -> Iterator[list[snapshot.Entry]]:
+    """Yields the records, a part at a time."""
+    for path in sorted((spool / "records").glob("*.json")):
+        yield json.loads(path.read_bytes())
+
+
+@contextmanager
+def _input(source: str) -> Iterator[IO[bytes]]:
+    try:
+        with ExitStack() as stack:
+            file = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
+            yield stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))  # type: ignore[arg-type]
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, KeyError, TypeError, OSError) as error:
+        raise NotRestored(why=f"{source} cannot be read as a backup ({error or type(error).__name__})") from error
+
+
+def _unpack(packed: IO[bytes], spool: Path) -> Sums:
+    """Unpacks an archive beside the data, and checks each part. Raises NotRestored."""
+    seen: dict[str, tuple[int, str]] = {}
+    end: dict[str, Any] | None = None
+    with tarfile.open(fileobj=packed, mode="r|") as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is None:
+                continue
+            if member.name == "header.json":
+                _check_header(json.load(content))
+            elif member.name == "end.json":
+                end = json.load(content)
+            else:
+                seen[member.name] = (member.size, _copy(content, _target(spool, member.name)))
+    if end is None:
+        raise NotRestored(why="the archive breaks off before its end")
+    sums = Sums(end["records"], end["files"], {name: (size, digest) for name, (size, digest) in end["parts"].items()})
+    if seen != sums.parts:
+        wrong = sorted(name for name in seen.keys() | sums.parts.keys() if seen.get(name) != sums.parts.get(name))
+        raise NotRestored(why=f"the archive is damaged: {', '.join(wrong[:5])}")
+    if not sums.records:
+        raise NotRestored(why="the archive is empty")
+    return sums
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    if header["format"] > FORMAT or header["record_version"] > RECORD_VERSION:
+        raise NotRestored(why=f"it was made by Tunehook {header['tunehook']}, which is newer than this one")
+
+
+def _target(spool: Path, name: str) -> Path:
+    if name.partition("/")[0] not in (*PLACES, "records") or ".." in name.split("/"):
+        raise NotRestored(why=f"a backup has no part {name[:80]!r}")
+    return spool / name
+
+
+def _copy(content: IO[bytes], path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        while block := content.read(CHUNK):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _move(spool: Path, data_dir: Path, mark: str | None) -> None:
+    for name in PLACES:
+        shutil.rmtree(data_dir / name, ignore_errors=True)
+    for path in stored_files(spool):
+        target = data_dir / path.relative_to(spool)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    if mark is not None:
+        (data_dir / ".store").write_text(mark)
