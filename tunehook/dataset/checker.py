@@ -12,15 +12,15 @@ from typing import Any
 
 from tunehook.dataset.codes import has_error
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
-from tunehook.dataset.findings import Findings, plural, shown
-from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, Judged, check_line, detect, ends_open
+from tunehook.dataset.findings import Findings, plural
+from tunehook.dataset.formats import FORMATS, NO_SYSTEM, Format, Judged, check_line, ends_open
 from tunehook.dataset.items import ItemKeys
+from tunehook.dataset.opening import read_opening
 from tunehook.dataset.plain import SYSTEM, digest_of, plain_digest
-from tunehook.dataset.report import Distribution, Report, TokenStatistics
-from tunehook.dataset.shapes import other_kind
+from tunehook.dataset.report import Distribution, Report
 from tunehook.dataset.splitting import LineSplitter
 from tunehook.dataset.strict_json import LONG, MAX_FOUND, TOO_MANY, Found, fast, parse, too_intricate
-from tunehook.dataset.tokens import TokenCounter, encoding_of, token_limit
+from tunehook.dataset.token_totals import TokenTotals
 
 MIN_EXAMPLES, ADVISED_EXAMPLES = 10, 50
 MAX_LINE_BYTES = 16 << 20
@@ -33,7 +33,6 @@ MAX_BAD_LINES, MAX_BAD_FINDINGS = 100_000, 1_000_000
 MAX_BLANK_LINES = 100_000
 _SPACE = b" \t\r"
 _DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
-_BOM = b"\xef\xbb\xbf"
 
 
 class UnknownFormat(ValueError):
@@ -75,13 +74,12 @@ class Checker:
         if format is not None and format not in FORMATS:
             raise UnknownFormat(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
         self._format: Format | None = next((f for f in FORMATS if f == format), None)
-        self._model = model
         self._judged = judged
         self._minimum = minimum
         self._splitter = LineSplitter(max_line)
         self._max_line = max_line
-        self._waiting: list[bytes | int] | None = []  # the first lines, until they have told what the file is
-        self._waiting_size = 0
+        self._held: list[bytes | int] | None = []  # the first lines, until they have told what the file is
+        self._held_size = 0
         self._stopped = False
         self._most_bad, self._most_blank = most_bad, most_blank
         self._bad_findings = 0
@@ -89,11 +87,9 @@ class Checker:
         self._size = self._lines = self._examples = self._bad = self._image_examples = self._open = 0
         self._findings = Findings(per_code)
         self._digests = Digests(compare)
-        self._messages, self._tokens, self._answers = Distribution(), Distribution(), Distribution()
+        self._messages = Distribution()
         self._items = ItemKeys()
-        self._counter = TokenCounter(encoding_of(model)) if model else None
-        self._limit = token_limit(model) if model else 0
-        self._trained = 0
+        self._tokens = TokenTotals(model, self._findings) if model else None
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -108,21 +104,10 @@ class Checker:
         """Returns the report. Nothing can be fed after it."""
         if not self._stopped:
             self._take(self._splitter.finish())
-        if self._waiting is not None:
-            self._check(self._begin(self._waiting))
+        if self._held is not None:
+            self._check(self._begin(self._held))
         self._conclude()
-        distributions = {"messages": self._messages.to_dict()}
-        tokens = None
-        if self._counter:
-            distributions |= {"tokens": self._tokens.to_dict(), "answer_tokens": self._answers.to_dict()}
-            tokens = TokenStatistics(
-                model=self._model or "",
-                encoding=self._counter.encoding,
-                limit=self._limit,
-                total=self._tokens.total,
-                trained=self._trained,
-                over_limit=self._findings.counts.get("over_token_limit", 0),
-            )
+        of_tokens = self._tokens.distributions() if self._tokens else {}
         return Report(
             format=self._format or "chat",
             size=self._size,
@@ -131,8 +116,8 @@ class Checker:
             with_errors=self._bad,
             counts=dict(sorted(self._findings.counts.items())),
             findings=self._findings.listed(),
-            distributions=distributions,
-            tokens=tokens,
+            distributions={"messages": self._messages.to_dict(), **of_tokens},
+            tokens=self._tokens.statistics() if self._tokens else None,
             image_examples=self._image_examples,
             also=["reinforcement"] if self._examples and self._open == self._examples else [],
             item_keys=self._items.common(),
@@ -141,46 +126,23 @@ class Checker:
         )
 
     def _take(self, lines: Sequence[bytes | int]) -> None:
-        if self._waiting is None:
+        if self._held is None:
             self._check(lines)
             return
         # The first lines wait until there are enough to detect the format; counted by lines, not by chunks.
         for i, line in enumerate(lines):
-            self._waiting.append(line)
-            self._waiting_size += line if isinstance(line, int) else len(line)
-            if len(self._waiting) >= _DETECT_LINES or self._waiting_size > _DETECT_BYTES:
-                self._check([*self._begin(self._waiting), *lines[i + 1 :]])
+            self._held.append(line)
+            self._held_size += line if isinstance(line, int) else len(line)
+            if len(self._held) >= _DETECT_LINES or self._held_size > _DETECT_BYTES:
+                self._check([*self._begin(self._held), *lines[i + 1 :]])
                 return
 
-    def _begin(self, lines: Sequence[bytes | int]) -> Sequence[bytes | int]:
-        """Finds what the first lines show: what the file is, and its format. Returns them; none if it is no JSONL."""
-        self._waiting = None
-        told, first = self._format is not None, lines[0] if lines else b""
-        if isinstance(first, bytes) and first.startswith(_BOM):
-            self._findings.add("byte_order_mark", 1, "$", "The file begins with the bytes EF BB BF.")
-            first = first.removeprefix(_BOM)
-            lines = [first, *lines[1:]]
-        sample = [line for line in lines if isinstance(line, bytes)]
-        values = [p.value for p in map(parse, (x for x in sample if not too_intricate(x))) if p.usable]
-        self._format = self._format or detect(values, self._judged)
-        other = other_kind(sample, values)
-        # A format that was told may be wished for lines of another shape: each is then said to be no such line.
-        if other is not None and not (told and values):
-            self._findings.add(other[0], None, "$", other[1])
-            self._stopped = True
-            return ()
-        if isinstance(first, bytes) and first.strip() and not too_intricate(first):
-            self._doubt(first)
-        return lines
-
-    def _doubt(self, first: bytes) -> None:
-        """Says that a file does not begin as JSONL does."""
-        start, parsed = first.strip(), parse(first)
-        listed = isinstance(parsed.value, list) and bool(parsed.value) and isinstance(parsed.value[0], dict)
-        broken = not parsed.usable and (start == b"{" or start[:1] != b"{")
-        if listed or broken:
-            told = shown(start[:40].decode(errors="replace"))
-            self._findings.add("not_jsonl", 1, "$", f"The file begins with {told}, which is no JSON object.")
+    def _begin(self, held: list[bytes | int]) -> Sequence[bytes | int]:
+        """Takes the format and the findings from the first lines. Returns them; none if the file is no JSONL."""
+        self._held = None
+        opening = read_opening(held, self._format, self._judged, self._findings)
+        self._format, self._stopped = opening.format, opening.lines is None
+        return opening.lines or ()
 
     def _check(self, lines: Sequence[bytes | int]) -> None:
         if self._stopped:
@@ -194,7 +156,7 @@ class Checker:
             self._read = self._splitter.cut - sum((len(x) if isinstance(x, bytes) else x) + 1 for x in rest)
 
     def _judge_all(self, lines: Sequence[bytes | int], first: int) -> None:
-        chat, counter = self._format == "chat", self._counter
+        chat, tokens = self._format == "chat", self._tokens
         remember, measure = self._digests.add, self._messages.add
         self._lines = first - 1 + len(lines)
         for number, line in enumerate(lines, first):
@@ -216,14 +178,13 @@ class Checker:
                 self._judge(number, value, ())
                 continue
             digest, roles = plain
-            messages = value["messages"]
             self._examples += 1
-            measure(len(messages))
+            measure(len(value["messages"]))
             remember(number, digest)
             if not roles & SYSTEM:
                 self._findings.add("no_system_message", number, "$.messages", NO_SYSTEM)
-            if counter:
-                self._count(number, *counter.plain(messages), value)
+            if tokens:
+                tokens.add_plain(number, value)
 
     def _explain(self, number: int, line: bytes) -> None:
         """Handles a line that the fast decoder refused."""
@@ -280,21 +241,8 @@ class Checker:
         if self._format == "reinforcement":
             self._items.add(number, value)
         self._digests.add(number, digest_of(value))
-        if self._counter:
-            self._count(number, *self._counter.line(value, self._format), value)
-
-    def _count(self, number: int, tokens: int, answers: int, value: Any) -> None:
-        assert self._counter is not None
-        self._tokens.add(tokens)
-        self._answers.add(answers)
-        self._trained += min(tokens, self._limit)
-        if tokens <= self._limit:
-            return
-        self._findings.add("over_token_limit", number, "$", f"{tokens:,} tokens; {self._limit:,} are trained on.")
-        before = self._counter.before_answers(value, self._format or "chat")
-        if before is not None and before >= self._limit:
-            told = f"The first answer begins after {before:,} tokens; {self._limit:,} are trained on."
-            self._findings.add("answer_cut", number, "$", told)
+        if self._tokens:
+            self._tokens.add(number, value, self._format)
 
     def _conclude(self) -> None:
         """Adds the findings that only the whole file can show."""
