@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 from redis.client import PubSub, PubSubWorkerThread
 from redis.exceptions import RedisError
@@ -28,6 +30,7 @@ from worker.scheduler import connect
 from worker.steps import STOP
 
 AGAIN_SECONDS = 0.5
+P = ParamSpec("P")
 #: Exit status of a work-horse that could not tell Redis how its step ended.
 UNTOLD = os.EX_TEMPFAIL
 
@@ -56,6 +59,17 @@ def _is_not_about_redis(record: logging.LogRecord) -> bool:
     """A filter of RQ's log."""
     cause = record.exc_info[1] if record.exc_info else None
     return not is_in_trouble(cause) and "Redis" not in str(record.msg)
+
+
+def _best_effort(method: Callable[P, None]) -> Callable[P, None]:
+    """Returns the method without the errors of a Redis that does not take what it tells."""
+
+    @wraps(method)
+    def _call(*args: P.args, **options: P.kwargs) -> None:
+        with suppress(RedisError):
+            method(*args, **options)
+
+    return _call
 
 
 class StepWorker(Worker):
@@ -103,32 +117,15 @@ class StepWorker(Worker):
             self._untold, status = True, 0
         return pid, status, usage
 
-    def heartbeat(self, *args: Any, **options: Any) -> None:
-        with suppress(RedisError):
-            super().heartbeat(*args, **options)
-
-    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        with suppress(RedisError):
-            super().maintain_heartbeats(job, execution)
-
-    def set_state(self, *args: Any, **options: Any) -> None:
-        with suppress(RedisError):
-            super().set_state(*args, **options)
-
-    def set_shutdown_requested_date(self) -> None:
-        with suppress(RedisError):
-            super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
+    heartbeat = _best_effort(Worker.heartbeat)
+    maintain_heartbeats = _best_effort(Worker.maintain_heartbeats)
+    set_state = _best_effort(Worker.set_state)
+    set_shutdown_requested_date = _best_effort(Worker.set_shutdown_requested_date)
+    run_maintenance_tasks = _best_effort(Worker.run_maintenance_tasks)
+    teardown = _best_effort(Worker.teardown)
 
     def check_for_suspension(self, burst: bool) -> None:
         """Never is."""
-
-    def run_maintenance_tasks(self) -> None:
-        with suppress(RedisError):
-            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-
-    def teardown(self) -> None:
-        with suppress(RedisError):
-            super().teardown()  # type: ignore[no-untyped-call]
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
         """Retries after a connect that timed out too: RQ retries a refused one alone, and its thread would end."""
