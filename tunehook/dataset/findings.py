@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from tunehook.dataset.codes import CODES, Severity
@@ -19,9 +19,6 @@ class Finding:
     path: str
     message: str
     hint: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def finding(code: str, line: int | None, path: str, message: str) -> Finding:

@@ -129,7 +129,7 @@ class Report:
         """Returns plain JSON, without the digests."""
         out = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "digests"}
         out |= {"ok": self.ok, "errors": self.errors, "warnings": self.warnings}
-        out["findings"] = [f.to_dict() for f in self.findings]
+        out["findings"] = [asdict(f) for f in self.findings]
         out["tokens"] = asdict(self.tokens) if self.tokens else None
         return out
 

@@ -97,9 +97,6 @@ class _Checkup:
                 pipe.zscore(name, member)
             return list(await pipe.execute())
 
-    async def _due(self, member: str) -> bool:
-        return await self._store.is_planned(member)
-
     async def _ended(self, job_ids: Iterable[str]) -> set[str]:
         """Returns those of the jobs that have ended or were deleted."""
         ended: set[str] = set()
@@ -176,7 +173,7 @@ class _Checkup:
                 if job_id in ended:
                     words = f"{upstream} is polled for {job_id}, which has ended or was deleted"
                     self._say("orphan", upstream_id, words, partial(self._redis.hdel, name, upstream_id))
-            if entries and not await self._due(poll_member(upstream)):
+            if entries and not await self._store.is_planned(poll_member(upstream)):
                 member = poll_member(upstream)
                 self._say("forgotten", member, "jobs are live there and no poll is planned", self._wake(member))
         await self._orphans()
@@ -204,7 +201,7 @@ class _Checkup:
                 continue
             except RecordTooNew:
                 continue
-            if record and record.copy.state == "wanted" and not await self._due(member):
+            if record and record.copy.state == "wanted" and not await self._store.is_planned(member):
                 self._say("forgotten", member, "jobs wait for this upload and no step is planned", self._wake(member))
 
     async def deliveries(self) -> None:
