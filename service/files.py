@@ -34,7 +34,7 @@ EXPIRY_FIELDS = ("expires_after[anchor]", "expires_after[seconds]")
 async def create(request: web.Request) -> web.Response:
     """Streams a file to storage. Up to 16 MB it is checked before the answer, above that by a worker."""
     ctx, caller = context_of(request), caller_of(request)
-    async with ingest.receiving(ctx.files, request.content_length or 0) as incoming:
+    async with ingest.receiving(ctx.files.storage, request.content_length or 0) as incoming:
         form = await receive(
             request, incoming, file="file", required=("purpose",), optional=EXPIRY_FIELDS, limit=FILE_BYTES
         )

@@ -11,7 +11,7 @@ from service.files import check_purpose, expiry
 from service.multipart import clean_name, receive
 from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, optional, required
 from tunehook.errors import InvalidParameter
-from tunehook.files import uploads
+from tunehook.files import ingest, uploads
 from tunehook.model.file import File, Upload
 from tunehook.openai_format.files import upload_object
 
@@ -43,15 +43,11 @@ async def add_part(request: web.Request) -> web.Response:
     )
     upload = record.upload
     limit = await uploads.room(ctx.files, record)
-    incoming = ctx.files.storage.parts(upload.id).receive()
-    await incoming.open(request.content_length or 0)
-    try:
+    async with ingest.receiving(ctx.files.storage.parts(upload.id), request.content_length or 0) as incoming:
         await receive(request, incoming, file="data", limit=limit)
         if incoming.bytes == 0:
             raise InvalidParameter(param="data", why="the part is empty")
         part_id = await uploads.keep_part(ctx.files, upload, incoming)
-    finally:
-        await incoming.close()
     now = int(time.time())
     return web.json_response({"id": part_id, "object": "upload.part", "created_at": now, "upload_id": upload.id})
 

@@ -22,7 +22,7 @@ from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
 from tunehook.errors import DataDirUnavailable, FileNotChecked
 from tunehook.files import Files
-from tunehook.files.storage import INCOMING, Incoming
+from tunehook.files.storage import INCOMING, Incoming, Storage
 from tunehook.model.file import BuiltFiles, Dataset, File
 from tunehook.model.member import check_member, estimate_member, job_member
 from tunehook.model.record import new_id
@@ -41,12 +41,12 @@ ASK_SECONDS = 0.25
 
 
 @asynccontextmanager
-async def receiving(files: Files, size: int = 0) -> AsyncIterator[Incoming]:
+async def receiving(storage: Storage, size: int = 0) -> AsyncIterator[Incoming]:
     """Opens a file for bytes that arrive. It is removed at the end unless it was kept.
 
     `size`: as many bytes as are announced. Raises DataDirUnavailable if they do not fit.
     """
-    incoming = files.storage.receive()
+    incoming = storage.receive()
     await incoming.open(size)
     try:
         yield incoming
@@ -201,7 +201,7 @@ async def keep_built(files: Files, built: Built, *, project: str, filename: str)
 
 
 async def _keep_one(files: Files, content: bytes, project: str, filename: str) -> tuple[File, dict[str, Any]]:
-    async with receiving(files, len(content)) as incoming:
+    async with receiving(files.storage, len(content)) as incoming:
         await incoming.write(content)
         file = await _new_file(incoming, project, filename)
         file, report = await _keep_checked(files, incoming, file)

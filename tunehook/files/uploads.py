@@ -103,7 +103,7 @@ async def complete(
             return earlier, await files.store.files.read(earlier.file_id, project)
         record = await open_upload(files, upload_id, project, "completed")
         await _check(files, record.upload, part_ids)
-        async with ingest.receiving(files, record.upload.bytes) as incoming:
+        async with ingest.receiving(files.storage, record.upload.bytes) as incoming:
             return await _join(files, record, part_ids, md5, incoming)
 
 

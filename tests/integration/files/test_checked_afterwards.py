@@ -45,7 +45,7 @@ REWARDED = jsonl(
 async def received(bench: Bench, content: bytes, project: str = "p") -> File:
     """As the API receives a file."""
     files = bench.ctx.files
-    async with ingest.receiving(files) as incoming:
+    async with ingest.receiving(files.storage) as incoming:
         await incoming.write(content)
         file = await ingest.keep(files, incoming, project=project, filename="a.jsonl", seconds=None)
         await ingest.record(files, file)

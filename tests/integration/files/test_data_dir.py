@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,7 +166,7 @@ async def test_a_full_or_read_only_disk_is_said_and_nothing_is_left_behind(bench
     with pytest.raises(DataDirUnavailable, match="no room for 2,065,536 bytes"):
         await storage.receive().open(2_000_000)
     with pytest.raises(DataDirUnavailable, match="No space left"):  # of a size that was not announced
-        async with ingest.receiving(replace(bench.ctx.files, storage=storage)) as incoming:
+        async with ingest.receiving(storage) as incoming:
             await incoming.write(b"x" * 2_000_000)
     assert await _names(small_disk) == [".store"]
     await storage.save("file-kept", b"x")

@@ -35,7 +35,7 @@ def busy_context(bench: Bench) -> tuple[Context, Busy]:
 async def prepared(bench: Bench) -> tuple[ApiKey, dict[str, Any]]:
     """A caller, and the body of a job that needs its tokens counted before it is accepted."""
     key, _ = await api_keys.create(bench.ctx.store, bench.ctx.webhooks.encryption, project="p", name="x")
-    async with ingest.receiving(bench.ctx.files) as incoming:
+    async with ingest.receiving(bench.ctx.files.storage) as incoming:
         await incoming.write(dataset())
         file = await ingest.keep(bench.ctx.files, incoming, project="p", filename="x.jsonl", seconds=None)
         await ingest.record(bench.ctx.files, file)

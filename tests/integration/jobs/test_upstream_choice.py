@@ -35,7 +35,7 @@ class Submitting:
     listed: Rows
 
     async def file(self, content: bytes) -> str:
-        async with ingest.receiving(self.ctx.files) as incoming:
+        async with ingest.receiving(self.ctx.files.storage) as incoming:
             await incoming.write(content)
             file = await ingest.keep(self.ctx.files, incoming, project="p", filename="train.jsonl", seconds=None)
             await ingest.record(self.ctx.files, file)

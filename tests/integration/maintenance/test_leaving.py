@@ -34,7 +34,7 @@ async def ctx(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Context]:
 
 async def written(ctx: Context) -> File:
     """What is on the shelf when a process is killed before it has written the record."""
-    async with ingest.receiving(ctx.files) as incoming:
+    async with ingest.receiving(ctx.files.storage) as incoming:
         await incoming.write(jsonl(*(good(n) for n in range(10))))
         return await ingest.keep(ctx.files, incoming, project=PROJECT, filename="a.jsonl", seconds=None)
 
