@@ -5,24 +5,30 @@ pydantic-settings ignores a misspelt name, so `check_names` looks for `TUNEHOOK_
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
-import ipaddress
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunehook.errors import TunehookError
-from tunehook.model.api_key import KEY_FORM
-from tunehook.security.allow_list import HOST_NAME, AllowList, AllowListMalformed
-from tunehook.security.signature import SecretMalformed, decode_secret
+from tunehook.setting_values import (
+    AccountId,
+    AllowListText,
+    Days,
+    FernetKey,
+    Host,
+    HttpUrl,
+    Name,
+    OwnKey,
+    RedisUrl,
+    UpstreamKey,
+    WebhookSecret,
+    check_name,
+)
 from tunehook.wording import in_words
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -42,93 +48,6 @@ BASE_URLS: Mapping[str, str] = {
 
 class SettingsError(TunehookError):
     """{why}"""
-
-
-def _url(value: str, *schemes: str) -> str:
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        good = False
-    if not good or re.search(r"\s", value):
-        raise ValueError(
-            f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}, a host and perhaps a port"
-        )
-    return value
-
-
-def _redis_url(value: str) -> str:
-    if value.startswith("unix://"):
-        return value
-    if not value.startswith(("redis://", "rediss://")):
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
-        raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
-    return value
-
-
-def _upstream_key(value: SecretStr) -> SecretStr:
-    """A key with a line end, as from a file, would fail in each request's head."""
-    if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
-        raise ValueError("must be one word of ASCII characters, without a blank or a line end")
-    return value
-
-
-def _webhook_secret(value: SecretStr) -> SecretStr:
-    if value.get_secret_value():
-        try:
-            decode_secret(value.get_secret_value())
-        except SecretMalformed as error:
-            raise ValueError(error.message) from error
-    return value
-
-
-def _own_key(value: SecretStr) -> SecretStr:
-    if not KEY_FORM.fullmatch(value.get_secret_value()):
-        raise ValueError("must be th_<id>_<secret>: an id of 6 to 32 of a-z and 0-9, a secret of 43 characters")
-    return value
-
-
-def _fernet_key(value: SecretStr) -> SecretStr:
-    try:
-        good = len(base64.urlsafe_b64decode(value.get_secret_value())) == 32
-    except (binascii.Error, ValueError):
-        good = False
-    if not good:
-        raise ValueError("must be 32 random bytes in URL-safe base64 (a Fernet key)")
-    return value
-
-
-def _name(value: str, what: str = "") -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value, re.ASCII):
-        raise ValueError(f"{what}must be 1 to 64 letters, digits, dots, hyphens or underscores")
-    return value
-
-
-def _host(value: str) -> str:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not HOST_NAME.fullmatch(value.lower()):
-            raise ValueError("must be an address or a host name, without http:// and port") from None
-    return value
-
-
-def _allow_list(value: str) -> str:
-    try:
-        AllowList.parse(value)
-    except AllowListMalformed as error:
-        raise ValueError(f"it holds `{error.fields['entry']}`, and {error.fields['why']}") from error
-    return value
-
-
-HttpUrl = Annotated[str, AfterValidator(lambda value: _url(value, "http", "https"))]
-UpstreamKey = Annotated[SecretStr, AfterValidator(_upstream_key)]
-WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
-Days = Annotated[float, Field(ge=0, le=36500)]
-
-
-AccountId = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
 
 
 class UpstreamSettings(BaseModel):
@@ -162,7 +81,7 @@ class UpstreamSettings(BaseModel):
 
 def _upstreams(value: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings]:
     for name in value:  # it becomes part of a path and of keys
-        _name(name, f"the name {name!r} ")
+        check_name(name, f"the name {name!r} ")
     return value
 
 
@@ -179,7 +98,7 @@ class Settings(BaseSettings):
         validate_default=False,
     )
 
-    redis_url: Annotated[str, AfterValidator(_redis_url), Field(validation_alias="REDIS_URL")] = ""
+    redis_url: Annotated[RedisUrl, Field(validation_alias="REDIS_URL")] = ""
     openai_api_key: Annotated[UpstreamKey | None, Field(validation_alias="OPENAI_API_KEY")] = None
     openai_base_url: Annotated[HttpUrl, Field(validation_alias="OPENAI_BASE_URL")] = OPENAI_BASE_URL
     openai_webhook_secret: Annotated[WebhookSecret | None, Field(validation_alias="OPENAI_WEBHOOK_SECRET")] = None
@@ -197,13 +116,13 @@ class Settings(BaseSettings):
     together_base_url: Annotated[HttpUrl, Field(validation_alias="TOGETHER_BASE_URL")] = TOGETHER_BASE_URL
     upstreams: Annotated[dict[str, UpstreamSettings], AfterValidator(_upstreams)] = {}
     default_upstream: Annotated[str, AfterValidator(str.lower)] = ""
-    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     data_dir: Path = Path(".tunehook")
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 180
     on_unknown: Literal["retry", "hold"] = "retry"
-    webhook_allow: Annotated[str, AfterValidator(_allow_list)] = ""
+    webhook_allow: AllowListText = ""
     operators_project: str = "default"
     log: Literal["text", "json"] = "text"
     durability: Literal["strict", "relaxed"] = "strict"
@@ -214,9 +133,9 @@ class Settings(BaseSettings):
     keep_copies_days: Days = 7
     keep_deliveries_days: Annotated[float, Field(ge=8, le=36500)] = 30  #: attempts take 75 hours, 181 at most
     prices: Path | None = None
-    instance: Annotated[str, AfterValidator(_name)] = "tunehook"
-    secret_key: Annotated[SecretStr, AfterValidator(_fernet_key)] | None = None
-    bootstrap_key: Annotated[SecretStr, AfterValidator(_own_key)] | None = None
+    instance: Name = "tunehook"
+    secret_key: FernetKey | None = None
+    bootstrap_key: OwnKey | None = None
     bootstrap_callback_secret: WebhookSecret | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,107 @@
+"""Values of settings: the types that a setting can have. A wrong value is refused in words, without the value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from tunehook.model.api_key import KEY_FORM
+from tunehook.security.allow_list import HOST_NAME, AllowList, AllowListMalformed
+from tunehook.security.signature import SecretMalformed, decode_secret
+
+
+def _url(value: str, *schemes: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good or re.search(r"\s", value):
+        raise ValueError(
+            f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}, a host and perhaps a port"
+        )
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if value.startswith("unix://"):
+        return value
+    if not value.startswith(("redis://", "rediss://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
+        raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
+    return value
+
+
+def _upstream_key(value: SecretStr) -> SecretStr:
+    """A key with a line end, as from a file, would fail in each request's head."""
+    if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
+        raise ValueError("must be one word of ASCII characters, without a blank or a line end")
+    return value
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        try:
+            decode_secret(value.get_secret_value())
+        except SecretMalformed as error:
+            raise ValueError(error.message) from error
+    return value
+
+
+def _own_key(value: SecretStr) -> SecretStr:
+    if not KEY_FORM.fullmatch(value.get_secret_value()):
+        raise ValueError("must be th_<id>_<secret>: an id of 6 to 32 of a-z and 0-9, a secret of 43 characters")
+    return value
+
+
+def _fernet_key(value: SecretStr) -> SecretStr:
+    try:
+        good = len(base64.urlsafe_b64decode(value.get_secret_value())) == 32
+    except (binascii.Error, ValueError):
+        good = False
+    if not good:
+        raise ValueError("must be 32 random bytes in URL-safe base64 (a Fernet key)")
+    return value
+
+
+def check_name(value: str, what: str = "") -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value, re.ASCII):
+        raise ValueError(f"{what}must be 1 to 64 letters, digits, dots, hyphens or underscores")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not HOST_NAME.fullmatch(value.lower()):
+            raise ValueError("must be an address or a host name, without http:// and port") from None
+    return value
+
+
+def _allow_list(value: str) -> str:
+    try:
+        AllowList.parse(value)
+    except AllowListMalformed as error:
+        raise ValueError(f"it holds `{error.fields['entry']}`, and {error.fields['why']}") from error
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(lambda value: _url(value, "http", "https"))]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+UpstreamKey = Annotated[SecretStr, AfterValidator(_upstream_key)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+OwnKey = Annotated[SecretStr, AfterValidator(_own_key)]
+FernetKey = Annotated[SecretStr, AfterValidator(_fernet_key)]
+Name = Annotated[str, AfterValidator(check_name)]
+Host = Annotated[str, AfterValidator(_host)]
+AllowListText = Annotated[str, AfterValidator(_allow_list)]
+AccountId = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
+Days = Annotated[float, Field(ge=0, le=36500)]
