@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 
 from aiohttp import web
 
+from service.limits import Running
 from service.requests import caller_of, context_of
 from tunehook.errors import StoreUnavailable, TooManyStreams
 from tunehook.model.job import Job, Stage
@@ -85,23 +85,14 @@ class FollowedJobs:
         self._store = store
         self._jobs: dict[str, FollowedJob] = {}
         self._wanted = asyncio.Event()
-        self._streams: Counter[str] = Counter()  # by key id
+        self._streams = Running()  # by key id
         self._keys_read_at = 0.0
         self.revoked: set[str] = set()  #: ids of keys whose streams end
         self.closing = False
 
-    @contextmanager
-    def stream_of(self, key_id: str) -> Iterator[None]:
+    def stream_of(self, key_id: str) -> AbstractContextManager[None]:
         """Counts a stream. Raises TooManyStreams."""
-        if self._streams[key_id] >= STREAMS_OF_A_KEY:
-            raise TooManyStreams(most=STREAMS_OF_A_KEY)
-        self._streams[key_id] += 1
-        try:
-            yield
-        finally:
-            self._streams[key_id] -= 1
-            if not self._streams[key_id]:
-                del self._streams[key_id]
+        return self._streams.one_more(key_id, STREAMS_OF_A_KEY, TooManyStreams)
 
     async def _read_keys(self) -> None:
         now = asyncio.get_running_loop().time()
