@@ -1,4 +1,4 @@
-"""The archive of `tunehook backup` and `tunehook restore`, and the place that it is made from or put back into.
+"""The archive of `tunehook backup` and `restore`, and the place that it is made from or put into.
 
 An archive is a compressed tar: `header.json`, the records in parts, the files, and at its end `end.json` with the
 size and the SHA-256 of each part, without which an archive is refused.

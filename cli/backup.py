@@ -67,7 +67,7 @@ async def _backup(args: argparse.Namespace) -> int:
 
 
 async def _check_place(store: Store, data_dir: Path) -> None:
-    """Raises NotBackedUp for a store that is empty, half restored or too full, and for another's data directory."""
+    """Raises NotBackedUp: the store is empty, half restored or too full, or the directory is another's."""
     if await snapshot.is_half_restored(store):
         raise NotBackedUp(why="a restore to this Redis broke off. Repeat it with `--force` first")
     if await snapshot.is_too_full(store):
@@ -109,7 +109,7 @@ def _joined(part: list[str]) -> bytes:
 
 
 async def _faults(store: Store, wanted: Wanted, sums: Sums) -> AsyncIterator[str]:
-    """Yields each file whose bytes are missing or damaged, unless it was deleted since its record was read."""
+    """Yields each file whose bytes are missing or damaged, unless it was deleted meanwhile."""
     for file_id, recorded in wanted.items():
         found = sums.parts.get(f"files/{file_id}")
         if found != recorded and await store.files.read_any(file_id) is not None:

@@ -1,4 +1,4 @@
-"""`tunehook check` and `tunehook build`: check and make datasets offline, with the code of the service."""
+"""`tunehook check` and `tunehook build`: check and make datasets offline, by the service's code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Usage(Exception):
 
 
 def add_commands(subparsers: Any) -> None:
-    """Registers `check` and `build` on what argparse's add_subparsers() gave; each sets `run`, args → exit status."""
+    """Registers `check` and `build` with argparse; each sets `run`, args → exit status."""
     check = subparsers.add_parser("check", help="check a dataset and say what training on it will cost")
     check.add_argument("file", type=Path, help="the training file, JSONL")
     check.add_argument("--model", help="count tokens for this model and estimate the price")

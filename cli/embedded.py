@@ -34,7 +34,7 @@ class DirectoryHeld(TunehookError):
 
 
 def start_embedded(data_dir: Path, *, find_server: Callable[[], Path] = valkey_process.find_server) -> EmbeddedValkey:
-    """Starts Valkey on `<data_dir>/valkey` and returns once it answers. A context manager, or `.stop()` it.
+    """Starts Valkey on `<data_dir>/valkey`; returns once it answers. A context manager, or `.stop()` it.
 
     Raises NoServerBinary, DirectoryHeld, ServerDidNotStart.
     """
@@ -114,7 +114,7 @@ def _own(directory: Path) -> int:
 
 
 def _replace_orphan(directory: Path) -> int:
-    """Returns the server's lock, taken. We own the directory, so a server that still holds it is an orphan.
+    """Takes the server's lock. We own the directory, so a server that still holds it is an orphan.
 
     It is ended through the socket that it was given: a process id could be another program's by now.
     """

@@ -1,4 +1,4 @@
-"""What `tunehook up` shows while it runs: one line for each job and each webhook, out of its programs' logs."""
+"""Reads the programs' logs for `tunehook up`: one line for each job and each webhook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the store for a command: REDIS_URL, or the Valkey of a running `tunehook up` on this data directory."""
+"""Finds the store for a command: REDIS_URL, or the Valkey of `tunehook up` on this data directory."""
 
 from __future__ import annotations
 

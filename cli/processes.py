@@ -1,4 +1,4 @@
-"""Runs Tunehook on this machine: Valkey, simulator, API and workers, started in order and ended together.
+"""Runs Tunehook on this machine: Valkey, simulator, API and workers, in order, ended together.
 
 On Linux a SIGKILL of this process ends them too (PR_SET_PDEATHSIG). Elsewhere they go on until they are ended.
 """
@@ -47,7 +47,7 @@ class Access:
 
 
 class Processes:
-    """A context manager: running inside, gone outside. `changes` are environment settings of the caller's own."""
+    """A context manager that runs them inside. `changes`: environment settings of the caller's own."""
 
     def __init__(self, found: settings.Settings, changes: Mapping[str, str], *, simulate: bool) -> None:
         self._data_dir = found.data_dir.absolute()
@@ -131,7 +131,7 @@ class Processes:
             time.sleep(0.02)
 
     def check(self) -> None:
-        """Starts Valkey again if it has ended. Raises DidNotStart if another process has ended, ServerDidNotStart."""
+        """Starts Valkey again if it has ended. Raises DidNotStart (another process ended), ServerDidNotStart."""
         if self._valkey is not None:
             self._valkey.check()
         for name, process in self._running.items():

@@ -74,7 +74,7 @@ async def _whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
 
 
 async def _planned(ctx: Context, deliveries: list[Delivery]) -> list[Delivery]:
-    """Returns the deliveries with the time of their next attempt: not before the rest of their receiver is over."""
+    """Returns the deliveries with the time of their next attempt, which waits for their receiver's rest."""
     rests = await ctx.store.delivery_queue.rests({one.lane for one in deliveries if one.state == "pending"})
     now = time.time()
     return [

@@ -1,4 +1,4 @@
-"""Serves those who follow jobs, by event streams and `?wait=`: one blocking XREAD per process for all of them.
+"""Serves event streams and `?wait=`, by one blocking XREAD per process for all followed jobs.
 
 The followers of a job share the log entries that the process has read. Each has a position of its own, and reads
 Redis itself where those entries do not reach back to it: nothing is missed when Redis or this process restarts.
@@ -68,7 +68,7 @@ class FollowedJob:
         self._messages = [(entry.position, _message(job, entry)) for entry in entries]
 
     def after(self, position: str) -> list[tuple[str, bytes]] | None:
-        """Returns position and text of the entries after `position`; None if they were not all in the last read."""
+        """Returns position and text of the entries after `position`; None if the last read lacks some."""
         if _order(position) < _order(self._since):
             return None
         return self._messages[bisect_right(self._messages, _order(position), key=lambda row: _order(row[0])) :]
@@ -177,7 +177,7 @@ FOLLOWED_JOBS: web.AppKey[FollowedJobs] = web.AppKey("followed_jobs", FollowedJo
 
 
 async def stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
-    """Answers with the job's log as server-sent events, from `position` (exclusive; None: the beginning) on.
+    """Answers with the job's log as server-sent events, after `position` (None: from the beginning).
 
     Raises TooManyStreams.
     """

@@ -52,7 +52,7 @@ TEST_LIMIT: web.AppKey[ProjectLimit] = web.AppKey("test_limit", ProjectLimit)
 
 
 def room_for(makes_records: Container[Handler]) -> Middleware:
-    """Returns the middleware that refuses requests to these handlers, before their body, while Redis is nearly full.
+    """Returns the middleware that refuses requests to these handlers while Redis is nearly full.
 
     Completing an upload, cancelling, deleting and redelivering add nothing, so they are not among them.
     """

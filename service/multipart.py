@@ -1,4 +1,4 @@
-"""Reads multipart forms: small fields into memory, the one file streamed to storage, never whole in memory."""
+"""Reads multipart forms: small fields into memory; the one file is streamed to storage."""
 
 from __future__ import annotations
 

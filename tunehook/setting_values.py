@@ -1,4 +1,4 @@
-"""Values of settings: the types that a setting can have. A wrong value is refused in words, without the value."""
+"""The types that a setting can have. A wrong value is refused in words, without the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the environment, as the only module: every setting, its default and its checks. A wrong one stops the start.
+"""Reads the environment, as the only module. A wrong or unknown setting stops the start.
 
 pydantic-settings ignores a misspelt name, so `check_names` looks for `TUNEHOOK_…` names that do not exist.
 """
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
 
     @property
     def has_own_key_for_openai(self) -> bool:
-        """Whether OPENAI_API_KEY is a key of ours, as in a shell where the lines that `tunehook up` prints were run.
+        """Whether OPENAI_API_KEY is a key of ours, as in a shell that ran the lines of `tunehook up`.
 
         Tunehook would become its own upstream.
         """
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
 
 
 def azure_base_url(endpoint: str) -> str:
-    """`https://<resource>.openai.azure.com` → its OpenAI-compatible root; a root that is one already stays."""
+    """Returns the OpenAI-compatible root of `https://<resource>.openai.azure.com`, or of that root itself."""
     endpoint = endpoint.rstrip("/")
     return endpoint if endpoint.endswith("/openai/v1") else f"{endpoint}/openai/v1"
 
@@ -231,7 +231,7 @@ FOREIGN_NAMES = frozenset(
 
 
 def check_names(environ: Mapping[str, str]) -> None:
-    """Raises SettingsError for a `TUNEHOOK_…` name that does not exist, and suggests the nearest that does."""
+    """Raises SettingsError for a `TUNEHOOK_…` name that does not exist; it suggests the nearest one."""
     known = {*known_names(), *FOREIGN_NAMES}
     members = {name.upper() for name in UpstreamSettings.model_fields}
     for name in environ:

@@ -1,4 +1,4 @@
-"""Sentences about values that are wrong: our own words for pydantic's findings, and the nearest known name."""
+"""Words for wrong values: our own for pydantic's findings, and the nearest known name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The worker program: the scheduler enqueues what is due, RQ carries it, steps call the functions of `tunehook`."""
+"""The worker program: the scheduler enqueues what is due, RQ carries it, steps call `tunehook`."""

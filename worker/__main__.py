@@ -1,4 +1,4 @@
-"""`python -m worker`: runs scheduler and workers. `--healthcheck`: exit status 0 if the scheduler here is alive."""
+"""`python -m worker`: runs scheduler and workers. `--healthcheck`: 0 if the scheduler here is alive."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class StepWorker(Worker):
                 time.sleep(AGAIN_SECONDS)
 
     def execute_job(self, job: Job, queue: RQQueue) -> None:
-        """Runs a step. What RQ knows of one that could not be told is removed: it is due again, and has not failed."""
+        """Runs a step. Removes RQ's note of one whose end could not be told: it is due again, not failed."""
         self._untold = False
         try:
             super().execute_job(job, queue)
@@ -128,7 +128,7 @@ class StepWorker(Worker):
         """Never is."""
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
-        """Retries after a connect that timed out too: RQ retries a refused one alone, and its thread would end."""
+        """Retries after a connect that timed out too: RQ would end its thread."""
         if not is_in_trouble(exc):
             super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
         time.sleep(AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""The scheduler: enqueues the steps that are due. It alone writes to RQ's queues; any number may run side by side.
+"""The scheduler: enqueues the steps that are due. It alone writes to RQ's queues; many may run.
 
 A claim moves the due time ahead (visibility timeout), so a lost RQ message, a killed worker, a restarted Redis and a
 dead scheduler all heal the same way: a step that was not done is due again. RQ's own retry, scheduler and webhooks
@@ -106,7 +106,7 @@ class Scheduler:
                 await asyncio.sleep(0.5)
 
     async def _round(self) -> float:
-        """Enqueues from all queues, once a second: steps that are due by time must not wait for a pause of wake-ups.
+        """Enqueues from all queues, once a second: steps due by time must not wait for a pause of wake-ups.
 
         Also plans the polls and sweeps that are missing. Returns when, monotonic.
         """

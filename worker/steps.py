@@ -1,4 +1,4 @@
-"""The functions that RQ calls. Each opens a context, does one step and closes it; safe to run twice or never.
+"""The functions that RQ calls. Each does one step in a context; safe to run twice or never.
 
 RQ runs coroutine functions by `asyncio.run`, one loop a step, so nothing async outlives a step. Imports and the TLS
 context, which are expensive, were made before the fork.
@@ -36,7 +36,7 @@ def _settings() -> settings.Settings:
 
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
-    """Opens the context. A step that loses Redis ends; its record is due again within 20 s. The scheduler says so."""
+    """Opens the context. A step that loses Redis ends; its record is due again within 20 s."""
     async with open_context(_settings(), make_files=Files.of_step) as ctx:
         try:
             yield ctx
@@ -80,7 +80,7 @@ async def sweep(what: str) -> None:
 
 
 async def deliver() -> None:
-    """Sends due deliveries. Ends within one attempt's 15 s when its worker stops (supervisor.py sends STOP)."""
+    """Sends due deliveries. Ends within an attempt's 15 s when its worker stops (supervisor.py, STOP)."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(STOP, stop.set)
     try:

@@ -1,4 +1,4 @@
-"""Runs the scheduler and the workers as processes: starts, watches and restarts them, ends them within 30 s.
+"""Runs scheduler and workers as processes: starts, watches, restarts and ends them within 30 s.
 
 One queue per RQ worker: a worker on several uses BLPOP, and one that is killed between pop and start loses the
 step for ever (rq#2079); on one queue RQ moves it, and the scheduler does the rest.
@@ -102,7 +102,7 @@ class Supervisor:
 
 
 async def _warm(settings: Settings) -> None:
-    """Does before the forks what every step would pay for: the TLS context (21 ms a client) and late imports.
+    """Does before the forks what every step would pay for: TLS context (21 ms a client), late imports.
 
     openai imports more when its first client is made (50 of a poll's 65 ms). Nothing is connected.
     """

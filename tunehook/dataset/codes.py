@@ -1,4 +1,4 @@
-"""The codes of findings: the severity of each, what it means and what to do. docs/datasets.md has the same table."""
+"""The codes of findings: severity, meaning and what to do. docs/datasets.md has the same table."""
 
 from __future__ import annotations
 

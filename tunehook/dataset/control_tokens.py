@@ -1,4 +1,4 @@
-"""What no text of a dataset may hold: control tokens of the models' vocabularies, and the character NUL."""
+"""Finds control tokens of the models' vocabularies, and the character NUL, in texts of a dataset."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Columns:
 
 @dataclass(slots=True)
 class Maker:
-    """Makes examples. `unused`: the names of what no example was made of; `asked`: of what was the question."""
+    """Makes examples. `unused`: names of which no example was made; `asked`: those of the question."""
 
     system: str
     columns: Columns

@@ -1,4 +1,4 @@
-"""Findings: a list that counts all and keeps the first of each code, and the words in which they quote values."""
+"""Findings: counts all, keeps the first of each code, and quotes values in words."""
 
 from __future__ import annotations
 

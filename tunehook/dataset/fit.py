@@ -43,7 +43,7 @@ def method_of(form: Format, model: str) -> Method:
 
 
 def judged_as(model: str | None, method: Method | None) -> Judged | None:
-    """By what lines are judged that may be of the chat and the reinforcement format; None if nothing tells it."""
+    """Returns by which format lines that fit chat and reinforcement are judged; None if nothing tells."""
     known = (method,) if method else trained_by(model or "")
     if not known:
         return None

@@ -39,7 +39,7 @@ class Price:
     kinds: tuple[str, ...] | None = None  #: kinds of upstream that have this price; None: all
 
     def fits(self, model: str, kind: str | None = None) -> bool:
-        """True for the whole name, and for the name with the date of a snapshot. `kind`: of upstream; None: any."""
+        """Returns True for the name, with a snapshot's date or without. `kind`: of upstream; None: any."""
         at = kind is None or self.kinds is None or kind in self.kinds
         return at and self.model in (model, _DATE.sub("", model))
 
@@ -70,7 +70,7 @@ class Prices:
         return [row for row in self.rows if row.fits(base, kind)]
 
     def unknown(self, model: str, others: Iterable[str] = ()) -> str:
-        """Returns a sentence that the model is not known and, if one is near, what was meant. `others`: more names."""
+        """Says that the model is not known and names the nearest one, if any. `others`: more names."""
         names = {row.model for row in self.rows}.union(others)
         near = difflib.get_close_matches(model, names, n=1) or difflib.get_close_matches(
             _DATE.sub("", model), names, n=1

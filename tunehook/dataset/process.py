@@ -1,4 +1,4 @@
-"""Checks and counts datasets beside the event loop: in a child process for the API, in a thread for a step.
+"""Checks and counts datasets beside the event loop: in a child process (API) or a thread (step).
 
 A check of 512 MB takes two seconds of CPU, counting its tokens seven, and a vocabulary takes 80 MiB. In the API's own
 process all other clients would wait for that, so it has a child, which ends after an idle minute. A step of the worker

@@ -124,7 +124,7 @@ def other_kind(lines: Sequence[bytes], values: Sequence[Any]) -> tuple[str, str]
 
 
 def kind_of_text(sample: bytes, values: Sequence[Any]) -> str | None:
-    """JSON, CSV, TSV or "text with questions and answers", if the beginning of a file is one; None if it may be JSONL.
+    """Returns JSON, CSV, TSV or "text with questions and answers"; None for what may be JSONL.
 
     `values`: the lines of `sample` that are JSON by themselves.
     """

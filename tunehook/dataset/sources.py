@@ -39,7 +39,7 @@ class Source:
 
 
 def kind_for(name: str, content: bytes) -> str:
-    """Returns the kind of a source by its file name, or by the content where that does not say. Raises CannotBuild."""
+    """Returns the kind of a source, by its file name or else by its content. Raises CannotBuild."""
     suffix = PurePath(name).suffix.lower().lstrip(".")
     if suffix in KINDS:
         return suffix
@@ -217,7 +217,7 @@ def _labelled(text: str) -> Iterator[Row | Dropped]:
 
 
 def _blocks(text: str) -> Iterator[Row | Dropped]:
-    """Blocks between empty lines: the first line asks, the others answer. A tab in each line: question, tab, answer."""
+    """Yields blocks between empty lines (a question, its answer), or lines of question, tab, answer."""
     lines = text.split("\n")
     if all("\t" in line for line in lines if line.strip()):
         for n, line in enumerate(lines, 1):

@@ -1,4 +1,4 @@
-"""Token totals: adds up the tokens of a file's examples, and finds those that are longer than the model's limit."""
+"""Token totals: adds up the tokens of a file, and finds examples over the model's limit."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ async def check_stored(files: Files, file_id: str) -> None:
 
 
 async def _check_kept(files: Files, file: File) -> File:
-    """Returns the record with the result, an error if the bytes are gone. Raises DatasetUnread, DataDirUnavailable."""
+    """Returns the checked record, an error if bytes are gone. Raises DatasetUnread, DataDirUnavailable."""
     if not await files.storage.exists(file.id):
         return file.model_copy(update={"status": "error", "status_details": GONE})
     report = await check(files, files.storage.path(file.id), file.project)

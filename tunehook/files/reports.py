@@ -24,7 +24,7 @@ class Runs(Protocol):
 
 
 class Reports:
-    """The files in the directory of reports. Every method raises DataDirUnavailable, as those of Storage do."""
+    """The files in the directory of reports. Every method may raise DataDirUnavailable."""
 
     def __init__(self, directory: Path, storage: Runs) -> None:
         self._directory, self._storage = directory, storage

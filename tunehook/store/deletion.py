@@ -66,7 +66,7 @@ class Deletion:
         return True
 
     async def leaving(self, limit: int) -> list[str]:
-        """Returns ids in the storage whose bytes may go: the file was deleted, or no record was written in an hour."""
+        """Returns ids whose bytes may go: the file was deleted, or had no record within an hour."""
         now = await self._store.now_ms()
         return list(await self._store.redis.zrangebyscore(keys.LEAVING, "-inf", now, start=0, num=limit))
 

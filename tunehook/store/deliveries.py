@@ -129,7 +129,7 @@ class Deliveries:
         since: int | None = None,
         before: int | None = None,
     ) -> tuple[list[Delivery], bool]:
-        """Returns a page, the newest first, and whether there are more. `since` ≤ created < `before`, unix seconds."""
+        """Returns a page, newest first, and if there are more. `since` ≤ created < `before`, unix seconds."""
         index = keys.failed_deliveries(endpoint_id) if failed_only else keys.endpoint_deliveries(endpoint_id)
         low = "-inf" if since is None else str(since * 1000)
         high = "+inf" if before is None else f"({before * 1000}"
@@ -177,7 +177,7 @@ class Deliveries:
 
 
 def _outcome(status: int | None) -> str:
-    """Returns the outcome as /metrics counts it: `delivered`, `refused` (any other answer) or `unanswered`."""
+    """Returns the outcome for /metrics: `delivered`, `refused` (any other answer) or `unanswered`."""
     if status is None:
         return "unanswered"
     return "delivered" if 200 <= status < 300 else "refused"

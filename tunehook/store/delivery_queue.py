@@ -70,7 +70,7 @@ class DeliveryQueue:
         return bool(await self._store.redis.zcount(keys.due("deliver"), "-inf", now))
 
     async def claim(self, limit: int) -> tuple[int, list[Due]]:
-        """Claims up to `limit` due deliveries, the earliest first; returns how many, and those that can be sent.
+        """Claims up to `limit` due deliveries, earliest first; returns how many, and those to be sent.
 
         One that has expired or ended is not due any more. An unreadable one waits an hour, a newer version's 5 s.
         """
@@ -123,7 +123,7 @@ class DeliveryQueue:
         return {receiver: ms / 1000 for receiver, ms in zip(ordered, left, strict=True) if ms > 0}
 
     def note(self, change: Change, receiver: str, *, state: ReceiverState | None, rest: float) -> None:
-        """Adds the receiver's new state (None: as before) and its rest (seconds; 0: none) to an attempt's commit."""
+        """Adds the receiver's state (None: as before) and rest (seconds; 0: none) to an attempt's commit."""
         if state is not None:
             change.do("SET", keys.receiver_state(receiver), state, "EX", STATE_SECONDS)
         if rest:
@@ -137,7 +137,7 @@ class DeliveryQueue:
             await self._store.redis.zadd(keys.due("deliver"), scores, xx=True)
 
     async def wake_all(self, endpoint_id: str) -> None:
-        """Makes the pending deliveries of a deleted or disabled endpoint due now, so that a step gives them up.
+        """Makes pending deliveries of a deleted or disabled endpoint due now: a step gives them up.
 
         Best effort: one that is claimed, or is not reached because the process ends, is given up when it is due.
         """

@@ -64,7 +64,7 @@ class Endpoints:
         return record
 
     async def page(self, project: str, *, after: str | None, limit: int) -> tuple[list[Endpoint], bool]:
-        """Returns a page, newest first, and whether there are more. Raises EndpointNotFound for an unknown `after`."""
+        """Returns a page, newest first, and if there are more. Raises EndpointNotFound for a wrong `after`."""
         if after is not None:
             await self.read(after, project)
         ids = common(self._store, [keys.endpoints(project)], after=after, at_once=limit + 1)

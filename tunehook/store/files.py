@@ -111,7 +111,7 @@ class Files:
             raise FileInUse(id=file_id, job=held.value) from None
 
     async def arriving(self, file_id: str) -> None:
-        """Lets the bytes of a file be swept unless its record is written within an hour. Comes before the bytes."""
+        """Lets a file's bytes be swept if it has no record within an hour. Comes before the bytes."""
         at = await self._store.now_ms() + RECORD_WITHIN_SECONDS * 1000
         await self._store.redis.zadd(keys.LEAVING, {file_id: at})
 

@@ -51,7 +51,7 @@ class JobLog:
         await self._store.run("append", at, [str(LOG_KEPT), *row, job.upstream])
 
     async def reaches_known(self, job_id: str, page: Sequence[Message]) -> bool:
-        """Returns whether an upstream's page, newest first, goes back to the log: by an id, or its oldest content."""
+        """Returns whether an upstream's page, newest first, reaches the log: by an id or its oldest content."""
         names = [message.upstream_event_id for message in page if message.upstream_event_id]
         names += [f"={message.content_sha256[:32]}#1" for message in page[-1:]]
         return bool(names) and any(await self._store.redis.smismember(keys.job_log_seen(job_id), names))

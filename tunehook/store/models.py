@@ -35,7 +35,7 @@ class Models:
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
 
     async def owners(self, models: list[str]) -> list[str | None]:
-        """Returns for each model the project whose job made it, or imported that job; None for any other model."""
+        """Returns for each model the project whose job made it or was imported; None for any other model."""
         if not models:
             return []
         names = [name for model in models for name in (model, model.partition(":ckpt-")[0])]

@@ -1,4 +1,4 @@
-"""Redis' health: whether it keeps what it acknowledges, has room for new records, and whether its clock runs on.
+"""Redis' health: its durability, its room for new records, and whether its clock runs on.
 
 A full Redis refuses every script: no webhook leaves, no job ends, and retention removes nothing, so it would stay
 full. Above 90 % of its memory no new record is accepted; the last tenth is for jobs that were accepted before.
@@ -68,7 +68,7 @@ class RedisHealth:
         log.warning("this Redis could lose jobs that were accepted: %s", words)
 
     async def check_room(self) -> None:
-        """Raises StoreNearlyFull, StoreNotDurable. Called before a record is made; asks Redis once a second at most."""
+        """Raises StoreNearlyFull, StoreNotDurable, before a record is made. Asks Redis once a second at most."""
         now = time.monotonic()
         if now >= self._known_until:
             self._known_until = now + ASK_SECONDS  # requests that come while we ask use the last answer
@@ -93,7 +93,7 @@ class RedisHealth:
     # ---- the clock
 
     async def watch_clock(self, now: float | None = None) -> float:
-        """Pulls in all that is due if Redis' clock was set back. Returns by how many seconds it was; 0: it was not.
+        """Pulls in all that is due if Redis' clock was set back; returns by how many seconds (0: it was not).
 
         Called by schedulers once a second. If it was set ahead, creates of unknown outcome grow no older by that.
         `now`: seconds of this process' monotonic clock.

@@ -129,7 +129,7 @@ async def clear(store: Store) -> None:
 
 
 async def put(store: Store, entries: list[Entry]) -> None:
-    """Writes entries back but the seal; those that have expired meanwhile are left out. Raises StoreRefused.
+    """Writes back entries that have not expired meanwhile, but not the seal. Raises StoreRefused.
 
     A job that was not at its upstream yet may have been created since: it is searched for before it is created.
     """

@@ -1,4 +1,4 @@
-"""The delivery step: claims the deliveries that are due and sends them, many at a time, for as long as there are any.
+"""The delivery step: claims the deliveries that are due and sends them, many at a time.
 
 Up to 8 go to one receiver at a time, if it answered the last time; else one. Half of a step's slots are kept for
 receivers that answer, so dead ones delay no others. A delivery for which there is no room comes back when its
@@ -140,7 +140,7 @@ class _Step:
         await self._queue.postpone(later)
 
     async def _claim(self, limit: int) -> int:
-        """Claims up to `limit` deliveries and begins those that there is room for; returns how many it claimed."""
+        """Claims up to `limit` deliveries, begins those that have room; returns how many it claimed."""
         count, found = await self._queue.claim(limit)
         now, unproven = time.monotonic(), self._unproven()
         for due in found:
@@ -225,7 +225,7 @@ def _log_attempt(delivery: Delivery, attempt: Attempt) -> None:
 def after(
     delivery: Delivery, attempt: Attempt, outcome: Outcome, *, now: float, jitter: float
 ) -> tuple[Delivery, float | None]:
-    """Returns the delivery after an attempt, and the seconds until the next one (None: there is none). Pure."""
+    """Returns the delivery after an attempt, and the seconds until the next one (None: none). Pure."""
     attempts = delivery.attempts + 1
     again_at = retry_policy.next_attempt(attempts - delivery.attempts_before, outcome, now=now, jitter=jitter)
     delivered = outcome.verdict is Verdict.DELIVERED

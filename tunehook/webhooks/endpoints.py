@@ -122,7 +122,7 @@ async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dic
 async def rotate(
     webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any], *, sdk_retry: bool = False
 ) -> tuple[Endpoint, str]:
-    """Replaces the secret; returns the subscription and the new one. With the overlap, both sign for 24 hours."""
+    """Replaces the secret; returns the subscription and the new secret. On request both sign for a day."""
     asked = parse_as(RotateRequest, body)
     secret, now = signature.new_secret(), int(time.time())
     encrypted, hint, keep = (

@@ -20,7 +20,7 @@ from tunehook.webhooks import Webhooks, event_types
 async def publish(
     webhooks: Webhooks, change: Change, job: Job, kind: str, *, now: int, about: dict[str, Any] | None = None
 ) -> None:
-    """Publishes an event about a job, as it is after the change. `about`: the event's data, unless it is the job.
+    """Publishes an event about a job after the change. `about`: the event's data (None: the job).
 
     OpenAI's three types also go to the job's callback URL, signed by the secret of the key that submitted it.
     """

@@ -48,7 +48,7 @@ class Outcome:
 
 
 def answered(status: int, retry_after: str | None = None, *, now: float) -> Outcome:
-    """Returns the outcome of an answer: its status, its `Retry-After` header as it came; `now` in unix seconds."""
+    """Returns the outcome of an answer. `retry_after`: the header as it came; `now`: unix seconds."""
     wait = parse_retry_after(retry_after, now=now) if retry_after else None
     return Outcome(_verdict(status), _in_words(status), wait)
 
@@ -59,7 +59,7 @@ def unanswered(fault: Fault, detail: str = "") -> Outcome:
 
 
 def next_attempt(attempts_made: int, outcome: Outcome, *, now: float, jitter: float) -> float | None:
-    """Returns the time of the next attempt, in unix seconds like `now`; None: delivered, gone or exhausted.
+    """Returns the time of the next attempt, unix seconds like `now`; None: delivered, gone, exhausted.
 
     `attempts_made` counts the one that led to `outcome`: 1 after the first. `jitter` is a random number from 0 to 1.
     `Retry-After` can stretch a pause to twice its length and never shortens it (as at Svix), so a receiver cannot
@@ -80,7 +80,7 @@ def rest(outcome: Outcome) -> float:
 
 
 def failing_since(outcome: Outcome, before: float | None, *, now: float) -> float | None:
-    """Returns since when every attempt has failed; `before`: the last result of this function, None at first."""
+    """Returns since when every attempt has failed. `before`: the last such result, None at first."""
     if outcome.verdict is Verdict.DELIVERED:
         return None
     return now if before is None else before

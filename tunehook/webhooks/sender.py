@@ -70,7 +70,7 @@ class Sender:
         await self._stack.aclose()
 
     async def send(self, url: str, event_id: str, body: str, encrypted: list[str]) -> tuple[Attempt, Outcome]:
-        """Signs the text with each of the encrypted secrets, sends it, and returns the attempt and its outcome."""
+        """Signs the text with each encrypted secret and sends it; returns the attempt and its outcome."""
         at, begun = time.time(), time.monotonic()
         status: int | None = None
         answer: str | None = None
