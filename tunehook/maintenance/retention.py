@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from tunehook.context import Context
 from tunehook.errors import (
@@ -100,17 +101,11 @@ async def _aged(
     return removed
 
 
-async def _expired_file(ctx: Context, file_id: str) -> bool:
+async def _file(index: Ageing, ctx: Context, file_id: str) -> bool:
     file = await ctx.store.deletion.file(file_id)
-    if file is None:
-        await ctx.store.deletion.drop(Ageing.EXPIRING, file_id)
-    return file is not None and await ctx.store.deletion.delete_file(file)
-
-
-async def _dataset(ctx: Context, file_id: str) -> bool:
-    file = await ctx.store.deletion.file(file_id)
-    if file is None or file.expires_at is not None:  # a file with an expiry is kept until then
-        await ctx.store.deletion.drop(Ageing.DATASETS, file_id)
+    # A file with an expiry is kept until then, whatever needed it last.
+    if file is None or (index is Ageing.DATASETS and file.expires_at is not None):
+        await ctx.store.deletion.drop(index, file_id)
         return False
     return await ctx.store.deletion.delete_file(file)
 
@@ -170,9 +165,9 @@ async def _from_the_upstreams(ctx: Context) -> int:
 
 _STEPS: dict[str, Callable[[Context], Awaitable[int]]] = {
     "uploads": _uploads,
-    "expired files": lambda ctx: _aged(ctx, Ageing.EXPIRING, 0.0, _expired_file),
+    "expired files": lambda ctx: _aged(ctx, Ageing.EXPIRING, 0.0, partial(_file, Ageing.EXPIRING)),
     "jobs": lambda ctx: _aged(ctx, Ageing.JOBS, ctx.keep.jobs, _job),
-    "datasets": lambda ctx: _aged(ctx, Ageing.DATASETS, ctx.keep.datasets, _dataset),
+    "datasets": lambda ctx: _aged(ctx, Ageing.DATASETS, ctx.keep.datasets, partial(_file, Ageing.DATASETS)),
     "copies": lambda ctx: _aged(ctx, Ageing.COPIES, ctx.keep.copies, _copy),
     "files from the disk": _from_the_storage,
     "files from upstreams": _from_the_upstreams,

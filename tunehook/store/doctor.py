@@ -90,12 +90,8 @@ class _Checkup:
         if batch:
             yield list(batch)
 
-    async def _scores(self, *rows: tuple[str, str]) -> list[float | None]:
-        """Returns the score of each (zset, member) in one round trip."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name, member in rows:
-                pipe.zscore(name, member)
-            return list(await pipe.execute())
+    async def _scores(self, name: str, members: list[str]) -> list[float | None]:
+        return list(await self._redis.zmscore(name, members)) if members else []
 
     async def _ended(self, job_ids: Iterable[str]) -> set[str]:
         """Returns those of the jobs that have ended or were deleted."""
@@ -135,8 +131,8 @@ class _Checkup:
 
     async def _unplanned(self, jobs: list[Job]) -> None:
         members = [job_member(job.id) for job in jobs]
-        parked = await self._scores(*((keys.PARKED, member) for member in members))
-        due = await self._scores(*((keys.due(queue_of(member)), member) for member in members))
+        parked = await self._scores(keys.PARKED, members)
+        due = await self._scores(keys.due(queue_of(job_member(""))), members)
         for job, member, *planned in zip(jobs, members, parked, due, strict=True):
             if planned == [None, None]:
                 self._say("forgotten", member, f"it is {job.stage} and no step is planned", self._wake(member))
@@ -223,7 +219,7 @@ class _Checkup:
 
     async def _stuck(self, deliveries: list[Delivery]) -> None:
         members = [delivery_member(delivery.id) for delivery in deliveries]
-        due = await self._scores(*((keys.due("deliver"), member) for member in members))
+        due = await self._scores(keys.due("deliver"), members)
         for delivery, member, at in zip(deliveries, members, due, strict=True):
             if at is None and not await upgrade.is_in_lane(self._store, delivery):
                 self._say("stuck", delivery.id, f"to {delivery.url}: pending, and not due", self._wake(member))
