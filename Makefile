@@ -7,6 +7,9 @@ NEIGHBOURS := $(VENV)/.neighbours
 UV := $(VENV)/lock/bin/uv
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
 
+# Tests start hundreds of programs; each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test-fast test neighbours check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
@@ -15,8 +18,8 @@ demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machi
 test-fast: $(READY)  ## unit and integration tests that start no program of ours: about a minute
 	$(BIN)/pytest tests/unit tests/integration -m "not processes" --numprocesses 3 --dist worksteal
 
-test: $(READY)  ## all tests, three groups at a time, since most of them wait for processes
-	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
+test: $(READY)  ## all tests, four groups at a time, since most of them wait for processes
+	$(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
 	$(BIN)/pytest tests/compat -o python_files='check_*.py'

@@ -16,21 +16,39 @@ settings.load_profile("tunehook")
 #: These wait for leases, deadlines and processes. Begun first, they overlap with tests that use the CPU; at the end
 #: they took two of five minutes with the machine idle.
 LONGEST = (
-    "chaos/test_short.py",
     "e2e/story/",
+    "e2e/crashes/test_two_versions.py",
+    "e2e/crashes/test_upgrade.py",
+    "chaos/test_short.py",
+    "e2e/crashes/test_vendors.py",
+    "e2e/cli/test_commands.py",
+    "e2e/worker/test_redis_restart.py",
     "e2e/surface/",
     "chaos/test_redis_away.py",
     "e2e/crashes/",
-    "e2e/cli/test_commands.py",
+    "e2e/datasets/",
+    "e2e/",
+    "contract/upstreams/",
+    "integration/service/test_backup.py",
 )
 #: One deployment serves all files of a package; starting one costs 6 s of CPU.
 TOGETHER = ("e2e/story/", "e2e/surface/", "e2e/datasets/")
+#: Long tests that share nothing within their file: each goes to the next process that is free.
+APART = (
+    "e2e/crashes/test_starts_and_stops.py",
+    "e2e/crashes/test_vendors.py",
+    "e2e/worker/test_redis_restart.py",
+    "integration/service/test_backup.py",
+    "contract/upstreams/test_every_kind.py",
+)
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps a file, or a package that shares a deployment, in one process."""
+    """Keeps a file, or a package that shares a deployment, in one process. Tests in APART are balanced one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(tuple(f"tests/{name}" for name in APART)):
+            return nodeid
         return next((name for name in TOGETHER if nodeid.startswith(f"tests/{name}")), nodeid.partition("::")[0])
 
 

@@ -168,10 +168,10 @@ def simulator_process(directory: Path, name: str, *options: str, port: int = 0) 
 
 @contextmanager
 def deployment(
-    directory: Path, *, simulators: Mapping[str, tuple[str, ...]], **environment: str
+    directory: Path, *, simulators: Mapping[str, tuple[str, ...]], all_names: bool = False, **environment: str
 ) -> Iterator[Deployment]:
-    """`simulators`: options of each, by its upstream's name. The one for `openai` is there a second time as `locked`,
-    and in its other dialect as `azure`.
+    """`simulators`: options of each, by its upstream's name. With `all_names`, the one for `openai` is there a second
+    time as `locked`, and in its other dialect as `azure`; each is one more upstream that is polled all the time.
 
     `environment` is added to the settings of service and worker.
     """
@@ -183,13 +183,16 @@ def deployment(
             name: stack.enter_context(simulator_process(directory, name, *options))
             for name, options in simulators.items()
         }
-        named = {**{name: root for name, root in roots.items() if name != "openai"}, "locked": roots["openai"]}
+        named = {name: root for name, root in roots.items() if name != "openai"}
+        azure: dict[str, str] = {}
+        if all_names:
+            named["locked"] = roots["openai"]
+            azure = {"AZURE_OPENAI_API_KEY": "az-simulated", "AZURE_OPENAI_ENDPOINT": roots["openai"]}
         settings = {
             "REDIS_URL": as_compose_user(valkey.url),
             "OPENAI_API_KEY": "sk-simulated",
             "OPENAI_BASE_URL": f"{roots['openai']}/v1",
-            "AZURE_OPENAI_API_KEY": "az-simulated",
-            "AZURE_OPENAI_ENDPOINT": roots["openai"],
+            **azure,
             "TUNEHOOK_PORT": "0",
             "TUNEHOOK_DATA_DIR": str(directory / "data"),
             "TUNEHOOK_SECRET_KEY": SECRET_KEY,

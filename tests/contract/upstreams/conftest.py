@@ -22,7 +22,7 @@ from tests.fakes.receiver import Receiver, running_receiver
 from tests.fakes.valkey import Valkey
 from tunehook import api_keys
 from tunehook.context import Context, open_context
-from tunehook.files import ingest
+from tunehook.files import Files, ingest
 from tunehook.jobs import copy_step, cost, lifecycle, poller
 from tunehook.model.member import job_member, poll_member
 from tunehook.settings import KIND_NAMES, KindName, Settings
@@ -97,7 +97,8 @@ async def deployed(
             "settle_seconds": SETTLE_SECONDS,
             "upstreams": {NAME: neighbour.settings},
         }
-        async with open_context(Settings.model_validate(found)) as ctx, TestServer(build_app(ctx)) as server:
+        settings = Settings.model_validate(found)
+        async with open_context(settings, make_files=Files.of_step) as ctx, TestServer(build_app(ctx)) as server:
             key, secret = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="p", name="n")
             http = httpx2.AsyncClient(transport=CheckedTransport(contract), timeout=30.0)
             url = str(server.make_url("/v1"))

@@ -73,7 +73,7 @@ async def test_kills_and_lost_creates_make_one_paid_job_and_one_webhook_each(
 ) -> None:
     async with vendor() as (fake, settings, model, paid, end), running_receiver() as receiver:
         fake.goes_wrong("create job", *(LOST * JOBS)[:JOBS])
-        with deployment(tmp_path / "town", simulators={"openai": ()}, **settings) as town:
+        with deployment(tmp_path / "town", simulators={"openai": ()}, all_names=False, **settings) as town:
             caller = await town.key("p")
             async with openai.AsyncOpenAI(base_url=town.url, api_key=caller.key) as client:
                 file = await client.files.create(file=("train.jsonl", dataset()), purpose="fine-tune")

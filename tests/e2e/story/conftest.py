@@ -43,7 +43,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, away_port: int) -> Iterator[D
         "TUNEHOOK_UPSTREAMS__AWAY__BASE_URL": f"http://127.0.0.1:{away_port}/v1",
         "TUNEHOOK_UPSTREAMS__AWAY__API_KEY": "sk-simulated",
     }
-    with deployment(tmp_path_factory.mktemp("town"), simulators=simulators, **away) as running:
+    with deployment(tmp_path_factory.mktemp("town"), simulators=simulators, all_names=True, **away) as running:
         yield running
 
 

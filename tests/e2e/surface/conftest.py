@@ -28,7 +28,7 @@ class Place:
         return self.town.url.removesuffix("/v1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Looks come once in five minutes here: what happens sooner, an upstream's webhook has brought about."""
     secret, port = new_secret(), free_port()
