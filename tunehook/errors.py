@@ -28,6 +28,7 @@ TunehookError
 │   ├── UpstreamUnreachable     no connection could be made, so nothing was sent
 │   └── UpstreamUnknown         no usable answer: the outcome is unknown
 │       ├── UpstreamOddJob      a create's answer names a job that may be ours or not
+│       ├── UpstreamAlikeJob    its list has a job with our seed and file and no mark
 │       └── UpstreamTooLarge    the answer is larger than its kind may be
 ├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
@@ -300,6 +301,10 @@ class UpstreamOddJob(UpstreamUnknown):
     def __init__(self, message: str | None = None, /, *, shown: str, **fields: Any) -> None:
         super().__init__(message, shown=shown, **fields)
         self.shown = shown
+
+
+class UpstreamAlikeJob(UpstreamUnknown):
+    """The upstream '{upstream}' lists the job {shown}, which may be this one: it has its seed and file, and no mark."""
 
 
 class UpstreamTooLarge(UpstreamUnknown):

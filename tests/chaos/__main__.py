@@ -1,4 +1,7 @@
-"""`python -m tests.chaos`: the matrix. `--runs N` bounds it, `--soak MINUTES --jobs N` is the random-kill run."""
+"""`python -m tests.chaos`: the matrix. `--runs N` bounds it, `--soak MINUTES --jobs N` is the random-kill run.
+
+`--vendors N` attacks N jobs at each other vendor's fake.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.chaos import matrix, soak
+from tests.chaos import matrix, soak, vendors
 
 
 def main() -> int:
@@ -17,12 +20,15 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=40, help="jobs in one deployment at a time (40)")
     parser.add_argument("--only", default="", help="points that contain this text")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="kill at random for so long instead")
+    parser.add_argument("--vendors", type=int, metavar="JOBS", help="so many jobs at each vendor instead")
     parser.add_argument("--jobs", type=int, default=1000, help="with --soak: how many jobs (1000)")
     parser.add_argument("--table", type=Path, help="write the results into this page (docs/guarantees-<date>.md)")
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="tunehook-chaos-") as directory:
         if asked.soak:
             report = asyncio.run(soak.soak(Path(directory), minutes=asked.soak, jobs=asked.jobs, page=asked.table))
+        elif asked.vendors:
+            report = asyncio.run(vendors.attack(Path(directory), jobs=asked.vendors, kills=4))
         else:
             report = asyncio.run(
                 matrix.attack(Path(directory), runs=asked.runs, at_once=asked.at_once, only=asked.only)

@@ -13,8 +13,8 @@ from tests.chaos import processes
 from tests.chaos.faults import STOP_SECONDS, Fault, Phase, Run
 from tests.chaos.names import Whose
 
-#: What is done for all jobs at once: faults of several jobs strike it one after the other.
-SHARED = (" look", ": whole", ": claim")
+#: What one process does for all jobs: faults of several jobs strike it one after the other. A poll writes the ends.
+SHARED = (" look", ": whole", ": claim", "commit job settled -intent")
 
 
 class Struck(Exception):

@@ -12,9 +12,12 @@ from dataclasses import replace
 
 from tunehook.context import Context
 from tunehook.errors import (
+    AlreadyTracked,
+    UpstreamAlikeJob,
     UpstreamBusy,
     UpstreamError,
     UpstreamNotReady,
+    UpstreamOddJob,
     UpstreamRefused,
     UpstreamUnauthorized,
     UpstreamUnreachable,
@@ -24,7 +27,7 @@ from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
 from tunehook.jobs.unknown_outcome import LONG_SECONDS, find_existing, find_out, note_unknown
 from tunehook.jobs.waiting import pause_for, wait, wait_after_429, wait_for_slot
-from tunehook.model.job import JobError, Stage
+from tunehook.model.job import JobError, Stage, UpstreamJob
 from tunehook.openai_format.jobs import own_ids
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
@@ -58,6 +61,8 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:
         try:
             found = await find_existing(ctx, record)
+        except UpstreamAlikeJob as alike:
+            return await note_unknown(ctx, record, lease, alike)
         except UpstreamError as error:
             return await _not_now(ctx, record, lease, error)
         if found:
@@ -103,8 +108,18 @@ async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, 
     except UpstreamError as unknown:
         return await note_unknown(ctx, record, lease, unknown)
     else:
-        return await track(ctx, record, [made], lease)
+        return await _track_created(ctx, record, made, lease)
     return True
+
+
+async def _track_created(ctx: Context, record: JobRecord, made: UpstreamJob, lease: Lease) -> bool:
+    """Tracks the job that the create was answered with. If another job here has it, the outcome is unknown."""
+    try:
+        return await track(ctx, record, [made], lease)
+    except AlreadyTracked:
+        why = "another job here has it"
+        odd = UpstreamOddJob(upstream=record.job.upstream, shown=made.id, why=why)
+        return await note_unknown(ctx, record, lease, odd)
 
 
 async def _not_now(ctx: Context, record: JobRecord, lease: Lease, error: UpstreamError) -> bool:

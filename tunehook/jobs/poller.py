@@ -6,6 +6,7 @@ Only jobs that changed since the last poll are read from the store and written.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -34,6 +35,8 @@ LOG_SECONDS = 180.0
 LOGS_A_POLL = (200, 50)
 #: How long a poll reads pages; RQ ends a step after 60 s.
 READ_SECONDS = 35.0
+#: So many jobs are written at once: a commit waits for Redis' disk, and a hundred may end in one poll.
+WRITES_AT_ONCE = 16
 Live = Mapping[str, tuple[str, str]]
 
 
@@ -73,15 +76,10 @@ async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float, 
     until = time.monotonic() + seconds
     # Each page is written before the next is read, so a poll that is cut short keeps what it saw.
     async for seen in read_pages(ctx, upstream, live, whole_page=bool(watched), lease=lease, until=until):
+        changed += await _observe_all(ctx, live, seen)
         for upstream_job in seen:
             if upstream_job.id not in live:
                 await check_unlisted(ctx, upstream, upstream_job, watched, lease)
-                continue
-            job_id, fingerprint = live[upstream_job.id]
-            if upstream_job.fingerprint != fingerprint:
-                job = await _observe(ctx, job_id, upstream_job)
-                if job is not None:
-                    changed.append(job)
     await _fetch_logs(ctx, upstream.name, live, changed, logs)
     await find_extras(ctx, upstream, watched, lease, until)
 
@@ -122,6 +120,30 @@ async def read_pages(
         except UpstreamError as error:
             # This does not end the job: a list that lags, or a key of another organisation, answers 404 as well.
             log.warning("upstream %s does not show job %s: %s", upstream.name, upstream_id, error.message)
+
+
+async def _observe_all(ctx: Context, live: Live, seen: list[UpstreamJob]) -> list[Job]:
+    """Writes what has changed on a page, several jobs at a time; returns the jobs as they were.
+
+    One after the other are written what is seen of one job, and jobs with the same model: a name belongs to the first.
+    """
+    chains: dict[str, list[tuple[str, UpstreamJob]]] = {}
+    for news in seen:
+        job_id, fingerprint = live.get(news.id, ("", news.fingerprint))
+        if news.fingerprint != fingerprint:
+            model = news.fine_tuned_model or job_id
+            chain = chains.get(job_id) or chains.get(model) or []
+            chain.append((job_id, news))
+            chains |= {job_id: chain, model: chain}
+    gate = asyncio.Semaphore(WRITES_AT_ONCE)
+
+    async def _in_order(chain: list[tuple[str, UpstreamJob]]) -> list[Job | None]:
+        async with gate:
+            return [await _observe(ctx, job_id, news) for job_id, news in chain]
+
+    each_once = {id(chain): chain for chain in chains.values()}.values()
+    written = await asyncio.gather(*(_in_order(chain) for chain in each_once))
+    return [job for jobs in written for job in jobs if job is not None]
 
 
 async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:

@@ -2,8 +2,8 @@
 
 note_unknown     a create got no usable answer: the job may exist
 find_out         each step until it is decided: adopts the oldest job found; creates again after the settle time,
-                 unless the answer named a job that may be this one. A *named* upstream's one look is proof: the
-                 same id is created again at once, and makes no second job
+                 unless the upstream named or lists a job that may be this one. A *named* upstream's one look is proof:
+                 the same id is created again at once, and makes no second job
 find_extras      for a day: jobs that a repeated create made beside the adopted one, which are cancelled
 """
 
@@ -17,6 +17,7 @@ from tunehook.errors import (
     Conflict,
     JobNotFound,
     RecordUnreadable,
+    UpstreamAlikeJob,
     UpstreamError,
     UpstreamOddJob,
     UpstreamUnauthorized,
@@ -120,13 +121,15 @@ async def check_unlisted(
 
 async def note_unknown(ctx: Context, record: JobRecord, lease: Lease, unknown: UpstreamError) -> bool:
     """Notes that the create may have happened: in the job's log, and for a day of watching for extras."""
-    noted: dict[str, object] = {"doubtful_since": record.job.doubtful_since or record.now}
+    noted: dict[str, object] = {"doubtful_since": _in_doubt_since(record)}
     if isinstance(unknown, UpstreamOddJob):
         noted["answered_with"] = unknown.shown
     watched = record.job.model_copy(update=noted)
     named = ctx.upstreams[record.job.upstream].identity == "named"
     pause = _pause_when_named(record.job) if named else next_search(0.0, ctx.settle_seconds)
     change = record.change(watched, lease).due(record.member, pause)
+    if record.intent_ms is None:  # it was found before a create: it may be of an earlier one
+        change.stamp.append("intent")
     ctx.store.upstreams.watch_for_extras(change, watched)
     ctx.store.upstreams.leave_queue(change, watched)  # deciding takes minutes, and must not hold up the queue for slots
     text = f"{unknown.message} The job may exist there: it is searched for before it is created again."
@@ -140,8 +143,11 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     job = record.job
     assert record.intent_ms is not None
     age = (record.now_ms - record.intent_ms) / 1000
+    maybe = job.answered_with
     try:
         found = await find_existing(ctx, record)
+    except UpstreamAlikeJob as alike:
+        found, maybe = [], maybe or str(alike.fields["shown"])
     except UpstreamError as error:
         log.warning("searching for job %s at %s: %s", job.id, job.upstream, error.message)
         await ctx.store.commit(record.change(job, lease).due(record.member, 10.0))
@@ -156,14 +162,8 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         if record.cancel_requested_at:
             await settle(ctx, record, "cancelled", lease=lease)
             return True
-        if not named and (ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS or job.answered_with):
-            why = "The upstream did not say whether it created this job, and it cannot be found there."
-            if job.answered_with:
-                why = (
-                    f"The upstream answered the create with the job {job.answered_with}, which may be this one or not, "
-                    "so it is not created again. If it is this one, cancel this one here and import that."
-                )
-            return await wait_with_intent(ctx, record, lease, "unknown_outcome", why, 600.0)
+        if not named and (ctx.on_unknown == "hold" or job.repeats >= MOST_REPEATS or maybe):
+            return await _hold(ctx, record, lease, maybe)
         again = job.model_copy(update={"looks": 0, "repeats": job.repeats + 1})
         change = record.change(again, lease).due(record.member, 20.0)
         change.clear.append("intent")
@@ -177,20 +177,54 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     return False
 
 
+async def _hold(ctx: Context, record: JobRecord, lease: Lease, maybe: str | None) -> bool:
+    """Waits for a person. `maybe`: the upstream's job that may be this one.
+
+    It is kept: a person who imports it and does not cancel this one must not pay for a second one.
+    """
+    why = "The upstream did not say whether it created this job, and it cannot be found there."
+    if maybe:
+        why = (
+            f"The upstream named the job {maybe}, which may be this one or not, so it is not created again. "
+            "If it is this one, cancel this one here and import that."
+        )
+    noted = record.job.model_copy(update={"answered_with": maybe})
+    held = JobRecord(noted, record.revision, record.now_ms, record.fields)
+    return await wait_with_intent(ctx, held, lease, "unknown_outcome", why, 600.0)
+
+
 def _pause_when_named(job: Job) -> float:
     """Returns the seconds until a named create is looked for: none at first, more after each one that was repeated."""
     return 0.0 if job.repeats == 0 else min(60.0, 2.0**job.repeats)
 
 
+def _in_doubt_since(record: JobRecord) -> int:
+    """Returns when a create may first have happened, in unix seconds.
+
+    Without an intent or an unknown outcome, that is a create that a restored Redis has no record of.
+    """
+    return record.job.doubtful_since or (record.now if record.intent_ms else record.job.created_at)
+
+
 async def find_existing(ctx: Context, record: JobRecord) -> list[UpstreamJob]:
-    """Returns the upstream's jobs that may be this one, oldest first, without those of other jobs."""
+    """Returns the upstream's jobs that are taken for this one, oldest first, without those of other jobs.
+
+    Raises UpstreamAlikeJob if there is none, but one that may be this one.
+    """
     job = record.job
     training, _ = await uploading.upstream_files(ctx, job)
     asked_at = (record.intent_ms or record.now_ms) // 1000
-    # Without an intent or an unknown outcome, the search is for a create that a restored Redis has no record of.
-    doubtful_since = job.doubtful_since or (record.now if record.intent_ms else job.created_at)
-    since = min(asked_at, doubtful_since) - SKEW_SECONDS
+    since = min(asked_at, _in_doubt_since(record)) - SKEW_SECONDS
     upstream = ctx.upstreams[job.upstream]
     found = await upstream.find(job.spec, training=training, tag=ctx.tag(job), since=since)
+    found = await _without_others(ctx, job, found)
+    if not found:
+        alike = await upstream.find_alike(job.spec, training=training, tag=ctx.tag(job), since=since)
+        for one in await _without_others(ctx, job, alike):
+            raise UpstreamAlikeJob(upstream=job.upstream, shown=one.id)
+    return found
+
+
+async def _without_others(ctx: Context, job: Job, found: list[UpstreamJob]) -> list[UpstreamJob]:
     others = await ctx.store.upstreams.of_others(job.upstream, [one.id for one in found], job.id)
     return [one for one in found if one.id not in others]

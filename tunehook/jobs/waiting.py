@@ -10,7 +10,7 @@ from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
-#: After a 429 no create follows sooner, whatever its Retry-After says; unless a slot was missing, and one opens.
+#: After a 429 no create follows sooner, whatever its Retry-After says and whatever wakes the job.
 LATE_SECONDS = 10.0
 
 
@@ -35,7 +35,7 @@ async def wait_for_slot(ctx: Context, record: JobRecord, lease: Lease, reason: s
 async def wait_after_429(ctx: Context, record: JobRecord, lease: Lease, code: str, reason: str, pause: float) -> bool:
     """Waits, and watches for a day for a job that was created in spite of the 429."""
     upstreams = ctx.store.upstreams
-    late = None if code == "no_slot" else await ctx.store.now_ms() // 1000 + 1 + int(LATE_SECONDS)
+    late = await ctx.store.now_ms() // 1000 + 1 + int(LATE_SECONDS)
     change = await _waiting(ctx, record, lease, code, reason, pause, not_before=late)
     change.clear.append("intent")
     (upstreams.queue_up if code == "no_slot" else upstreams.leave_queue)(change, record.job)
@@ -86,9 +86,9 @@ async def _waiting(
 def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:
     """Returns code, reason and pause (seconds) for a 429, by its code and its words.
 
-    No slot: a minute, for slots that other programs free; the end of a job of ours wakes the next at once. Daily limit:
-    an hour, since the answer does not say when the day ends. No money: ten minutes, since a person has to act. Any
-    other: ten seconds at least, since a job that was created all the same may be listed only then.
+    No slot: a minute, for slots that other programs free; the end of a job of ours wakes the next one. Daily limit:
+    an hour, since the answer does not say when the day ends. No money: ten minutes, since a person has to act. All:
+    ten seconds at least, since a job that was created all the same may be listed only then.
     """
     code, words = busy.code or "", busy.message.lower()
     if code == "insufficient_quota" or "quota" in words:
@@ -96,5 +96,5 @@ def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:
     if code == "daily_rate_limit_exceeded" or "per day" in words:
         return "daily_rate_limit_exceeded", busy.message, max(3600.0, busy.retry_after or 0.0)
     if "concurrent" in words or "running" in words or "slot" in words or "queued" in words:
-        return "no_slot", busy.message, busy.retry_after or 60.0
+        return "no_slot", busy.message, max(LATE_SECONDS, busy.retry_after or 60.0)
     return code or "rate_limit_exceeded", busy.message, max(LATE_SECONDS, busy.retry_after or 30.0)

@@ -33,6 +33,8 @@ PART_SECONDS, FILE_SECONDS = 120.0, 600.0
 PROGRESS_SECONDS = 0.5
 #: Where an upstream ignores the filter, its list is read back to the time of the create, at most so many pages.
 FIND_PAGES = 50
+#: So many pages are read for a job that only looks like ours; one, if a job there bears a mark.
+ALIKE_PAGES = 10
 #: Jobs of a page; and of a page that was too large, since a job with a grader may have a megabyte.
 PAGE_JOBS, SMALL_PAGE_JOBS = 100, 10
 
@@ -141,6 +143,19 @@ class OpenAIUpstream:
         else:
             raise UpstreamUnknown(upstream=self.name, why=f"its list goes on after {FIND_PAGES} pages")
         return dialect.ours(found, tag, spec, training, since=since)
+
+    async def find_alike(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        """Reads the list unfiltered: a gateway may replace our metadata and pass a filter by it on."""
+        found: list[UpstreamJob] = []
+        after: str | None = None
+        for _ in range(ALIKE_PAGES):
+            jobs, more = await self.page(after)
+            found += dialect.alike(jobs, spec, training, since=since)
+            marked = any(TAG in (job.metadata or {}) for job in jobs)  # it keeps marks, as a rule
+            if not more or not jobs or marked or 0 < jobs[-1].created_at < since:
+                break
+            after = jobs[-1].id
+        return found
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         return dialect.jobs(self.name, await self._jobs(after, {}))

@@ -189,15 +189,23 @@ def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *,
     shows_marks = any(TAG in (job.metadata or {}) for job in jobs)
     if shows_marks:
         return sorted((job for job in jobs if is_marked(job, tag)), key=lambda job: (job.created_at, job.id))
-    alike = [
+    without = [job for job in alike(jobs, spec, training, since=since) if not job.metadata]
+    return sorted(without, key=lambda job: (not _as_requested(job, spec), job.created_at, job.id))
+
+
+def alike(jobs: Sequence[UpstreamJob], spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
+    """Returns the jobs without a mark that have our seed and file and were created at `since` (unix seconds) or later.
+
+    One with metadata may be ours, too: a gateway may have put its own in the place of ours.
+    """
+    return [
         job
         for job in jobs
-        if not job.metadata
+        if TAG not in (job.metadata or {})
         and job.seed == spec.seed
         and training in ("", job.training_file)
         and (job.created_at >= since or not job.created_at)
     ]
-    return sorted(alike, key=lambda job: (not _as_requested(job, spec), job.created_at, job.id))
 
 
 def _as_requested(job: UpstreamJob, spec: JobSpec) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tunehook.errors import UpstreamError, UpstreamUnsupported
-from tunehook.model.job import UpstreamJob
+from tunehook.model.job import JobSpec, UpstreamJob
 from tunehook.upstreams.protocol import Passed
 
 _ONE_PIECE = "A file is sent in one piece."
@@ -30,6 +30,10 @@ class Lacking:
 
     async def end_parts(self, upload_id: str, parts: list[str]) -> str:
         raise unsupported(self.name, "uploads in parts", _ONE_PIECE)
+
+    async def find_alike(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        """Returns none: our mark is in the job's id or suffix, and another one there is another job's."""
+        return []
 
     async def pause(self, job_id: str) -> UpstreamJob:
         raise unsupported(self.name, "pause for jobs", "Cancel the job, or let it run.")

@@ -61,7 +61,13 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
         return dialect.job(self.name, row)
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
-        """Reads the whole list: a filter by metadata that is not kept there would hide the job.
+        return dialect.ours(await self._listed(tag, since), tag, spec, training, since=since)
+
+    async def find_alike(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        return dialect.alike(await self._listed(tag, since), spec, training, since=since)
+
+    async def _listed(self, tag: str, since: int) -> list[UpstreamJob]:
+        """Returns the whole list back to `since`: a filter by metadata that is not kept there would hide the job.
 
         A list that does not page answers the same page again; the search ends there.
         """
@@ -75,7 +81,7 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
             new = [job for job in jobs if job.id not in found]
             found |= {job.id: job for job in new}
             if not more or not new or 0 < new[-1].created_at < since:
-                return dialect.ours(list(found.values()), tag, spec, training, since=since)
+                return list(found.values())
             after = new[-1].id
         raise UpstreamUnknown(upstream=self.name, why=f"its list goes on after {FIND_PAGES} pages")
 

@@ -64,6 +64,9 @@ class Upstream(Protocol):
 
         `since`: unix seconds before which the job cannot have been created."""
 
+    async def find_alike(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
+        """Returns jobs with our seed and file and no mark: no proof, but a reason not to create again."""
+
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         """Returns up to 100 jobs after the job `after`, newest first, and whether there are more."""
 

@@ -287,12 +287,13 @@ async def test_a_429_that_had_created_after_all_is_adopted_before_another_create
     assert len(await bench.simulator.jobs()) == 1
 
 
-async def test_a_second_step_after_a_429_makes_no_earlier_create(bench: Bench) -> None:
+@pytest.mark.parametrize("fault", ["late_rate_limit_exceeded", "late_concurrent_jobs", "late_insufficient_quota"])
+async def test_a_second_step_after_a_429_makes_no_earlier_create(bench: Bench, fault: str) -> None:
     """RQ may hold two steps of one job: both were enqueued before the first one ran."""
     job_id = await bench.accept()
     await lifecycle.advance(bench.ctx, job_id)
     await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(job_id)).job.training.sha256)
-    await bench.simulator.fault("late_rate_limit_exceeded", path="/fine_tuning/jobs$", method="POST", seconds=30)
+    await bench.simulator.fault(fault, path="/fine_tuning/jobs$", method="POST", seconds=30)
     for _ in range(2):
         await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.WAITING
@@ -301,6 +302,43 @@ async def test_a_second_step_after_a_429_makes_no_earlier_create(bench: Bench) -
     await lifecycle.advance(bench.ctx, job_id)
     assert await bench.stage(job_id) is Stage.TRACKED
     assert len(await bench.simulator.jobs()) == 1
+
+
+async def without_a_slot(bench: Bench, fault: str, seconds: float) -> tuple[str, str]:
+    """A job that is tracked, and one whose create was answered that there is no slot."""
+    first, second = await bench.accept(), await bench.accept()
+    await bench.until_tracked(first)
+    await lifecycle.advance(bench.ctx, second)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", (await bench.read(second)).job.training.sha256)
+    await bench.simulator.fault(fault, path="/fine_tuning/jobs$", method="POST", seconds=seconds)
+    await lifecycle.advance(bench.ctx, second)
+    assert await bench.stage(second) is Stage.WAITING
+    assert 55 < (await bench.due_in(f"job:{second}") or 0) <= 60
+    return first, second
+
+
+async def test_a_slot_that_opens_within_ten_seconds_of_its_429_brings_no_earlier_create(bench: Bench) -> None:
+    """The job that the 429 hides is listed five seconds after it."""
+    first, second = await without_a_slot(bench, "late_concurrent_jobs", 5)
+    await commands.cancel(bench.ctx, first, "p")
+    await lifecycle.advance(bench.ctx, first)
+    assert await bench.stage(first) is Stage.SETTLED
+    assert await bench.due_in(f"job:{second}") <= 0  # type: ignore[operator]
+    await lifecycle.advance(bench.ctx, second)
+    assert 5 < (await bench.due_in(f"job:{second}") or 0) <= 12
+    await bench.simulator.advance(10)
+    await lifecycle.advance(bench.ctx, second)
+    assert await bench.stage(second) is Stage.TRACKED
+    assert len(await bench.simulator.jobs()) == 2
+
+
+async def test_a_slot_that_opens_later_brings_a_create_at_once(bench: Bench) -> None:
+    first, second = await without_a_slot(bench, "concurrent_jobs", 60)
+    await bench.ten_seconds_after_429(second)
+    await bench.ended(first)
+    assert await bench.due_in(f"job:{second}") <= 0  # type: ignore[operator]
+    await lifecycle.advance(bench.ctx, second)
+    assert await bench.stage(second) is Stage.TRACKED
 
 
 async def test_a_count_of_tokens_that_ends_after_a_429_brings_no_earlier_create(bench: Bench) -> None:

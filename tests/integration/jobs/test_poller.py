@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import Any
 
 import aiohttp
 
+from tests.fakes.strange_upstream import strange_upstream
 from tests.integration.conftest import MODEL, Bench
 from tunehook.jobs import copy_step, lifecycle, poller
 from tunehook.model.job import FileRef, Job, JobSpec, Stage, UpstreamJob
@@ -171,14 +174,14 @@ async def test_a_job_that_had_ended_before_it_was_tracked_is_looked_at_now(bench
     assert await bench.stage(job_id) is Stage.SETTLED
 
 
-async def followed(bench: Bench, count: int) -> None:
-    """Live jobs whose events somebody reads at this moment; of the upstream, they have the ids alone."""
+async def live(bench: Bench, count: int) -> None:
+    """Live jobs; of the upstream, they have the ids alone. Every second one is another project's."""
     store, changes = bench.ctx.store, []
     for number in range(count):
         seen = UpstreamJob(id=f"ftjob-theirs{number}", status="running")
         job = Job(
             id=f"ftjob-{number}",
-            project="p",
+            project="pq"[number % 2],
             key_id="k",
             created_at=int(time.time()),
             stage=Stage.TRACKED,
@@ -190,7 +193,12 @@ async def followed(bench: Bench, count: int) -> None:
         )
         changes.append(store.upstreams.track(store.jobs.submission(job), job, seen))
     await store.commit_many(changes)
-    await asyncio.gather(*(store.job_log.follow(f"ftjob-{number}", 90) for number in range(count)))
+
+
+async def followed(bench: Bench, count: int) -> None:
+    """Live jobs whose events somebody reads at this moment."""
+    await live(bench, count)
+    await asyncio.gather(*(bench.ctx.store.job_log.follow(f"ftjob-{number}", 90) for number in range(count)))
 
 
 async def test_who_follows_very_many_jobs_makes_no_look_endless(bench: Bench) -> None:
@@ -199,3 +207,38 @@ async def test_who_follows_very_many_jobs_makes_no_look_endless(bench: Bench) ->
     await followed(bench, sum(limits) + 10)
     await poller.poll(bench.ctx, "openai", seconds=0, logs=limits)
     assert len(await asked(bench, "/events")) == sum(limits)
+
+
+def ended(number: int, **members: Any) -> dict[str, Any]:
+    return {"id": f"ftjob-theirs{number}", "status": "succeeded", "fine_tuned_model": f"ft:{number}", **members}
+
+
+async def polled(bench: Bench, *rows: dict[str, Any]) -> None:
+    async with strange_upstream() as strange:
+        strange.answers["GET /fine_tuning/jobs"] = {"object": "list", "data": list(rows), "has_more": False}
+        await poller.poll(replace(bench.ctx, upstreams={"openai": strange.upstream}), "openai")
+
+
+async def test_many_that_end_at_once_are_all_written_in_one_poll(bench: Bench) -> None:
+    await live(bench, 100)
+    await polled(bench, *(ended(number) for number in range(100)))
+    read = await bench.ctx.store.jobs.read_many([f"ftjob-{number}" for number in range(100)])
+    assert [record.job.seen and record.job.seen.fine_tuned_model for record in read] == [f"ft:{n}" for n in range(100)]
+    assert {(record.job.stage, record.revision) for record in read} == {(Stage.SETTLED, 2)}
+
+
+async def test_a_model_that_many_name_at_once_belongs_to_the_first(bench: Bench) -> None:
+    await live(bench, 60)
+    same: dict[str, Any] = {"fine_tuned_model": "ft:same"}
+    await polled(bench, *(ended(number, **(same if number else {})) for number in range(60)))
+    assert await bench.ctx.store.models.owner("ft:same") == "q"
+    assert await bench.ctx.store.models.find("ft:same", "q") is not None
+    assert await bench.ctx.store.models.find("ft:same", "p") is None
+
+
+async def test_a_job_that_one_page_shows_twice_ends_as_it_was_seen_first(bench: Bench) -> None:
+    await live(bench, 40)
+    rows = [ended(number, **more) for number in range(40) for more in ({}, {"status": "failed"})]
+    await polled(bench, *rows)
+    read = await bench.ctx.store.jobs.read_many([f"ftjob-{number}" for number in range(40)])
+    assert {record.job.status for record in read} == {"succeeded"}

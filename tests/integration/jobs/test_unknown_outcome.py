@@ -83,6 +83,7 @@ async def test_whose_create_is_in_doubt_leaves_the_queue_for_slots_to_others(
     second = await at_its_create(bench)
     await lifecycle.advance(ctx, second)
     assert await why(bench, second) == "no_slot"
+    await bench.ten_seconds_after_429(first)
     await bench.simulator.fault("reset", path="/fine_tuning/jobs$", method="POST")
     await lifecycle.advance(ctx, first)
     assert (await bench.read(first)).intent_ms is not None
