@@ -38,10 +38,14 @@ class Price:
     shutdown_date: date | None = None
     kinds: tuple[str, ...] | None = None  #: kinds of upstream that have this price; None: all
 
-    def fits(self, model: str, kind: str | None = None) -> bool:
-        """Returns True for the name, with a snapshot's date or without. `kind`: of upstream; None: any."""
-        at = kind is None or self.kinds is None or kind in self.kinds
-        return at and self.model in (model, _DATE.sub("", model))
+    def fits(self, *names: str, kind: str | None = None) -> bool:
+        """Returns whether it is for one of a model's names (`names_of`). `kind`: of upstream; None: any."""
+        return self.model in names and (kind is None or self.kinds is None or kind in self.kinds)
+
+
+def names_of(model: str) -> tuple[str, str]:
+    """Returns the names under which a model may have a price: its own, and that without the date of a snapshot."""
+    return model, _DATE.sub("", model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ class Prices:
         return min(days).isoformat() if days else None
 
     def _fitting(self, model: str, kind: str | None) -> list[Price]:
-        base = base_model(model)
-        return [row for row in self.rows if row.fits(base, kind)]
+        names = names_of(base_model(model))
+        return [row for row in self.rows if row.fits(*names, kind=kind)]
 
     def unknown(self, model: str, others: Iterable[str] = ()) -> str:
         """Says that the model is not known and names the nearest one, if any. `others`: more names."""

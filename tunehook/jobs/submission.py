@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -59,7 +60,8 @@ async def submit(
     # A retry may overtake its first call, which goes on when its client hangs up. So this call is a repeat of a job
     # that a retry makes from now on, and of none that a retry had made before.
     by_retry = ctx.store.jobs.by_retry(caller.id, digest)
-    remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, await ctx.store.jobs.remembered(by_retry) or "")]
+    retried, mark = await asyncio.gather(ctx.store.jobs.remembered(by_retry), ctx.mark())
+    remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, retried or "")]
     if sdk_retry:
         remember, recall = [*remember, (by_retry, REPEAT_SECONDS)], [(by_body, "")]
     by_key = ctx.store.jobs.by_idempotency_key(caller.project, idempotency_key) if idempotency_key else None
@@ -70,7 +72,7 @@ async def submit(
             return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
     request = job_request.parse(body)
     plan = await _plan(ctx, caller, request, offered)
-    job = await _job(ctx, caller, request, plan, digest)
+    job = await _job(ctx, caller, request, plan, digest, mark)
     try:
         record = await accept(ctx, job, remember=remember, recall=recall)
     except Missing as gone:  # deleted a moment ago
@@ -163,7 +165,7 @@ async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan
     return plan
 
 
-async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, digest: str) -> Job:
+async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, digest: str, mark: str) -> Job:
     asked = request.model_dump(exclude_none=True, exclude={"callback_url", "tunehook", "seed"})
     # A seed of our own where none is asked for: it identifies the job at an upstream that shows no metadata.
     seed = request.seed if request.seed is not None else secrets.randbelow(job_request.MAX_SEED)
@@ -179,7 +181,7 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         callback_url=request.callback_url,
         training=plan.training,
         validation=plan.validation,
-        mark=await ctx.mark(),
+        mark=mark,
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind, rules.kind)),
         deployment=rules.deployment,

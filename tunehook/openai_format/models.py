@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from tunehook.dataset.prices import Prices
+from tunehook.dataset.prices import Prices, names_of
 from tunehook.model.job import TunedModel
 
 
@@ -15,7 +15,8 @@ def is_tunable(row: Mapping[str, Any], prices: Prices) -> bool:
     capabilities = row.get("capabilities")
     if isinstance(capabilities, dict) and "fine_tune" in capabilities:
         return bool(capabilities["fine_tune"])
-    return any(price.fits(str(row["id"])) for price in prices.rows)
+    names = names_of(str(row["id"]))
+    return any(price.fits(*names) for price in prices.rows)
 
 
 def base_models(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, dict[str, Any]]:

@@ -85,8 +85,10 @@ class Deletion:
 
     async def storage_mark(self) -> tuple[str, bool]:
         """Returns the mark of the data directory of this store, and whether no directory bears it yet."""
-        await self._store.redis.set(keys.STORAGE_MARK, f"{NEW}{secrets.token_hex(16)}", nx=True)
-        value = str(await self._store.redis.get(keys.STORAGE_MARK))
+        [value] = await self._store.ask(("GET", keys.STORAGE_MARK))
+        if value is None:
+            await self._store.redis.set(keys.STORAGE_MARK, f"{NEW}{secrets.token_hex(16)}", nx=True)
+            [value] = await self._store.ask(("GET", keys.STORAGE_MARK))
         return value.removeprefix(NEW), value.startswith(NEW)
 
     async def storage_marked(self, mark: str) -> None:

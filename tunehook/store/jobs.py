@@ -107,7 +107,7 @@ class Jobs:
 
     async def remembered(self, key: str) -> str | None:
         """Returns the id of the job that an earlier call stored under one of these keys."""
-        job_id = await self._store.redis.get(key)
+        [job_id] = await self._store.ask(("GET", key))
         return str(job_id) if job_id else None
 
     async def remember(self, key: str, job_id: str, seconds: int) -> None:

@@ -39,7 +39,7 @@ class Models:
         if not models:
             return []
         names = [name for model in models for name in (model, model.partition(":ckpt-")[0])]
-        found = await self._store.redis.hmget(keys.MODEL_OWNERS, names)
+        [found] = await self._store.ask(("HMGET", keys.MODEL_OWNERS, *names))
         return [whole or of_checkpoint for whole, of_checkpoint in zip(found[::2], found[1::2], strict=True)]
 
     async def owner(self, model: str) -> str | None:
@@ -48,7 +48,7 @@ class Models:
 
     async def find(self, model: str, project: str) -> TunedModel | None:
         """Returns a model by its name or the name of a checkpoint of it (`…:ckpt-step-90`)."""
-        found = await self._store.redis.hmget(keys.models(project), [model, model.partition(":ckpt-")[0]])
+        [found] = await self._store.ask(("HMGET", keys.models(project), model, model.partition(":ckpt-")[0]))
         document = next((document for document in found if document), None)
         return TunedModel.model_validate_json(document) if document else None
 

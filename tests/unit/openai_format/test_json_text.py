@@ -1,5 +1,6 @@
 """JSON as JavaScript writes it."""
 
+import cProfile
 import json
 import math
 import shutil
@@ -34,6 +35,23 @@ def test_numbers(value: float, text: str) -> None:
 
 def test_what_is_no_number_stays_as_before() -> None:
     assert compact([math.nan]) == "[NaN]"
+
+
+def calls(value: Any) -> int:
+    """Returns how many functions are called to write it."""
+    profile = cProfile.Profile()
+    profile.runcall(spaced, value)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+@pytest.mark.parametrize("text", ["file-0abc", "http://127.0.0.1:9/hook", "gpt-4.05e-x"])
+def test_a_text_that_only_looks_like_a_number_costs_nothing(text: str) -> None:
+    assert calls([[text] * 100]) == calls([["plain"] * 100])
+
+
+def test_a_whole_price_is_not_written_part_by_part() -> None:
+    plain = ["plain"] * 100
+    assert calls([[5.0, *plain]]) < calls([[1e-05, *plain]]) / 2
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node writes what is expected")

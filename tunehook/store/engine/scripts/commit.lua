@@ -31,20 +31,16 @@ for _, claim in ipairs(change.claims) do
   local whose = redis.call('HGET', claim[1], claim[2])
   if whose and whose ~= claim[3] and string.sub(whose, 1, 6) == 'ftjob-' then return {'claimed', claim[2], whose} end
 end
-local revision = tonumber(redis.call('HGET', KEYS[1], 'rev') or '0')
+local stored = redis.call('HMGET', KEYS[1], 'rev', 'v', 'stage')
+local revision, version, from = tonumber(stored[1] or '0'), stored[2], stored[3]
 if revision ~= change.revision then return {'revision', tostring(revision)} end
 -- an older program leaves a record of a newer version alone
-local version = redis.call('HGET', KEYS[1], 'v')
 if version and tonumber(version) > change.version then return {'newer', version} end
 if change.token and redis.call('GET', KEYS[2]) ~= change.token then return {'lease', ''} end
 local woken = {}
-local from = redis.call('HGET', KEYS[1], 'stage')
-if change.stage then
-  if from and from ~= change.stage then
-    local allowed = cjson.decode(ARGV[3])[from]
-    if not (allowed and allowed[change.stage]) then return {'move', from} end
-  end
-  redis.call('HSET', KEYS[1], 'stage', change.stage)
+if change.stage and from and from ~= change.stage then
+  local allowed = cjson.decode(ARGV[3])[from]
+  if not (allowed and allowed[change.stage]) then return {'move', from} end
 end
 -- the number of jobs in each stage, for the metrics
 local to = not change.delete and (change.stage or from) or false
@@ -56,14 +52,17 @@ end
 if change.delete then
   redis.call('DEL', KEYS[1])
 else
-  redis.call('HSET', KEYS[1], 'rev', revision + 1, 'doc', ARGV[2], 'v', change.version)
+  local fields = {'rev', revision + 1, 'doc', ARGV[2], 'v', change.version}
+  if to then fields[7], fields[8] = 'stage', to end
+  redis.call('HSET', KEYS[1], unpack(fields))
 end
 for _, field in ipairs(change.stamp) do redis.call('HSET', KEYS[1], field, now) end
 for _, field in ipairs(change.clear) do redis.call('HDEL', KEYS[1], field) end
 for _, claim in ipairs(change.claims) do redis.call('HSET', claim[1], claim[2], claim[3]) end
 for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
-for _, entry in ipairs(change.listed) do
-  redis.call('ZADD', entry[1], 'NX', redis.call('INCR', 'th:sequence'), entry[2])
+if #change.listed > 0 then
+  local before = redis.call('INCRBY', 'th:sequence', #change.listed) - #change.listed
+  for index, entry in ipairs(change.listed) do redis.call('ZADD', entry[1], 'NX', before + index, entry[2]) end
 end
 for _, line in ipairs(change.log) do
   redis.call('XADD', line[1], 'MAXLEN', '~', line[3], '*', 'doc', line[2])
@@ -82,10 +81,15 @@ for _, entry in ipairs(change.freed) do
 end
 -- due: {zset, member, delay (ms; negative: never), queue}. A member that was woken while its writer worked (plan.lua)
 -- is due now, whatever the writer plans: it may have read too early.
-for _, entry in ipairs(change.due_entries) do
-  redis.call('HDEL', 'th:claims', entry[2])
-  redis.call('ZREM', 'th:parked', entry[2])
-  if redis.call('SISMEMBER', 'th:woken', entry[2]) == 1 then entry[3] = 0 end
+local members, woken_early = {}, {}
+for index, entry in ipairs(change.due_entries) do members[index] = entry[2] end
+if #members > 0 then
+  redis.call('HDEL', 'th:claims', unpack(members))
+  redis.call('ZREM', 'th:parked', unpack(members))
+  woken_early = redis.call('SMISMEMBER', 'th:woken', unpack(members))
+end
+for index, entry in ipairs(change.due_entries) do
+  if woken_early[index] == 1 then entry[3] = 0 end
   if entry[3] < 0 then
     redis.call('ZREM', entry[1], entry[2])
   else
