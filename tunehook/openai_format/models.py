@@ -7,7 +7,8 @@ from datetime import date
 from typing import Any
 
 from tunehook.dataset.prices import Prices
-from tunehook.model.job import TunedModel
+from tunehook.model.deployment import Deployment, DeploymentStage
+from tunehook.model.job import Price, TunedModel
 
 
 def is_tunable(row: Mapping[str, Any], prices: Prices) -> bool:
@@ -58,3 +59,22 @@ def _whole(value: object) -> int:
 
 def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": owned_by, "shutdown_date": shutdown_date}
+
+
+def deployment_object(deployment: Deployment, price: Price | None) -> dict[str, Any]:
+    """Returns the deployment of a model. `price`: of one replica an hour, None if it is not known."""
+    waiting, error = deployment.waiting, deployment.error
+    return {
+        "object": "model.deployment",
+        "model": deployment.model or deployment.chat_model,
+        "job_id": deployment.id,
+        "upstream": deployment.upstream,
+        "state": deployment.stage.value,
+        "callable": deployment.stage is DeploymentStage.RUNNING,
+        "upstream_name": deployment.there,
+        "created_at": deployment.asked_at,
+        "running_at": deployment.running_at,
+        "price": price.model_dump(include={"usd_per_hour", "source", "as_of"}) if price else None,
+        "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
+        "error": {"code": error.code, "message": error.message} if error else None,
+    }

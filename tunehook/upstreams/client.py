@@ -24,6 +24,7 @@ from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamTooLarge, Up
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import answers, dialect
+from tunehook.upstreams.lacking import NoDeployments
 from tunehook.upstreams.protocol import Identity, Passed, Progress
 
 CALL_SECONDS = 25.0
@@ -37,7 +38,7 @@ FIND_PAGES = 50
 PAGE_JOBS, SMALL_PAGE_JOBS = 100, 10
 
 
-class OpenAIUpstream:
+class OpenAIUpstream(NoDeployments):
     """An upstream that speaks OpenAI's API. Opens nothing until the first call."""
 
     identity: Identity = "marked"
