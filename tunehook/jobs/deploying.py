@@ -24,7 +24,7 @@ from tunehook.jobs import upstream_hold
 from tunehook.jobs.finishing import name_model
 from tunehook.jobs.waiting import pause_for
 from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
-from tunehook.model.job import JobError, Message, Stage, Waiting
+from tunehook.model.job import Job, JobError, Message, Stage, Waiting
 from tunehook.model.member import deployment_member, ready_member
 from tunehook.store.deployments import DeploymentRecord
 from tunehook.store.engine.lease import Lease
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: A create answers within 25 s; a step that finds a younger try than this searches again later.
 TRY_SECONDS = 20.0
+#: So long a job that succeeded waits for the name that deploying its model gives.
+NAMED_SECONDS = 15 * 60
 #: How often one that runs is looked at: it may be removed at the vendor.
 RUNNING_SECONDS = 300.0
 #: Looks in a row that must not find a deployment before it counts as removed by another.
@@ -239,7 +241,17 @@ async def _tell_job(ctx: Context, deployment: Deployment) -> None:
     await ctx.store.commit(change)
 
 
+def by_itself(ctx: Context, job: Job) -> bool:
+    """Returns whether the job's model is deployed after success without being asked for."""
+    upstream = ctx.upstreams.get(job.upstream)
+    deploys = upstream.deploys if upstream else None
+    return job.deploy and job.deployment is not None and deploys is not None and deploys.by_itself
+
+
 async def want(ctx: Context, wanted: Deployment) -> Deployment:
-    """Stores a deployment that was never asked for before, due now. Raises RevisionChanged if it was, meanwhile."""
+    """Returns the deployment of a job's model, stored and due now if it was never asked for."""
+    record = await ctx.store.deployments.read(wanted.id)
+    if record is not None:
+        return record.deployment
     await ctx.store.commit(DeploymentRecord.new(wanted).due(deployment_member(wanted.id), 0.0))
     return wanted

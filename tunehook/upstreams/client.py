@@ -227,6 +227,9 @@ class OpenAIUpstream(NoDeployments):
     async def _post(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         return await self._json(self._client.post(path, cast_to=httpx2.Response, body=body))
 
+    async def _delete(self, path: str) -> None:
+        await self._json(self._client.delete(path, cast_to=httpx2.Response))
+
     async def _json(self, call: Any, seconds: float = CALL_SECONDS) -> dict[str, Any]:
         """Returns the answer's JSON object. The SDK would raise a bare JSONDecodeError on a malformed one."""
         async with self._guard(seconds):
