@@ -7,9 +7,7 @@ from aiohttp import web
 from service.requests import caller_of, context_of, optional_json_object
 from tunehook.errors import UnknownParameter
 from tunehook.jobs import deployment_commands
-from tunehook.model.deployment import Deployment
 from tunehook.openai_format.models import deployment_object
-from tunehook.upstreams.hourly import price_an_hour
 
 
 async def create(request: web.Request) -> web.Response:
@@ -18,20 +16,20 @@ async def create(request: web.Request) -> web.Response:
     if body:
         raise UnknownParameter(param=next(iter(body)), hint=" Send no body.")
     ctx, project = context_of(request), caller_of(request).project
-    return _answer(request, await deployment_commands.deploy(ctx, project, request.match_info["model"]))
+    return web.json_response(
+        deployment_object(await deployment_commands.deploy(ctx, project, request.match_info["model"]))
+    )
 
 
 async def retrieve(request: web.Request) -> web.Response:
     ctx, project = context_of(request), caller_of(request).project
-    return _answer(request, await deployment_commands.shown(ctx, project, request.match_info["model"]))
+    return web.json_response(
+        deployment_object(await deployment_commands.shown(ctx, project, request.match_info["model"]))
+    )
 
 
 async def delete(request: web.Request) -> web.Response:
     ctx, project = context_of(request), caller_of(request).project
-    return _answer(request, await deployment_commands.undeploy(ctx, project, request.match_info["model"]))
-
-
-def _answer(request: web.Request, deployment: Deployment) -> web.Response:
-    kind = context_of(request).rules(deployment.upstream).kind
-    price = price_an_hour(kind, deployment.accelerator, deployment.accelerators)
-    return web.json_response(deployment_object(deployment, price))
+    return web.json_response(
+        deployment_object(await deployment_commands.undeploy(ctx, project, request.match_info["model"]))
+    )

@@ -23,12 +23,13 @@ from tunehook.errors import (
 from tunehook.jobs import upstream_hold
 from tunehook.jobs.finishing import name_model
 from tunehook.jobs.waiting import pause_for
-from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
+from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage, shown_state
 from tunehook.model.job import Job, JobError, Message, Stage, Waiting
 from tunehook.model.member import deployment_member, ready_member
 from tunehook.store.deployments import DeploymentRecord
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.step import run_step
+from tunehook.upstreams.hourly import price_an_hour
 from tunehook.webhooks import event_types, publishing
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ async def _adopt(ctx: Context, record: DeploymentRecord, lease: Lease, found: De
         "chat_model": found.chat_model or deployment.chat_model,
         "accelerator": found.accelerator,
         "accelerators": found.accelerators,
+        "price": price_an_hour(ctx.rules(deployment.upstream).kind, found.accelerator, found.accelerators),
     }
     if found.state == "failed":
         error = JobError(code="deployment_failed", message=found.reason or "The vendor gave no reason.")
@@ -202,14 +204,6 @@ async def _remove(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
 
 
 # ---- the job
-
-
-_SHOWN = {_S.WANTED: "deploying", _S.DEPLOYING: "deploying", _S.RUNNING: "callable"}
-
-
-def shown_state(deployment: Deployment | None) -> str | None:
-    """Returns what a job shows of its model's deployment; None: it needs one."""
-    return _SHOWN.get(deployment.stage) if deployment else None
 
 
 async def _tell_job(ctx: Context, deployment: Deployment) -> None:

@@ -8,7 +8,7 @@ from tunehook.context import Context
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
 from tunehook.jobs import deploying
 from tunehook.jobs.finishing import settle
-from tunehook.model.deployment import OVER, Deployment
+from tunehook.model.deployment import OVER, Deployment, shown_state
 from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob, is_about
 from tunehook.model.member import job_member
 from tunehook.openai_format import jobs
@@ -97,7 +97,7 @@ async def _named_by_deploying(ctx: Context, record: JobRecord, lease: Lease) -> 
         asked_at=record.now,
     )
     deployment = await deploying.want(ctx, wanted)
-    shown = job.model_copy(update={"deployed": deploying.shown_state(deployment)})
+    shown = job.model_copy(update={"deployed": shown_state(deployment)})
     remaining = deploying.NAMED_SECONDS - (record.now - job.unnamed_since)
     if deployment.chat_model or deployment.stage in OVER or remaining <= 0:
         seen = job.seen.model_copy(update={"fine_tuned_model": deployment.chat_model})

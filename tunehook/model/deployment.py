@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from tunehook.errors import IllegalMove
-from tunehook.model.job import JobError, Waiting
+from tunehook.model.job import JobError, Price, Waiting
 from tunehook.model.record import Record
 
 
@@ -62,6 +62,7 @@ class Deployment(Record):
     searches: int = 0  #: looks in a row that did not find it
     accelerator: str | None = None  #: as the vendor calls it, and how many
     accelerators: int | None = None
+    price: Price | None = None  #: of one replica an hour, where it is known
     waiting: Waiting | None = None
     error: JobError | None = None
 
@@ -80,6 +81,14 @@ class Deployment(Record):
         """Returns the deployment asked for anew, under another name."""
         fresh = {"there": None, "chat_model": None, "running_at": None, "error": None, "tried_at": None}
         return self.moved(DeploymentStage.WANTED, round=self.round + 1, asked_at=now, **fresh)
+
+
+_SHOWN = {_S.WANTED: "deploying", _S.DEPLOYING: "deploying", _S.RUNNING: "callable"}
+
+
+def shown_state(deployment: Deployment | None) -> str | None:
+    """Returns what a job shows of its model's deployment; None: it needs one."""
+    return _SHOWN.get(deployment.stage) if deployment else None
 
 
 #: How a create of a deployment whose answer was lost is decided. `named`: one look is proof. `listed`: its name is
