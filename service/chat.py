@@ -6,7 +6,7 @@ from aiohttp import web
 
 from service.models import offered
 from service.requests import BODY_BYTES, caller_of, context_of, json_object
-from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned
+from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned, NotDeployed
 from tunehook.openai_format.strict_json import LARGE_MARKS
 
 
@@ -25,6 +25,11 @@ async def create(request: web.Request) -> web.StreamResponse:
         raise ModelNotTuned(id=model[:200], param="model")
     if made is None or made.upstream not in ctx.upstreams:
         raise ModelNotFound(id=model[:200], param="model")
+    if ctx.upstreams[made.upstream].deploys is not None:
+        running = await ctx.store.deployments.running(made.job_id)
+        if running is None:
+            raise NotDeployed(model=model[:200], why="it has no deployment that runs", param="model")
+        body["model"] = running.chat_model
     async with ctx.upstreams[made.upstream].chat(body) as passed:
         headers = {**passed.headers, "content-type": passed.content_type}
         response = web.StreamResponse(status=passed.status, headers=headers)

@@ -59,6 +59,8 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.TooSlow: (408, INVALID, "request_timeout"),
     errors.EndpointDisabled: (409, INVALID, "webhook_endpoint_disabled"),
     errors.DeliveryWithoutReceiver: (409, INVALID, "delivery_without_receiver"),
+    errors.ModelNotTrained: (409, INVALID, "model_not_trained"),
+    errors.NotDeployed: (409, INVALID, "model_not_deployed"),
     errors.FileInUse: (409, INVALID, "file_in_use"),
     errors.JobTaken: (409, INVALID, "job_taken"),
     errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),

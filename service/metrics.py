@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.requests import context_of
+from tunehook.model.deployment import Deployment
 from tunehook.model.job import Stage
 from tunehook.store.metrics import Metrics
 
@@ -21,20 +23,21 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 async def read(request: web.Request) -> web.Response:
     ctx = context_of(request)
     figures = await ctx.store.metrics.read(ctx.upstreams)
-    text = await asyncio.to_thread(_text, figures)  # the process' own figures are read from /proc
+    deployments = await ctx.store.deployments.live()
+    text = await asyncio.to_thread(_text, figures, deployments)  # the process' own figures are read from /proc
     return web.Response(body=text, headers={"content-type": CONTENT_TYPE})
 
 
-def _text(figures: Metrics) -> bytes:
+def _text(figures: Metrics, deployments: Sequence[Deployment] = ()) -> bytes:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(_Told(figures))
+    registry.register(_Told(figures, deployments))
     return generate_latest(registry)
 
 
 class _Told(Collector):
-    def __init__(self, figures: Metrics) -> None:
-        self._figures = figures
+    def __init__(self, figures: Metrics, deployments: Sequence[Deployment]) -> None:
+        self._figures, self._deployments = figures, deployments
 
     def collect(self) -> Iterator[Metric]:
         told = self._figures
@@ -47,11 +50,22 @@ class _Told(Collector):
         yield _gauges("tunehook_live_jobs", "Jobs that are tracked at an upstream.", "upstream", told.live)
         yield _gauges("tunehook_slot_waiting_jobs", "Jobs that wait for a slot there.", "upstream", told.slot_waiting)
         yield _gauges("tunehook_upstream_held", "1 while no jobs are created there.", "upstream", told.held)
+        there = Counter(one.upstream for one in self._deployments)
+        yield _gauges("tunehook_deployments", "Deployments that an upstream may have.", "upstream", there)
+        about = "Known price an hour of one replica of each of them, in USD; one without a known price adds nothing."
+        yield _gauges("tunehook_deployments_usd_per_hour", about, "upstream", _an_hour(self._deployments))
         about = "Seconds by which Redis' clock was set back within a day; alert above 0."
         yield GaugeMetricFamily("tunehook_clock_set_back_seconds", about, value=told.clock_set_back)
         if told.clock_age is not None:
             about = "Seconds since a scheduler last ran; alert above 30."
             yield GaugeMetricFamily("tunehook_clock_age_seconds", about, value=told.clock_age)
+
+
+def _an_hour(deployments: Sequence[Deployment]) -> dict[str, float]:
+    prices = dict.fromkeys((one.upstream for one in deployments), 0.0)
+    for one in deployments:
+        prices[one.upstream] += (one.price and one.price.usd_per_hour) or 0.0
+    return prices
 
 
 def _family(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from service.requests import caller_of, context_of, cursor, integer, known_only
+from tunehook.context import Context
 from tunehook.errors import ModelNotFound
+from tunehook.model.job import TunedModel
 from tunehook.openai_format import models
 from tunehook.openai_format.lists import list_object, page_object
 from tunehook.upstreams.catalog import Catalog
@@ -39,7 +42,7 @@ async def list_(request: web.Request) -> web.Response:
     with cursor():
         made, more = await ctx.store.models.page(owner, after=after, limit=max(0, limit - len(base)))
     days = {upstream: models.shutdown_dates(rows) for upstream, rows in lists.items()}
-    tuned = [models.tuned_model(model, days.get(model.upstream, {}), owner) for model in made]
+    tuned = await _shown(ctx, made, days, owner)
     rows, more = [*base[:limit], *tuned], more or len(base) > limit
     # OpenAI's list of models has no pages: who asks for none and gets all sees its members alone.
     return web.json_response(page_object(rows, has_more=more) if more or request.query else list_object(rows))
@@ -53,8 +56,30 @@ async def retrieve(request: web.Request) -> web.Response:
     made = await ctx.store.models.find(name, owner)
     if made is not None:
         made = made.model_copy(update={"name": name})  # a checkpoint has a name of its own
-        return web.json_response(models.tuned_model(made, models.shutdown_dates(lists.get(made.upstream, [])), owner))
+        days = {made.upstream: models.shutdown_dates(lists.get(made.upstream, []))}
+        [shown] = await _shown(ctx, [made], days, owner)
+        return web.json_response(shown)
     found = await offered(request)
     if name not in found:
         raise ModelNotFound(id=name[:200], param="model")
     return web.json_response(found[name])
+
+
+async def _shown(
+    ctx: Context, made: list[TunedModel], days: Mapping[str, Mapping[str, str]], owner: str
+) -> list[dict[str, Any]]:
+    """Returns tuned models, with the state of those that must be deployed."""
+    needing = [
+        model.job_id for model in made if model.upstream in ctx.upstreams and ctx.upstreams[model.upstream].deploys
+    ]
+    deployments = await ctx.store.deployments.of_jobs(needing) if needing else {}
+    return [
+        models.tuned_model(
+            model,
+            days.get(model.upstream, {}),
+            owner,
+            what_to_do=ctx.rules(model.upstream).deployment,
+            deployment=deployments.get(model.job_id),
+        )
+        for model in made
+    ]

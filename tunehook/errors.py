@@ -17,6 +17,7 @@ TunehookError
 │   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch
+│   ├── ModelNotTrained, NotDeployed
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
 │   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
 ├── UpstreamError       an upstream refused, or did not answer
@@ -224,6 +225,14 @@ class JobNotSteered(RequestError):
     """Job {id} cannot be {what}: {why}."""
 
 
+class ModelNotTrained(RequestError):
+    """Job {id} has made no model: its status is '{status}'. A model can be deployed once its job has succeeded."""
+
+
+class NotDeployed(RequestError):
+    """The model '{model}' is not deployed: {why}. POST /v1/models/{model}/deploy deploys it."""
+
+
 class UploadNotOpen(RequestError):
     """Upload {id} is {status}; only a pending one can be {what}."""
 
@@ -364,7 +373,7 @@ class LeaseTaken(Conflict):
 
 
 class IllegalMove(Conflict):
-    """A job cannot move from {source} to {target}."""
+    """A record cannot move from {source} to {target}."""
 
 
 class AlreadyTracked(Conflict):

@@ -17,7 +17,7 @@ from tunehook import settings
 from tunehook.context import Context, open_context
 from tunehook.errors import StoreUnavailable
 from tunehook.files import Files, ingest
-from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
+from tunehook.jobs import copy_step, cost, deploying, lifecycle, model_ready, poller
 from tunehook.maintenance import retention, sweeps
 from tunehook.model.member import Queue
 from tunehook.webhooks import dispatch
@@ -74,6 +74,11 @@ async def ready(job_id: str) -> None:
         await model_ready.ask_until_ready(ctx, job_id)
 
 
+async def deployment(job_id: str) -> None:
+    async with _ctx() as ctx:
+        await deploying.advance(ctx, job_id)
+
+
 async def sweep(what: str) -> None:
     async with _ctx() as ctx:
         await (retention.sweep(ctx) if what == "retention" else sweeps.sweep(ctx, what))
@@ -98,6 +103,7 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "check": check,
     "estimate": estimate,
     "ready": ready,
+    "deployment": deployment,
     "sweep": sweep,
     "copy": copy,
 }

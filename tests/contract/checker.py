@@ -208,7 +208,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._inner.handle_async_request(request)
-        path = request.url.path
+        path = request.url.raw_path.decode().partition("?")[0]  # the slashes in a model's name stay encoded
         self.seen.append((request.method, self.contract.template_of(path), response.status_code))
         is_json = response.headers.get("content-type", "").startswith("application/json")
         body = await response.aread() if is_json else b""

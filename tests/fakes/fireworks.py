@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from tests.fakes.fireworks_deployments import FakeDeployments
 from tests.fakes.vendor_faults import FakeVendor, Handler, json_answer, json_body, running
 
 SUPERVISED, DPO = "supervisedFineTuningJobs", "dpoJobs"
@@ -44,6 +45,9 @@ class FakeFireworks(FakeVendor):
     signatures: list[str] = field(default_factory=list)  #: of signed addresses that are valid
     tunable: set[str] = field(default_factory=lambda: {TUNABLE})
     _clock: datetime = datetime(2026, 11, 26, tzinfo=UTC)
+
+    def __post_init__(self) -> None:
+        self.deployments = FakeDeployments(self.account, self.refusal, self.now)
 
     def now(self) -> str:
         self._clock += timedelta(seconds=1)
@@ -86,6 +90,7 @@ class FakeFireworks(FakeVendor):
                 self._chat,
             ),  # where a base URL is set, the official client asks so
         ]
+        found += self.deployments.routes(f"{account}/deployments")
         for folder in ID_PARAMS:
             found += [
                 ("create job", "POST", f"{account}/{{folder:{folder}}}", self._create_job),
@@ -250,7 +255,8 @@ class FakeFireworks(FakeVendor):
 
     async def _chat(self, request: web.Request) -> web.Response:
         model = (await json_body(request))["model"]
-        if "#" not in model:
+        running = {one["name"] for one in self.deployments.live() if one["state"] == "READY"}
+        if model.partition("#")[2] not in running:
             return self.refusal(404, f"Model {model} not found, inaccessible, and/or not deployed")
         message = {"role": "assistant", "content": "Hello"}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]

@@ -46,6 +46,9 @@ class FakeNebius(FakeVendor):
     bodies: list[dict[str, Any]] = field(default_factory=list)  #: of creates, as they were sent
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tunable: set[str] = field(default_factory=lambda: {TUNABLE})
+    deployed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    looks: int = 1  #: how often a model is shown as `validating`
+    fails: str | None = None  #: a new model becomes `error` with this reason
     clock: int = 1795700000
 
     def now(self) -> int:
@@ -83,6 +86,10 @@ class FakeNebius(FakeVendor):
             ("events", "GET", f"{tuning}/{{id}}/events", self._events),
             ("checkpoints", "GET", f"{tuning}/{{id}}/checkpoints", self._checkpoints),
             ("models", "GET", "/v1/models", self._models),
+            ("create deployment", "POST", "/v0/models", self._deploy),
+            ("list deployments", "GET", "/v0/models", self._list_deployed),
+            ("get deployment", "GET", "/v0/models/{name:.+}", self._get_deployed),
+            ("delete deployment", "DELETE", "/v0/models/{name:.+}", self._undeploy),
             ("chat", "POST", "/v1/chat/completions", self._chat),
         ]
 
@@ -202,8 +209,43 @@ class FakeNebius(FakeVendor):
         data = [{"id": TUNABLE, "object": "model", "created": 1, "owned_by": "system"}]
         return json_answer({"object": "list", "data": data})
 
+    async def _deploy(self, request: web.Request) -> web.Response:
+        """As in the cookbook: the name has the base, ours and four characters; the first answer may have no status."""
+        body = await json_body(request)
+        job_id, _, checkpoint = body["source"].partition(":")
+        if job_id not in self.jobs or not checkpoint.startswith("ftckpt_"):
+            return self.refusal(404, f"Checkpoint {body['source']} not found")
+        base = body["base_model"].replace("/Llama-3.1", "/Meta-Llama-3.1")
+        name = f"{base}-LoRa:{body['name']}-{secrets.token_urlsafe(3)}"
+        self.deployed[name] = {**body, "name": name, "status": "validating", "looks": self.looks}
+        return json_answer({"name": name, "status": "validating"})
+
+    async def _list_deployed(self, request: web.Request) -> web.Response:
+        return json_answer({"data": list(self.deployed.values())})
+
+    async def _get_deployed(self, request: web.Request) -> web.Response:
+        found = self.deployed.get(request.match_info["name"])
+        if found is None:
+            return self.refusal(404, "Model not found")
+        found["looks"] -= 1
+        if found["looks"] < 0:
+            found |= {"status": "error", "status_reason": self.fails} if self.fails else {"status": "active"}
+        return json_answer(found)
+
+    async def _undeploy(self, request: web.Request) -> web.Response:
+        if self.deployed.pop(request.match_info["name"], None) is None:
+            return self.refusal(404, "Model not found")
+        return json_answer({})
+
     async def _chat(self, request: web.Request) -> web.Response:
-        return self.refusal(404, f"The model {(await json_body(request))['model']} does not exist.")
+        model = (await json_body(request))["model"]
+        if self.deployed.get(model, {}).get("status") != "active":
+            return self.refusal(404, f"The model {model} does not exist.")
+        message = {"role": "assistant", "content": "Hello"}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        return json_answer(
+            {"id": "chat-1", "object": "chat.completion", "created": 1, "model": model, "choices": choices}
+        )
 
 
 @asynccontextmanager

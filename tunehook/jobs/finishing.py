@@ -53,7 +53,7 @@ async def settle(
     ctx.store.jobs.release(change, job)
     for file in result_records(job):
         ctx.store.files.entry(change, file)
-    await _name_model(ctx, change, job, record.now)
+    await name_model(ctx, change, job, record.now)
     await publishing.publish(ctx.webhooks, change, job, f"fine_tuning.job.{status}", now=record.now)
     if not job.upstream_job_id:
         text = f"The job was {status}" + (f": {error.message}" if error else "")
@@ -67,7 +67,7 @@ async def settle(
     log.info("job %s %s%s", job.id, status, f": {job.error.code}" if job.error else "", extra={"fields": fields})
 
 
-async def _name_model(ctx: Context, change: Change, job: Job, now: int) -> None:
+async def name_model(ctx: Context, change: Change, job: Job, now: int) -> None:
     """Adds the model that a job made, and its first question; says so if the upstream has named none."""
     model = job.seen.fine_tuned_model if job.seen else None
     owner = await ctx.store.models.owner(model) if model else None
@@ -171,7 +171,7 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
     for file in result_records(changed) if not job.result_files else []:
         ctx.store.files.entry(change, file)
     if before.unnamed and late["fine_tuned_model"]:
-        await _name_model(ctx, change, changed, record.now)
+        await name_model(ctx, change, changed, record.now)
     await ctx.store.commit(change)
 
 

@@ -48,7 +48,9 @@ async def import_job(
         job = _job(caller, upstream, seen, callback_url)
         rules = ctx.rules(upstream)
         row = ctx.prices.find(job.spec.model, jobs.method(job)["type"], rules.kind)
-        job = job.model_copy(update={"price": cost.price_of(row), "deployment": rules.deployment})
+        job = job.model_copy(
+            update={"price": cost.price_of(row), "deployment": rules.deployment, "deploy": not seen.ended}
+        )
         await _enter(ctx, job, seen)
     record = await ctx.store.jobs.read(job.id)
     if seen.ended:  # otherwise the next poll would see it

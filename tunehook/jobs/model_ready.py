@@ -38,6 +38,12 @@ async def _ask(ctx: Context, job_id: str) -> float | None:
     job = record.job
     model = job.seen.fine_tuned_model if job.seen else None
     since_end = record.now - (job.settled_at or record.now)
+    upstream = ctx.upstreams.get(job.upstream)
+    if job.deployment is not None and upstream is not None and upstream.deploys is not None:
+        deployment = await ctx.store.deployments.running(job_id)
+        if deployment is None:
+            return None  # it is planned again when the deployment runs
+        model, since_end = deployment.chat_model, record.now - (deployment.running_at or record.now)
     if job.ready_at is not None or not model or job.upstream not in ctx.upstreams:
         return None
     if since_end > READY_SECONDS:

@@ -6,7 +6,9 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
+from tunehook.jobs import deploying
 from tunehook.jobs.finishing import settle
+from tunehook.model.deployment import OVER, Deployment, shown_state
 from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob, is_about
 from tunehook.model.member import job_member
 from tunehook.openai_format import jobs
@@ -50,6 +52,8 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     assert job.upstream_job_id
     assert job.seen
     if not record.cancel_requested_at:
+        if job.unnamed_since is not None and deploying.by_itself(ctx, job):
+            return await _named_by_deploying(ctx, record, lease)
         unnamed_for = record.now - job.unnamed_since if job.unnamed_since is not None else None
         if unnamed_for is not None and unnamed_for >= UNNAMED_SECONDS:
             await settle(ctx, record, job.seen.status, lease=lease, error=job.seen.error)
@@ -78,6 +82,36 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         return False
 
 
+async def _named_by_deploying(ctx: Context, record: JobRecord, lease: Lease) -> bool:
+    """Ends a job that succeeded once deploying gave its model's name, has failed, or takes too long."""
+    job = record.job
+    assert job.seen
+    assert job.unnamed_since is not None
+    wanted = Deployment(
+        id=job.id,
+        project=job.project,
+        upstream=job.upstream,
+        upstream_job_id=job.upstream_job_id or "",
+        base=job.spec.model,
+        mark=ctx.tag(job),
+        asked_at=record.now,
+    )
+    deployment = await deploying.want(ctx, wanted)
+    shown = job.model_copy(update={"deployed": shown_state(deployment)})
+    remaining = deploying.NAMED_SECONDS - (record.now - job.unnamed_since)
+    if deployment.chat_model or deployment.stage in OVER or remaining <= 0:
+        seen = job.seen.model_copy(update={"fine_tuned_model": deployment.chat_model})
+        ended = JobRecord(shown, record.revision, record.now_ms, record.fields)
+        await settle(ctx, ended, job.seen.status, lease=lease, seen=seen)
+        return True
+    pause = min(60.0, remaining)
+    if shown == job:
+        await ctx.store.plan(record.member, pause)
+    else:
+        await ctx.store.commit(record.change(shown, lease).due(record.member, pause))
+    return False
+
+
 async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lease | None = None) -> bool:
     """Writes what the upstream says of a tracked job. Returns True when that is its end.
 
@@ -88,8 +122,9 @@ async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lea
     if not is_about(seen, job, ctx.tag(job)):
         raise UpstreamUnknown(upstream=job.upstream, why=f"asked for {job.upstream_job_id}, it shows another job")
     since = job.unnamed_since or record.now
-    unnamed = seen.unnamed and not record.cancel_requested_at and record.now - since < UNNAMED_SECONDS
-    unnamed = unnamed and ctx.rules(job.upstream).names_models
+    deploys = deploying.by_itself(ctx, job)
+    unnamed = seen.unnamed and not record.cancel_requested_at
+    unnamed = unnamed and (deploys or (ctx.rules(job.upstream).names_models and record.now - since < UNNAMED_SECONDS))
     if seen.ended and not unnamed:
         await settle(ctx, record, seen.status, lease=lease, seen=seen, error=seen.error)
         return True
@@ -106,7 +141,11 @@ async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lea
     change = record.change(moved, lease)
     ctx.store.upstreams.noticed(change, job, seen)
     _say_odd_status(change, job, seen, record.now)
-    if unnamed:
+    if unnamed and deploys:
+        text = "The upstream says that the job succeeded. Its model is deployed, which gives it its name."
+        change.say(job.id, Message(created_at=record.now, message=text))
+        change.wake(record.member)
+    elif unnamed:
         text = f"The upstream says that the job succeeded. It is polled for its model's name, for {UNNAMED_SECONDS} s."
         change.say(job.id, Message(created_at=record.now, message=text))
         change.due(record.member, UNNAMED_SECONDS + POLLED_FIRST_SECONDS)

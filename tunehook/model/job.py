@@ -206,6 +206,8 @@ class Job(Record):
     ready_at: int | None = None  #: when its model first answered
     price: Price | None = None  #: as it was when the job was accepted
     deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
+    deploy: bool = True  #: whether its model is deployed after success, where that costs nothing by the hour
+    deployed: str | None = None  #: `deploying` or `callable`, of a model that has to be deployed
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property

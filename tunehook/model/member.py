@@ -16,6 +16,7 @@ KINDS: dict[str, Queue] = {
     "copy": "bulk",
     "check": "bulk",
     "estimate": "bulk",
+    "deployment": "steps",
     "delivery": "deliver",
 }
 #: Handled by the API itself, one request at a time: leased, never due.
@@ -50,6 +51,10 @@ def poll_member(upstream: str) -> str:
 
 def ready_member(job_id: str) -> str:
     return f"ready:{job_id}"
+
+
+def deployment_member(job_id: str) -> str:
+    return f"deployment:{job_id}"
 
 
 def upload_member(upload_id: str) -> str:

@@ -83,8 +83,12 @@ def tunehook_member(
 
 def _model(job: Job) -> dict[str, Any] | None:
     """Returns what a finished model needs before it answers; None for nothing, and before there is one."""
-    if job.status != "succeeded" or job.deployment is None:
+    if job.deployment is None:
         return None
+    if job.status != "succeeded":
+        return {"state": "deploying"} if job.deployed and job.seen and job.seen.unnamed else None
+    if job.deployed is not None:
+        return {"state": job.deployed}
     return {"state": "needs_deployment", "what_to_do": job.deployment}
 
 

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from tunehook.dataset.prices import Prices, names_of
+from tunehook.model.deployment import Deployment, DeploymentStage, shown_state
 from tunehook.model.job import TunedModel
 
 
@@ -34,11 +35,26 @@ def base_models(rows: Iterable[Mapping[str, Any]], prices: Prices) -> dict[str, 
     return found
 
 
-def tuned_model(made: TunedModel, days: Mapping[str, str], owner: str) -> dict[str, Any]:
-    """`owner`: the project. `days`: shutdown dates at its upstream. Without one, a tuned model goes with its base."""
-    return model_object(
+def tuned_model(
+    made: TunedModel,
+    days: Mapping[str, str],
+    owner: str,
+    *,
+    what_to_do: str | None = None,
+    deployment: Deployment | None = None,
+) -> dict[str, Any]:
+    """Returns a tuned model.
+
+    `owner`: the project. `days`: shutdown dates at its upstream. Without one, a tuned model goes with its base.
+    `what_to_do`: how it is deployed; None if it answers without. `deployment`: its own, if one was asked for.
+    """
+    shown = model_object(
         made.name, created=made.created_at, owned_by=owner, shutdown_date=days.get(made.name) or days.get(made.base)
     )
+    if what_to_do is not None:
+        state = shown_state(deployment)
+        shown["tunehook"] = {"state": state} if state else {"state": "needs_deployment", "what_to_do": what_to_do}
+    return shown
 
 
 def shutdown_dates(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -59,3 +75,22 @@ def _whole(value: object) -> int:
 
 def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": owned_by, "shutdown_date": shutdown_date}
+
+
+def deployment_object(deployment: Deployment) -> dict[str, Any]:
+    """Returns the deployment of a model."""
+    waiting, error, price = deployment.waiting, deployment.error, deployment.price
+    return {
+        "object": "model.deployment",
+        "model": deployment.model or deployment.chat_model,
+        "job_id": deployment.id,
+        "upstream": deployment.upstream,
+        "state": deployment.stage.value,
+        "callable": deployment.stage is DeploymentStage.RUNNING,
+        "upstream_name": deployment.there,
+        "created_at": deployment.asked_at,
+        "running_at": deployment.running_at,
+        "price": price.model_dump(include={"usd_per_hour", "source", "as_of"}) if price else None,
+        "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
+        "error": {"code": error.code, "message": error.message} if error else None,
+    }

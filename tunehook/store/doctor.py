@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.model.job import Job, Stage
-from tunehook.model.member import QUEUES, Queue, delivery_member, job_member, poll_member, queue_of
+from tunehook.model.member import QUEUES, Queue, delivery_member, deployment_member, job_member, poll_member, queue_of
 from tunehook.model.webhook import Delivery
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
@@ -52,6 +52,7 @@ async def findings(store: Store) -> list[Finding]:
         found = [finding for finding in await _of_records(store) if finding in before]
     checkup = _Checkup(store)
     await checkup.machinery()
+    await checkup.running()
     return found + checkup.found
 
 
@@ -61,6 +62,7 @@ async def _of_records(store: Store) -> list[Finding]:
     await checkup.parked()
     await checkup.live()
     await checkup.copies()
+    await checkup.deployments()
     await checkup.deliveries()
     await checkup.leases()
     return checkup.found
@@ -199,6 +201,20 @@ class _Checkup:
                 continue
             if record and record.copy.state == "wanted" and not await self._store.is_planned(member):
                 self._say("forgotten", member, "jobs wait for this upload and no step is planned", self._wake(member))
+
+    async def deployments(self) -> None:
+        for deployment in await self._store.deployments.live():
+            member = deployment_member(deployment.id)
+            if not await self._due(member):
+                self._say("forgotten", member, "a deployment without a planned step", self._wake(member))
+
+    async def running(self) -> None:
+        """Tells of deployments that an upstream may have: they may be billed by the hour."""
+        for deployment in await self._store.deployments.live():
+            known = deployment.price.usd_per_hour if deployment.price else None
+            price = "its price an hour is not known" if known is None else f"{known:g} USD an hour for one replica"
+            words = f"{deployment.stage} at {deployment.upstream}; {price}"
+            self._say("deployment", deployment.model or deployment.id, words, grave=False)
 
     async def deliveries(self) -> None:
         async for delivery_ids in self._batches(keys.delivery("")):

@@ -10,6 +10,7 @@ from tunehook.store.copies import Copies
 from tunehook.store.deletion import Deletion
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.delivery_queue import DeliveryQueue
+from tunehook.store.deployments import Deployments
 from tunehook.store.endpoints import Endpoints
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.files import Files
@@ -33,6 +34,7 @@ class Store(DueQueue):
         self.copies = Copies(self)
         self.uploads = Uploads(self)
         self.models = Models(self)
+        self.deployments = Deployments(self)
         self.upstreams = Upstreams(self)
         self.api_keys = ApiKeys(self)
         self.deliveries = Deliveries(self)

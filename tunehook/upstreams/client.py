@@ -24,6 +24,7 @@ from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamTooLarge, Up
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import answers, dialect
+from tunehook.upstreams.lacking import NoDeployments
 from tunehook.upstreams.protocol import Identity, Passed, Progress
 
 CALL_SECONDS = 25.0
@@ -39,7 +40,7 @@ ALIKE_PAGES = 10
 PAGE_JOBS, SMALL_PAGE_JOBS = 100, 10
 
 
-class OpenAIUpstream:
+class OpenAIUpstream(NoDeployments):
     """An upstream that speaks OpenAI's API. Opens nothing until the first call."""
 
     identity: Identity = "marked"
@@ -240,6 +241,9 @@ class OpenAIUpstream:
 
     async def _post(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         return await self._json(self._client.post(path, cast_to=httpx2.Response, body=body))
+
+    async def _delete(self, path: str) -> None:
+        await self._json(self._client.delete(path, cast_to=httpx2.Response))
 
     async def _json(self, call: Any, seconds: float = CALL_SECONDS) -> dict[str, Any]:
         """Returns the answer's JSON object. The SDK would raise a bare JSONDecodeError on a malformed one."""

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
+from tunehook.model.deployment import Deployed, Deployment, Deploys
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect
 from tunehook.upstreams import fireworks_log
+from tunehook.upstreams.fireworks_deployments import FireworksDeployments
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
@@ -42,6 +44,7 @@ class FireworksUpstream(Lacking):
 
     kind = "fireworks"
     identity: Identity = "named"
+    deploys = Deploys("named")
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class FireworksUpstream(Lacking):
         self._allow = with_own_host(allow, base)
         self._whole_bytes = whole_bytes
         self._http = PlainHttp(name, base, settings.api_key.get_secret_value(), dialect.refusal)
+        self._deployments = FireworksDeployments(name, self._http, self._account)
         #: The last job of a page that was read → the collection and the token of the next page.
         self._places: dict[str, tuple[str, str]] = {}
 
@@ -255,6 +259,20 @@ class FireworksUpstream(Lacking):
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         """Returns an empty list: Fireworks lists no checkpoints of a job."""
         return {"object": "list", "data": [], "has_more": False}
+
+    # ---- deployments
+
+    async def deploy(self, wanted: Deployment) -> Deployed:
+        return await self._deployments.create(wanted)
+
+    async def deployment(self, wanted: Deployment) -> Deployed | None:
+        found = await self._deployments.find(wanted)
+        if found is None:
+            await self._check_account()
+        return found
+
+    async def undeploy(self, wanted: Deployment) -> None:
+        await self._deployments.remove(wanted)
 
     # ---- models, chat
 

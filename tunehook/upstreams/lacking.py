@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tunehook.errors import UpstreamError, UpstreamUnsupported
+from tunehook.model.deployment import Deployed, Deployment, Deploys
 from tunehook.model.job import JobSpec, UpstreamJob
 from tunehook.upstreams.protocol import Passed
 
@@ -15,6 +16,25 @@ def unsupported(name: str, what: str, instead: str, *, param: str | None = None)
     """Returns the error for a call or member that this vendor's API lacks."""
     fields = {"upstream": name, "what": what, "instead": instead, "status": 501, "code": "not_supported_by_upstream"}
     return UpstreamUnsupported(param=param, **fields)
+
+
+class NoDeployments:
+    """For kinds whose models answer at once, or are deployed outside of Tunehook. `name`: the upstream's."""
+
+    name: str
+    deploys: Deploys | None = None
+
+    async def deploy(self, wanted: Deployment) -> Deployed:
+        raise self._no_deployments()
+
+    async def deployment(self, wanted: Deployment) -> Deployed | None:
+        raise self._no_deployments()
+
+    async def undeploy(self, wanted: Deployment) -> None:
+        raise self._no_deployments()
+
+    def _no_deployments(self) -> UpstreamError:
+        return unsupported(self.name, "deployments that can be made here", "Deploy the model at the vendor.")
 
 
 class Lacking:

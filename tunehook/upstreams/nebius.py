@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunehook.errors import UpstreamUnknown
+from tunehook.model.deployment import Deployed, Deployment, Deploys
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
+from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import dialect
 from tunehook.upstreams.client import FIND_PAGES, OpenAIUpstream
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import hyperparameters, marked_suffix, suffix_mark
+from tunehook.upstreams.nebius_deployments import NebiusDeployments
 from tunehook.upstreams.protocol import Identity
 
 LONGEST_SUFFIX = 64
@@ -25,6 +28,12 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
     """A project at Nebius. Opens nothing until the first call."""
 
     identity: Identity = "alike"
+    deploys = Deploys("listed", by_itself=True)
+
+    def __init__(self, name: str, settings: UpstreamSettings) -> None:
+        super().__init__(name, settings)
+        root = settings.base_url.rstrip("/").removesuffix("/v1")
+        self._deployments = NebiusDeployments(name, root, self._get, self._post, self._delete)
 
     def create_body(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> dict[str, Any]:
         """Returns the body of a create: `hyperparameters` with Nebius' own members among them, and never `method`.
@@ -103,6 +112,15 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
         if len(messages) > 1 and messages[0].created_at <= messages[-1].created_at:
             messages.reverse()
         return messages, False
+
+    async def deploy(self, wanted: Deployment) -> Deployed:
+        return await self._deployments.create(wanted)
+
+    async def deployment(self, wanted: Deployment) -> Deployed | None:
+        return await self._deployments.find(wanted)
+
+    async def undeploy(self, wanted: Deployment) -> None:
+        await self._deployments.remove(wanted)
 
     async def resume(self, job_id: str) -> UpstreamJob:
         raise unsupported(self.name, "resume for jobs", "Create the job again.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from tunehook.model.deployment import Deployed, Deployment, Deploys
 from tunehook.model.job import JobSpec, Message, UpstreamJob
 
 #: Called with the bytes sent so far.
@@ -38,6 +39,10 @@ class Upstream(Protocol):
     name: str
     kind: str
     identity: Identity
+
+    @property
+    def deploys(self) -> Deploys | None:
+        """How models are deployed from here; None: they answer at once, or are deployed elsewhere."""
 
     async def upload(self, path: Path, filename: str, progress: Progress) -> str:
         """Sends a whole file in one request; returns the upstream's file id."""
@@ -95,5 +100,16 @@ class Upstream(Protocol):
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         """Passes a chat completion on. Refusals are answers here, not errors, except those of our key."""
+
+    async def deploy(self, wanted: Deployment) -> Deployed:
+        """Creates the deployment of a tuned model under a name of ours, which may cost money by the hour.
+
+        After UpstreamUnknown it may exist. Where it exists under our name, no second one is made."""
+
+    async def deployment(self, wanted: Deployment) -> Deployed | None:
+        """Returns the deployment with our name; None: the vendor shows none."""
+
+    async def undeploy(self, wanted: Deployment) -> None:
+        """Asks the vendor to remove the deployment. One that is not there is no error."""
 
     async def close(self) -> None: ...

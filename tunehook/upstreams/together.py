@@ -17,7 +17,7 @@ from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import together_dialect as dialect
 from tunehook.upstreams import together_log
-from tunehook.upstreams.lacking import Lacking, unsupported
+from tunehook.upstreams.lacking import Lacking, NoDeployments, unsupported
 from tunehook.upstreams.members import is_id, rows, text
 from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
 from tunehook.upstreams.protocol import Identity, Passed, Progress
@@ -28,7 +28,7 @@ MOST_BYTES = 5 * 1024**3
 _EXISTS = 409
 
 
-class TogetherUpstream(Lacking):
+class TogetherUpstream(Lacking, NoDeployments):
     """A project at Together. Opens nothing until the first call. `allow`: private hosts that may be sent a file."""
 
     kind = "together"

@@ -23,7 +23,7 @@ from tests.fakes.valkey import Valkey
 from tunehook import api_keys
 from tunehook.context import Context, open_context
 from tunehook.files import Files, ingest
-from tunehook.jobs import copy_step, cost, lifecycle, poller
+from tunehook.jobs import copy_step, cost, deploying, lifecycle, model_ready, poller
 from tunehook.model.member import job_member, poll_member
 from tunehook.settings import KIND_NAMES, KindName, Settings
 from tunehook.store.jobs import JobRecord
@@ -61,6 +61,10 @@ class Deployed:
                     case ("copy", _, rest):
                         name, _, sha256 = rest.rpartition(":")
                         await copy_step.copy_to_upstream(self.ctx, name, sha256)
+                    case ("deployment", _, job_id):
+                        await deploying.advance(self.ctx, job_id)
+                    case ("ready", _, job_id):
+                        await model_ready.ask_until_ready(self.ctx, job_id)
                     case ("check", _, file_id):
                         await ingest.check_stored(self.ctx.files, file_id)
                     case ("estimate", _, job_id):

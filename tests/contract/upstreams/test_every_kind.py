@@ -1,13 +1,19 @@
 """What every kind of upstream is put through: the main job, and what may become of its one call that costs money."""
 
+import asyncio
+from typing import Any, Literal
+from urllib.parse import quote
+
 import openai
 import pytest
+from openai.types.fine_tuning import FineTuningJob
 
 from tests.contract.checker import Contract
 from tests.contract.upstreams.conftest import NAME, Deployed
 from tests.contract.upstreams.neighbours import NEIGHBOURS, Lost
 from tunehook.dataset.rules import all_rules, rules_of
 from tunehook.model.job import ENDS
+from tunehook.model.member import deployment_member
 from tunehook.settings import KIND_NAMES
 from tunehook.upstreams.kinds import KINDS
 from tunehook.upstreams.options import table_of
@@ -37,9 +43,79 @@ async def test_the_main_job_from_the_dataset_to_the_webhook(deployed: Deployed, 
     assert event.data.id == job.id
     needed = rules_of(deployed.kind).deployment
     told = hook.event["data"]["tunehook"]["model"]
-    assert told == ({"state": "needs_deployment", "what_to_do": needed} if needed else None)
+    deploys = deployed.ctx.upstreams[NAME].deploys
+    if deploys is not None and deploys.by_itself:
+        assert told["state"] in ("deploying", "callable")
+        assert ended.fine_tuned_model
+    else:
+        assert told == ({"state": "needs_deployment", "what_to_do": needed} if needed else None)
     events = await deployed.client.fine_tuning.jobs.list_events(job.id)
     assert len({event.id for event in events.data}) == len(events.data) > 2
+
+
+async def succeeded(deployed: Deployed, **members: Any) -> FineTuningJob:
+    job = await deployed.create(**members)
+    await deployed.until(job.id, "tracked")
+    await deployed.neighbour.say("succeeded")
+    await deployed.poll()
+    return await deployed.client.fine_tuning.jobs.retrieve(job.id)
+
+
+async def deployment(deployed: Deployed, method: Literal["POST", "GET", "DELETE"], name: str) -> Any:
+    path = f"/models/{quote(name, safe='')}/deploy"
+    calls: Any = {"POST": deployed.client.post, "GET": deployed.client.get, "DELETE": deployed.client.delete}
+    return await calls[method](path, cast_to=object)
+
+
+async def until_state(deployed: Deployed, name: str, state: str) -> Any:
+    async with asyncio.timeout(30):
+        while (found := await deployment(deployed, "GET", name))["state"] != state:
+            await deployed.ctx.store.plan(deployment_member(found["job_id"]), 0.0)
+            await deployed.work()
+    return found
+
+
+async def test_a_model_is_callable_once_it_is_deployed_and_no_more_once_that_is_removed(deployed: Deployed) -> None:
+    job = await succeeded(deployed)
+    name = job.fine_tuned_model or job.id
+    deploys = deployed.ctx.upstreams[NAME].deploys
+    if deploys is None:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await deployment(deployed, "POST", name)
+        assert refused.value.code == "not_supported_by_upstream"
+        return
+    hello: Any = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
+    if not deploys.by_itself:
+        with pytest.raises(openai.ConflictError, match=r"POST /v1/models/.*/deploy") as conflict:
+            await deployed.client.chat.completions.create(**hello)
+        assert conflict.value.code == "model_not_deployed"
+    await deployment(deployed, "POST", name)
+    running = await until_state(deployed, name, "running")
+    assert running["callable"]
+    await deployed.work()
+    assert (await deployed.client.chat.completions.create(**hello)).choices[0].message.content
+    shown: Any = await deployed.client.fine_tuning.jobs.retrieve(job.id)
+    assert shown.tunehook["model"] == {"state": "callable"}
+    await deployment(deployed, "DELETE", name)
+    await until_state(deployed, name, "gone")
+    await deployed.work()
+    with pytest.raises(openai.ConflictError):
+        await deployed.client.chat.completions.create(**hello)
+    shown = await deployed.client.fine_tuning.jobs.retrieve(job.id)
+    assert shown.tunehook["model"]["state"] == "needs_deployment"
+
+
+async def test_where_it_costs_nothing_a_model_is_deployed_unless_the_job_said_no(deployed: Deployed) -> None:
+    deploys = deployed.ctx.upstreams[NAME].deploys
+    if deploys is None or not deploys.by_itself:
+        pytest.skip("it costs something, or cannot be done")
+    job: Any = await succeeded(deployed, tunehook={"deploy": False})
+    assert (job.status, job.fine_tuned_model) == ("succeeded", None)
+    assert job.tunehook["model"]["state"] == "needs_deployment"
+    await deployment(deployed, "POST", job.id)
+    await until_state(deployed, job.id, "running")
+    await deployed.work()
+    assert (await deployed.client.fine_tuning.jobs.retrieve(job.id)).fine_tuned_model
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -9,18 +9,27 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from tunehook.errors import AlreadyTracked, IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
-from tunehook.model.job import ARROWS, Message, Stage
+from tunehook.model import deployment, job
+from tunehook.model.job import Message
 from tunehook.model.member import queue_of
 from tunehook.model.record import RECORD_VERSION
 from tunehook.store.engine import keys
 
 #: So many of the newest entries of a job's log are kept: at 600 bytes each, up to 6 MB a job.
 LOG_KEPT = 10_000
-_ARROWS = json.dumps({source: {target: True for target in targets} for source, targets in ARROWS.items()})
+#: Jobs and deployments have no stage of the same name.
+_ARROWS = json.dumps(
+    {
+        source: dict.fromkeys(targets, True)
+        for arrows in (job.ARROWS, deployment.ARROWS)
+        for source, targets in arrows.items()
+    }
+)
 
 #: So often an update is tried whose record another process changes at the same moment.
 TRIES = 10
@@ -74,7 +83,7 @@ class Change:
     document: str = ""
     member: str | None = None  #: `<kind>:<id>` whose lease `token` belongs to
     token: str | None = None
-    stage: Stage | None = None
+    stage: StrEnum | None = None
     delete: bool = False
     guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold), else AlreadyThere
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing

@@ -106,6 +106,14 @@ def models_by_age(project: str) -> str:
     return f"th:models-by-age:{project}"
 
 
+DEPLOYMENTS = "th:deployments"  # set: jobs whose model's deployment the vendor may have, and may bill
+
+
+def deployment(job_id: str) -> str:
+    """The deployment of a job's model."""
+    return f"th:deployment:{job_id}"
+
+
 # ---- files, copies at upstreams, uploads in parts
 
 EXPIRING = "th:expiring"  # zset: file with `expires_after` → when it expires, ms

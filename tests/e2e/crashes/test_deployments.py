@@ -1,0 +1,69 @@
+"""Twenty deployments while answers are lost, calls land late and workers are killed: one each, and none is left."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from tests.e2e.crashes.test_vendors import LOST, fireworks, kill, landing
+from tests.fakes.deployment import Deployment, deployment
+from tests.fakes.fireworks import SUPERVISED, FakeFireworks
+
+MODELS = 20
+
+
+async def imported(town: Deployment, key: str, fake: FakeFireworks, job: str, base: str) -> str:
+    """Takes over a job that has ended at the vendor; returns its model."""
+    now, full = fake.now(), fake.name(SUPERVISED, job)
+    shown = {"name": full, "state": "JOB_STATE_COMPLETED", "baseModel": base, "createTime": now, "completedTime": now}
+    fake.jobs[SUPERVISED][job] = {**shown, "dataset": fake.name("datasets", "owls")}
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30.0) as client:
+        body = {"upstream": "fireworks", "upstream_job_id": job}
+        answer = await client.post(f"{town.url}/fine_tuning/jobs/import", json=body)
+    return str(answer.json()["fine_tuned_model"])
+
+
+async def states(url: str, key: str, method: Literal["POST", "GET", "DELETE"], models: list[str]) -> Counter[str]:
+    """Calls `…/deploy` of each model; returns how many are in each state."""
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30.0) as client:
+        found: Counter[str] = Counter()
+        for model in models:
+            answer = await client.request(method, f"{url}/models/{quote(model, safe='')}/deploy")
+            found[str(answer.json().get("state"))] += 1
+    return found
+
+
+async def until(town: Deployment, key: str, models: list[str], state: str, kills: int) -> None:
+    async with asyncio.timeout(90):
+        for _ in range(kills):
+            await asyncio.sleep(1.0)
+            await kill(town)
+        while (await states(town.url, key, "GET", models))[state] < len(models):  # noqa: ASYNC110  of other processes
+            await asyncio.sleep(0.3)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(300)
+async def test_each_model_has_one_deployment_and_none_is_left(tmp_path: Path) -> None:
+    async with fireworks() as (fake, settings, model, _, _):
+        assert isinstance(fake, FakeFireworks)
+        with deployment(tmp_path / "town", simulators={"openai": ()}, **settings) as town:
+            caller = await town.key("p")
+            models = [await imported(town, caller.key, fake, f"job-{n}", model) for n in range(MODELS)]
+            assert len(set(models)) == MODELS
+            late = asyncio.create_task(landing(fake))
+            fake.goes_wrong("create deployment", *(LOST * MODELS)[:MODELS])
+            await states(town.url, caller.key, "POST", models)
+            await states(town.url, caller.key, "POST", models)
+            await until(town, caller.key, models, "running", kills=1)
+            assert (fake.deployments.created, len(fake.deployments.live())) == (MODELS, MODELS)
+            fake.goes_wrong("delete deployment", *(LOST * MODELS)[:MODELS])
+            await states(town.url, caller.key, "DELETE", models)
+            await until(town, caller.key, models, "gone", kills=1)
+            late.cancel()
+            await fake.land()
+            assert (fake.deployments.created, fake.deployments.live()) == (MODELS, [])

@@ -1,0 +1,244 @@
+"""A tuned model's deployment at Fireworks: asked for, found again after lost answers and kills, removed, one each."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+
+from tests.fakes.fireworks import FakeFireworks, running_fireworks
+from tests.fakes.vendor_faults import Fault
+from tests.integration.conftest import MODEL, Bench
+from tests.integration.upstreams.story import settings, with_upstream
+from tunehook.errors import ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
+from tunehook.jobs import deploying, deployment_commands, model_ready, poller
+from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
+from tunehook.model.member import deployment_member, ready_member
+from tunehook.upstreams.fireworks import FireworksUpstream
+
+S = DeploymentStage
+
+
+class Killed(BaseException):
+    """The process ends here: nothing that follows in the step is done."""
+
+
+class Mortal(FireworksUpstream):
+    """Dies at calls about deployments where `deaths` says so: before the call is sent, or before its answer is used."""
+
+    deaths: dict[str, list[str]]
+
+    async def deploy(self, wanted: Deployment) -> Deployed:
+        self._die("create", "before")
+        made = await super().deploy(wanted)
+        self._die("create", "after")
+        return made
+
+    async def undeploy(self, wanted: Deployment) -> None:
+        self._die("remove", "before")
+        await super().undeploy(wanted)
+        self._die("remove", "after")
+
+    def _die(self, call: str, when: str) -> None:
+        waiting = self.deaths.get(call, [])
+        if waiting and waiting[0] == when:
+            waiting.pop(0)
+            raise Killed
+
+
+@dataclass
+class Place:
+    bench: Bench
+    fake: FakeFireworks
+    upstream: Mortal
+    job_id: str
+    model: str
+
+    async def deploy(self) -> Deployment:
+        return await deployment_commands.deploy(self.bench.ctx, "p", self.model)
+
+    async def undeploy(self) -> Deployment:
+        return await deployment_commands.undeploy(self.bench.ctx, "p", self.model)
+
+    async def step(self) -> Deployment:
+        with suppress(Killed):
+            await deploying.advance(self.bench.ctx, self.job_id)
+        record = await self.bench.ctx.store.deployments.read(self.job_id)
+        assert record is not None
+        return record.deployment
+
+    async def until(self, *stages: DeploymentStage, seconds: float = 20.0) -> Deployment:
+        begun = time.monotonic()
+        while (found := await self.step()).stage not in stages:
+            assert time.monotonic() - begun < seconds, found
+        return await self.step()  # which tells the job
+
+    async def due_in(self) -> float | None:
+        return await self.bench.due_in(deployment_member(self.job_id))
+
+
+@pytest.fixture
+async def place(bench: Bench) -> AsyncIterator[Place]:
+    """A job that succeeded at Fireworks."""
+    async with running_fireworks() as fake:
+        fake.tunable.add(MODEL)
+        upstream = Mortal("openai", settings(fake.url, fake.key), account_id=fake.account)
+        upstream.deaths = {}
+        at = with_upstream(bench, upstream)
+        job_id = await at.accept()
+        record = await at.until_tracked(job_id)
+        job = record.job.model_copy(update={"deployment": "Deploy it."})
+        await at.ctx.store.commit(record.change(job))
+        fake.set_state("JOB_STATE_COMPLETED")
+        await poller.poll(at.ctx, "openai")
+        job = (await at.read(job_id)).job
+        assert job.seen is not None
+        assert job.seen.fine_tuned_model is not None
+        yield Place(at, fake, upstream, job_id, job.seen.fine_tuned_model)
+        await upstream.close()
+
+
+async def test_a_model_is_deployed_asked_and_removed(place: Place) -> None:
+    assert (await place.deploy()).stage is S.WANTED
+    running = await place.until(S.RUNNING)
+    assert running.chat_model == f"{place.model}#{running.there}"
+    assert (running.accelerator, running.accelerators) == ("NVIDIA_A100_80GB", 2)
+    assert (await place.bench.read(place.job_id)).job.deployed == "callable"
+    assert await place.due_in() is not None
+    assert (await place.undeploy()).stage is S.REMOVING
+    gone = await place.until(S.GONE)
+    assert gone.chat_model is None
+    assert (await place.bench.read(place.job_id)).job.deployed is None
+    assert place.fake.deployments.live() == []
+    assert await place.due_in() is None
+
+
+async def test_asked_twice_it_is_one_and_asked_again_after_its_end_it_is_another(place: Place) -> None:
+    await place.deploy()
+    await place.deploy()
+    first = await place.until(S.RUNNING)
+    assert (await place.deploy()).there == first.there
+    assert place.fake.deployments.created == 1
+    await place.undeploy()
+    with pytest.raises(NotDeployed, match="being removed"):
+        await place.deploy()
+    await place.until(S.GONE)
+    assert (await place.deploy()).stage is S.WANTED
+    second = await place.until(S.RUNNING)
+    assert second.there != first.there
+    assert len(place.fake.deployments.live()) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost before", "lost after", "500 before", "500 after", "late"])
+async def test_a_lost_answer_makes_one_deployment(place: Place, fault: Fault) -> None:
+    place.fake.goes_wrong("create deployment", fault)
+    await place.deploy()
+    await place.until(S.RUNNING)
+    await place.fake.land()
+    assert place.fake.deployments.created == 1
+
+
+@pytest.mark.parametrize("death", ["before", "after"])
+@pytest.mark.parametrize("call", ["create", "remove"])
+async def test_a_kill_at_any_call_makes_one_and_loses_none(place: Place, call: str, death: str) -> None:
+    place.upstream.deaths = {call: [death]}
+    await place.deploy()
+    await place.until(S.RUNNING)
+    assert place.fake.deployments.created == 1
+    await place.undeploy()
+    await place.until(S.GONE)
+    assert place.fake.deployments.live() == []
+
+
+async def test_a_create_that_lands_after_its_removal_was_asked_for_is_removed(place: Place) -> None:
+    place.fake.goes_wrong("create deployment", "late")
+    await place.deploy()
+    await place.step()
+    await place.undeploy()
+    assert (await place.step()).stage is S.REMOVING  # absent, and it may land yet
+    await place.fake.land()
+    assert len(place.fake.deployments.live()) == 1
+    await place.until(S.GONE)
+    assert place.fake.deployments.live() == []
+
+
+async def test_a_removal_is_repeated_until_the_vendor_says_that_it_is_gone(place: Place) -> None:
+    await place.deploy()
+    await place.until(S.RUNNING)
+    place.fake.goes_wrong("delete deployment", "lost before", "500 before", place.fake.refusal(429, "Too many"))
+    await place.undeploy()
+    await place.until(S.GONE)
+    assert place.fake.deployments.live() == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(402, "insufficient_quota"), (429, "insufficient_quota")])
+async def test_no_money_and_no_gpu_quota_make_it_wait(place: Place, status: int, code: str) -> None:
+    place.fake.goes_wrong("create deployment", place.fake.refusal(status, "No quota for NVIDIA_A100_80GB"))
+    await place.deploy()
+    waiting = (await place.step()).waiting
+    assert waiting is not None
+    assert waiting.code == code
+    due = await place.due_in()
+    assert due is not None
+    assert due > 60
+    assert (await place.until(S.RUNNING)).waiting is None
+
+
+async def test_a_base_that_cannot_be_served_fails_in_the_vendors_words(place: Place) -> None:
+    place.fake.deployments.unservable.add(place.model)
+    await place.deploy()
+    failed = await place.until(S.FAILED)
+    assert failed.error is not None
+    assert "cannot be deployed" in failed.error.message
+    assert (await place.bench.read(place.job_id)).job.deployed is None
+
+
+async def test_a_deployment_that_fails_at_the_vendor_is_removed_there(place: Place) -> None:
+    place.fake.deployments.fails = "Out of memory"
+    await place.deploy()
+    failed = await place.until(S.FAILED)
+    assert failed.error is not None
+    assert failed.error.message == "Out of memory"
+    assert place.fake.deployments.live() == []
+
+
+async def test_one_that_is_removed_at_the_vendor_is_gone_here(place: Place) -> None:
+    await place.deploy()
+    await place.until(S.RUNNING)
+    place.fake.deployments.shown.clear()
+    await place.until(*OVER)
+    assert (await place.bench.read(place.job_id)).job.deployed is None
+
+
+async def test_unknown_models_and_those_of_others_are_the_same(place: Place) -> None:
+    for project, name in (("q", place.model), ("p", "accounts/x/models/y"), ("q", place.job_id), ("p", "ftjob-none")):
+        with pytest.raises(ModelNotFound):
+            await deployment_commands.deploy(place.bench.ctx, project, name)
+
+
+async def test_a_job_that_still_trains_has_no_model(place: Place) -> None:
+    job_id = await place.bench.accept()
+    with pytest.raises(ModelNotTrained):
+        await deployment_commands.deploy(place.bench.ctx, "p", job_id)
+
+
+async def test_where_nothing_is_deployed_from_here_the_words_say_what_to_do(bench: Bench) -> None:
+    job_id = await bench.accept()
+    await bench.until_tracked(job_id)
+    await bench.ended(job_id)
+    with pytest.raises(UpstreamUnsupported, match="answer without one"):
+        await deployment_commands.deploy(bench.ctx, "p", job_id)
+
+
+async def test_a_model_is_not_asked_before_it_is_deployed(place: Place) -> None:
+    ctx = place.bench.ctx
+    await ctx.store.plan(ready_member(place.job_id), 0.0)
+    before = len(place.fake.asked)
+    await model_ready.ask_until_ready(ctx, place.job_id)
+    assert len(place.fake.asked) == before
+    assert await place.bench.due_in(ready_member(place.job_id)) is None
+    await place.deploy()
+    await place.until(S.RUNNING)
+    await model_ready.ask_until_ready(ctx, place.job_id)
+    assert (await place.bench.read(place.job_id)).job.ready_at is not None
