@@ -61,6 +61,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.DeliveryWithoutReceiver: (409, INVALID, "delivery_without_receiver"),
     errors.FileInUse: (409, INVALID, "file_in_use"),
     errors.JobTaken: (409, INVALID, "job_taken"),
+    errors.RetrainDiffers: (409, INVALID, "retrain_differs"),
     errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),
     errors.FileNotChecked: (409, INVALID, "file_not_checked"),
     errors.Conflict: (409, INVALID, "conflict"),

@@ -116,6 +116,13 @@ class Cost(Record):
     usd: float | None = None
 
 
+class LeftOut(Record):
+    """A member of a source job that its retrain does not have, such as `integrations`."""
+
+    member: str
+    why: str
+
+
 class UpstreamJob(Record):
     """A job as the upstream last described it, without the differences of its dialect."""
 
@@ -206,6 +213,8 @@ class Job(Record):
     ready_at: int | None = None  #: when its model first answered
     price: Price | None = None  #: as it was when the job was accepted
     deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
+    retrained_from: str | None = None  #: the job whose data it trains on again
+    left_out: list[LeftOut] = []  #: members of that job that its upstream does not have
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property
