@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from tests.fakes.datasets import dataset
-from tests.fakes.deployment import Deployment, deployment
+from tests.fakes.deployment import Deployment, deployment, free_port
 from tunehook.model.job import FileRef, Job, JobSpec, Stage, UpstreamJob
 from tunehook.model.record import new_id
 from tunehook.store.store import Store
@@ -89,9 +89,9 @@ async def created(town: Deployment) -> int:
 
 @pytest.mark.processes
 @pytest.mark.timeout(300)
-async def test_two_hundred_jobs_are_retrained_once_though_the_command_is_killed_twice(tmp_path: Path) -> None:
+async def test_two_hundred_jobs_are_retrained_once_though_command_and_service_are_killed_twice(tmp_path: Path) -> None:
     simulators: dict[str, tuple[str, ...]] = {"openai": (), "second": ("--slots", "0")}
-    with deployment(tmp_path / "town", simulators=simulators) as town:
+    with deployment(tmp_path / "town", simulators=simulators, TUNEHOOK_PORT=str(free_port())) as town:
         caller = await town.key("p")
         async with openai.AsyncOpenAI(base_url=town.url, api_key=caller.key) as client:
             await imported(town, client)
@@ -104,6 +104,9 @@ async def test_two_hundred_jobs_are_retrained_once_though_the_command_is_killed_
             assert await created(town) == 0
             for _ in range(2):
                 await asyncio.to_thread(kill_after, command(town, caller.key, "--yes"), 60)
+                town.service.kill()
+                town.service.stop()
+                town.service.start()  # the command waits for it
             last = command(town, caller.key, "--yes")
             told, _ = await asyncio.to_thread(last.communicate)
             assert last.returncode == 0, told
