@@ -7,6 +7,7 @@ import base64
 import os
 import sys
 from importlib.metadata import version
+from typing import Any
 
 from cli import backup, dataset, doctor, keys, restore
 from tunehook.errors import TunehookError
@@ -41,9 +42,35 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_command(commands)
     backup.add_command(commands)
     restore.add_command(commands)
+    _add_retrain(commands)
     secret = commands.add_parser("new-secret", help="print a new TUNEHOOK_SECRET_KEY")
     secret.set_defaults(run=_new_secret)
     return parser
+
+
+def _add_retrain(subparsers: Any) -> None:
+    again = subparsers.add_parser("retrain", help="train jobs of one upstream again at another, once each")
+    again.add_argument("job", nargs="*", help="ids of jobs; or --all with --from")
+    again.add_argument("--all", action="store_true", help="all jobs of --from that succeeded")
+    again.add_argument("--from", dest="source", metavar="UPSTREAM", help="whose jobs are trained again")
+    again.add_argument("--to", required=True, metavar="UPSTREAM", help="where they are trained")
+    again.add_argument(
+        "--model", required=True, action="append", metavar="[OLD=]NEW", help="NEW for all jobs, or for base model OLD"
+    )
+    again.add_argument("--options", metavar="JSON", help="the new upstream's own members")
+    again.add_argument("--max-cost-usd", type=float, help="of each job: one that may cost more is not trained")
+    again.add_argument("--dry-run", action="store_true", help="show the table, and train nothing")
+    again.add_argument("--yes", action="store_true", help="do not ask")
+    again.add_argument("--again", action="store_true", help="repeat retrains that failed or were cancelled")
+    again.add_argument("--url", help="of the running Tunehook (default: OPENAI_BASE_URL)")
+    again.add_argument("--key", help="a Tunehook API key of the project (default: OPENAI_API_KEY)")
+    again.set_defaults(run=_retrain)
+
+
+def _retrain(args: argparse.Namespace) -> int:
+    from cli.retrain import run  # noqa: PLC0415  (the other commands need no HTTP client)
+
+    return run(args)
 
 
 def _up(args: argparse.Namespace) -> int:

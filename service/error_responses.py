@@ -63,6 +63,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.NotDeployed: (409, INVALID, "model_not_deployed"),
     errors.FileInUse: (409, INVALID, "file_in_use"),
     errors.JobTaken: (409, INVALID, "job_taken"),
+    errors.RetrainDiffers: (409, INVALID, "retrain_differs"),
     errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),
     errors.FileNotChecked: (409, INVALID, "file_not_checked"),
     errors.Conflict: (409, INVALID, "conflict"),

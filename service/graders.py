@@ -11,6 +11,7 @@ from tunehook.context import Context
 from tunehook.errors import UnknownUpstream
 from tunehook.jobs.model_access import check_models, grader_models
 from tunehook.upstreams.protocol import Upstream
+from tunehook.wording import did_you_mean
 
 
 async def validate(request: web.Request) -> web.Response:
@@ -47,6 +48,7 @@ def _upstream(ctx: Context, ours: dict[str, Any]) -> Upstream:
     name = ours.get("upstream") or next(iter(ctx.upstreams), "")
     upstream = ctx.upstreams.get(name) if isinstance(name, str) else None
     if upstream is None:
+        hint = did_you_mean(str(name), ctx.upstreams)
         known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"
-        raise UnknownUpstream(param="tunehook.upstream", name=str(name)[:80], known=known)
+        raise UnknownUpstream(param="tunehook.upstream", name=str(name)[:80], known=known, hint=hint)
     return upstream

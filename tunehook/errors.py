@@ -16,7 +16,7 @@ TunehookError
 │   │   └── TooFewExamples
 │   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
-│   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch
+│   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch, RetrainDiffers
 │   ├── ModelNotTrained, NotDeployed
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
 │   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
@@ -257,6 +257,10 @@ class IdempotencyMismatch(RequestError):
     """This Idempotency-Key was used with another request body within the last 24 hours. Use a new key."""
 
 
+class RetrainDiffers(RequestError):
+    """This retrain was made before, as {job}, with other hyperparameters. POST /v1/fine_tuning/jobs makes another."""
+
+
 class FileNotChecked(RequestError):
     """The file '{id}' is still being checked. Retry when its status is 'processed' or 'error'."""
 
@@ -321,7 +325,7 @@ class UpstreamTooLarge(UpstreamUnknown):
 
 
 class UnknownUpstream(InvalidParameter):
-    """Invalid '{param}': there is no upstream '{name}'. Configured: {known}."""
+    """Invalid '{param}': there is no upstream '{name}'.{hint} Configured: {known}."""
 
 
 class DatasetUnread(TunehookError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,12 +101,12 @@ async def kill(town: Deployment, *, supervisor: bool) -> None:
     town.worker.start()
 
 
-async def _landing(kinds: list[Vendor]) -> None:
+async def landing(fakes: Iterable[FakeVendor]) -> None:
     """Calls whose answer was lost are carried out a little later."""
     while True:
         await asyncio.sleep(0.3)
-        for vendor in kinds:
-            await vendor.fake.land()
+        for fake in fakes:
+            await fake.land()
 
 
 async def _submit(client: openai.AsyncOpenAI, vendor: Vendor, count: int, callback: str) -> None:
@@ -175,11 +175,11 @@ async def attack(
         for vendor in kinds:
             vendor.fake.goes_wrong("create job", *(LOST * jobs)[:jobs])
         settings["TUNEHOOK_SETTLE_SECONDS"] = str(settle)
-        town = stack.enter_context(deployment(directory, simulators={"openai": ()}, **settings))
+        town = stack.enter_context(deployment(directory, simulators={"openai": ()}, all_names=False, **settings))
         key = await town.key("p")
         client = await stack.enter_async_context(openai.AsyncOpenAI(base_url=town.url, api_key=key.key))
         first = time.monotonic()
-        late = asyncio.ensure_future(_landing(kinds))
+        late = asyncio.ensure_future(landing([vendor.fake for vendor in kinds]))
         stack.callback(late.cancel)
         await asyncio.gather(*(_submit(client, vendor, jobs, receiver.url) for vendor in kinds))
         for _ in range(kills):

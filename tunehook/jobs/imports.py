@@ -15,6 +15,7 @@ from tunehook.model.record import new_id
 from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
+from tunehook.wording import did_you_mean
 
 
 async def import_job(
@@ -26,7 +27,8 @@ async def import_job(
     and LeaseTaken while another call imports it. A job of another project is answered like an unknown one.
     """
     if upstream not in ctx.upstreams:
-        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
+        hint = did_you_mean(upstream, ctx.upstreams)
+        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none", hint=hint)
     if callback_url is not None:
         ctx.webhooks.check_url(callback_url, "callback_url")
     async with ctx.store.lease(import_member(upstream, upstream_job_id)):

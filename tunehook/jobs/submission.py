@@ -71,8 +71,7 @@ async def submit(
         if earlier:
             return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
     request = job_request.parse(body)
-    plan = await _plan(ctx, caller, request, offered)
-    job = await _job(ctx, caller, request, plan, digest, mark)
+    job = await prepare(ctx, caller, request, offered, digest, mark)
     try:
         record = await accept(ctx, job, remember=remember, recall=recall)
     except Missing as gone:  # deleted a moment ago
@@ -80,6 +79,13 @@ async def submit(
     if sdk_retry and record.job is not job:  # the first call may still be under way, and has to find the same job
         await ctx.store.jobs.remember(by_retry, record.job.id, REPEAT_SECONDS)
     return _replayed(record, digest)
+
+
+async def prepare(
+    ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None, digest: str, mark: str
+) -> Job:
+    """Returns the job of a request that fits; `accept` makes it. `digest`: of what asked for it. `mark`: `ctx.mark()`."""
+    return await _job(ctx, caller, request, await _plan(ctx, caller, request, offered), digest, mark)
 
 
 async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Offered) -> Estimate:
@@ -206,9 +212,14 @@ async def _priced(ctx: Context, request: JobRequest, plan: _Plan) -> Estimate | 
         return None
     counted = counted or await token_counts.count(ctx.files, file, request.model)
     estimated = cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream))
+    check_limit(estimated, limit)
+    return estimated
+
+
+def check_limit(estimated: Estimate, limit: float | None) -> None:
+    """Raises CostAboveLimit for a cost above the limit, or that is not known."""
     if limit is not None and (estimated.cost_usd is None or estimated.cost_usd > limit):
         raise CostAboveLimit(why=_too_much(estimated, limit), param="tunehook.max_cost_usd")
-    return estimated
 
 
 def _too_much(found: Estimate, limit: float) -> str:

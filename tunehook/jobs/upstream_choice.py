@@ -11,6 +11,7 @@ from tunehook.model.api_key import ApiKey
 from tunehook.model.job import AT_UPSTREAM
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.upstreams.options import check_hyperparameters, check_member, check_options
+from tunehook.wording import did_you_mean
 
 Rows = list[dict[str, Any]]
 #: Asks each upstream which models it lists.
@@ -27,14 +28,12 @@ async def choose(ctx: Context, caller: ApiKey, request: JobRequest, offered: Off
 
     Raises UnknownUpstream.
     """
-    known = ", ".join(ctx.upstreams) or "none: set the key of an upstream, such as OPENAI_API_KEY"
     named = request.tunehook.upstream if request.tunehook else None
     if named is not None:
-        if named not in ctx.upstreams:
-            raise UnknownUpstream(param="tunehook.upstream", name=named, known=known)
+        check_name(ctx, named, "tunehook.upstream")
         return named
     if not ctx.upstreams:
-        raise UnknownUpstream(param="tunehook.upstream", name="(default)", known=known)
+        check_name(ctx, "(default)", "tunehook.upstream")
     first = next(iter(ctx.upstreams))
     if len(ctx.upstreams) == 1:
         return first
@@ -42,6 +41,13 @@ async def choose(ctx: Context, caller: ApiKey, request: JobRequest, offered: Off
     if made is not None and made.upstream in ctx.upstreams:
         return made.upstream
     return await _that_has_the_model(ctx, caller, request, first, offered)
+
+
+def check_name(ctx: Context, name: str, param: str) -> None:
+    """Raises UnknownUpstream, with the nearest name."""
+    if name not in ctx.upstreams:
+        known = ", ".join(ctx.upstreams) or "none: set the key of an upstream, such as OPENAI_API_KEY"
+        raise UnknownUpstream(param=param, name=name[:80], known=known, hint=did_you_mean(name, ctx.upstreams))
 
 
 async def _that_has_the_model(

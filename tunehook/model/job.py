@@ -116,6 +116,13 @@ class Cost(Record):
     usd: float | None = None
 
 
+class LeftOut(Record):
+    """A member of a source job that its retrain does not have, such as `integrations`."""
+
+    member: str
+    why: str
+
+
 class UpstreamJob(Record):
     """A job as the upstream last described it, without the differences of its dialect."""
 
@@ -208,6 +215,8 @@ class Job(Record):
     deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
     deploy: bool = True  #: whether its model is deployed after success, where that costs nothing by the hour
     deployed: str | None = None  #: `deploying` or `callable`, of a model that has to be deployed
+    retrained_from: str | None = None  #: the job whose data it trains on again
+    left_out: list[LeftOut] = []  #: members of that job that its upstream does not have
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property

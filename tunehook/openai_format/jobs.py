@@ -75,6 +75,8 @@ def tunehook_member(
         "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
         "upload": {"bytes_sent": copy.bytes_sent, "bytes_total": copy.bytes} if copy else None,
         "cancel_requested_at": cancel_requested_at,
+        "retrained_from": job.retrained_from,
+        "left_out": [one.model_dump(include={"member", "why"}) for one in job.left_out],
         "estimate": _cost(job, job.estimate),
         "cost": _cost(job, actual_cost(job)),
         "revision": revision,

@@ -153,6 +153,8 @@ class Deletion:
         if job.upstream_job_id:
             # The project stays known: no other may import the job, and with it the model that it made.
             change.do("HSET", keys.known(job.upstream), job.upstream_job_id, f"{FORGOTTEN}{job.project}")
+        wishes = await self._store.redis.smembers(keys.wishes(job.id))
+        change.do("DEL", keys.wishes(job.id), *wishes)
         change.do("ZREM", keys.SETTLED, job.id)
         try:
             await self._store.commit(change)

@@ -75,6 +75,10 @@ class Jobs:
         for file in job.files:
             change.needs.append(keys.file(file.id))
             change.do("SADD", keys.file_users(file.id), job.id)
+        if job.retrained_from is not None:
+            wish = keys.wish(job.retrained_from, job.request_sha256)
+            change.needs.append(keys.job(job.retrained_from))
+            change.do("SET", wish, job.id).do("SADD", keys.wishes(job.retrained_from), wish)
         change.do("SADD", keys.PROJECTS, job.project)
         return change.due(job_member(job.id), 0)
 
@@ -104,6 +108,11 @@ class Jobs:
     @staticmethod
     def by_idempotency_key(project: str, idempotency_key: str) -> str:
         return keys.idempotency(project, idempotency_key)
+
+    @staticmethod
+    def by_wish(job_id: str, digest: str) -> str:
+        """Returns the key of the job that trains a job's data again. It stays as long as that job."""
+        return keys.wish(job_id, digest)
 
     async def remembered(self, key: str) -> str | None:
         """Returns the id of the job that an earlier call stored under one of these keys."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunehook.errors import UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
-from tunehook.model.job import Cost, JobSpec, Message, UpstreamJob
+from tunehook.model.job import JobSpec, Message, UpstreamJob
 from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import together_dialect as dialect
@@ -115,11 +115,6 @@ class TogetherUpstream(Lacking, NoDeployments):
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
         body = dialect.create_body(self.name, spec, tag, training_file=training, validation_file=validation)
         return dialect.made(self.name, await self._http.post("/fine-tunes", body), tag)
-
-    async def estimate_price(self, spec: JobSpec, *, training: str, validation: str | None) -> Cost | None:
-        """Returns Together's own estimate of a job; None where it gives none."""
-        body = dialect.training(self.name, spec, training_file=training, validation_file=validation)
-        return dialect.estimate(await self._http.post("/fine-tunes/estimate-price", dialect.estimate_body(body)))
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         answer = await self._http.get("/fine-tunes")

@@ -14,7 +14,7 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnknown,
 )
-from tunehook.model.job import ENDS, TAG, Cost, JobError, JobSpec, UpstreamJob
+from tunehook.model.job import ENDS, TAG, JobError, JobSpec, UpstreamJob
 from tunehook.upstreams.lacking import unsupported
 from tunehook.upstreams.members import (
     Raw,
@@ -22,7 +22,6 @@ from tunehook.upstreams.members import (
     is_id,
     marked_suffix,
     name_in,
-    number,
     retry_after,
     rows,
     suffix_mark,
@@ -97,12 +96,6 @@ def create_body(
         raise unsupported(upstream, "integrations", "Leave them out, or use another upstream.", param="integrations")
     body = training(upstream, spec, training_file=training_file, validation_file=validation_file)
     return body | {"random_seed": spec.seed, "suffix": marked_suffix(spec.suffix, tag, LONGEST_SUFFIX)}
-
-
-def estimate_body(body: Raw) -> dict[str, Any]:
-    """Returns what a price estimate takes of a create's body."""
-    names = ("model", "training_file", "validation_file", "n_epochs", "n_evals", "training_method", "training_type")
-    return {name: body[name] for name in names if name in body}
 
 
 # ---- answers
@@ -216,14 +209,6 @@ def made(name: str, raw: Raw, tag: str) -> UpstreamJob:
 def _is_marked(raw: Raw, ending: str) -> bool:
     suffix = text(raw.get("suffix"))
     return suffix.lower().endswith(ending) if suffix else ending in (text(raw.get("model_output_name")) or "").lower()
-
-
-def estimate(answer: Raw) -> Cost | None:
-    """Returns Together's own estimate; None where it gives none, as for a file that is not checked yet."""
-    usd, tokens = number(answer.get("estimated_total_price")), number(answer.get("estimated_train_token_count"))
-    if answer.get("estimation_available") is not True or usd is None:
-        return None
-    return Cost(billed_tokens=int(tokens or 0), usd=round(usd, 4))
 
 
 def models(name: str, answer: Raw) -> list[dict[str, Any]]:

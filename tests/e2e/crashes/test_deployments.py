@@ -9,9 +9,9 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from tests.e2e.crashes.test_vendors import LOST, fireworks, kill, landing
+from tests.chaos.vendors import LOST, kill, landing
 from tests.fakes.deployment import Deployment, deployment
-from tests.fakes.fireworks import SUPERVISED, FakeFireworks
+from tests.fakes.fireworks import SUPERVISED, TUNABLE, FakeFireworks, running_fireworks
 
 MODELS = 20
 
@@ -41,7 +41,7 @@ async def until(town: Deployment, key: str, models: list[str], state: str, kills
     async with asyncio.timeout(90):
         for _ in range(kills):
             await asyncio.sleep(1.0)
-            await kill(town)
+            await kill(town, supervisor=False)
         while (await states(town.url, key, "GET", models))[state] < len(models):  # noqa: ASYNC110  of other processes
             await asyncio.sleep(0.3)
 
@@ -49,13 +49,14 @@ async def until(town: Deployment, key: str, models: list[str], state: str, kills
 @pytest.mark.processes
 @pytest.mark.timeout(300)
 async def test_each_model_has_one_deployment_and_none_is_left(tmp_path: Path) -> None:
-    async with fireworks() as (fake, settings, model, _, _):
-        assert isinstance(fake, FakeFireworks)
-        with deployment(tmp_path / "town", simulators={"openai": ()}, **settings) as town:
+    async with running_fireworks() as fake:
+        named = {"API_KEY": fake.key, "ACCOUNT_ID": fake.account, "BASE_URL": fake.url}
+        settings = {f"FIREWORKS_{name}": value for name, value in named.items()}
+        with deployment(tmp_path / "town", simulators={"openai": ()}, all_names=False, **settings) as town:
             caller = await town.key("p")
-            models = [await imported(town, caller.key, fake, f"job-{n}", model) for n in range(MODELS)]
+            models = [await imported(town, caller.key, fake, f"job-{n}", TUNABLE) for n in range(MODELS)]
             assert len(set(models)) == MODELS
-            late = asyncio.create_task(landing(fake))
+            late = asyncio.create_task(landing([fake]))
             fake.goes_wrong("create deployment", *(LOST * MODELS)[:MODELS])
             await states(town.url, caller.key, "POST", models)
             await states(town.url, caller.key, "POST", models)

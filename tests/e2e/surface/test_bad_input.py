@@ -24,6 +24,10 @@ RIGHT: dict[str, dict[str, Any]] = {
     },
     "/v1/uploads/upload_1/complete": {"part_ids": ["part_1"], "md5": "0" * 32},
     "/v1/fine_tuning/jobs/import": {"upstream": "openai", "upstream_job_id": "ftjob-1", "callback_url": "https://a.example"},
+    "/v1/fine_tuning/jobs/ftjob-1/retrain": {
+        "model": "m", "upstream": "second", "options": {"lora": True}, "hyperparameters": {"n_epochs": 2},
+        "callback_url": "https://a.example", "dry_run": True, "again": False, "max_cost_usd": 1.5,
+    },
     "/v1/fine_tuning/alpha/graders/validate": {
         "grader": {"type": "string_check", "name": "n", "operation": "eq", "input": "a", "reference": "b"},
         "tunehook": {"upstream": "second"},

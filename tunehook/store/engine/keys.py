@@ -91,6 +91,16 @@ def idempotency(project: str, key: str) -> str:
     return f"th:idempotency:{project}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
+def wish(job_id: str, digest: str) -> str:
+    """The job that trains a job's data again; `digest`: of the upstream, model and options that were wished for."""
+    return f"th:wish:{job_id}:{digest}"
+
+
+def wishes(job_id: str) -> str:
+    """set: the keys of all wishes to train a job's data again."""
+    return f"th:wishes:{job_id}"
+
+
 # ---- fine-tuned models
 
 MODEL_OWNERS = "th:model-owners"  # hash: name of a fine-tuned model → the project that may use it

@@ -1,0 +1,60 @@
+"""The body and the answers of `POST /v1/fine_tuning/jobs/{id}/retrain`. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from tunehook.dataset.estimate import Estimate
+from tunehook.model.job import Job, LeftOut
+from tunehook.openai_format.files import estimate_object
+from tunehook.openai_format.job_request import Hyperparameters, Method, Name, Strict
+from tunehook.openai_format.jobs import status
+
+
+class RetrainRequest(Strict):
+    """What differs from the source job. `hyperparameters`: in place of the source's of the same name."""
+
+    nullable = frozenset({"hyperparameters", "method", "callback_url"})
+
+    model: Name
+    upstream: Name
+    options: dict[str, Any] | None = None
+    hyperparameters: Hyperparameters | None = None
+    method: Method | None = None
+    callback_url: Annotated[str, Field(max_length=2048)] | None = None
+    max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    dry_run: bool = False
+    again: bool = False
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.hyperparameters is not None and self.method is not None:
+            raise ValueError("give hyperparameters under 'method', or without it, not both")
+        return self
+
+
+def dry_run_object(
+    source: Job,
+    asked: RetrainRequest,
+    *,
+    existing: Job | None,
+    creates: bool,
+    left_out: list[LeftOut],
+    estimate: Estimate | None,
+    error: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Returns the answer of a dry run. `error`: OpenAI's error object, of a retrain that does not fit."""
+    return {
+        "object": "fine_tuning.job.retrain",
+        "retrained_from": source.id,
+        "model": asked.model,
+        "upstream": asked.upstream,
+        "fits": error is None,
+        "error": error,
+        "creates": creates,
+        "existing": {"id": existing.id, "status": status(existing)} if existing else None,
+        "left_out": [one.model_dump() for one in left_out],
+        "estimate": estimate_object(estimate) if estimate else None,
+    }
