@@ -84,7 +84,7 @@ async def submit(
 async def prepare(
     ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None, digest: str, mark: str
 ) -> Job:
-    """Returns the job of a request that fits; `accept` makes it. `digest`: of what asked for it. `mark`: `ctx.mark()`."""
+    """Returns the job of a request that fits, for `accept`. `digest`: of what asked for it; `mark`: of `ctx.mark`."""
     return await _job(ctx, caller, request, await _plan(ctx, caller, request, offered), digest, mark)
 
 

@@ -205,7 +205,7 @@ class _Checkup:
     async def deployments(self) -> None:
         for deployment in await self._store.deployments.live():
             member = deployment_member(deployment.id)
-            if not await self._due(member):
+            if not await self._store.is_planned(member):
                 self._say("forgotten", member, "a deployment without a planned step", self._wake(member))
 
     async def running(self) -> None:
