@@ -1,0 +1,169 @@
+"""A small client of a running Tunehook's API, for commands.
+
+The URL and the key are found in this order:
+
+    --url, --key                         the command's own arguments
+    OPENAI_BASE_URL, OPENAI_API_KEY      if that key is one of Tunehook's (`th_…`), as `tunehook up` prints them
+    TUNEHOOK_BOOTSTRAP_KEY               with TUNEHOOK_HOST and TUNEHOOK_PORT
+    the data directory of `tunehook up`  with TUNEHOOK_HOST and TUNEHOOK_PORT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import httpx2
+
+from tunehook import settings
+from tunehook.errors import TunehookError
+from tunehook.model.api_key import KEY_FORM
+from tunehook.security.tls import ssl_context
+
+#: An import or a create may wait for an upstream's answer for 25 s.
+CALL_SECONDS = 90.0
+#: Pauses between the attempts of a call that may be repeated.
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: `Retry-After` is honoured up to this.
+LONGEST_PAUSE = 30.0
+#: Too many requests, a store or an upstream that does not answer: a repeated call may succeed.
+_AGAIN = frozenset({429, 502, 503, 504})
+
+
+class NoAccess(TunehookError):
+    """No {what} is known. Give {option}, or set OPENAI_BASE_URL and OPENAI_API_KEY as `tunehook up` prints them."""
+
+
+class ServiceUnreachable(TunehookError):
+    """Tunehook at {url} does not answer: {why}. Start it, or give another --url."""
+
+
+class ServiceRefused(TunehookError):
+    """{why}"""
+
+    @property
+    def status(self) -> int:
+        return int(self.fields["status"])
+
+    @property
+    def code(self) -> str | None:
+        """The API's error code, such as `job_taken`."""
+        code = self.fields.get("code")
+        return str(code) if code else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --url and --key."""
+    parser.add_argument(
+        "--url", help="of the running Tunehook, such as http://127.0.0.1:8080 (default: OPENAI_BASE_URL)"
+    )
+    parser.add_argument("--key", help="a Tunehook API key of the project (default: OPENAI_API_KEY)")
+
+
+class ServiceClient:
+    """A synchronous client and context manager. `url`: with or without `/v1`. `key`: `th_…`.
+
+    Every method raises ServiceRefused for an error answer, with its `status` and `code`, and ServiceUnreachable.
+    """
+
+    def __init__(self, url: str, key: str, *, pauses: tuple[float, ...] = PAUSES) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._pauses = pauses
+        self._http = httpx2.Client(
+            headers={"authorization": f"Bearer {key}", "user-agent": "tunehook-cli"},
+            timeout=httpx2.Timeout(CALL_SECONDS, connect=5.0),
+            verify=ssl_context(),
+        )
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> Self:
+        """Opens a client by --url and --key, the environment, or the data directory. Raises NoAccess."""
+        found = settings.load()
+        own = found.openai_api_key.get_secret_value() if found.openai_api_key and found.has_own_key_for_openai else None
+        key = args.key or own or (found.bootstrap_key and found.bootstrap_key.get_secret_value()) or _kept_key(found)
+        if not key or not KEY_FORM.fullmatch(key):
+            raise NoAccess(what="API key of Tunehook (th_…)", option="--key")
+        url = args.url or (found.openai_base_url if own else None)
+        return cls(url or f"http://{found.host}:{found.port}", key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: str | int | None) -> dict[str, Any]:
+        """Returns the object at a path such as `/fine_tuning/jobs/ftjob-1`. Repeated while Tunehook is away or busy."""
+        return self._call("GET", path, params=params, pauses=self._pauses)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends a POST, once: its outcome is unknown when no answer comes."""
+        return self._call("POST", path, body=body, pauses=())
+
+    def post_idempotent(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends a POST that may be repeated without a second effect, as an import; repeated like a GET."""
+        return self._call("POST", path, body=body, pauses=self._pauses)
+
+    def pages(self, path: str, **params: str | int | None) -> Iterator[dict[str, Any]]:
+        """Yields every object of an OpenAI list, page by page by `after`."""
+        after: str | None = None
+        while True:
+            page = self.get(path, **{"limit": 100, **params, **({"after": after} if after else {})})
+            rows = page.get("data") or []
+            yield from rows
+            last = str(page.get("last_id") or (rows[-1]["id"] if rows else ""))
+            if not page.get("has_more") or not last or last == after:
+                return
+            after = last
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        pauses: tuple[float, ...],
+        params: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        for pause in (*pauses, None):
+            asked = 0.0
+            try:
+                answer = self._http.request(method, f"{self.url}/v1{path}", params=query, json=body)
+            except httpx2.HTTPError as error:
+                if pause is None:
+                    raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
+            else:
+                if pause is None or answer.status_code not in _AGAIN:
+                    return self._object(answer)
+                asked = _retry_after(answer)
+            time.sleep(max(pause, asked))
+        raise AssertionError(method)
+
+    def _object(self, answer: httpx2.Response) -> dict[str, Any]:
+        value: object = None
+        with suppress(ValueError):
+            value = answer.json()
+        if answer.is_success and isinstance(value, dict):
+            return value
+        error = value.get("error") if isinstance(value, dict) else None
+        if not isinstance(error, dict):
+            error = {"message": f"{self.url} answered {answer.status_code}, and not as a Tunehook does. Is it one?"}
+        raise ServiceRefused(why=error.get("message"), status=answer.status_code, code=error.get("code"))
+
+
+def _retry_after(answer: httpx2.Response) -> float:
+    text = answer.headers.get("retry-after", "")
+    return min(LONGEST_PAUSE, float(text)) if text.isascii() and text.isdigit() else 0.0
+
+
+def _kept_key(found: settings.Settings) -> str | None:
+    """Returns the key that `tunehook up` keeps in the data directory."""
+    try:
+        return str(json.loads((found.data_dir / "local.json").read_text())["api_key"])
+    except (OSError, ValueError, KeyError):
+        return None
