@@ -64,7 +64,7 @@ async def estimate(request: web.Request) -> web.Response:
 
 async def import_(request: web.Request) -> web.Response:
     body = await json_object(request)
-    known_members(body, "upstream", "upstream_job_id", "callback_url")
+    known_members(body, "upstream", "upstream_job_id", "callback_url", "keep_dataset")
     ctx = context_of(request)
     record = await imports.import_job(
         ctx,
@@ -72,6 +72,7 @@ async def import_(request: web.Request) -> web.Response:
         upstream=required(body, "upstream", str),
         upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
+        keep_dataset=body.get("keep_dataset") is not None and required(body, "keep_dataset", bool),
     )
     request[ACCEPTED_JOB] = record.job.id
     return json_response(await _object(ctx, record))

@@ -100,6 +100,18 @@ class FileRef(Record):
         return self.id.removeprefix(AT_UPSTREAM) if self.id.startswith(AT_UPSTREAM) else None
 
 
+class KeptDataset(Record):
+    """Whether the files of an imported job are kept here. `since`: when that was asked for, unix seconds.
+
+    `reason`: why the last attempt failed, or why files are lost.
+    """
+
+    state: Literal["fetching", "kept", "lost"] = "fetching"
+    since: int
+    failures: int = 0  #: attempts in a row
+    reason: str | None = None
+
+
 class Price(Record):
     """US dollars for a million trained tokens, or for an hour; `as_of` is the day of that price."""
 
@@ -206,6 +218,7 @@ class Job(Record):
     ready_at: int | None = None  #: when its model first answered
     price: Price | None = None  #: as it was when the job was accepted
     deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
+    dataset: KeptDataset | None = None  #: None unless an import asked for the files
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property

@@ -16,6 +16,7 @@ KINDS: dict[str, Queue] = {
     "copy": "bulk",
     "check": "bulk",
     "estimate": "bulk",
+    "dataset": "bulk",
     "delivery": "deliver",
 }
 #: Handled by the API itself, one request at a time: leased, never due.
@@ -42,6 +43,10 @@ def check_member(file_id: str) -> str:
 
 def estimate_member(job_id: str) -> str:
     return f"estimate:{job_id}"
+
+
+def dataset_member(job_id: str) -> str:
+    return f"dataset:{job_id}"
 
 
 def poll_member(upstream: str) -> str:

@@ -70,6 +70,7 @@ def tunehook_member(
         "upstream_job_id": job.upstream_job_id,
         "upstream_status": job.seen.status if job.seen else None,
         "options": job.spec.options,
+        "dataset": job.dataset and job.dataset.model_dump(include={"state", "reason"}),
         "model": _model(job),
         "callback_url": job.callback_url,
         "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,

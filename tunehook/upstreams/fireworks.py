@@ -19,7 +19,7 @@ from tunehook.upstreams import fireworks_log
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
-from tunehook.upstreams.protocol import Identity, Passed, Progress
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
 from tunehook.upstreams.upload_address import put_file, with_own_host
 
 #: The largest file that goes in one request; a larger one goes to a signed address.
@@ -152,6 +152,10 @@ class FireworksUpstream(Lacking):
 
     async def result(self, file_id: str) -> bytes:
         raise unsupported(self.name, "result files", "The job's events tell its progress.")
+
+    def content(self, file_id: str) -> AbstractAsyncContextManager[Content]:
+        instead = "Download the dataset from Fireworks and upload it here with POST /v1/files."
+        raise unsupported(self.name, "download of datasets that Tunehook uses", instead)
 
     # ---- jobs
 
