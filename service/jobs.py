@@ -26,8 +26,8 @@ from service.requests import (
     required,
 )
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter
-from tunehook.jobs import commands, imports, submission, uploading
+from tunehook.errors import InvalidParameter, MissingParameter
+from tunehook.jobs import commands, import_list, imports, submission, uploading
 from tunehook.model.job import Stage, is_upstream_id
 from tunehook.openai_format import jobs
 from tunehook.openai_format.files import estimate_object
@@ -76,6 +76,20 @@ async def import_(request: web.Request) -> web.Response:
     )
     request[ACCEPTED_JOB] = record.job.id
     return json_response(await _object(ctx, record))
+
+
+async def importable(request: web.Request) -> web.Response:
+    """Lists the jobs of an upstream that the project may take over, and those that it has."""
+    known_only(request, "upstream", "after", "limit")
+    if "upstream" not in request.query:
+        raise MissingParameter(param="upstream")
+    integer(request, "limit", 100, 1, 100)  # as SDKs send; the upstream decides how long a page is
+    name = request.query["upstream"]
+    rows, more = await import_list.page(
+        context_of(request), caller_of(request).project, upstream=name, after=request.query.get("after")
+    )
+    data = [jobs.importable_object(name, row.seen, row.job, row.why_not) for row in rows]
+    return json_response(page_object(data, has_more=more))
 
 
 def _upstream_job_id(text: str) -> str:

@@ -208,8 +208,11 @@ class FireworksUpstream(Lacking):
             return await self._page(dialect.SUPERVISED, "")
         if after not in self._places:
             jobs, more = await self._page(dialect.SUPERVISED, "")
-            while more and jobs and after not in self._places:
+            while more and jobs and after not in [job.id for job in jobs]:
                 jobs, more = await self._page(*self._places[jobs[-1].id])
+            following = [job.id for job in jobs].index(after) + 1 if after in [job.id for job in jobs] else 0
+            if 0 < following < len(jobs):  # `after` is in the middle of a page
+                return jobs[following:], more
             if after not in self._places:
                 return [], False
         return await self._page(*self._places[after])
