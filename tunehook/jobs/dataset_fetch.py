@@ -164,7 +164,12 @@ async def _attach(ctx: Context, job_id: str, name: str, file: File, lease: Lease
     job = record.job
     ours = FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes)
     spec = job.spec.model_copy(update={f"{name}_file": file.id})
-    change = add(record.change(job.model_copy(update={name: ours, "spec": spec}), lease))
+    changed = job.model_copy(update={name: ours, "spec": spec})
+    change = add(record.change(changed, lease))
+    model = job.seen.fine_tuned_model if job.seen else None
+    made = await ctx.store.models.find(model, job.project) if model else None
+    if model and made is not None and made.name == model and made.job_id == job.id:
+        ctx.store.models.name(change, changed, model)
     if job.stage is not Stage.SETTLED:
         ctx.store.files.need(change, file, job.id)
     change.say(job.id, Message(created_at=record.now, message=f"The {name} file is kept here: {file.id}"))

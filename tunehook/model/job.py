@@ -241,13 +241,26 @@ class Job(Record):
 
 
 class TunedModel(Record):
-    """A fine-tuned model: its upstream, its base model and the job that made it."""
+    """A fine-tuned model: its upstream, its base model, the job that made it, and what trains it again.
+
+    These outlive the job. Models that were recorded before 0.3 have none of the optional members.
+    """
 
     name: str
     upstream: str
     base: str
     job_id: str
     created_at: int
+    training_file: str | None = None  #: of ours; None if it is at the upstream only
+    validation_file: str | None = None
+    method: dict[str, Any] | None = None
+    hyperparameters: dict[str, Any] | None = None
+    suffix: str | None = None
+
+    @property
+    def files(self) -> set[str]:
+        """The ids of the datasets that it was trained on, of those that are ours."""
+        return {file_id for file_id in (self.training_file, self.validation_file) if file_id}
 
 
 class Message(Record):

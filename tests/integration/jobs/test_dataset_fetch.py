@@ -19,6 +19,7 @@ from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
 from tunehook.model.job import Job
 from tunehook.model.member import dataset_member
+from tunehook.store.deletion import Ageing
 
 CALLER = ApiKey(id="k", project="p", name="n", created_at=1, secret_sha256="", callback_secret="")
 CONTENT = dataset()
@@ -338,3 +339,31 @@ async def test_a_job_is_not_removed_while_its_files_are_fetched(away: Away, tmp_
     ctx = replace(away.ctx, keep=replace(away.ctx.keep, jobs=0.0))
     await retention.sweep(ctx)
     assert state(await away.fetched(job))[0] == "kept"
+
+
+def _models(day: str | None) -> object:
+    return {"object": "list", "data": [{"id": "gpt-4.1-mini-2025-04-14", "shutdown_date": day}]}
+
+
+@pytest.mark.parametrize("answer", [_models("2999-01-14"), _models(None), None])
+async def test_the_dataset_of_a_model_that_still_answers_is_not_removed(away: Away, answer: object) -> None:
+    """`None`: the upstream does not say. The job itself goes: the model keeps what trains it again."""
+    away.file("file-1")
+    away.file("file-2", dataset(20))
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}
+    job = await away.fetched(await away.take_over(away.job("ftjob-1", method=method)))
+    unused = await away.fetched(
+        await away.take_over(away.job("ftjob-2", "file-2", fine_tuned_model=None, status="failed"))
+    )
+    for one in (job, unused):
+        await away.ctx.store.unplan(f"job:{one.id}")
+    ctx = replace(away.ctx, keep=replace(away.ctx.keep, jobs=0.0, datasets=0.0))
+    away.there.answers["GET /models"] = answer
+    await retention.sweep(ctx)
+    assert [file.id for file in await away.files()] == [job.training.id]
+    [made] = await away.ctx.store.models.of_project("p")
+    assert (made.training_file, made.method) == (job.training.id, method)
+    away.there.answers["GET /models"] = _models("2026-01-14")  # shut down
+    await away.ctx.store.deletion.postpone(Ageing.DATASETS, job.training.id, -1)
+    await retention.sweep(ctx)
+    assert await away.files() == []
