@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(run=_up)
     demo = commands.add_parser("demo", help="the main job, from dataset to verified webhook, against a simulator")
     demo.set_defaults(run=_demo)
+    _add_import(commands)
     keys.add_command(commands)
     dataset.add_commands(commands)
     doctor.add_command(commands)
@@ -71,6 +72,23 @@ def _retrain(args: argparse.Namespace) -> int:
     from cli.retrain import run  # noqa: PLC0415  (the other commands need no HTTP client)
 
     return run(args)
+
+
+def _add_import(commands: Any) -> None:
+    command = commands.add_parser("import", help="take over an account's jobs, with their datasets, from an upstream")
+    command.add_argument("--upstream", required=True, help="its name in the running Tunehook, such as openai")
+    command.add_argument("--all", action="store_true", required=True, help="every job that it lists")
+    command.add_argument("--with-datasets", action="store_true", help="fetch and keep the training files as well")
+    command.add_argument("--dry-run", action="store_true", help="show what would be imported, and import nothing")
+    command.add_argument("--url", help="of the running Tunehook, such as http://127.0.0.1:8080")
+    command.add_argument("--key", help="an API key of the project that shall have the jobs (th_…)")
+    command.set_defaults(run=_import)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from cli.import_jobs import import_all  # noqa: PLC0415  (imports an HTTP client)
+
+    return import_all(args)
 
 
 def _up(args: argparse.Namespace) -> int:

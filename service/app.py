@@ -41,8 +41,8 @@ from tunehook.upstreams import catalog
 log = logging.getLogger("tunehook.api")
 
 JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
-#: Not of `estimate` and `import`, which have paths of their own: else they would have a job's methods as well.
-_ONE_JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id:(?!(?:estimate|import)$)[^{}/]+}"
+#: Not of `estimate`, `import` and `importable`, which have paths of their own: else they would have a job's methods.
+_ONE_JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id:(?!(?:estimate|import|importable)$)[^{}/]+}"
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 
 
@@ -70,6 +70,7 @@ ROUTES: list[Route] = [
     Route("GET", "/v1/fine_tuning/jobs", jobs.list_),
     Route("POST", "/v1/fine_tuning/jobs/estimate", jobs.estimate),
     Route("POST", "/v1/fine_tuning/jobs/import", jobs.import_, makes_records=True),
+    Route("GET", "/v1/fine_tuning/jobs/importable", jobs.importable),
     Route("GET", JOB, jobs.retrieve),
     Route("POST", JOB + "/cancel", jobs.cancel),
     Route("POST", JOB + "/pause", jobs.pause),

@@ -26,8 +26,8 @@ from service.requests import (
     required,
 )
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter
-from tunehook.jobs import commands, imports, submission, uploading
+from tunehook.errors import InvalidParameter, MissingParameter
+from tunehook.jobs import commands, import_list, imports, submission, uploading
 from tunehook.model.job import Stage, is_upstream_id
 from tunehook.openai_format import jobs
 from tunehook.openai_format.files import estimate_object
@@ -64,7 +64,7 @@ async def estimate(request: web.Request) -> web.Response:
 
 async def import_(request: web.Request) -> web.Response:
     body = await json_object(request)
-    known_members(body, "upstream", "upstream_job_id", "callback_url")
+    known_members(body, "upstream", "upstream_job_id", "callback_url", "keep_dataset")
     ctx = context_of(request)
     record = await imports.import_job(
         ctx,
@@ -72,9 +72,24 @@ async def import_(request: web.Request) -> web.Response:
         upstream=required(body, "upstream", str),
         upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
         callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
+        keep_dataset=body.get("keep_dataset") is not None and required(body, "keep_dataset", bool),
     )
     request[ACCEPTED_JOB] = record.job.id
     return json_response(await _object(ctx, record))
+
+
+async def importable(request: web.Request) -> web.Response:
+    """Lists the jobs of an upstream that the project may take over, and those that it has."""
+    known_only(request, "upstream", "after", "limit")
+    if "upstream" not in request.query:
+        raise MissingParameter(param="upstream")
+    integer(request, "limit", 100, 1, 100)  # as SDKs send; the upstream decides how long a page is
+    name = request.query["upstream"]
+    rows, more = await import_list.page(
+        context_of(request), caller_of(request).project, upstream=name, after=request.query.get("after")
+    )
+    data = [jobs.importable_object(name, row.seen, row.job, row.why_not) for row in rows]
+    return json_response(page_object(data, has_more=more))
 
 
 def _upstream_job_id(text: str) -> str:

@@ -17,7 +17,7 @@ from tunehook import settings
 from tunehook.context import Context, open_context
 from tunehook.errors import StoreUnavailable
 from tunehook.files import Files, ingest
-from tunehook.jobs import copy_step, cost, deploying, lifecycle, model_ready, poller
+from tunehook.jobs import copy_step, cost, dataset_fetch, deploying, lifecycle, model_ready, poller
 from tunehook.maintenance import retention, sweeps
 from tunehook.model.member import Queue
 from tunehook.webhooks import dispatch
@@ -69,6 +69,11 @@ async def estimate(job_id: str) -> None:
         await cost.estimate_accepted(ctx, job_id)
 
 
+async def dataset(job_id: str) -> None:
+    async with _ctx() as ctx:
+        await dataset_fetch.fetch(ctx, job_id)
+
+
 async def ready(job_id: str) -> None:
     async with _ctx() as ctx:
         await model_ready.ask_until_ready(ctx, job_id)
@@ -104,6 +109,7 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "estimate": estimate,
     "ready": ready,
     "deployment": deployment,
+    "dataset": dataset,
     "sweep": sweep,
     "copy": copy,
 }

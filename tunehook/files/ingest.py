@@ -20,7 +20,7 @@ from typing import Any
 from tunehook.dataset.build import Built
 from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
-from tunehook.errors import DataDirUnavailable, FileNotChecked
+from tunehook.errors import DataDirUnavailable, FileNotChecked, FileUnusable
 from tunehook.files import Files
 from tunehook.files.storage import INCOMING, Incoming, Storage
 from tunehook.model.file import BuiltFiles, Dataset, File
@@ -32,6 +32,9 @@ from tunehook.store.files import FileRecord
 
 log = logging.getLogger(__name__)
 
+#: Findings on a whole file, and on each of its lines, that is no JSONL.
+_NOT_JSONL = frozenset({"empty_file", "not_jsonl", "wrong_encoding"})
+_NOT_JSON = ("invalid_json", "invalid_utf8", "nul_byte")
 #: How many errors `status_details` names; the report has all.
 NAMED = 3
 #: `status_details` of a file whose bytes were lost before its check.
@@ -65,6 +68,23 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
         await incoming.keep(kept.id)
         return kept
     return (await _keep_checked(files, incoming, kept))[0]
+
+
+async def keep_fetched(files: Files, incoming: Incoming, *, project: str, filename: str) -> File:
+    """Puts a file that an upstream gave into the storage, checked. The caller writes the record.
+
+    Raises FileUnusable for bytes that are no JSONL at all: what came is not the dataset.
+    """
+    file = await _new_file(incoming, project, filename)
+    report = await check(files, await incoming.written(), project)
+    unread = sum(report.counts.get(code, 0) for code in _NOT_JSON)
+    if report.examples == 0 or not _NOT_JSONL.isdisjoint(report.counts) or unread >= report.examples:
+        why = report.summary(1) or "it has no examples."
+        raise FileUnusable(f"What the upstream gave is not JSONL: {why}", id=filename)
+    await files.store.files.arriving(file.id)
+    await files.storage.reports.save(file.id, report)
+    await incoming.keep(file.id)
+    return checked(file, report)
 
 
 async def _new_file(incoming: Incoming, project: str, filename: str, seconds: int | None = None) -> File:

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 from tunehook.context import Context
 from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
-from tunehook.jobs import cost, tracking
+from tunehook.jobs import cost, dataset_fetch, tracking
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import AT_UPSTREAM, TAG, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, mark_of
-from tunehook.model.member import import_member, job_member
+from tunehook.model.member import dataset_member, import_member, job_member
 from tunehook.model.record import new_id
 from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
@@ -19,9 +19,17 @@ from tunehook.wording import did_you_mean
 
 
 async def import_job(
-    ctx: Context, caller: ApiKey, *, upstream: str, upstream_job_id: str, callback_url: str | None
+    ctx: Context,
+    caller: ApiKey,
+    *,
+    upstream: str,
+    upstream_job_id: str,
+    callback_url: str | None,
+    keep_dataset: bool = False,
 ) -> JobRecord:
     """Returns the imported job; if the project has it already, as it is.
+
+    `keep_dataset`: a step of the worker fetches its files from the upstream, of a job that the project has already too.
 
     Raises JobTaken for a job that was made here or bears another deployment's mark, UnknownUpstream, InvalidParameter,
     and LeaseTaken while another call imports it. A job of another project is answered like an unknown one.
@@ -34,7 +42,7 @@ async def import_job(
     async with ctx.store.lease(import_member(upstream, upstream_job_id)):
         project, known = await _known(ctx, upstream, upstream_job_id)
         if known is not None and project == caller.project:
-            return known
+            return await dataset_fetch.start(ctx, known.job.id) if keep_dataset else known
         try:
             seen = await ctx.upstreams[upstream].retrieve(upstream_job_id)
         except UpstreamRefused as refused:
@@ -48,6 +56,8 @@ async def import_job(
             raise InvalidParameter(param="upstream_job_id", why=why)
         await _refuse_marked(ctx, caller, upstream, seen)
         job = _job(caller, upstream, seen, callback_url)
+        if keep_dataset:
+            job = job.model_copy(update={"dataset": dataset_fetch.asked(job.created_at)})
         rules = ctx.rules(upstream)
         row = ctx.prices.find(job.spec.model, jobs.method(job)["type"], rules.kind)
         job = job.model_copy(
@@ -129,5 +139,7 @@ async def _enter(ctx: Context, job: Job, seen: UpstreamJob) -> None:
     ctx.store.upstreams.track(change, job, seen)
     text = f"Took over {seen.id} of the upstream '{job.upstream}': {job.id}"
     change.say(job.id, Message(created_at=job.created_at, message=text))
+    if job.dataset is not None:
+        change.due(dataset_member(job.id), 0.0)
     await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)
     await ctx.store.commit(change)

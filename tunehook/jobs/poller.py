@@ -103,8 +103,10 @@ async def read_pages(
         lease.check()
         page, more = await upstream.page(after)
         pages += 1
-        missing.difference_update(upstream_job.id for upstream_job in page)
-        yield page
+        # A list may not tell why a job failed: such a job counts as missing, so that it is retrieved.
+        told = [upstream_job for upstream_job in page if upstream_job.status != "failed" or upstream_job.error]
+        missing.difference_update(upstream_job.id for upstream_job in told)
+        yield told
         after = page[-1].id if page else None
         more = more and bool(page)
     for upstream_id in sorted(missing):

@@ -16,6 +16,8 @@ from tunehook.webhooks import event_types, publishing
 log = logging.getLogger(__name__)
 
 RETIRING_DAYS = 60
+#: What a subscriber needs to train the model again, beside its base.
+RETRAIN_MEMBERS = ("training_file", "validation_file", "method", "hyperparameters", "suffix")
 
 
 async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bool:
@@ -40,6 +42,29 @@ async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bo
     return complete
 
 
+async def datasets_in_use(ctx: Context) -> set[str]:
+    """Returns the files of which a model was trained that still answers: so it can be trained again.
+
+    A model has stopped answering on the shutdown date that its upstream gives for it or its base. Without a date, and
+    while its upstream does not answer or is not configured, it counts as answering.
+    """
+    days: dict[str, Mapping[str, str]] = {}
+    used: set[str] = set()
+    for project in await ctx.store.api_keys.projects():
+        for made in await ctx.store.models.of_project(project):
+            if made.files and made.upstream in ctx.upstreams and made.upstream not in days:
+                try:
+                    days[made.upstream] = models.shutdown_dates(await ctx.upstreams[made.upstream].models())
+                except UpstreamError as error:
+                    log.warning("datasets of models of %s are kept: %s", made.upstream, error.message)
+                    days[made.upstream] = {}
+            known = days.get(made.upstream, {})
+            day = known.get(made.name) or known.get(made.base)
+            if day is None or days_until(day, await ctx.store.now_ms() // 1000) > 0:
+                used |= made.files
+    return used
+
+
 def days_until(day: str, now: int) -> int:
     """Returns the days from `now` (unix seconds) to `day` (YYYY-MM-DD)."""
     return (date.fromisoformat(day) - datetime.fromtimestamp(now, UTC).date()).days
@@ -55,6 +80,7 @@ async def _publish_retiring(ctx: Context, project: str, made: TunedModel, day: s
         "job_id": made.job_id,
         "upstream": made.upstream,
         "shutdown_date": day,
+        **made.model_dump(include=set(RETRAIN_MEMBERS)),
     }
     now = await ctx.store.now_ms() // 1000
     await publishing.publish_to_project(ctx.webhooks, change, project, event_types.RETIRING, about, now=now)

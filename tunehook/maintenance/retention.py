@@ -3,7 +3,8 @@
     uploads in parts     when their hour is over
     files                at their `expires_at`
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
-    datasets here        `keep_datasets` after the last job that needed them ended (or after they came)
+    datasets here        `keep_datasets` after the last job that needed them ended (or after they came), but not
+                         while a model that was trained on them still answers
     copies at upstreams  `keep_copies` after the last job that needed them ended
     bytes without record an hour after they came; half of a file, a day after it came
 
@@ -30,6 +31,7 @@ from tunehook.errors import (
     UpstreamRefused,
 )
 from tunehook.files import uploads
+from tunehook.maintenance import model_retirement
 from tunehook.model.job import Stage
 from tunehook.model.member import RETENTION, upload_member
 from tunehook.store.deletion import Ageing
@@ -110,6 +112,17 @@ async def _file(index: Ageing, ctx: Context, file_id: str) -> bool:
     return await ctx.store.deletion.delete_file(file)
 
 
+async def _datasets(ctx: Context) -> int:
+    if ctx.keep.datasets is None or not await ctx.store.deletion.older(Ageing.DATASETS, ctx.keep.datasets, 1):
+        return 0
+    used = await model_retirement.datasets_in_use(ctx)
+
+    async def _unused(ctx: Context, file_id: str) -> bool:
+        return file_id not in used and await _file(Ageing.DATASETS, ctx, file_id)
+
+    return await _aged(ctx, Ageing.DATASETS, ctx.keep.datasets, _unused)
+
+
 async def _job(ctx: Context, job_id: str) -> bool:
     deletion = ctx.store.deletion
     try:
@@ -167,7 +180,7 @@ _STEPS: dict[str, Callable[[Context], Awaitable[int]]] = {
     "uploads": _uploads,
     "expired files": lambda ctx: _aged(ctx, Ageing.EXPIRING, 0.0, partial(_file, Ageing.EXPIRING)),
     "jobs": lambda ctx: _aged(ctx, Ageing.JOBS, ctx.keep.jobs, _job),
-    "datasets": lambda ctx: _aged(ctx, Ageing.DATASETS, ctx.keep.datasets, partial(_file, Ageing.DATASETS)),
+    "datasets": _datasets,
     "copies": lambda ctx: _aged(ctx, Ageing.COPIES, ctx.keep.copies, _copy),
     "files from the disk": _from_the_storage,
     "files from upstreams": _from_the_upstreams,

@@ -100,6 +100,18 @@ class FileRef(Record):
         return self.id.removeprefix(AT_UPSTREAM) if self.id.startswith(AT_UPSTREAM) else None
 
 
+class KeptDataset(Record):
+    """Whether the files of an imported job are kept here. `since`: when that was asked for, unix seconds.
+
+    `reason`: why the last attempt failed, or why files are lost.
+    """
+
+    state: Literal["fetching", "kept", "lost"] = "fetching"
+    since: int
+    failures: int = 0  #: attempts in a row
+    reason: str | None = None
+
+
 class Price(Record):
     """US dollars for a million trained tokens, or for an hour; `as_of` is the day of that price."""
 
@@ -217,6 +229,7 @@ class Job(Record):
     deployed: str | None = None  #: `deploying` or `callable`, of a model that has to be deployed
     retrained_from: str | None = None  #: the job whose data it trains on again
     left_out: list[LeftOut] = []  #: members of that job that its upstream does not have
+    dataset: KeptDataset | None = None  #: None unless an import asked for the files
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property
@@ -239,13 +252,26 @@ class Job(Record):
 
 
 class TunedModel(Record):
-    """A fine-tuned model: its upstream, its base model and the job that made it."""
+    """A fine-tuned model: its upstream, its base model, the job that made it, and what trains it again.
+
+    These outlive the job. Models that were recorded before 0.3 have none of the optional members.
+    """
 
     name: str
     upstream: str
     base: str
     job_id: str
     created_at: int
+    training_file: str | None = None  #: of ours; None if it is at the upstream only
+    validation_file: str | None = None
+    method: dict[str, Any] | None = None
+    hyperparameters: dict[str, Any] | None = None
+    suffix: str | None = None
+
+    @property
+    def files(self) -> set[str]:
+        """The ids of the datasets that it was trained on, of those that are ours."""
+        return {file_id for file_id in (self.training_file, self.validation_file) if file_id}
 
 
 class Message(Record):

@@ -17,6 +17,7 @@ KINDS: dict[str, Queue] = {
     "check": "bulk",
     "estimate": "bulk",
     "deployment": "steps",
+    "dataset": "bulk",
     "delivery": "deliver",
 }
 #: Handled by the API itself, one request at a time: leased, never due.
@@ -43,6 +44,10 @@ def check_member(file_id: str) -> str:
 
 def estimate_member(job_id: str) -> str:
     return f"estimate:{job_id}"
+
+
+def dataset_member(job_id: str) -> str:
+    return f"dataset:{job_id}"
 
 
 def poll_member(upstream: str) -> str:

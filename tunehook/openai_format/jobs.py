@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from tunehook.model.file import Copy
-from tunehook.model.job import AT_UPSTREAM, Cost, Job, Message, Stage
+from tunehook.model.job import AT_UPSTREAM, Cost, Job, Message, Stage, UpstreamJob
 
 #: The status that clients see in our own stages; `tracked` shows the upstream's status, `settled` the final one.
 _STATUS = {
@@ -70,6 +70,7 @@ def tunehook_member(
         "upstream_job_id": job.upstream_job_id,
         "upstream_status": job.seen.status if job.seen else None,
         "options": job.spec.options,
+        "dataset": _dataset(job),
         "model": _model(job),
         "callback_url": job.callback_url,
         "waiting": waiting.model_dump(include={"reason", "code", "retry_at", "since"}) if waiting else None,
@@ -81,6 +82,24 @@ def tunehook_member(
         "cost": _cost(job, actual_cost(job)),
         "revision": revision,
     }
+
+
+def importable_object(upstream: str, seen: UpstreamJob, job: Job | None, why_not: str | None) -> dict[str, Any]:
+    """Returns a job at an upstream; with the upstream's ids. `job`: as this project has it already."""
+    members = ("id", "created_at", "status", "model", "fine_tuned_model", "training_file", "validation_file")
+    return {
+        "object": "fine_tuning.importable_job",
+        "upstream": upstream,
+        **seen.model_dump(include=set(members)),
+        "job_id": job.id if job else None,
+        "dataset": _dataset(job) if job else None,
+        "importable": why_not is None and job is None,
+        "reason": why_not,
+    }
+
+
+def _dataset(job: Job) -> dict[str, Any] | None:
+    return job.dataset.model_dump(include={"state", "reason"}) if job.dataset else None
 
 
 def _model(job: Job) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from tunehook.errors import Conflict, FileInUse, FileNotFound
 from tunehook.model.file import File
-from tunehook.model.member import copy_id, ready_member
+from tunehook.model.member import copy_id, dataset_member, ready_member
 from tunehook.store.copies import Copies
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.engine import keys
@@ -135,8 +135,9 @@ class Deletion:
     async def is_busy(self, record: JobRecord) -> bool:
         """Returns whether a settled job still waits for results, late events or webhooks."""
         job_id = record.job.id
-        if await self._store.is_planned(record.member) or await self._store.is_planned(ready_member(job_id)):
-            return True
+        for member in (record.member, ready_member(job_id), dataset_member(job_id)):
+            if await self._store.is_planned(member):
+                return True
         return await self._deliveries.any_pending(job_id)
 
     async def delete_job(self, record: JobRecord) -> bool:

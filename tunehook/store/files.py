@@ -50,6 +50,35 @@ class Files:
         change.do("HSET", keys.file(file.id), "rev", 1, "doc", document)
         return self.enter(change, file)
 
+    async def fetched(self, project: str, what: str) -> tuple[str | None, File | None]:
+        """Returns what is noted as fetched before, and that file if it still exists.
+
+        `what`: `<upstream>:<file id there>`, or the SHA-256 of the bytes.
+        """
+        noted = await self._store.redis.get(keys.fetched(project, what))
+        record = await self.read_any(noted) if noted else None
+        return noted, record.file if record and record.file.project == project else None
+
+    def note_fetched(self, change: Change, file: File, origin: str, before: str | None) -> Change:
+        """Adds a fetched file's record. AlreadyThere if another process fetched the same bytes meanwhile.
+
+        `origin`: `<upstream>:<file id there>`; `before`: what was noted for these bytes.
+        """
+        by_bytes = keys.fetched(file.project, file.sha256)
+        change.guards.append((by_bytes, before or ""))
+        for key in (by_bytes, keys.fetched(file.project, origin)):
+            change.do("SET", key, file.id)
+        return self.entry(change, file)
+
+    def use_fetched(self, change: Change, file: File, origin: str) -> Change:
+        """Adds that a file that is here has these bytes too. Missing if it was deleted meanwhile."""
+        change.needs.append(keys.file(file.id))
+        return change.do("SET", keys.fetched(file.project, origin), file.id)
+
+    def need(self, change: Change, file: File, job_id: str) -> Change:
+        """Adds that a live job needs the file, so that it is not deleted."""
+        return change.do("SADD", keys.file_users(file.id), job_id)
+
     async def replace(self, file: File) -> bool:
         """Writes a changed file. Returns False when it was deleted meanwhile."""
         record = await self.read_any(file.id)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pydantic import ValidationError
 
 from tunehook.errors import ModelNotFound
-from tunehook.model.job import Job, TunedModel
+from tunehook.model.job import FileRef, Job, TunedModel
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
@@ -28,6 +28,11 @@ class Models:
             base=(job.seen.model if job.seen else "") or job.spec.model,
             job_id=job.id,
             created_at=(job.seen and job.seen.finished_at) or job.settled_at or job.created_at,
+            training_file=_ours(job.training),
+            validation_file=_ours(job.validation),
+            method=(job.seen and job.seen.method) or job.spec.method,
+            hyperparameters=(job.seen and job.seen.hyperparameters) or job.spec.hyperparameters,
+            suffix=job.spec.suffix,
         )
         if model != made.base:
             change.do("HSET", keys.MODEL_OWNERS, model, job.project)
@@ -90,6 +95,10 @@ class Models:
                 yield batch
             if not cursor:
                 return
+
+
+def _ours(file: FileRef | None) -> str | None:
+    return file.id if file is not None and file.upstream_id is None else None
 
 
 def _read(name: str, document: str) -> TunedModel | None:

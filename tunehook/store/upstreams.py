@@ -56,11 +56,14 @@ class Upstreams:
 
     async def owner(self, upstream: str, upstream_job_id: str) -> tuple[str | None, str | None]:
         """Returns (our job's id, None), (None, its project) of a job that was deleted, or (None, None)."""
-        value = await self._store.redis.hget(keys.known(upstream), upstream_job_id)
-        if not value:
-            return None, None
-        text = str(value)
-        return (None, text.removeprefix(keys.FORGOTTEN)) if text.startswith(keys.FORGOTTEN) else (text, None)
+        return (await self.owners(upstream, [upstream_job_id]))[0]
+
+    async def owners(self, upstream: str, upstream_job_ids: list[str]) -> list[tuple[str | None, str | None]]:
+        """Returns the same for each of the jobs."""
+        if not upstream_job_ids:
+            return []
+        values = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
+        return [_owner(value) for value in values]
 
     async def of_others(self, upstream: str, upstream_job_ids: list[str], job_id: str) -> set[str]:
         """Returns those upstream jobs that belong to another job than this one."""
@@ -170,3 +173,9 @@ class Upstreams:
 def _split(value: str) -> tuple[str, str]:
     job_id, _, fingerprint = value.partition(" ")
     return job_id, fingerprint
+
+
+def _owner(value: str | None) -> tuple[str | None, str | None]:
+    if not value:
+        return None, None
+    return (None, value.removeprefix(keys.FORGOTTEN)) if value.startswith(keys.FORGOTTEN) else (value, None)

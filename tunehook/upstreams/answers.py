@@ -24,6 +24,8 @@ MIB = 1024 * 1024
 #: Bytes of an answer: an error; JSON (a page of 100 jobs with large graders); a file; a chat, which is passed on in
 #: pieces and not kept (128k tokens with 20 log probabilities each are 300 MB).
 ERROR_BYTES, JSON_BYTES, FILE_BYTES, CHAT_BYTES = MIB, 16 * MIB, 32 * MIB, 512 * MIB
+#: Bytes of a file that is read piece by piece, to the disk: the most that an upload in parts can have.
+DATASET_BYTES = 8 * 1024 * MIB
 #: Brackets and commas in JSON; each becomes up to 64 bytes in memory.
 JSON_MARKS = 2_000_000
 #: A record may be nested 254 deep; a part of an answer may lie so much deeper in one than in the answer.
@@ -66,7 +68,7 @@ class BoundedClient(httpx2.AsyncClient):
         answer = httpx2.Response(
             whole.status_code,
             headers=[(name, value) for name, value in whole.headers.multi_items() if name.lower() not in encoded],
-            stream=_Bounded(whole, self._limit(request, whole), self._name),
+            stream=_Bounded(whole, self._limit(request, whole, stream), self._name),
             request=request,
             extensions=whole.extensions,
         )
@@ -77,12 +79,14 @@ class BoundedClient(httpx2.AsyncClient):
                 await answer.aclose()
         return answer
 
-    def _limit(self, request: httpx2.Request, answer: httpx2.Response) -> int:
+    def _limit(self, request: httpx2.Request, answer: httpx2.Response, stream: bool) -> int:
         if not answer.is_success:
             return ERROR_BYTES
         if request.url.path.endswith("/chat/completions"):
             return CHAT_BYTES
-        return FILE_BYTES if request.url.path.endswith("/content") else self._json_bytes
+        if request.url.path.endswith("/content"):
+            return DATASET_BYTES if stream else FILE_BYTES
+        return self._json_bytes
 
 
 class _Bounded(httpx2.AsyncByteStream):

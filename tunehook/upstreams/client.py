@@ -25,7 +25,7 @@ from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import answers, dialect
 from tunehook.upstreams.lacking import NoDeployments
-from tunehook.upstreams.protocol import Identity, Passed, Progress
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
@@ -106,6 +106,17 @@ class OpenAIUpstream(NoDeployments):
             return base64.b64decode(content, validate=True)
         except binascii.Error:
             return content
+
+    @asynccontextmanager
+    async def content(self, file_id: str) -> AsyncIterator[Content]:
+        """Asks for the file's name and bytes first: the answer with its content need not have them."""
+        filename, size = dialect.described(await self._get(f"/files/{file_id}", {}), file_id)
+        async with (
+            self._guard(FILE_SECONDS),
+            self._client.files.with_streaming_response.content(file_id, timeout=CALL_SECONDS) as answer,
+        ):
+            self._refuse_page(answer.http_response)
+            yield Content(filename, size, answer.iter_bytes())
 
     # ---- jobs
 

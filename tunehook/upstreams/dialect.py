@@ -69,6 +69,14 @@ def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) ->
     return UpstreamUnknown(f"The upstream '{name}' answered {status}: {message}", **fields)
 
 
+def described(raw: Mapping[str, Any], file_id: str) -> tuple[str, int | None]:
+    """Returns a file's name, and its bytes if it says so. A name that is none becomes its id."""
+    filename, size = raw.get("filename"), raw.get("bytes")
+    named = isinstance(filename, str) and 0 < len(filename) <= NAME_CHARS and filename.isprintable()
+    counted = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    return str(filename) if named else f"{file_id}.jsonl", size if counted else None
+
+
 def job(name: str, raw: object) -> UpstreamJob:
     """Returns a job. Raises UpstreamUnknown for anything else: the call may have had an effect."""
     if not isinstance(raw, dict) or not raw.get("id") or not isinstance(raw.get("status"), str):

@@ -21,7 +21,7 @@ from tunehook.upstreams.fireworks_deployments import FireworksDeployments
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
-from tunehook.upstreams.protocol import Identity, Passed, Progress
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
 from tunehook.upstreams.upload_address import put_file, with_own_host
 
 #: The largest file that goes in one request; a larger one goes to a signed address.
@@ -157,6 +157,10 @@ class FireworksUpstream(Lacking):
     async def result(self, file_id: str) -> bytes:
         raise unsupported(self.name, "result files", "The job's events tell its progress.")
 
+    def content(self, file_id: str) -> AbstractAsyncContextManager[Content]:
+        instead = "Download the dataset from Fireworks and upload it here with POST /v1/files."
+        raise unsupported(self.name, "download of datasets that Tunehook uses", instead)
+
     # ---- jobs
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
@@ -208,8 +212,11 @@ class FireworksUpstream(Lacking):
             return await self._page(dialect.SUPERVISED, "")
         if after not in self._places:
             jobs, more = await self._page(dialect.SUPERVISED, "")
-            while more and jobs and after not in self._places:
+            while more and jobs and after not in [job.id for job in jobs]:
                 jobs, more = await self._page(*self._places[jobs[-1].id])
+            following = [job.id for job in jobs].index(after) + 1 if after in [job.id for job in jobs] else 0
+            if 0 < following < len(jobs):  # `after` is in the middle of a page
+                return jobs[following:], more
             if after not in self._places:
                 return [], False
         return await self._page(*self._places[after])

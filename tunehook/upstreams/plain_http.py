@@ -159,6 +159,27 @@ class PlainHttp:
             finally:
                 await response.aclose()
 
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Opens a file's bytes as they come. Raises the dialect's refusals, and for a redirect or a web page."""
+        request = self._client.build_request(
+            "GET",
+            self._base_url + path,
+            headers=self._headers,
+            timeout=httpx2.Timeout(self._seconds, connect=CONNECT_SECONDS),
+        )
+        async with self._guard(FILE_SECONDS):
+            response = await self._client.send(request, stream=True)
+            try:
+                if response.status_code >= 400:
+                    value = await self._parsed(await response.aread())
+                    raise self._refusal(self._name, response.status_code, value, response.headers)
+                if not response.is_success or response.headers.get("content-type", "").lower().startswith("text/html"):
+                    raise UpstreamUnknown(upstream=self._name, why="it answered with a redirect or a web page")
+                yield response.aiter_bytes()
+            finally:
+                await response.aclose()
+
     async def _passed(self, response: httpx2.Response) -> Passed:
         status, kind = response.status_code, response.headers.get("content-type", "application/json")
         if status == 401:

@@ -28,6 +28,15 @@ class Passed:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Content:
+    """A file at an upstream: its name, how many bytes are announced (None: not), and its bytes as they come."""
+
+    filename: str
+    size: int | None
+    chunks: AsyncIterator[bytes]
+
+
 #: How a create whose answer was lost is decided. `named`: our id is the job's id there, so one look is proof, and the
 #: same id sent again makes no second job. `marked`: jobs show our metadata. `alike`: by suffix, seed and file.
 Identity = Literal["named", "marked", "alike"]
@@ -91,6 +100,9 @@ class Upstream(Protocol):
 
     async def result(self, file_id: str) -> bytes:
         """Returns the content of a result file, decoded if it was base64."""
+
+    def content(self, file_id: str) -> AbstractAsyncContextManager[Content]:
+        """Opens a dataset that lies there. Its bytes end early without an error where a connection may: count them."""
 
     async def models(self) -> list[dict[str, Any]]:
         """Returns all models that our key can see, as they are."""

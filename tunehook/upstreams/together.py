@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from tunehook.errors import UpstreamRefused, UpstreamUnauthorized, UpstreamUnkno
 from tunehook.model.job import JobSpec, Message, UpstreamJob
 from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
+from tunehook.upstreams import dialect as openai_dialect
 from tunehook.upstreams import together_dialect as dialect
 from tunehook.upstreams import together_log
 from tunehook.upstreams.lacking import Lacking, NoDeployments, unsupported
 from tunehook.upstreams.members import is_id, rows, text
 from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
-from tunehook.upstreams.protocol import Identity, Passed, Progress
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
 from tunehook.upstreams.upload_address import REDIRECTS, put_file, with_own_host
 
 #: A larger file would need Together's uploads in parts.
@@ -109,6 +111,13 @@ class TogetherUpstream(Lacking, NoDeployments):
         if job_id is None:
             raise UpstreamRefused(f"There is no result file '{file_id}'.", upstream=self.name, status=404)
         return together_log.metrics_csv(await self._http.get(f"/fine-tunes/{job_id}/metrics"))
+
+    @asynccontextmanager
+    async def content(self, file_id: str) -> AsyncIterator[Content]:
+        checked = self._checked_id(file_id)
+        filename, size = openai_dialect.described(await self._http.get(f"/files/{checked}"), file_id)
+        async with self._http.download(f"/files/{checked}/content") as chunks:
+            yield Content(filename, size, chunks)
 
     # ---- jobs
 

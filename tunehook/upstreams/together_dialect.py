@@ -163,19 +163,13 @@ def status_of(shown: str) -> str:
 
 
 def jobs(name: str, answer: Raw) -> list[UpstreamJob]:
-    """Returns the whole list, newest first, without unreadable rows.
-
-    A failed job's row does not tell why it failed, so it is left out: the poll then asks for that job by itself.
-    """
+    """Returns the whole list, newest first, without unreadable rows. A failed job's row does not tell why it failed."""
     found: list[UpstreamJob] = []
     for raw in rows(name, answer, "data"):
         try:
-            seen = job(name, raw)
+            found.append(job(name, raw))
         except UpstreamUnknown as error:
             log.warning("job %s at %s is left out: %s", str(raw.get("id"))[:80], name, error.message)
-            continue
-        if seen.status != "failed" or seen.error is not None:
-            found.append(seen)
     return sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)
 
 

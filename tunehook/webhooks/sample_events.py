@@ -32,7 +32,11 @@ def _data(kind: str, now: int) -> dict[str, Any]:
             }
         case types.RETIRING:
             day = (datetime.fromtimestamp(now, UTC) + timedelta(days=30)).strftime("%Y-%m-%d")
-            return {"model": _MODEL, "base_model": _BASE, "job_id": _JOB, "upstream": "openai", "shutdown_date": day}
+            return {
+                "model": _MODEL, "base_model": _BASE, "job_id": _JOB, "upstream": "openai", "shutdown_date": day,
+                "training_file": "file-test", "validation_file": None, "suffix": None,
+                "method": {"type": "supervised"}, "hyperparameters": {"n_epochs": 3},
+            }  # fmt: skip
         case types.UPSTREAM_REFUSED:
             said = "Incorrect API key provided. (This is a test.)"
             return {"upstream": "openai", "code": "invalid_api_key", "message": said, "waiting_jobs": 3}

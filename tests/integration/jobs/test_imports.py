@@ -10,7 +10,7 @@ from tests.integration.conftest import Bench
 from tests.integration.jobs.test_poller import elsewhere
 from tunehook import api_keys
 from tunehook.errors import InvalidParameter
-from tunehook.jobs import imports
+from tunehook.jobs import import_list, imports
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import UpstreamJob
 from tunehook.settings import UpstreamSettings
@@ -69,3 +69,28 @@ async def test_who_asks_by_another_spelling_is_told_the_right_one(any_case: Benc
     with pytest.raises(InvalidParameter, match=f"calls that job '{there}'"):
         await adopt(any_case, caller, there.swapcase())
     assert await adopt(any_case, caller, there) == await adopt(any_case, caller, there)
+
+
+async def test_the_list_shows_no_job_of_another_project(bench: Bench) -> None:
+    """Also when a whole page is another's, and when retention has removed their record since."""
+    caller, other = await stranger(bench), await stranger(bench)
+    other = other.model_copy(update={"project": "other"})
+    first = await bench.accept()
+    await bench.until_tracked(first)  # of project p, with our mark
+    old, theirs, gone, free = await elsewhere(bench, first, count=4)
+    mine = await adopt(bench, caller, old)
+    await adopt(bench, other, theirs)
+    removed = await bench.read(await adopt(bench, other, gone))
+    assert await bench.ctx.store.deletion.delete_job(removed)
+
+    async def _listed(project: str) -> dict[str, str | None]:
+        found, more = await import_list.page(bench.ctx, project, upstream="openai", after=None)
+        assert not more
+        assert not any(row.why_not for row in found)
+        return {row.seen.id: row.job.id if row.job else None for row in found}
+
+    assert await _listed(caller.project) == {old: mine, free: None}
+    assert (await _listed("other")).keys() == {theirs, gone, free}
+    assert (await _listed("p")).keys() == {(await bench.read(first)).job.upstream_job_id, free}
+    with pytest.raises(InvalidParameter, match="after"):
+        await import_list.page(bench.ctx, "p", upstream="openai", after="../files")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from tests.fakes.shut_down_upstream import after_the_shutdown
 from tests.fakes.strange_upstream import strange_upstream
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
@@ -39,7 +40,8 @@ async def finished(bench: Bench, **changes: str) -> Job:
 async def swept(bench: Bench) -> Context:
     """What is due a month from now is removed today."""
     ctx = replace(bench.ctx, keep=EVERYTHING)
-    await retention.sweep(ctx)
+    async with after_the_shutdown(ctx, bench.simulator.base_url) as later:
+        await retention.sweep(later)
     return ctx
 
 

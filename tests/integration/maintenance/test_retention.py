@@ -14,6 +14,7 @@ from cli.valkey_process import connect
 from simulator.clock import Clock
 from tests.fakes.context import opened_context
 from tests.fakes.datasets import dataset
+from tests.fakes.shut_down_upstream import after_the_shutdown
 from tests.fakes.simulator import Simulator, running_simulator
 from tests.fakes.valkey import Valkey
 from tunehook.context import Context, RetentionPeriods, open_context
@@ -42,7 +43,10 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def ctx(valkey: Valkey, simulator: Simulator, tmp_path: Path) -> AsyncIterator[Context]:
-    async with opened_context(valkey.url, tmp_path, upstreams={"openai": simulator.base_url}) as ctx:
+    async with (
+        opened_context(valkey.url, tmp_path, upstreams={"openai": simulator.base_url}) as opened,
+        after_the_shutdown(opened, simulator.base_url) as ctx,
+    ):
         yield ctx
 
 

@@ -237,14 +237,14 @@ def test_a_job_is_ours_by_its_suffix_in_any_case_or_by_its_models_name() -> None
         together.ours("tg", {"data": [*rows, {"suffix": mark}]}, spec(), TAG, training_file="", since=0)
 
 
-def test_a_failed_row_without_a_reason_is_left_to_be_asked_for() -> None:
+def test_a_failed_row_without_a_reason_is_listed_too() -> None:
     rows = [
         {"id": "ft-1", "status": "error"},
         {"id": "ft-2", "status": "error", "events": [{"type": "JOB_ERROR", "message": "why"}]},
         {"id": "ft-3", "status": "running", "created_at": "2026-11-26T00:00:02Z"},
         {"id": None, "status": "running"},
     ]
-    assert [job.id for job in together.jobs("tg", {"data": rows})] == ["ft-3", "ft-2"]
+    assert [job.id for job in together.jobs("tg", {"data": rows})] == ["ft-3", "ft-2", "ft-1"]
 
 
 def test_the_reason_of_a_failure_is_the_last_event_that_tells_one() -> None:

@@ -149,6 +149,11 @@ def file_users(file_id: str) -> str:
     return f"th:file-users:{file_id}"
 
 
+def fetched(project: str, what: str) -> str:
+    """The project's file that was fetched for imported jobs. `what`: `<upstream>:<file id there>` or its SHA-256."""
+    return f"th:fetched:{project}:{what}"
+
+
 def copy(upstream: str, sha256: str) -> str:
     return f"th:copy:{upstream}:{sha256}"
 

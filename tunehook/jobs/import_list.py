@@ -1,0 +1,80 @@
+"""Import list: what an upstream has, and which of these jobs a project may take over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunehook.context import Context
+from tunehook.errors import InvalidParameter, JobNotFound, TunehookError, UnknownUpstream, UpstreamUnknown
+from tunehook.model.job import Job, UpstreamJob, is_upstream_id, mark_of
+
+#: Pages of the upstream's list that one request reads while all of their jobs belong to other projects.
+MOST_PAGES = 50
+
+
+@dataclass(frozen=True)
+class Importable:
+    """A job at an upstream. `job`: as this project has it already. `why_not`: why it cannot be taken over."""
+
+    seen: UpstreamJob
+    job: Job | None = None
+    why_not: str | None = None
+
+
+async def page(
+    ctx: Context, project: str, *, upstream: str, after: str | None, most_pages: int = MOST_PAGES
+) -> tuple[list[Importable], bool]:
+    """Returns jobs after the job `after`, newest first, of any status, and whether there are more.
+
+    Jobs of other projects are left out, as if they did not exist. A page that is not the last has a job at least, so
+    that its last one can be the next page's `after`. Raises UnknownUpstream, InvalidParameter, UpstreamError.
+    """
+    if upstream not in ctx.upstreams:
+        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
+    if after is not None and not is_upstream_id(after):
+        raise InvalidParameter(param="after", why="it must be an id such as ftjob-abc123")
+    for _ in range(most_pages):
+        seen, more = await ctx.upstreams[upstream].page(after)
+        found = await _of_project(ctx, project, upstream, seen)
+        more = more and bool(seen) and seen[-1].id != after
+        if found or not more:
+            return found, more
+        after = seen[-1].id
+    raise UpstreamUnknown(upstream=upstream, why=f"{most_pages} pages of its list have no job of this project")
+
+
+async def _of_project(ctx: Context, project: str, upstream: str, seen: list[UpstreamJob]) -> list[Importable]:
+    owners = await ctx.store.upstreams.owners(upstream, [job.id for job in seen])
+    ours = [job_id or mark_of(job)[1] for job, (job_id, _) in zip(seen, owners, strict=True)]
+    jobs = {record.job.id: record.job for record in await ctx.store.jobs.read_many(sorted({*ours} - {""}))}
+    found = []
+    for job, (job_id, forgotten), our_id in zip(seen, owners, ours, strict=True):
+        here = jobs.get(our_id)
+        if here is None and our_id and not await _is_gone(ctx, our_id):
+            continue  # its record cannot be read, so its project is not known
+        if (here.project if here else forgotten) not in (None, project):
+            continue
+        if job_id is None and here is not None:
+            found.append(Importable(job, why_not="It bears the mark of a job that was made here."))
+        elif here is not None:
+            found.append(Importable(job, here))
+        else:
+            found.append(Importable(job, why_not=None if job_id else await _of_another_deployment(ctx, job)))
+    return found
+
+
+async def _is_gone(ctx: Context, job_id: str) -> bool:
+    try:
+        await ctx.store.jobs.read(job_id)
+    except JobNotFound:
+        return True
+    except TunehookError:
+        pass
+    return False
+
+
+async def _of_another_deployment(ctx: Context, job: UpstreamJob) -> str | None:
+    deployment, _ = mark_of(job)
+    if not deployment or deployment in (ctx.instance, await ctx.mark()):
+        return None
+    return f"It bears the mark of another deployment, {deployment!r}."
