@@ -115,7 +115,7 @@ async def _fetch_one(ctx: Context, job: Job, name: str, file_id: str, lease: Lea
     if upstream is None:
         raise UpstreamUnknown("It is no longer configured.", upstream=job.upstream)
     lease.check()
-    async with ingest.receiving(ctx.files) as incoming:
+    async with ingest.receiving(ctx.files.storage) as incoming:
         async with upstream.content(file_id) as content:
             await ctx.files.storage.check_room(content.size or 0)
             await _receive(job.upstream, content, incoming, most_bytes)
