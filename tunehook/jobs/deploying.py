@@ -13,6 +13,7 @@ from tunehook.context import Context
 from tunehook.errors import (
     Conflict,
     JobNotFound,
+    RecordUnreadable,
     UpstreamBusy,
     UpstreamError,
     UpstreamNotReady,
@@ -112,8 +113,7 @@ async def _create(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
             await _adopt(ctx, record, lease, found)
             return
         if not _may_create_again(ctx, record):
-            searched = deployment.model_copy(update={"searches": deployment.searches + 1})
-            await ctx.store.commit(record.change(searched, lease).due(record.member, max(1.0, ctx.settle_seconds / 4)))
+            await _missed(ctx, record, lease)
             return
     await lease.renew()
     deployment = deployment.model_copy(update={"tried_at": record.now, "searches": 0})
@@ -176,12 +176,18 @@ async def _look(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
     if found is not None:
         await _adopt(ctx, record, lease, found)
     elif deployment.searches + 1 < MISSED_LOOKS:
-        missed = deployment.model_copy(update={"searches": deployment.searches + 1})
-        await ctx.store.commit(record.change(missed, lease).due(record.member, 5.0))
-    else:
+        await _missed(ctx, record, lease)
+    else:  # if it is there all the same, its removal ends it: nothing here would know of it
         gone = JobError(code="deployment_removed", message="The vendor does not show the deployment any more.")
-        moved = deployment.moved(_S.GONE, error=gone)
+        moved = deployment.moved(_S.REMOVING, error=gone)
         await ctx.store.commit(record.change(moved, lease).due(record.member, 0.0))
+
+
+async def _missed(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
+    """Counts a look that did not find the deployment. The next follows later: a vendor may be in trouble for minutes."""
+    missed = record.deployment.model_copy(update={"searches": record.deployment.searches + 1})
+    pause = max(1.0, ctx.settle_seconds / 4)
+    await ctx.store.commit(record.change(missed, lease).due(record.member, pause))
 
 
 async def _remove(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
@@ -193,6 +199,10 @@ async def _remove(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
         age = record.now - (deployment.tried_at or 0)
         if found is None and age <= ctx.settle_seconds:  # a create whose answer was lost may land yet
             await ctx.store.plan(record.member, max(1.0, ctx.settle_seconds - age))
+            return
+        if found is None and deployment.there is not None and deployment.searches + 1 < MISSED_LOOKS:
+            await upstream.undeploy(deployment)  # one look is no proof that a deployment which was there is gone
+            await _missed(ctx, record, lease)
             return
         failed = deployment.error is not None and deployment.error.code != "deployment_removed"
         over = deployment.moved(_S.FAILED if failed else _S.GONE, chat_model=None)
@@ -210,7 +220,7 @@ async def _tell_job(ctx: Context, deployment: Deployment) -> None:
     """Writes to the job what became of its model. Raises RevisionChanged: the step is repeated then."""
     try:
         record = await ctx.store.jobs.read(deployment.id)
-    except (JobNotFound, Conflict):
+    except (JobNotFound, Conflict, RecordUnreadable):  # its removal must go on
         return
     job, state = record.job, shown_state(deployment)
     if job.stage is not Stage.SETTLED:

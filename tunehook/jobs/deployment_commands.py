@@ -55,6 +55,8 @@ async def _deploy(ctx: Context, project: str, target: Target) -> Deployment:
     deployment = record.deployment
     if deployment.stage in OVER:
         deployment = deployment.again(record.now)
+        # Its upstream may have named the model only since.
+        deployment = deployment.model_copy(update={"model": target.model or deployment.model})
         await ctx.store.commit(record.change(deployment).wake(deployment_member(target.job_id)))
     elif deployment.stage is DeploymentStage.REMOVING:
         raise NotDeployed(model=target.model or target.job_id, why="its deployment is being removed", param="model")
@@ -95,6 +97,8 @@ async def _target(ctx: Context, project: str, name: str) -> Target:
             raise ModelNotFound(id=name[:200], param="model") from None
         return Target(job_id, made.upstream, made.name, made.base, None)
     model = made.name if made else job.seen.fine_tuned_model if job.seen else None
+    if made is None and model and await ctx.store.models.owner(model) not in (None, project):
+        raise ModelNotFound(id=name[:200], param="model")  # its upstream gave it the name of another project's
     return Target(job_id, job.upstream, model, made.base if made else job.spec.model, job)
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -15,6 +15,7 @@ from tunehook.errors import ModelNotFound, ModelNotTrained, NotDeployed, Upstrea
 from tunehook.jobs import deploying, deployment_commands, model_ready, poller
 from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
 from tunehook.model.member import deployment_member, ready_member
+from tunehook.store.engine import keys
 from tunehook.upstreams.fireworks import FireworksUpstream
 
 S = DeploymentStage
@@ -242,3 +243,70 @@ async def test_a_model_is_not_asked_before_it_is_deployed(place: Place) -> None:
     await place.until(S.RUNNING)
     await model_ready.ask_until_ready(ctx, place.job_id)
     assert (await place.bench.read(place.job_id)).job.ready_at is not None
+
+
+@pytest.mark.parametrize("when", ["running", "removing"])
+async def test_one_answer_that_it_is_not_there_ends_no_deployment_that_is_billed(place: Place, when: str) -> None:
+    await place.deploy()
+    await place.until(S.RUNNING)
+    record = await place.bench.ctx.store.deployments.read(place.job_id)
+    assert record is not None
+    long_ago = record.deployment.model_copy(update={"tried_at": 1})  # no create may land any more
+    await place.bench.ctx.store.commit(record.change(long_ago))
+    if when == "removing":
+        await place.undeploy()
+    looks = 1 if when == "removing" else deploying.MISSED_LOOKS
+    missing = [place.fake.refusal(404, "Deployment not found") for _ in range(looks)]
+    place.fake.goes_wrong("get deployment", *missing)
+    await place.until(S.GONE)
+    assert place.fake.deployments.live() == []
+
+
+async def test_looks_that_miss_a_deployment_are_spread_over_the_settle_time(place: Place) -> None:
+    place.bench.ctx = replace(place.bench.ctx, settle_seconds=180.0)
+    await place.deploy()
+    await place.until(S.RUNNING)
+    place.fake.goes_wrong("get deployment", place.fake.refusal(404, "Deployment not found"))
+    await place.step()
+    due = await place.due_in()
+    assert due is not None
+    assert due > 30
+
+
+async def test_a_model_by_another_projects_name_is_not_deployed_through_its_job(place: Place) -> None:
+    record = await place.bench.read(place.job_id)
+    await place.bench.ctx.store.redis.hset(keys.MODEL_OWNERS, place.model, "q")
+    await place.bench.ctx.store.redis.hdel(keys.models("p"), place.model)
+    assert record.job.seen is not None
+    assert record.job.seen.fine_tuned_model == place.model
+    with pytest.raises(ModelNotFound):
+        await deployment_commands.deploy(place.bench.ctx, "p", place.job_id)
+
+
+async def test_a_job_that_cannot_be_read_does_not_keep_its_deployment_alive(place: Place) -> None:
+    await place.deploy()
+    await place.until(S.RUNNING)
+    await place.undeploy()
+    await place.bench.ctx.store.redis.hset(keys.job(place.job_id), "doc", "{}")
+    await place.until(S.GONE)
+    assert place.fake.deployments.live() == []
+
+
+async def test_a_model_that_was_named_late_is_deployed_by_its_name(place: Place) -> None:
+    record = await place.bench.read(place.job_id)
+    assert record.job.seen is not None
+    unnamed = record.job.model_copy(update={"seen": record.job.seen.model_copy(update={"fine_tuned_model": None})})
+    place.fake.goes_wrong("create deployment", place.fake.refusal(400, "No base model"))
+    await place.bench.ctx.store.commit(record.change(unnamed))
+    await deployment_commands.deploy(place.bench.ctx, "p", place.job_id)
+    await place.until(S.FAILED)
+    record = await place.bench.read(place.job_id)
+    await place.bench.ctx.store.commit(
+        record.change(
+            record.job.model_copy(
+                update={"seen": unnamed.seen and unnamed.seen.model_copy(update={"fine_tuned_model": place.model})}
+            )
+        )
+    )
+    await deployment_commands.deploy(place.bench.ctx, "p", place.job_id)
+    assert (await place.until(S.RUNNING)).model == place.model
