@@ -184,7 +184,7 @@ async def _look(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
 
 
 async def _missed(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
-    """Counts a look that did not find the deployment. The next follows later: a vendor may be in trouble for minutes."""
+    """Counts a look that did not find it. The next is not at once: a vendor may be in trouble for minutes."""
     missed = record.deployment.model_copy(update={"searches": record.deployment.searches + 1})
     pause = max(1.0, ctx.settle_seconds / 4)
     await ctx.store.commit(record.change(missed, lease).due(record.member, pause))
