@@ -180,7 +180,10 @@ def _confirmed(args: argparse.Namespace, wanted: Sequence[Row]) -> bool:
         return True
     if not sys.stdin.isatty():
         raise NotConfirmed
-    return input(f"Train {len(wanted)} jobs for {_total(wanted)}? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"Train {len(wanted)} jobs for {_total(wanted)}? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        return False
 
 
 def _summary(rows: Sequence[Row]) -> str:
