@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import aiohttp
 import pytest
 
+from service.app import build_app
+from service.connections import listening
 from tests.fakes.fireworks import FakeFireworks, running_fireworks
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
@@ -15,6 +18,7 @@ from tunehook.errors import ModelNotFound, ModelNotTrained, NotDeployed, Upstrea
 from tunehook.jobs import deploying, deployment_commands, model_ready, poller
 from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
 from tunehook.model.member import deployment_member, ready_member
+from tunehook.store.doctor import findings
 from tunehook.store.engine import keys
 from tunehook.upstreams.fireworks import FireworksUpstream
 
@@ -310,3 +314,44 @@ async def test_a_model_that_was_named_late_is_deployed_by_its_name(place: Place)
     )
     await deployment_commands.deploy(place.bench.ctx, "p", place.job_id)
     assert (await place.until(S.RUNNING)).model == place.model
+
+
+async def test_doctor_and_metrics_show_a_live_deployment_with_its_price(place: Place) -> None:
+    ctx = place.bench.ctx
+
+    async def _shown() -> tuple[list[str], str]:
+        told = [one.words for one in await findings(ctx.store) if one.kind == "deployment" and not one.grave]
+        async with (
+            listening(build_app(ctx), "127.0.0.1", 0, most=10) as [(host, port)],
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{host}:{port}/metrics") as answer,
+        ):
+            assert answer.status == 200
+            return told, await answer.text()
+
+    told, text = await _shown()
+    assert told == []
+    assert "tunehook_deployments{" not in text
+    await place.deploy()
+    await place.until(S.RUNNING)
+    told, text = await _shown()
+    assert told == ["running at openai; 7.78 USD an hour for one replica"]
+    assert 'tunehook_deployments{upstream="openai"} 1.0' in text
+    assert 'tunehook_deployments_usd_per_hour{upstream="openai"} 7.78' in text
+    await place.undeploy()
+    await place.until(S.GONE)
+    told, text = await _shown()
+    assert told == []
+    assert "tunehook_deployments{" not in text
+
+
+async def test_doctor_wakes_a_live_deployment_without_a_planned_step(place: Place) -> None:
+    await place.deploy()
+    await place.until(S.RUNNING)
+    await place.bench.ctx.store.unplan(deployment_member(place.job_id))
+    assert await place.due_in() is None
+    [found] = [one for one in await findings(place.bench.ctx.store) if one.subject == deployment_member(place.job_id)]
+    assert found.grave
+    assert found.mend is not None
+    await found.mend()
+    assert await place.due_in() is not None
