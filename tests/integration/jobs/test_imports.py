@@ -99,9 +99,9 @@ async def test_the_list_shows_no_job_of_another_project(bench: Bench) -> None:
 async def test_an_upstream_that_is_spelled_wrong_is_named_with_the_nearest(bench: Bench) -> None:
     """The command `tunehook import` lists first: it said "An unexpected error occurred"."""
     caller = ApiKey(id="k", project="p", name="n", created_at=1, secret_sha256="", callback_secret="")
-    with pytest.raises(UnknownUpstream, match="there is no upstream 'opnai'.*openai"):
+    with pytest.raises(UnknownUpstream, match=r"there is no upstream 'opnai'.*openai"):
         await import_list.page(bench.ctx, "p", upstream="opnai", after=None)
-    with pytest.raises(UnknownUpstream, match="there is no upstream 'opnai'.*openai"):
+    with pytest.raises(UnknownUpstream, match=r"there is no upstream 'opnai'.*openai"):
         await imports.import_job(
             bench.ctx, caller, upstream="opnai", upstream_job_id="ftjob-1", callback_url=None, keep_dataset=True
         )

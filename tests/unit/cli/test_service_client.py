@@ -1,11 +1,13 @@
 """Where commands send a Tunehook key, and what they say of an address or an answer that is none."""
 
 from argparse import Namespace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
-from cli.import_jobs import _dry_run
-from cli.service_client import ServiceClient, ServiceUnreachable
+from cli.import_jobs import _dry_run, _import, _Outcome
+from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
 
 KEY = "th_abcdef123456_" + "a" * 43
 
@@ -35,3 +37,25 @@ def test_a_date_that_is_none_hides_no_list(capsys: pytest.CaptureFixture[str]) -
     }  # fmt: skip
     assert _dry_run([row], with_datasets=False) == 0
     assert "ftjob-1" in capsys.readouterr().out
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b'{"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}')
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_a_key_that_is_revoked_meanwhile_ends_the_import() -> None:
+    """It was tried for each of the jobs that were left."""
+    row = {"id": "ftjob-1", "upstream": "openai", "reason": None, "job_id": None}
+    with HTTPServer(("127.0.0.1", 0), _Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            ServiceClient(f"http://127.0.0.1:{server.server_port}", KEY, pauses=()) as client,
+            pytest.raises(ServiceRefused, match="Incorrect API key"),
+        ):
+            _import(client, row, _Outcome(), with_datasets=False)
+        server.shutdown()
