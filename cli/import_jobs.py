@@ -68,6 +68,8 @@ def _import(client: ServiceClient, row: Row, outcome: _Outcome, *, with_datasets
     try:
         job = _post(client, body)
     except ServiceRefused as refused:
+        if refused.status in (401, 403):  # the key, and so no other job either
+            raise
         outcome.missing.append((row["id"], "job", refused.message))
         return
     outcome.imported += not row["job_id"]
@@ -135,7 +137,7 @@ def _dry_run(rows: list[Row], *, with_datasets: bool) -> int:
     shown = [
         (
             row["id"],
-            datetime.fromtimestamp(row["created_at"], UTC).strftime("%Y-%m-%d"),
+            _day(row["created_at"]),
             row["status"],
             row["model"],
             row["training_file"] or "-",
@@ -146,6 +148,13 @@ def _dry_run(rows: list[Row], *, with_datasets: bool) -> int:
     print_table(("JOB AT THE UPSTREAM", "CREATED", "STATUS", "MODEL", "DATASET", "WOULD"), shown)
     print(f"\n{sum(row['importable'] for row in rows)} of {len(rows)} jobs would be imported. Nothing was changed.")
     return int(any(row["reason"] for row in rows))
+
+
+def _day(created_at: int) -> str:
+    try:
+        return datetime.fromtimestamp(created_at, UTC).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError, OSError):  # an upstream may count in milliseconds
+        return "-"
 
 
 def _would(row: Row, *, with_datasets: bool) -> str:

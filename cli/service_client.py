@@ -87,7 +87,9 @@ class ServiceClient:
         key = args.key or own or (found.bootstrap_key and found.bootstrap_key.get_secret_value()) or _kept_key(found)
         if not key or not KEY_FORM.fullmatch(key):
             raise NoAccess(what="API key of Tunehook (th_…)", option="--key")
-        url = args.url or (found.openai_base_url if own else None)
+        # Without OPENAI_BASE_URL that setting is OpenAI's own address, which is to see no key of ours.
+        said = found.openai_base_url if own and found.openai_base_url != settings.OPENAI_BASE_URL else None
+        url = args.url or said
         return cls(url or f"http://{found.host}:{found.port}", key)
 
     def __enter__(self) -> Self:
@@ -134,8 +136,8 @@ class ServiceClient:
             asked = 0.0
             try:
                 answer = self._http.request(method, f"{self.url}/v1{path}", params=query, json=body)
-            except httpx2.HTTPError as error:
-                if pause is None:
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                if pause is None or isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
                     raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
             else:
                 if pause is None or answer.status_code not in _AGAIN:

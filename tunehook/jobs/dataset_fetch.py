@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 from tunehook.context import Context
 from tunehook.errors import (
+    DataDirUnavailable,
+    DatasetUnread,
     FileUnusable,
     TooLarge,
     UpstreamError,
@@ -24,6 +26,7 @@ from tunehook.errors import (
 )
 from tunehook.files import ingest
 from tunehook.files.storage import Incoming
+from tunehook.jobs import uploading
 from tunehook.model.file import File
 from tunehook.model.job import FileRef, Job, KeptDataset, Message, Stage, is_upstream_id
 from tunehook.model.member import dataset_member
@@ -93,11 +96,20 @@ async def fetch(
                 await _fetch_one(ctx, record.job, name, file_id, lease, most_bytes)
             except _LOST as error:
                 lost.append(f"{name} file: {error.message}")
-            except UpstreamError as error:
+            except (UpstreamError, DatasetUnread) as error:
                 if record.now - dataset.since < give_up_seconds:
-                    await _retry_later(ctx, job_id, lease, f"{name} file: {error.message}", error.retry_after)
+                    await _retry_later(
+                        ctx,
+                        job_id,
+                        lease,
+                        f"{name} file: {error.message}",
+                        error.retry_after if isinstance(error, UpstreamError) else None,
+                    )
                     return
                 lost.append(f"{name} file: given up after {give_up_seconds / 3600:.0f} hours: {error.message}")
+            except DataDirUnavailable as error:  # no verdict on the file, however long it lasts
+                await _retry_later(ctx, job_id, lease, f"{name} file: {error.message}", None)
+                return
         await _end(ctx, job_id, lease, "; ".join(lost) or None)
 
     await run_step(ctx.store, dataset_member(job_id), _fetch)
@@ -115,8 +127,11 @@ async def _fetch_one(ctx: Context, job: Job, name: str, file_id: str, lease: Lea
     if upstream is None:
         raise UpstreamUnknown("It is no longer configured.", upstream=job.upstream)
     lease.check()
+    ours: FileRef | None = getattr(job, name)
+    own = ours is not None and ours.upstream_id is None  # made here, so of bytes that the project had
+    there = file_id if own else await uploading.named_by_request(ctx, job, file_id)
     async with ingest.receiving(ctx.files.storage) as incoming:
-        async with upstream.content(file_id) as content:
+        async with upstream.content(there) as content:
             await ctx.files.storage.check_room(content.size or 0)
             await _receive(job.upstream, content, incoming, most_bytes)
         before, same = await ctx.store.files.fetched(job.project, await incoming.hashed())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter, JobNotFound, TunehookError, UnknownUpstream, UpstreamUnknown
+from tunehook.errors import InvalidParameter, JobNotFound, TunehookError, UpstreamUnknown
+from tunehook.jobs.upstream_choice import check_name
 from tunehook.model.job import Job, UpstreamJob, is_upstream_id, mark_of
 
 #: Pages of the upstream's list that one request reads while all of their jobs belong to other projects.
@@ -29,8 +30,7 @@ async def page(
     Jobs of other projects are left out, as if they did not exist. A page that is not the last has a job at least, so
     that its last one can be the next page's `after`. Raises UnknownUpstream, InvalidParameter, UpstreamError.
     """
-    if upstream not in ctx.upstreams:
-        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none")
+    check_name(ctx, upstream, "upstream")
     if after is not None and not is_upstream_id(after):
         raise InvalidParameter(param="after", why="it must be an id such as ftjob-abc123")
     for _ in range(most_pages):

@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UnknownUpstream, UpstreamRefused
-from tunehook.jobs import cost, dataset_fetch, tracking
+from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UpstreamRefused
+from tunehook.jobs import cost, dataset_fetch, tracking, upstream_choice
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import AT_UPSTREAM, TAG, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, mark_of
 from tunehook.model.member import dataset_member, import_member, job_member
@@ -15,7 +15,6 @@ from tunehook.model.record import new_id
 from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
-from tunehook.wording import did_you_mean
 
 
 async def import_job(
@@ -34,9 +33,7 @@ async def import_job(
     Raises JobTaken for a job that was made here or bears another deployment's mark, UnknownUpstream, InvalidParameter,
     and LeaseTaken while another call imports it. A job of another project is answered like an unknown one.
     """
-    if upstream not in ctx.upstreams:
-        hint = did_you_mean(upstream, ctx.upstreams)
-        raise UnknownUpstream(param="upstream", name=upstream[:80], known=", ".join(ctx.upstreams) or "none", hint=hint)
+    upstream_choice.check_name(ctx, upstream, "upstream")
     if callback_url is not None:
         ctx.webhooks.check_url(callback_url, "callback_url")
     async with ctx.store.lease(import_member(upstream, upstream_job_id)):

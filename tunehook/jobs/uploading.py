@@ -40,15 +40,15 @@ async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
     ids: list[str] = []
     for file in (job.training, job.validation):
         if file is not None and file.upstream_id:
-            ids.append(await _named_by_request(ctx, job, file.upstream_id))
+            ids.append(await named_by_request(ctx, job, file.upstream_id))
         else:
             record = await ctx.store.copies.read(job.upstream, file.sha256) if file else None
             ids.append((record and record.copy.upstream_file_id) or "")
     return ids[0], ids[1] or None
 
 
-async def _named_by_request(ctx: Context, job: Job, upstream_file_id: str) -> str:
-    """Returns the upstream's file that a request names.
+async def named_by_request(ctx: Context, job: Job, upstream_file_id: str) -> str:
+    """Returns the upstream's file that a request, or a job that was started elsewhere, names.
 
     The copy of another project's file becomes an id that no file has: so the upstream answers as for an unknown one.
     """

@@ -71,8 +71,9 @@ class Files:
         return self.entry(change, file)
 
     def use_fetched(self, change: Change, file: File, origin: str) -> Change:
-        """Adds that a file that is here has these bytes too. Missing if it was deleted meanwhile."""
+        """Adds that a file that is here has these bytes too, and is needed anew. Missing if it is gone."""
         change.needs.append(keys.file(file.id))
+        change.at(keys.DATASETS, file.id, 0)
         return change.do("SET", keys.fetched(file.project, origin), file.id)
 
     def need(self, change: Change, file: File, job_id: str) -> Change:

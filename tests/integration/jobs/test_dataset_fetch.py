@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,11 +14,12 @@ from aiohttp import web
 from tests.fakes.datasets import dataset
 from tests.fakes.strange_upstream import Answer, StrangeUpstream, refusal, strange_upstream
 from tests.integration.conftest import Bench
+from tunehook.errors import DatasetUnread
 from tunehook.jobs import dataset_fetch, imports
 from tunehook.maintenance import retention
 from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
-from tunehook.model.job import Job
+from tunehook.model.job import FileRef, Job
 from tunehook.model.member import dataset_member
 from tunehook.store.deletion import Ageing
 
@@ -367,3 +369,61 @@ async def test_the_dataset_of_a_model_that_still_answers_is_not_removed(away: Aw
     await away.ctx.store.deletion.postpone(Ageing.DATASETS, job.training.id, -1)
     await retention.sweep(ctx)
     assert await away.files() == []
+
+
+async def test_the_copy_of_another_projects_file_is_not_fetched(away: Away) -> None:
+    """A job that was started by hand on a copy that Tunehook made there: any project may import it, not the file."""
+    other = File(id="file-theirs", project="other", filename="a", purpose="fine-tune", bytes=1, created_at=1,
+                 sha256="ab", status="processed")  # fmt: skip
+    await away.ctx.store.files.add(other)
+    ref = FileRef(id=other.id, sha256=other.sha256, bytes=1)
+    await away.ctx.store.copies.want("openai", ref, "a", "ftjob-theirs")
+    copy = await away.ctx.store.copies.read("openai", other.sha256)
+    assert copy
+    await away.ctx.store.commit(copy.change(copy.copy.model_copy(update={"upstream_file_id": "file-1"})))
+    away.file("file-1")
+    job = await away.fetched(await away.take_over(away.job("ftjob-1")))
+    assert (state(job)[0], await away.files(), away.downloads()) == ("lost", [], 0)
+
+
+class _Unreadable:
+    """A dataset whose check ends its process each time."""
+
+    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
+        raise DatasetUnread(why="the checking process ended", detail="killed")
+
+    async def close(self) -> None: ...
+
+
+async def test_a_file_whose_check_never_ends_is_given_up(away: Away) -> None:
+    """Otherwise it would be downloaded every 15 seconds for ever, and nobody told."""
+    away.file("file-1")
+    away.ctx = replace(away.ctx, files=replace(away.ctx.files, checker=_Unreadable()))
+    job = await away.fetched(await away.take_over(away.job("ftjob-1")))
+    assert state(job)[0] == "fetching"
+    assert "could not be checked" in (state(job)[1] or "")
+    job = await away.fetched(job, give_up_seconds=0)
+    assert state(job)[0] == "lost"
+    assert await away.on_disk() == []
+
+
+async def test_a_full_disk_is_told_and_waited_for(away: Away) -> None:
+    away.file("file-1", bytes=2**60)
+    job = await away.fetched(await away.take_over(away.job("ftjob-1")), most_bytes=2**61)
+    assert state(job)[0] == "fetching"
+    assert "no room" in (state(job)[1] or "")
+    job = await away.fetched(job, most_bytes=2**61, give_up_seconds=0)  # no verdict on the file
+    assert state(job)[0] == "fetching"
+    away.file("file-1")
+    assert state(await away.fetched(job)) == ("kept", None)
+
+
+async def test_a_file_that_is_needed_anew_is_as_old_as_a_new_one(away: Away) -> None:
+    """Otherwise retention would remove it days after an import that asked for it."""
+    away.file("file-1")
+    members: dict[str, Any] = {"fine_tuned_model": None, "status": "failed"}
+    first = await away.fetched(await away.take_over(away.job("ftjob-1", **members)))
+    await away.ctx.store.deletion.postpone(Ageing.DATASETS, first.training.id, -89 * 86400)
+    second = await away.fetched(await away.take_over(away.job("ftjob-2", **members)))
+    assert second.training.id == first.training.id
+    assert await away.ctx.store.deletion.older(Ageing.DATASETS, 86400, 10) == []

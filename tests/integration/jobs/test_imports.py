@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from tests.integration.conftest import Bench
 from tests.integration.jobs.test_poller import elsewhere
 from tunehook import api_keys
-from tunehook.errors import InvalidParameter
+from tunehook.errors import InvalidParameter, UnknownUpstream
 from tunehook.jobs import import_list, imports
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import UpstreamJob
@@ -94,3 +94,14 @@ async def test_the_list_shows_no_job_of_another_project(bench: Bench) -> None:
     assert (await _listed("p")).keys() == {(await bench.read(first)).job.upstream_job_id, free}
     with pytest.raises(InvalidParameter, match="after"):
         await import_list.page(bench.ctx, "p", upstream="openai", after="../files")
+
+
+async def test_an_upstream_that_is_spelled_wrong_is_named_with_the_nearest(bench: Bench) -> None:
+    """The command `tunehook import` lists first: it said "An unexpected error occurred"."""
+    caller = ApiKey(id="k", project="p", name="n", created_at=1, secret_sha256="", callback_secret="")
+    with pytest.raises(UnknownUpstream, match=r"there is no upstream 'opnai'.*openai"):
+        await import_list.page(bench.ctx, "p", upstream="opnai", after=None)
+    with pytest.raises(UnknownUpstream, match=r"there is no upstream 'opnai'.*openai"):
+        await imports.import_job(
+            bench.ctx, caller, upstream="opnai", upstream_job_id="ftjob-1", callback_url=None, keep_dataset=True
+        )
