@@ -133,4 +133,5 @@ async def _call(client: AsyncOpenAI, method: str, url: str) -> httpx2.Response:
         return await client.get(url, cast_to=httpx2.Response)
     if method == "DELETE":
         return await client.delete(url, cast_to=httpx2.Response)
-    return await client.post(url, cast_to=httpx2.Response, body={})
+    body = {"model": MODEL, "upstream": "openai"} if url.endswith("/retrain") else {}
+    return await client.post(url, cast_to=httpx2.Response, body=body)
