@@ -13,6 +13,7 @@ from fireworks.lib.dataset_upload import count_dataset_examples
 
 from tests.fakes.fireworks import DPO, SUPERVISED, TUNABLE, FakeFireworks, running_fireworks
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, settings, spec
+from tunehook.model.deployment import Deployment
 from tunehook.upstreams.fireworks import FireworksUpstream
 from tunehook.upstreams.fireworks_dialect import named
 
@@ -162,3 +163,53 @@ async def test_models_and_a_model_that_is_not_deployed(official: fireworks.Async
         await official.chat.completions.create(
             model="accounts/acme/models/th-1", messages=[{"role": "user", "content": "Hello"}]
         )
+
+
+def wanted(model: str) -> Deployment:
+    return Deployment(
+        id="ftjob-1",
+        project="p",
+        upstream="fireworks",
+        upstream_job_id="th-1",
+        model=model,
+        base=TUNABLE,
+        mark=TAG,
+        asked_at=1,
+    )
+
+
+async def test_a_deployment(official: fireworks.AsyncFireworks, fake: FakeFireworks) -> None:
+    """Created, got, listed and deleted; its name is not free again after that."""
+    made = await official.deployments.create(base_model=TUNABLE, deployment_id="owls", deployment_shape="default")
+    assert (made.name, made.state, made.base_model) == (fake.name("deployments", "owls"), "CREATING", TUNABLE)
+    with pytest.raises(fireworks.ConflictError):
+        await official.deployments.create(base_model=TUNABLE, deployment_id="owls", deployment_shape="default")
+    await official.deployments.get("owls")
+    ready = await official.deployments.get("owls")
+    assert (ready.state, ready.accelerator_type, ready.accelerator_count) == ("READY", "NVIDIA_A100_80GB", 2)
+    assert [found.name async for found in official.deployments.list()] == [made.name]
+    await official.deployments.delete("owls", ignore_checks=True)
+    assert (await official.deployments.get("owls")).state == "DELETING"
+    assert (await official.deployments.get("owls")).state == "DELETED"
+    assert [found.name async for found in official.deployments.list()] == []
+    assert [found.state async for found in official.deployments.list(show_deleted=True)] == ["DELETED"]
+    with pytest.raises(fireworks.NotFoundError):
+        await official.deployments.delete("owls")
+    with pytest.raises(fireworks.NotFoundError):
+        await official.deployments.get("larks")
+
+
+async def test_the_adapter_sends_what_the_official_client_sends_for_a_deployment(
+    official: fireworks.AsyncFireworks, upstream: FireworksUpstream, fake: FakeFireworks
+) -> None:
+    ours = await upstream.deploy(wanted(TUNABLE))
+    await official.deployments.create(
+        base_model=TUNABLE, deployment_id="official", deployment_shape="default", display_name="ftjob-1"
+    )
+    sent, theirs = fake.deployments.shown.values()
+    own = ("name", "createTime")
+    assert {key: sent[key] for key in sent if key not in own} == {key: theirs[key] for key in theirs if key not in own}
+    name = ours.there.rpartition("/")[2]
+    assert (await official.deployments.get(name)).name == ours.there
+    await upstream.undeploy(wanted(TUNABLE))
+    assert (await official.deployments.get(name)).state == "DELETING"

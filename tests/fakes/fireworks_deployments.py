@@ -1,4 +1,7 @@
-"""Deployments as the package fireworks-ai 1.2.30 describes them: named by the client, softly deleted."""
+"""Deployments as the package fireworks-ai 1.2.30 describes them: named by the client, softly deleted.
+
+Its official client is driven against them by tests/compat/check_fireworks.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +35,7 @@ class FakeDeployments:
     def routes(self, folder: str) -> list[tuple[str, str, str, Handler]]:
         return [
             ("create deployment", "POST", folder, self._create),
+            ("list deployments", "GET", folder, self._list),
             ("get deployment", "GET", f"{folder}/{{id}}", self._get),
             ("delete deployment", "DELETE", f"{folder}/{{id}}", self._delete),
         ]
@@ -45,6 +49,8 @@ class FakeDeployments:
             return self.refusal(409, f"Deployment {deployment} already exists")
         if body["baseModel"] in self.unservable:
             return self.refusal(400, f"Model {body['baseModel']} cannot be deployed")
+        if "deploymentShape" not in body:  # the package: always pass it, the way without may be taken away
+            return self.refusal(400, "deployment_shape is required")
         self.created += 1
         self._left[deployment] = self.looks
         self.shown[deployment] = {
@@ -54,8 +60,20 @@ class FakeDeployments:
             "acceleratorType": "NVIDIA_A100_80GB",
             "acceleratorCount": 2,
             **body,
+            "deploymentShape": "accounts/fireworks/deploymentShapes/default/versions/1",
         }
         return json_answer(self.shown[deployment])
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """Pages in the order in which they were made; deleted ones are shown only when asked for."""
+        if request.match_info["account"] != self.account:
+            return self.refusal(403, "Not permitted")
+        every = request.query.get("showDeleted") == "true"
+        found = list(self.shown.values()) if every else self.live()
+        begin, size = int(request.query.get("pageToken") or 0), min(200, int(request.query.get("pageSize", 50)))
+        following = str(begin + size) if begin + size < len(found) else ""
+        page = found[begin : begin + size]
+        return json_answer({"deployments": page, "nextPageToken": following, "totalSize": len(found)})
 
     async def _get(self, request: web.Request) -> web.Response:
         deployment = request.match_info["id"]

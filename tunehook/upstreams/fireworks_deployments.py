@@ -31,8 +31,11 @@ class FireworksDeployments:
         self._name, self._http, self._folder = name, http, f"{account}/deployments"
 
     async def create(self, wanted: Deployment) -> Deployed:
-        """Creates the deployment under a name of ours, or returns the one that exists under it."""
-        body = {"baseModel": wanted.model, "displayName": wanted.id[:63]}
+        """Creates the deployment under a name of ours, or returns the one that exists under it.
+
+        Fireworks chooses one of the shapes that it has checked: without a shape most failed creates come.
+        """
+        body = {"baseModel": wanted.model, "displayName": wanted.id[:63], "deploymentShape": "default"}
         try:
             raw = await self._http.post(self._folder, body, {"deploymentId": dialect.named(wanted.name_mark)})
         except UpstreamError as error:
