@@ -97,6 +97,7 @@ ROUTES: list[Route] = [
     Route("POST", "/v1/fine_tuning/alpha/graders/run", graders.run),
     Route("GET", "/v1/models", models.list_),
     Route("GET", "/v1/models/{model}", models.retrieve),
+    Route("DELETE", "/v1/models/{model}", models.delete),
     Route("POST", "/v1/models/{model}/deploy", deployments.create, makes_records=True),
     Route("GET", "/v1/models/{model}/deploy", deployments.retrieve),
     Route("DELETE", "/v1/models/{model}/deploy", deployments.delete),

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from service.requests import caller_of, context_of, cursor, integer, known_only
 from tunehook.context import Context
-from tunehook.errors import ModelNotFound
+from tunehook.errors import ModelNotDeletable, ModelNotFound
+from tunehook.jobs import model_deletion
 from tunehook.model.job import TunedModel
 from tunehook.openai_format import models
 from tunehook.openai_format.lists import list_object, page_object
@@ -63,6 +64,19 @@ async def retrieve(request: web.Request) -> web.Response:
     if name not in found:
         raise ModelNotFound(id=name[:200], param="model")
     return web.json_response(found[name])
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Deletes a tuned model at its upstream and here."""
+    ctx, name = context_of(request), request.match_info["model"]
+    try:
+        await model_deletion.delete(ctx, caller_of(request).project, name)
+    except ModelNotFound:
+        if name not in await offered(request):
+            raise
+        why = "it is a base model of the upstream"
+        raise ModelNotDeletable(model=name[:200], why=why, param="model") from None
+    return web.json_response({"id": name, "object": "model", "deleted": True})
 
 
 async def _shown(

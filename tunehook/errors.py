@@ -17,7 +17,7 @@ TunehookError
 │   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch, RetrainDiffers
-│   ├── ModelNotTrained, NotDeployed
+│   ├── ModelNotTrained, NotDeployed, ModelInUse, ModelNotDeletable
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
 │   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
 ├── UpstreamError       an upstream refused, or did not answer
@@ -227,6 +227,14 @@ class JobNotSteered(RequestError):
 
 class ModelNotTrained(RequestError):
     """Job {id} has made no model: its status is '{status}'. A model can be deployed once its job has succeeded."""
+
+
+class ModelNotDeletable(RequestError):
+    """The model '{model}' cannot be deleted: {why}."""
+
+
+class ModelInUse(RequestError):
+    """The model '{model}' is in use: {why}. Delete it after that."""
 
 
 class NotDeployed(RequestError):

@@ -21,7 +21,6 @@ from tests.fakes.receiver import running_receiver
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 WHY = {
     "fine_tuning.checkpoints.permissions": "Use OpenAI's own dashboard.",
-    "models.delete": "Others may use the account's models.",
     "chat.completions": "Chats are passed through, not stored.",
 }
 

@@ -17,7 +17,6 @@ JOB = "* /fine_tuning/jobs* answer"
 MEANT = {
     "POST /files body.purpose: not '*'": "datasets for fine-tuning are the only files that have a use here",
     "POST /uploads body.purpose: not '*'": "the same",
-    "DELETE /models/{model}: not offered": "a model belongs to the upstream's account, which others may use as well",
     "GET /models ?*: ours": "tuned models are kept for ever, so the list has pages",
     "GET /models answer.*: ours": "the same",
     "GET /models/{model} answer.tunehook: ours": "whether it is deployed",

@@ -44,6 +44,7 @@ class FakeFireworks(FakeVendor):
     bad_data: str | None = None  #: a validated dataset gets this status message
     signatures: list[str] = field(default_factory=list)  #: of signed addresses that are valid
     tunable: set[str] = field(default_factory=lambda: {TUNABLE})
+    deleted: set[str] = field(default_factory=set)  #: models
     _clock: datetime = datetime(2026, 11, 26, tzinfo=UTC)
 
     def __post_init__(self) -> None:
@@ -58,6 +59,9 @@ class FakeFireworks(FakeVendor):
 
     def all_jobs(self) -> list[dict[str, Any]]:
         return [job for folder in self.jobs.values() for job in folder.values()]
+
+    def ended(self) -> list[dict[str, Any]]:
+        return [job for job in self.all_jobs() if job["state"] == "JOB_STATE_COMPLETED"]
 
     def set_state(self, state: str, **members: Any) -> None:
         """Moves every job that has not ended."""
@@ -82,6 +86,7 @@ class FakeFireworks(FakeVendor):
             ("validate upload", "POST", f"{account}/datasets/{{id}}:validateUpload", self._validate),
             ("put", "PUT", "/storage/{id}/{file}", self._put),
             ("models", "GET", f"{account}/models", self._models),
+            ("delete model", "DELETE", f"{account}/models/{{id}}", self._delete_model),
             ("chat", "POST", "/inference/v1/chat/completions", self._chat),
             (
                 "chat",
@@ -252,6 +257,20 @@ class FakeFireworks(FakeVendor):
         if request.match_info["account"] != "fireworks":
             return json_answer({})
         return json_answer({"models": [{"name": TUNABLE, "tunable": True, "createTime": self.now()}]})
+
+    async def _delete_model(self, request: web.Request) -> web.Response:
+        name = self.name("models", request.match_info["id"])
+        made = {
+            job.get("outputModel", self.name("models", str(job["name"]).rpartition("/")[2])) for job in self.ended()
+        }
+        if request.match_info["account"] != self.account:
+            return self.refusal(403, "Not permitted")
+        if name not in made - self.deleted:
+            return self.refusal(404, f"Model {name} not found")
+        if any(one["baseModel"] == name for one in self.deployments.live()):
+            return self.refusal(400, f"Model {name} is deployed")
+        self.deleted.add(name)
+        return json_answer({})
 
     async def _chat(self, request: web.Request) -> web.Response:
         model = (await json_body(request))["model"]

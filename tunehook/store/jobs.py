@@ -93,6 +93,10 @@ class Jobs:
         """Returns the jobs that exist and can be read, in the order given."""
         return await JobRecord.read_many(self._store, job_ids)
 
+    async def unsettled(self, project: str) -> list[str]:
+        """Returns the ids of the project's jobs that have not ended."""
+        return [str(job_id) for job_id in await self._store.redis.zdiff([keys.jobs(project), keys.SETTLED])]
+
     # ---- repeated calls
 
     @staticmethod

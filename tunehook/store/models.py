@@ -39,6 +39,13 @@ class Models:
         change.do("ZADD", keys.models_by_age(job.project), -made.created_at, model)
         return change.do("HSET", keys.models(job.project), model, made.model_dump_json(exclude_none=True))
 
+    async def forget(self, project: str, model: str) -> None:
+        """Forgets a model that was deleted at its upstream: it is as unknown as any other. Safe to repeat."""
+        async with self._store.redis.pipeline() as pipe:
+            pipe.hdel(keys.models(project), model).zrem(keys.models_by_age(project), model)
+            pipe.hdel(keys.MODEL_OWNERS, model)
+            await pipe.execute()
+
     async def owners(self, models: list[str]) -> list[str | None]:
         """Returns for each model the project whose job made it or was imported; None for any other model."""
         if not models:

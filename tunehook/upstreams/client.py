@@ -47,6 +47,7 @@ class OpenAIUpstream(NoDeployments):
 
     def __init__(self, name: str, settings: UpstreamSettings) -> None:
         self.name, self.kind = name, str(settings.kind)
+        self.deletes_models = settings.kind == "openai"  # Azure's page names no such call for tuned models
         self._client = openai.AsyncOpenAI(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
@@ -206,6 +207,9 @@ class OpenAIUpstream(NoDeployments):
     async def models(self) -> list[dict[str, Any]]:
         rows = dialect.rows(self.name, await self._get("/models", {}))
         return [row for row in rows if isinstance(row.get("id"), str)]
+
+    async def delete_model(self, model: str) -> None:
+        await self._json(self._client.models.with_raw_response.delete(model))
 
     async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
         async with self._guard(CALL_SECONDS):

@@ -45,6 +45,7 @@ class FireworksUpstream(Lacking):
     kind = "fireworks"
     identity: Identity = "named"
     deploys = Deploys("named")
+    deletes_models = True
 
     def __init__(
         self,
@@ -296,6 +297,19 @@ class FireworksUpstream(Lacking):
                 if not token:
                     break
         return found
+
+    async def delete_model(self, model: str) -> None:
+        """Deletes a model of our account. Raises UpstreamRefused for another's."""
+        folder, _, plain = model.rpartition("/")
+        if f"/v1/{folder}" != f"{self._account}/models" or not is_id(plain):
+            message = f"The model '{model}' is not one of the account '{self._account_id}'."
+            raise UpstreamRefused(message, upstream=self.name, status=400, code="wrong_account")
+        try:
+            await self._http.send("DELETE", f"{self._account}/models/{plain}")
+        except UpstreamRefused as refused:
+            if refused.status == 404:
+                await self._check_account()
+            raise
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         return self._http.stream("/inference/v1/chat/completions", body)

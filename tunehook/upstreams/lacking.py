@@ -41,6 +41,10 @@ class Lacking:
     """The calls that neither Fireworks nor Together has. `name`: the upstream's."""
 
     name: str
+    deletes_models: bool = False
+
+    async def delete_model(self, model: str) -> None:
+        raise unsupported(self.name, "deletion of models from here", "Delete it at the vendor.")
 
     async def begin_parts(self, filename: str, size: int) -> str:
         raise unsupported(self.name, "uploads in parts", _ONE_PIECE)

@@ -50,6 +50,10 @@ class Upstream(Protocol):
     identity: Identity
 
     @property
+    def deletes_models(self) -> bool:
+        """Whether tuned models can be deleted from here."""
+
+    @property
     def deploys(self) -> Deploys | None:
         """How models are deployed from here; None: they answer at once, or are deployed elsewhere."""
 
@@ -106,6 +110,9 @@ class Upstream(Protocol):
 
     async def models(self) -> list[dict[str, Any]]:
         """Returns all models that our key can see, as they are."""
+
+    async def delete_model(self, model: str) -> None:
+        """Deletes a tuned model, where `deletes_models`. One that is not there is refused with the status 404."""
 
     async def grade(self, verb: Literal["run", "validate"], body: dict[str, Any]) -> Passed:
         """Tries a grader. Refusals are answers here, not errors, except those of our key."""

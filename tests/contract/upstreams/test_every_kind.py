@@ -12,6 +12,7 @@ from tests.contract.checker import Contract
 from tests.contract.upstreams.conftest import NAME, Deployed
 from tests.contract.upstreams.neighbours import NEIGHBOURS, Lost
 from tunehook.dataset.rules import all_rules, rules_of
+from tunehook.errors import UpstreamRefused
 from tunehook.model.job import ENDS
 from tunehook.model.member import deployment_member
 from tunehook.settings import KIND_NAMES
@@ -116,6 +117,36 @@ async def test_where_it_costs_nothing_a_model_is_deployed_unless_the_job_said_no
     await until_state(deployed, job.id, "running")
     await deployed.work()
     assert (await deployed.client.fine_tuning.jobs.retrieve(job.id)).fine_tuned_model
+
+
+async def test_a_model_is_deleted_where_that_can_be_done_and_else_the_words_say_so(deployed: Deployed) -> None:
+    models, upstream = deployed.client.models, deployed.ctx.upstreams[NAME]
+    job = await succeeded(deployed)
+    name = job.fine_tuned_model
+    assert name
+    if not upstream.deletes_models:
+        with pytest.raises(openai.BadRequestError, match="Delete it at the vendor") as refused:
+            await models.delete(name)
+        assert refused.value.code == "not_supported_by_upstream"
+        return
+    if upstream.deploys is not None:
+        await deployment(deployed, "POST", name)
+        await until_state(deployed, name, "running")
+        with pytest.raises(openai.ConflictError, match="being removed first") as conflict:
+            await models.delete(name)
+        assert conflict.value.code == "model_in_use"
+        await until_state(deployed, name, "gone")
+    gone = await models.delete(name)
+    assert gone.model_dump() == {"id": name, "object": "model", "deleted": True}
+    hello: Any = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
+    for call in (models.delete(name), models.retrieve(name), deployed.client.chat.completions.create(**hello)):
+        with pytest.raises(openai.NotFoundError):
+            await call
+    assert name not in [model.id for model in (await models.list()).data]
+    with pytest.raises(UpstreamRefused) as absent:
+        await upstream.delete_model(name)
+    assert absent.value.status == 404
+    assert (await deployed.client.fine_tuning.jobs.retrieve(job.id)).fine_tuned_model == name
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
