@@ -211,8 +211,10 @@ class _Checkup:
     async def running(self) -> None:
         """Tells of deployments that an upstream may have: they may be billed by the hour."""
         for deployment in await self._store.deployments.live():
-            known = deployment.price.usd_per_hour if deployment.price else None
-            price = "its price an hour is not known" if known is None else f"{known:g} USD an hour for one replica"
+            known = deployment.price
+            price = "its price an hour is not known"
+            if known is not None:
+                price = f"{known.usd_per_hour:g} USD an hour for one replica (source: {known.source})"
             words = f"{deployment.stage} at {deployment.upstream}; {price}"
             self._say("deployment", deployment.model or deployment.id, words, grave=False)
 
