@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cli import local_store
-from tunehook.errors import DataDirUnavailable
+from tunehook import settings
+from tunehook.errors import DataDirUnavailable, UpstreamError
 from tunehook.files.storage import Storage
+from tunehook.model.deployment import OVER
+from tunehook.settings import UpstreamSettings
 from tunehook.store import doctor
 from tunehook.store.doctor import Finding
 from tunehook.store.store import Store
@@ -37,6 +41,8 @@ async def _doctor(args: argparse.Namespace) -> int:
         found = await doctor.findings(store)
         if args.data_dir is not None:
             found += await _left_behind(store, Storage(args.data_dir, store.deletion, adopts=False))
+        if upstreams := settings.load().all_upstreams():
+            found += await _unrecorded(store, upstreams)
         mended = [finding for finding in found if args.fix and finding.mend is not None]
         for finding in mended:
             assert finding.mend is not None
@@ -46,6 +52,41 @@ async def _doctor(args: argparse.Namespace) -> int:
     else:
         _print(found, mended)
     return 1 if any(finding.grave and finding not in mended for finding in found) else 0
+
+
+async def _unrecorded(store: Store, upstreams: Mapping[str, UpstreamSettings]) -> list[Finding]:
+    """Finds deployments at upstreams that no record here has: a Redis from before they were made forgot them."""
+    from tunehook.upstreams.kinds import open_upstream  # noqa: PLC0415  (0.6 s, not needed without upstreams)
+
+    found: list[Finding] = []
+    for name, configured in upstreams.items():
+        upstream = open_upstream(name, configured)
+        try:
+            listed = await upstream.listed_deployments()
+        except UpstreamError as error:
+            words = f"its deployments could not be listed: {error.message}"
+            found.append(Finding("deployment", name, words, grave=False))
+            continue
+        finally:
+            await upstream.close()
+        records = await store.deployments.of_jobs(listed.values())
+        jobs = {record.job.id for record in await store.jobs.read_many(listed.values())}
+        for there, job_id in listed.items():
+            known = records.get(job_id)
+            if known is not None and known.stage not in OVER and known.there in (None, there):
+                continue
+            found.append(Finding("unrecorded", there, _advice(name, job_id, job_id in jobs), grave=job_id in jobs))
+    return found
+
+
+def _advice(upstream: str, job_id: str, is_ours: bool) -> str:
+    where = f"at {upstream} for job {job_id}"
+    if not is_ours:
+        return f"{where}, which is not known here: it is another Tunehook's, or was forgotten"
+    return (
+        f"{where}, and billed, and no record has it: POST /v1/models/{job_id}/deploy takes it over "
+        "(then DELETE removes it), or delete it at the vendor"
+    )
 
 
 async def _left_behind(store: Store, storage: Storage) -> list[Finding]:

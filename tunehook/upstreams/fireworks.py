@@ -282,6 +282,9 @@ class FireworksUpstream(Lacking):
     async def undeploy(self, wanted: Deployment) -> None:
         await self._deployments.remove(wanted)
 
+    async def listed_deployments(self) -> dict[str, str]:
+        return await self._deployments.ours()
+
     # ---- models, chat
 
     async def models(self) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ from typing import Literal
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
 from tunehook.model.deployment import Deployed, Deployment
 from tunehook.upstreams import fireworks_dialect as dialect
-from tunehook.upstreams.members import Raw, name_in, table, text, whole
+from tunehook.upstreams.members import Raw, name_in, rows, table, text, whole
 from tunehook.upstreams.plain_http import PlainHttp
 
+#: Of deployments that are listed, with 200 on each.
+PAGES = 20
 #: `state` as the package fireworks-ai 1.2.30 has it. An unknown one is not taken for an end.
 _STATES: dict[str, Literal["deploying", "running", "failed", "removing", "gone"]] = {
     "CREATING": "deploying",
@@ -56,6 +58,22 @@ class FireworksDeployments:
                 return None
             raise
         return self._read(raw, wanted)
+
+    async def ours(self) -> dict[str, str]:
+        """Returns those with a name as ours have, and their display names, until the list ends."""
+        found: dict[str, str] = {}
+        token = ""
+        for _ in range(PAGES):
+            query: dict[str, str | int] = {"pageSize": 200} | ({"pageToken": token} if token else {})
+            answer = await self._http.get(self._folder, query)
+            for row in rows(self._name, {"deployments": [], **answer}, "deployments"):
+                name = name_in(row.get("name")) or ""
+                if dialect.is_named(name.rpartition("/")[2]) and row.get("state") not in ("DELETING", "DELETED"):
+                    found[name] = text(row.get("displayName")) or ""
+            token = text(answer.get("nextPageToken")) or ""
+            if not token:
+                return found
+        raise UpstreamUnknown(upstream=self._name, why=f"its list goes on after {PAGES} pages")
 
     async def remove(self, wanted: Deployment) -> None:
         """Asks for the removal, also of one that is in use: its owner asked for that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,11 @@ STATES = {
 def named(mark: str) -> str:
     """Returns the id of ours that stands for a mark: a job's tag, or a file's name."""
     return f"th-{digest(mark, 32)}"
+
+
+def is_named(name: str) -> bool:
+    """Whether an id is one that `named` gives."""
+    return re.fullmatch(r"th-[0-9a-f]{32}", name) is not None
 
 
 # ---- requests

@@ -33,6 +33,9 @@ class NoDeployments:
     async def undeploy(self, wanted: Deployment) -> None:
         raise self._no_deployments()
 
+    async def listed_deployments(self) -> dict[str, str]:
+        return {}
+
     def _no_deployments(self) -> UpstreamError:
         return unsupported(self.name, "deployments that can be made here", "Deploy the model at the vendor.")
 

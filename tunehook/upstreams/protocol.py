@@ -131,4 +131,9 @@ class Upstream(Protocol):
     async def undeploy(self, wanted: Deployment) -> None:
         """Asks the vendor to remove the deployment. One that is not there is no error."""
 
+    async def listed_deployments(self) -> dict[str, str]:
+        """Returns those that are billed and have a name as ours have: the name there → the job that it says it is of.
+
+        Another Tunehook on the account gives such names, too."""
+
     async def close(self) -> None: ...
