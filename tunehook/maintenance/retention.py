@@ -3,6 +3,7 @@
     uploads in parts     when their hour is over
     files                at their `expires_at`
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
+    ended deployments    `keep_jobs` after their end
     datasets here        `keep_datasets` after the last job that needed them ended (or after they came), but not
                          while a model that was trained on them still answers
     copies at upstreams  `keep_copies` after the last job that needed them ended
@@ -139,6 +140,10 @@ async def _job(ctx: Context, job_id: str) -> bool:
     return await deletion.delete_job(record)
 
 
+async def _deployment(ctx: Context, job_id: str) -> bool:
+    return await ctx.store.deployments.delete(job_id)
+
+
 async def _copy(ctx: Context, name: str) -> bool:
     upstream, _, sha256 = name.rpartition(":")
     return await ctx.store.deletion.delete_copy(upstream, sha256)
@@ -180,6 +185,7 @@ _STEPS: dict[str, Callable[[Context], Awaitable[int]]] = {
     "uploads": _uploads,
     "expired files": lambda ctx: _aged(ctx, Ageing.EXPIRING, 0.0, partial(_file, Ageing.EXPIRING)),
     "jobs": lambda ctx: _aged(ctx, Ageing.JOBS, ctx.keep.jobs, _job),
+    "deployments": lambda ctx: _aged(ctx, Ageing.DEPLOYMENTS, ctx.keep.jobs, _deployment),
     "datasets": _datasets,
     "copies": lambda ctx: _aged(ctx, Ageing.COPIES, ctx.keep.copies, _copy),
     "files from the disk": _from_the_storage,

@@ -30,6 +30,7 @@ class Ageing(StrEnum):
     DATASETS = keys.DATASETS
     COPIES = keys.COPIES
     JOBS = keys.SETTLED
+    DEPLOYMENTS = keys.DEPLOYMENTS_OVER
 
 
 class Deletion:

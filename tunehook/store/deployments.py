@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tunehook.errors import Conflict
 from tunehook.model.deployment import OVER, Deployment, DeploymentStage
 from tunehook.model.member import deployment_member
 from tunehook.store.engine import keys
@@ -35,8 +36,12 @@ class DeploymentRecord(Stored[Deployment]):
         change = super().change(value, lease)
         change.stage = value.stage
         if value.stage in OVER:
-            return change.do("SREM", keys.DEPLOYMENTS, value.id)
-        return change.do("SADD", keys.DEPLOYMENTS, value.id)
+            return change.do("SREM", keys.DEPLOYMENTS, value.id).at(keys.DEPLOYMENTS_OVER, value.id, 0)
+        return change.do("SADD", keys.DEPLOYMENTS, value.id).do("ZREM", keys.DEPLOYMENTS_OVER, value.id)
+
+    def removal(self) -> Change:
+        """Returns the change that deletes the record."""
+        return self.deletion().do("ZREM", keys.DEPLOYMENTS_OVER, self.value.id)
 
 
 class Deployments:
@@ -46,6 +51,20 @@ class Deployments:
     async def read(self, job_id: str) -> DeploymentRecord | None:
         """Returns the deployment of a job's model; None if none was ever asked for."""
         return await DeploymentRecord.read(self._store, job_id)
+
+    async def delete(self, job_id: str) -> bool:
+        """Deletes the record of a deployment that is over. Returns False for one that is not, or was asked for anew."""
+        record = await self.read(job_id)
+        if record is None:
+            await self._store.redis.zrem(keys.DEPLOYMENTS_OVER, job_id)
+            return True
+        if record.value.stage not in OVER:
+            return False
+        try:
+            await self._store.commit(record.removal())
+        except Conflict:
+            return False
+        return True
 
     async def of_jobs(self, job_ids: Iterable[str]) -> dict[str, Deployment]:
         """Returns the deployments that there are, by job."""

@@ -14,10 +14,13 @@ from tests.fakes.fireworks import FakeFireworks, running_fireworks
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import settings, with_upstream
+from tunehook.context import RetentionPeriods
 from tunehook.errors import ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
 from tunehook.jobs import deploying, deployment_commands, model_ready, poller
+from tunehook.maintenance import retention
 from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
-from tunehook.model.member import deployment_member, ready_member
+from tunehook.model.job import Stage
+from tunehook.model.member import RETENTION, deployment_member, ready_member
 from tunehook.store.doctor import findings
 from tunehook.store.engine import keys
 from tunehook.upstreams.fireworks import FireworksUpstream
@@ -335,7 +338,8 @@ async def test_doctor_and_metrics_show_a_live_deployment_with_its_price(place: P
     await place.deploy()
     await place.until(S.RUNNING)
     told, text = await _shown()
-    assert told == ["running at openai; 7.78 USD an hour for one replica"]
+    [running] = told
+    assert running.startswith("running at openai; 7.78 USD an hour for one replica (source: an old, undated copy")
     assert 'tunehook_deployments{upstream="openai"} 1.0' in text
     assert 'tunehook_deployments_usd_per_hour{upstream="openai"} 7.78' in text
     await place.undeploy()
@@ -355,3 +359,36 @@ async def test_doctor_wakes_a_live_deployment_without_a_planned_step(place: Plac
     assert found.mend is not None
     await found.mend()
     assert await place.due_in() is not None
+
+
+async def test_the_record_of_one_that_is_over_is_removed_in_its_time_and_no_other(place: Place) -> None:
+    ctx = replace(place.bench.ctx, keep=RetentionPeriods(jobs=0.0))
+    await place.deploy()
+    await place.until(S.RUNNING)
+    await retention.sweep(ctx)
+    assert await ctx.store.deployments.read(place.job_id) is not None
+    await place.undeploy()
+    await place.until(S.GONE)
+    await ctx.store.wake(RETENTION)
+    await retention.sweep(replace(ctx, keep=RetentionPeriods(jobs=3600.0)))
+    assert await ctx.store.deployments.read(place.job_id) is not None
+    await ctx.store.wake(RETENTION)
+    await retention.sweep(ctx)
+    assert await ctx.store.deployments.read(place.job_id) is None
+    assert await ctx.store.redis.zcard(keys.DEPLOYMENTS_OVER) == 0
+    assert int(await ctx.store.redis.hget(keys.STAGES, S.GONE) or 0) == 0
+
+
+async def test_one_that_is_asked_for_anew_is_not_removed(place: Place) -> None:
+    await place.deploy()
+    await place.until(S.RUNNING)
+    await place.undeploy()
+    await place.until(S.GONE)
+    await place.deploy()
+    await retention.sweep(replace(place.bench.ctx, keep=RetentionPeriods(jobs=0.0)))
+    assert (await place.until(S.RUNNING)).round == 2
+
+
+def test_no_stage_of_a_deployment_is_one_of_a_job() -> None:
+    """Both are counted in one hash, and checked against one table of arrows."""
+    assert {stage.value for stage in Stage} & {stage.value for stage in S} == set()

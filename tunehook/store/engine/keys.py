@@ -116,6 +116,7 @@ def models_by_age(project: str) -> str:
     return f"th:models-by-age:{project}"
 
 
+DEPLOYMENTS_OVER = "th:deployments-over"  # zset: job whose model's deployment is over → since when, ms
 DEPLOYMENTS = "th:deployments"  # set: jobs whose model's deployment the vendor may have, and may bill
 
 
