@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 from aiohttp import web
 
 from service.models import offered
 from service.requests import BODY_BYTES, caller_of, context_of, json_object
-from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned, NotDeployed
+from tunehook.errors import (
+    InvalidParameter,
+    MissingParameter,
+    ModelNotFound,
+    ModelNotTuned,
+    NotDeployed,
+    UpstreamRefused,
+)
 from tunehook.openai_format.strict_json import LARGE_MARKS
+from tunehook.upstreams.protocol import Passed
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -30,7 +40,17 @@ async def create(request: web.Request) -> web.StreamResponse:
         if running is None:
             raise NotDeployed(model=model[:200], why="it has no deployment that runs", param="model")
         body["model"] = running.chat_model
-    async with ctx.upstreams[made.upstream].chat(body) as passed:
+    try:
+        return await _passed_on(request, ctx.upstreams[made.upstream].chat(body))
+    except UpstreamRefused as refused:
+        if refused.code != "model_not_deployed":
+            raise
+        words = f"The model '{model[:200]}' is not deployed at '{made.upstream}'. {ctx.rules(made.upstream).deployment}"
+        raise NotDeployed(words, param="model") from refused
+
+
+async def _passed_on(request: web.Request, chat: AbstractAsyncContextManager[Passed]) -> web.StreamResponse:
+    async with chat as passed:
         headers = {**passed.headers, "content-type": passed.content_type}
         response = web.StreamResponse(status=passed.status, headers=headers)
         await response.prepare(request)

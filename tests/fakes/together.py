@@ -260,7 +260,11 @@ class FakeTogether(FakeVendor):
 
     async def _chat(self, request: web.Request) -> web.Response:
         model = (await json_body(request))["model"]
-        return self.refusal(400, f"Unable to access non-serverless model {model}. Create an endpoint for it.")
+        message = f"Unable to access non-serverless model {model}. Create an endpoint for it."
+        if not (await json_body(request))["messages"]:
+            return self.refusal(400, "No messages")
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "model_not_available"}
+        return json_answer({"id": "o1", "error": error}, 400)
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from tunehook.upstreams.upload_address import REDIRECTS, put_file, with_own_host
 #: A larger file would need Together's uploads in parts.
 MOST_BYTES = 5 * 1024**3
 _EXISTS = 409
+#: Codes of chat (400), as users reported them: no endpoint was made, or it is stopped.
+_NOT_DEPLOYED = ("model_not_available", "dedicated_endpoint_not_running")
 
 
 class TogetherUpstream(Lacking, NoDeployments):
@@ -177,8 +180,21 @@ class TogetherUpstream(Lacking, NoDeployments):
         """Returns the models that can be trained."""
         return dialect.models(self.name, await self._http.get("/fine-tunes/models/supported"))
 
-    def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
-        return self._http.stream("/chat/completions", body)
+    @asynccontextmanager
+    async def chat(self, body: dict[str, Any]) -> AsyncIterator[Passed]:
+        """Raises UpstreamRefused with the code `model_not_deployed` for a model without a running endpoint."""
+        async with self._http.stream("/chat/completions", body) as passed:
+            if passed.status != 400:
+                yield passed
+                return
+            content = b"".join([chunk async for chunk in passed.chunks])
+            if any(f'"{code}"'.encode() in content for code in _NOT_DEPLOYED):
+                raise UpstreamRefused(upstream=self.name, status=400, code="model_not_deployed")
+            yield replace(passed, chunks=_once(content))
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _measure(path: Path) -> tuple[int, str]:

@@ -84,8 +84,15 @@ async def test_a_model_is_callable_once_it_is_deployed_and_no_more_once_that_is_
         with pytest.raises(openai.BadRequestError) as refused:
             await deployment(deployed, "POST", name)
         assert refused.value.code == "not_supported_by_upstream"
+        if deployed.kind == "together":  # whose answer says that the model has no endpoint
+            hello: Any = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
+            with pytest.raises(openai.ConflictError, match="is not deployed at 'place'") as conflict:
+                await deployed.client.chat.completions.create(**hello)
+            assert conflict.value.code == "model_not_deployed"
+            with pytest.raises(openai.BadRequestError, match="No messages"):
+                await deployed.client.chat.completions.create(**{**hello, "messages": []})
         return
-    hello: Any = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
+    hello = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
     if not deploys.by_itself:
         with pytest.raises(openai.ConflictError, match=r"POST /v1/models/.*/deploy") as conflict:
             await deployed.client.chat.completions.create(**hello)

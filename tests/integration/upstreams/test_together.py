@@ -76,9 +76,11 @@ async def test_the_main_way_from_dataset_to_the_models_name(
     (file_id,) = job.result_files.values()
     kept = await at.ctx.store.files.read(file_id, "p")
     assert kept.status == "processed"
-    async with upstream.chat({"model": job.seen.fine_tuned_model, "messages": []}) as passed:
-        assert passed.status == 400  # it needs an endpoint first
-        assert b"Create an endpoint" in b"".join([chunk async for chunk in passed.chunks])
+    hello = [{"role": "user", "content": "Hello"}]
+    with pytest.raises(UpstreamRefused) as refused:  # it needs an endpoint first
+        async with upstream.chat({"model": job.seen.fine_tuned_model, "messages": hello}):
+            pass
+    assert refused.value.code == "model_not_deployed"
 
 
 async def test_a_failed_job_tells_the_reason_of_its_last_events(
