@@ -49,23 +49,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_retrain(subparsers: Any) -> None:
-    again = subparsers.add_parser("retrain", help="train jobs of one upstream again at another, once each")
-    again.add_argument("job", nargs="*", help="ids of jobs; or --all with --from")
-    again.add_argument("--all", action="store_true", help="all jobs of --from that succeeded")
-    again.add_argument("--from", dest="source", metavar="UPSTREAM", help="whose jobs are trained again")
-    again.add_argument("--to", required=True, metavar="UPSTREAM", help="where they are trained")
-    again.add_argument(
+def _add_service(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--url", help="of the running Tunehook, such as http://127.0.0.1:8080 (OPENAI_BASE_URL)")
+    command.add_argument("--key", help="an API key of the project, th_… (OPENAI_API_KEY)")
+
+
+def _add_retrain(commands: Any) -> None:
+    command = commands.add_parser("retrain", help="train jobs of one upstream again at another, once each")
+    command.add_argument("job", nargs="*", help="ids of jobs; or --all with --from")
+    command.add_argument("--all", action="store_true", help="all jobs of --from that succeeded")
+    command.add_argument("--from", dest="source", metavar="UPSTREAM", help="whose jobs are trained again")
+    command.add_argument("--to", required=True, metavar="UPSTREAM", help="where they are trained")
+    command.add_argument(
         "--model", required=True, action="append", metavar="[OLD=]NEW", help="NEW for all jobs, or for base model OLD"
     )
-    again.add_argument("--options", metavar="JSON", help="the new upstream's own members")
-    again.add_argument("--max-cost-usd", type=float, help="of each job: one that may cost more is not trained")
-    again.add_argument("--dry-run", action="store_true", help="show the table, and train nothing")
-    again.add_argument("--yes", action="store_true", help="do not ask")
-    again.add_argument("--again", action="store_true", help="repeat retrains that failed or were cancelled")
-    again.add_argument("--url", help="of the running Tunehook (default: OPENAI_BASE_URL)")
-    again.add_argument("--key", help="a Tunehook API key of the project (default: OPENAI_API_KEY)")
-    again.set_defaults(run=_retrain)
+    command.add_argument("--options", metavar="JSON", help="the new upstream's own members")
+    command.add_argument("--max-cost-usd", type=float, help="of each job: one that may cost more is not trained")
+    command.add_argument("--dry-run", action="store_true", help="show the table, and train nothing")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--again", action="store_true", help="repeat retrains that failed or were cancelled")
+    _add_service(command)
+    command.set_defaults(run=_retrain)
 
 
 def _retrain(args: argparse.Namespace) -> int:
@@ -80,8 +84,7 @@ def _add_import(commands: Any) -> None:
     command.add_argument("--all", action="store_true", required=True, help="every job that it lists")
     command.add_argument("--with-datasets", action="store_true", help="fetch and keep the training files as well")
     command.add_argument("--dry-run", action="store_true", help="show what would be imported, and import nothing")
-    command.add_argument("--url", help="of the running Tunehook, such as http://127.0.0.1:8080")
-    command.add_argument("--key", help="an API key of the project that shall have the jobs (th_…)")
+    _add_service(command)
     command.set_defaults(run=_import)
 
 

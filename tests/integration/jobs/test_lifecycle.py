@@ -118,7 +118,7 @@ async def test_a_record_of_a_newer_version_is_left_alone_and_stays_due(bench: Be
     assert (await bench.ctx.store.jobs.page("p", after=None, limit=10, metadata={}))[0] == []
 
 
-async def test_a_record_that_nobody_can_read_is_parked_and_hides_no_other(
+async def test_an_unreadable_record_is_parked_and_hides_no_other(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = await bench.accept(), await bench.accept()
