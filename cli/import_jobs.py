@@ -20,8 +20,8 @@ from cli.service_client import ServiceClient, ServiceRefused
 QUIET_SECONDS = 120.0
 #: Between two looks at the datasets that are being fetched.
 LOOK_SECONDS = 0.5
-#: Another process imports the same job at the moment.
-_TAKEN, TRIES = "conflict", 5
+#: Another process imports the same job, or was killed in the middle: its lease lives for 15 s, its call for 25 s.
+_TAKEN, TAKEN_SECONDS = "conflict", 60.0
 Row = dict[str, Any]
 
 
@@ -78,14 +78,15 @@ def _import(client: ServiceClient, row: Row, outcome: _Outcome, *, with_datasets
 
 
 def _post(client: ServiceClient, body: Row) -> Row:
-    for _ in range(TRIES - 1):
+    """Asks for one import, until no other process works on it."""
+    until = time.monotonic() + TAKEN_SECONDS
+    while True:
         try:
             return client.post_idempotent("/fine_tuning/jobs/import", body)
         except ServiceRefused as refused:
-            if refused.code != _TAKEN:
+            if refused.code != _TAKEN or time.monotonic() > until:
                 raise
         time.sleep(1.0)
-    return client.post_idempotent("/fine_tuning/jobs/import", body)
 
 
 def _note_dataset(job: Row, upstream_id: str, outcome: _Outcome) -> bool:
