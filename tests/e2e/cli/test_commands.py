@@ -235,5 +235,5 @@ def test_up_shows_a_line_for_each_job_and_webhook(tmp_path: Path) -> None:
 def test_alone_it_prints_its_help_and_it_knows_its_version(tmp_path: Path) -> None:
     alone = _run(tmp_path)
     assert alone.returncode == 0
-    assert "usage: tunehook" in alone.stdout
+    assert "Usage: tunehook" in alone.stdout
     assert re.fullmatch(r"tunehook \d+\.\d+\.\d+\n", _run(tmp_path, "--version").stdout)
