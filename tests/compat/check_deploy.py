@@ -105,7 +105,7 @@ def test_kubernetes_takes_what_the_chart_renders(helm: Path, tmp_path: Path, nam
     for document in documents:
         if document["kind"] not in OTHERS:
             kubernetes_validate.validate(document, version, strict=True)
-    pods = [_pod(document) for document in documents if _pod(document)]
+    pods = [pod for document in documents if (pod := _pod(document)) is not None]
     assert len(pods) >= 2
     for pod in pods:
         _assert_hardened(pod)
