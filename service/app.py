@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from service import (
+    admin_keys,
     chat,
     datasets,
     deliveries,
@@ -44,6 +45,7 @@ JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
 #: Not of `estimate`, `import` and `importable`, which have paths of their own: else they would have a job's methods.
 _ONE_JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id:(?!(?:estimate|import|importable)$)[^{}/]+}"
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
+KEY = "/v1/admin/keys/{key_id}"
 
 
 class Route(NamedTuple):
@@ -103,6 +105,12 @@ ROUTES: list[Route] = [
     Route("DELETE", "/v1/models/{model}/deploy", deployments.delete),
     Route("POST", "/v1/chat/completions", chat.create),
     Route("POST", "/v1/upstreams/{name}/events", upstream_webhooks.receive),
+    Route("GET", "/v1/admin/keys", admin_keys.list_),
+    Route("POST", "/v1/admin/keys", admin_keys.create, makes_records=True),
+    Route("GET", KEY, admin_keys.retrieve),
+    Route("POST", KEY, admin_keys.change),
+    Route("DELETE", KEY, admin_keys.revoke),
+    Route("POST", KEY + "/rotate", admin_keys.rotate),
     Route("GET", "/livez", health.live),
     Route("GET", "/readyz", health.ready),
     Route("GET", "/metrics", metrics.read),

@@ -45,7 +45,9 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.UploadIncomplete: (400, INVALID, "upload_incomplete"),
     errors.MissingKey: (401, INVALID, "invalid_api_key"),
     errors.WrongKey: (401, INVALID, "invalid_api_key"),
+    errors.ScopeMissing: (403, INVALID, "missing_scope"),
     SignatureRejected: (401, INVALID, "invalid_signature"),
+    KeyUnknown: (404, INVALID, "key_not_found"),
     errors.JobNotFound: (404, INVALID, "fine_tune_not_found"),
     errors.FileNotFound: (404, INVALID, "file_not_found"),
     errors.ModelNotFound: (404, INVALID, "model_not_found"),
@@ -97,7 +99,6 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
         AddressRefused,  # becomes InvalidParameter where a URL is given
         AllowListMalformed,
         BootstrapKeyMalformed,
-        KeyUnknown,
         SecretMalformed,
         SecretUnreadable,
         SettingsError,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
@@ -87,7 +88,7 @@ class FollowedJobs:
         self._wanted = asyncio.Event()
         self._streams = Running()  # by key id
         self._keys_read_at = 0.0
-        self.revoked: set[str] = set()  #: ids of keys whose streams end
+        self.revoked: set[str] = set()  #: ids of keys, revoked or expired, whose streams end
         self.closing = False
 
     def stream_of(self, key_id: str) -> AbstractContextManager[None]:
@@ -100,7 +101,8 @@ class FollowedJobs:
             return
         self._keys_read_at, ids = now, list(self._streams)
         found = await asyncio.gather(*map(self._store.api_keys.get, ids))
-        self.revoked = {key_id for key_id, key in zip(ids, found, strict=True) if key is None or key.revoked_at}
+        at = time.time()
+        self.revoked = {key_id for key_id, key in zip(ids, found, strict=True) if not key or key.state(at) != "active"}
         if self.revoked:
             for job in self._jobs.values():
                 job.wake()

@@ -3,6 +3,7 @@
 TunehookError
 ├── RequestError        a client's request cannot be carried out
 │   ├── InvalidBody, InvalidForm, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── ScopeMissing            the key may not do that
 │   ├── MalformedRequest        it is not HTTP
 │   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
@@ -113,6 +114,10 @@ class MissingKey(RequestError):
 
 class WrongKey(RequestError):
     """Incorrect API key provided: {hint}. `tunehook keys list` shows the keys that exist."""
+
+
+class ScopeMissing(RequestError):
+    """This API key may not do that: it needs the scope '{scope}', and has {has}. {hint}"""
 
 
 class NotFound(RequestError):

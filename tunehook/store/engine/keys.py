@@ -237,6 +237,7 @@ def hook_seen(upstream: str, message_id: str) -> str:
 # ---- projects and API keys
 
 API_KEYS = "th:keys"  # set of ids
+API_KEYS_USED = "th:keys-used"  # hash: id → the day of its last use
 PROJECTS = "th:projects"  # set of names
 SEAL = "th:seal"  # a value that is encrypted with the same key as all secrets
 
