@@ -12,6 +12,7 @@ from aiohttp import web
 
 from service import (
     admin_keys,
+    admin_projects,
     chat,
     datasets,
     deliveries,
@@ -111,6 +112,11 @@ ROUTES: list[Route] = [
     Route("POST", KEY, admin_keys.change),
     Route("DELETE", KEY, admin_keys.revoke),
     Route("POST", KEY + "/rotate", admin_keys.rotate),
+    Route("GET", "/v1/admin/projects", admin_projects.list_),
+    Route("GET", "/v1/admin/projects/{project}", admin_projects.retrieve),
+    Route("POST", "/v1/admin/projects/{project}", admin_projects.change),
+    Route("POST", "/v1/admin/jobs/{fine_tuning_job_id}/approve", admin_projects.approve),
+    Route("POST", "/v1/admin/jobs/{fine_tuning_job_id}/reject", admin_projects.reject),
     Route("GET", "/livez", health.live),
     Route("GET", "/readyz", health.ready),
     Route("GET", "/metrics", metrics.read),

@@ -180,11 +180,14 @@ async def rotate_callback_secret(
 
 
 async def authenticate(store: Store, text: str) -> ApiKey:
-    """Returns the key's record, and notes the day of its use. Raises WrongKey, which quotes no secret."""
+    """Returns the key's record, notes the day of its use, and reads the limits of projects if they have changed.
+
+    Raises WrongKey, which quotes no secret.
+    """
     match = KEY_FORM.fullmatch(text)
     if match is None:
         raise WrongKey(hint="it does not look like th_<id>_<secret>")
-    found = await store.api_keys.get(match[1])
+    found, version = await store.api_keys.get_with_limits(match[1])
     now = time.time()
     if found is None or not _opens(found, match[2], now):
         raise WrongKey(hint=f"th_{match[1]}_…")
@@ -193,6 +196,7 @@ async def authenticate(store: Store, text: str) -> ApiKey:
         raise WrongKey(hint=f"th_{match[1]}_… was revoked")
     if state == "expired":
         raise WrongKey(hint=f"th_{match[1]}_… expired on {day_of(found.expires_at or 0)}")
+    await store.projects.refresh(version)
     await store.api_keys.note_use(found.id, day_of(now))
     return found
 

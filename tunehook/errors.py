@@ -17,6 +17,8 @@ TunehookError
 │   │   └── TooFewExamples
 │   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
+│   ├── OverBudget, NoEstimate, NotAwaiting     the project's budget, and an operator's approval
+│   ├── LimitReached, RateReached   a limit of the project
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch, RetrainDiffers
 │   ├── ModelNotTrained, NotDeployed, ModelInUse, ModelNotDeletable
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
@@ -182,6 +184,26 @@ class TooFewExamples(FileUnusable):
 
 class CostAboveLimit(RequestError):
     """The job was not created: {why}."""
+
+
+class OverBudget(RequestError):
+    """The project's budget does not allow this job: {why}. It renews on {renews} (UTC); an operator can raise it."""
+
+
+class NoEstimate(RequestError):
+    """The project has a budget, and the cost of this job cannot be estimated: {why}. State tunehook.max_cost_usd."""
+
+
+class NotAwaiting(RequestError):
+    """Job {id} does not wait for an approval: {why}."""
+
+
+class LimitReached(RequestError):
+    """This project has reached its limit of {most} {what}. {then}"""
+
+
+class RateReached(RequestError):
+    """This project has reached its limit of {most} requests a minute. Retry in {seconds} s."""
 
 
 class FileInUse(RequestError):

@@ -6,7 +6,7 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused, UpstreamTooLarge
-from tunehook.jobs import event_log
+from tunehook.jobs import budget, event_log
 from tunehook.model.file import File
 from tunehook.model.job import Job, JobError, Message, UpstreamJob, is_about
 from tunehook.model.member import job_member, ready_member
@@ -48,7 +48,9 @@ async def settle(
         error=error if status == "failed" else None,
         result_files=results,
     )
+    job = budget.closed(before, job)
     change = record.change(job, lease).due(record.member, 0.0 if job.upstream_job_id else None)
+    budget.book(ctx, change, before.money, job)
     change.clear.append("intent")
     ctx.store.jobs.release(change, job)
     for file in result_records(job):
@@ -165,9 +167,11 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
         "finished_at": before.finished_at or found.finished_at,
     }
     changed = job.model_copy(update={"seen": before.model_copy(update=late), "result_files": results})
+    changed = budget.corrected(changed)
     if changed == job:
         return
     change = record.change(changed)
+    budget.book(ctx, change, job.money, changed)
     for file in result_records(changed) if not job.result_files else []:
         ctx.store.files.entry(change, file)
     if before.unnamed and late["fine_tuned_model"]:

@@ -48,6 +48,11 @@ class ApiKeys:
         [document] = await self._store.ask(("GET", keys.api_key(key_id)))
         return ApiKey.model_validate_json(document) if document else None
 
+    async def get_with_limits(self, key_id: str) -> tuple[ApiKey | None, str | None]:
+        """Returns the key, and the version of all projects' limits, by one command."""
+        [(document, version)] = await self._store.ask(("MGET", keys.api_key(key_id), keys.PROJECT_SETTINGS_VERSION))
+        return ApiKey.model_validate_json(document) if document else None, version
+
     async def note_use(self, key_id: str, day: str) -> None:
         """Notes that the key was used on that day: one write a day and key. A Redis that takes none refuses nothing."""
         if self._noted.get(key_id) != day:
