@@ -32,12 +32,13 @@ from service import (
 from service.auth import authenticated
 from service.error_responses import ERROR_CODE, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
-from service.limits import TEST_LIMIT, ProjectLimit, room_for
+from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
 from service.models import CATALOG
 from service.request_log import log_request
 from service.requests import BODY_BYTES, CONTEXT, PARSING
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
+from tunehook.store.rate_limits import RateLimits
 from tunehook.upstreams import catalog
 
 log = logging.getLogger("tunehook.api")
@@ -133,11 +134,13 @@ def build_app(ctx: Context) -> web.Application:
         logger=logging.getLogger("aiohttp"),
     )
     app.on_response_prepare.append(note_begun)
+    app.on_response_prepare.append(tell_rate)
     app[CONTEXT] = ctx
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
     app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
+    app[RATE_LIMITS] = RateLimits(ctx.store)
     app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)
     app.on_shutdown.append(followed.close)

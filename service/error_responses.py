@@ -134,7 +134,9 @@ def answer(error: TunehookError) -> web.Response:
     body = error_object(message, kind=kind, param=param, code=code or getattr(error, "code", None))
     response = web.json_response(body, status=status)
     response[ERROR_CODE] = body["error"]["code"] or ""
-    if status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
+    if isinstance(error, errors.RateReached):
+        response.headers["retry-after"] = str(error.fields["seconds"])
+    elif status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
         response.headers["x-should-retry"] = "false"
     if status == 401:
         response.headers["www-authenticate"] = "Bearer"

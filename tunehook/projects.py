@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tunehook.dataset.prices import usd_text
 from tunehook.errors import LimitReached, OverBudget, RequestError
 from tunehook.model.project import ProjectSettings, dollars, month_after, month_of
 from tunehook.store.engine.commit import Occupied, optimistic_update
@@ -48,6 +49,6 @@ def refusal(full: Occupied, limits: ProjectSettings, *, asked: int, month: str) 
 def too_little(asked: int, left: int, limits: ProjectSettings) -> str:
     """Says in words that a budget has less left than a job may cost. Amounts in millionths of a dollar."""
     return (
-        f"it may cost {dollars(asked):,.2f} USD, and {dollars(max(0, left)):,.2f} "
-        f"of {limits.monthly_budget_usd or 0:,.2f} USD are left this month"
+        f"it may cost {usd_text(dollars(asked))} USD, and {usd_text(dollars(max(0, left)))} "
+        f"of {usd_text(limits.monthly_budget_usd or 0)} USD are left this month"
     )

@@ -277,3 +277,33 @@ async def test_limits_are_set_seen_and_taken_away_by_an_admin_key(api: Api, bird
     for wrong in ({"streams": -1}, {"over_budget": "ask"}, {"monthly_budget_usd": "much"}, {"over_budget": None}):
         assert (await api.call("POST", path, json=wrong, key=admin)).status == 400, wrong
     assert (await api.call("POST", "/v1/admin/projects/a:b", json={}, key=admin)).status == 400
+
+
+async def test_requests_a_minute_are_limited_by_project(api: Api, birds: Project) -> None:
+    await birds.limit(requests_per_minute=3)
+    answers = [await api.call("GET", "/v1/files", key=birds.key) for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0", "0"]
+    last = answers[-1]
+    assert last.error["code"] == "rate_limit_exceeded"
+    assert 1 <= int(last.headers["retry-after"]) <= 60
+    assert "x-should-retry" not in last.headers
+    assert (await api.call("GET", "/v1/files")).status == 200
+
+
+async def test_stored_bytes_and_streams_are_limited_by_project(api: Api, birds: Project) -> None:
+    job_id = await birds.accepted()
+    await birds.limit(stored_bytes=2 * len(DATASET), streams=1)
+    sizes = (len(DATASET), 1)
+    statuses = [
+        (await api.call("POST", "/v1/files", data=form(content=DATASET[:size]), key=birds.key)).status for size in sizes
+    ]
+    assert statuses == [200, 429]
+    body = {"filename": "a.jsonl", "bytes": 1, "purpose": "fine-tune", "mime_type": "text/jsonl"}
+    assert (await api.call("POST", "/v1/uploads", json=body, key=birds.key)).status == 429
+    headers = {"authorization": f"Bearer {birds.key}", "accept": "text/event-stream"}
+    events = f"{api.root}{JOBS}/{job_id}/events"
+    async with api.session.get(events, headers=headers) as stream:
+        assert stream.status == 200
+        refused = await api.call("GET", f"{JOBS}/{job_id}/events", headers=headers)
+        assert (refused.status, refused.error["code"]) == (429, "project_limit_reached")

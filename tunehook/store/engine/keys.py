@@ -240,6 +240,7 @@ API_KEYS = "th:keys"  # set of ids
 API_KEYS_USED = "th:keys-used"  # hash: id → the day of its last use
 PROJECTS = "th:projects"  # set of names
 PROJECT_SETTINGS = "th:project-settings"  # hash: project → its limits, JSON
+RATE_LIMITS = "th:rate"  # prefix: counters of requests a minute (rate_limits.py)
 PROJECT_SETTINGS_VERSION = "th:project-settings-version"  # counter: changes of them
 SEAL = "th:seal"  # a value that is encrypted with the same key as all secrets
 
