@@ -53,6 +53,9 @@ async def settle(
     budget.book(ctx, change, before.money, job)
     change.clear.append("intent")
     ctx.store.jobs.release(change, job)
+    ctx.store.upstreams.leave_queue(change, job)
+    if job.upstream_job_id:
+        ctx.store.upstreams.freed_slot(change, job.upstream, record.now)
     for file in result_records(job):
         ctx.store.files.entry(change, file)
     await name_model(ctx, change, job, record.now)

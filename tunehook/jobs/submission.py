@@ -195,6 +195,7 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind, rules.kind)),
         deployment=rules.deployment,
+        priority=(request.tunehook and request.tunehook.priority) or "normal",
         deploy=request.tunehook is None or request.tunehook.deploy is not False,
         estimate=cost.cost_of(estimated) if estimated else None,
         money=_money(request, plan, estimated) if limited else None,

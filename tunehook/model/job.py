@@ -233,6 +233,7 @@ class Job(Record):
     deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
     deploy: bool = True  #: whether its model is deployed after success, where that costs nothing by the hour
     deployed: str | None = None  #: `deploying` or `callable`, of a model that has to be deployed
+    priority: Literal["low", "normal"] = "normal"  #: low: its slot comes after those of its project's other jobs
     retrained_from: str | None = None  #: the job whose data it trains on again
     left_out: list[LeftOut] = []  #: members of that job that its upstream does not have
     dataset: KeptDataset | None = None  #: None unless an import asked for the files

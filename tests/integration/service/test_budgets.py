@@ -13,7 +13,7 @@ from tunehook import api_keys, projects
 from tunehook.jobs import copy_step, cost, finishing, lifecycle, poller
 from tunehook.model.api_key import Scope
 from tunehook.model.file import File
-from tunehook.model.job import Job, Stage
+from tunehook.model.job import Job, Stage, Waiting
 from tunehook.model.project import millionths, month_of
 from tunehook.openai_format.jobs import status
 from tunehook.store import doctor
@@ -307,3 +307,18 @@ async def test_stored_bytes_and_streams_are_limited_by_project(api: Api, birds: 
         assert stream.status == 200
         refused = await api.call("GET", f"{JOBS}/{job_id}/events", headers=headers)
         assert (refused.status, refused.error["code"]) == (429, "project_limit_reached")
+
+
+async def test_a_job_that_waits_for_a_slot_says_its_place_and_when_it_is_likely(api: Api, birds: Project) -> None:
+    ids = [await birds.accepted(metadata={"a": str(number)}, tunehook={"priority": "low"}) for number in range(2)]
+    store = api.ctx.store
+    for job_id in ids:
+        record = await store.jobs.read(job_id)
+        assert record.job.priority == "low"
+        waiting = Waiting(code="no_slot", reason="none", since=record.now, retry_at=record.now + 60)
+        job = record.job.moved(Stage.WAITING, waiting=waiting)
+        await store.commit(store.upstreams.queue_up(record.change(job), job))
+    await store.redis.lpush(keys.slots_freed("openai"), *range(100, 600, 100))
+    answer = await api.call("GET", f"{JOBS}/{ids[1]}", key=birds.key)
+    assert answer.json["tunehook"]["waiting"]["place"] == 2
+    assert answer.json["tunehook"]["waiting"]["slot_expected_at"] >= record.now

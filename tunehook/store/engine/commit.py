@@ -92,6 +92,8 @@ class Change:
     unsettled: list[list[Any]] = field(default_factory=list)  #: see store/projects.py, else Occupied
     counted: list[list[Any]] = field(default_factory=list)  #: likewise
     money: list[list[Any]] = field(default_factory=list)  #: likewise
+    joins: list[list[Any]] = field(default_factory=list)  #: the lines for slots, see store/upstreams.py
+    leaves: list[list[Any]] = field(default_factory=list)  #: likewise
     claims: list[list[str]] = field(default_factory=list)
     stamp: list[str] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)

@@ -220,8 +220,23 @@ def poll_cursor(upstream: str) -> str:
 
 
 def waiting(upstream: str) -> str:
-    """zset: the jobs that wait for a slot, in order of acceptance."""
+    """zset: the jobs that wait for a slot. Their order is that of `slot_turns`."""
     return f"th:waiting:{upstream}"
+
+
+def slot_turns(upstream: str) -> str:
+    """zset: project → its turn for a slot, while it has a line there: a zset under this name and the project's."""
+    return f"th:turns:slots:{upstream}"
+
+
+def slots_freed(upstream: str) -> str:
+    """list: when jobs there ended, unix seconds, the newest first."""
+    return f"th:slots-freed:{upstream}"
+
+
+def slots(upstream: str) -> str:
+    """How many jobs of ours it had when it said that it takes no more; expires."""
+    return f"th:slots:{upstream}"
 
 
 def hold(upstream: str) -> str:

@@ -103,6 +103,23 @@ for _, entry in ipairs(change.timed) do
   if entry[4] then redis.call('EXPIRE', entry[1], entry[4]) end
 end
 
+-- joins: {turns, its project, zset of all jobs of that project, job, what is added to its place}: a line for slots
+for _, row in ipairs(change.joins) do
+  local first = redis.call('ZRANGE', row[1], 0, 0, 'WITHSCORES')[2] or 0
+  redis.call('ZADD', row[1], 'NX', first + 0.5, row[2]) -- after the one whose turn it is, before its next
+  local place = redis.call('ZSCORE', row[3], row[4]) or 0
+  redis.call('ZADD', row[1] .. ':' .. row[2], 'NX', place + row[5], row[4])
+end
+-- leaves: {zset of waiting jobs, turns, its project, job, 1 if it got a slot, else 0}
+for _, row in ipairs(change.leaves) do
+  if redis.call('ZREM', row[1], row[4]) == 1 then
+    local line = row[2] .. ':' .. row[3]
+    redis.call('ZREM', line, row[4])
+    if redis.call('EXISTS', line) == 0 then redis.call('ZREM', row[2], row[3])
+    elseif row[5] == 1 then redis.call('ZINCRBY', row[2], 1, row[3]) end
+  end
+end
+
 -- freed: {set of ids, kind, zset, queue}: all of them are due now, and the set is emptied
 for _, entry in ipairs(change.freed) do
   for _, id in ipairs(redis.call('SMEMBERS', entry[1])) do
