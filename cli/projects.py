@@ -130,7 +130,7 @@ async def set_limits(
 async def approve(job: str, /) -> int:
     """Let a job go on that its project's budget does not allow."""
     async with _context() as ctx:
-        await approvals.approve(ctx, job)
+        await approvals.approve(ctx, job, by="tunehook projects")
     print(f"{job} goes on; its money is held, also beyond the budget.")
     return 0
 
@@ -139,7 +139,7 @@ async def approve(job: str, /) -> int:
 async def reject(job: str, /) -> int:
     """Fail a job that its project's budget does not allow."""
     async with _context() as ctx:
-        await approvals.reject(ctx, job)
+        await approvals.reject(ctx, job, by="tunehook projects")
     print(f"{job} has failed (approval_rejected).")
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Annotated, Any, Literal
 
@@ -20,8 +19,6 @@ from tunehook.openai_format import jobs
 from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.openai_format.lists import page_object
 from tunehook.store.jobs import JobRecord
-
-log = logging.getLogger("tunehook.api")
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
 #: Up to 9 billion dollars, of which sums in millionths are exact in Redis' scripts too.
@@ -67,15 +64,16 @@ async def change(request: web.Request) -> web.Response:
 
 
 async def approve(request: web.Request) -> web.Response:
-    return _job(await approvals.approve(context_of(request), request.match_info["fine_tuning_job_id"]), request)
+    ctx, job_id = context_of(request), request.match_info["fine_tuning_job_id"]
+    return _job(await approvals.approve(ctx, job_id, by=caller_of(request).id))
 
 
 async def reject(request: web.Request) -> web.Response:
-    return _job(await approvals.reject(context_of(request), request.match_info["fine_tuning_job_id"]), request)
+    ctx, job_id = context_of(request), request.match_info["fine_tuning_job_id"]
+    return _job(await approvals.reject(ctx, job_id, by=caller_of(request).id))
 
 
-def _job(record: JobRecord, request: web.Request) -> web.Response:
-    log.info("job %s: decided by key %s", record.job.id, caller_of(request).id)
+def _job(record: JobRecord) -> web.Response:
     job = jobs.job_object(record.job, revision=record.revision, cancel_requested_at=record.cancel_requested_at)
     return web.json_response(job)
 

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Middleware
 
 from service.error_responses import Handler
 from service.requests import caller_of, context_of
-from tunehook.errors import LimitReached, RateReached, RequestError, TooManyTests
+from tunehook.errors import LimitReached, RateReached, RequestError, StoreUnavailable, TooManyTests
 from tunehook.store.rate_limits import Rate, RateLimits
 
 AT_ONCE = 16  #: in this process; further tests wait for a turn
@@ -60,7 +60,10 @@ async def count_request(request: web.Request, project: str) -> None:
     """Counts a request of a project that has such a limit. Raises RateReached."""
     a_minute = context_of(request).store.projects.known(project).requests_per_minute
     if a_minute is not None:
-        request[RATE] = rate = await request.app[RATE_LIMITS].hit(project, a_minute)
+        try:
+            request[RATE] = rate = await request.app[RATE_LIMITS].hit(project, a_minute)
+        except StoreUnavailable:  # full, perhaps: reads still work
+            return
         if not rate.passes:
             raise RateReached(most=f"{a_minute:,}", seconds=rate.reset_seconds)
 

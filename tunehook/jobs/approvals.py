@@ -9,14 +9,14 @@ from tunehook.context import Context
 from tunehook.errors import NotAwaiting
 from tunehook.jobs import budget
 from tunehook.jobs.finishing import settle
-from tunehook.model.job import Job, JobError, Message, Stage
+from tunehook.model.job import JobError, Message, Stage
 from tunehook.model.member import estimate_member
-from tunehook.model.project import dollars, millionths, month_after, month_of
+from tunehook.model.project import millionths, month_after, month_of
 from tunehook.store.engine.commit import Occupied, optimistic_update
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tunehook.audit")
 
 #: When a job comes again that awaits approval, or whose tokens are not counted yet: both wake it.
 AGAIN_SECONDS, UNCOUNTED_SECONDS = 3600.0, 60.0
@@ -60,7 +60,9 @@ async def hold_money(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         budget.book(ctx, change, record.job.money, waits)
         await budget.tell_awaiting(ctx, change, waits, record.now)
         await ctx.store.commit(change)
+        budget.audit(record.job.money, waits)
         return False
+    budget.audit(record.job.money, holds)
     return True
 
 
@@ -71,25 +73,31 @@ async def still_awaits(ctx: Context, record: JobRecord) -> bool:
 
 
 @optimistic_update
-async def approve(ctx: Context, job_id: str) -> JobRecord:
-    """Lets a job go on whose project's budget did not allow it; holds its money. Raises JobNotFound, NotAwaiting."""
+async def approve(ctx: Context, job_id: str, *, by: str) -> JobRecord:
+    """Lets a job go on whose project's budget did not allow it; holds its money. `by`: who decided, for the log.
+
+    Raises JobNotFound, NotAwaiting.
+    """
     record = await _awaiting(ctx, job_id)
     job = budget.held(record.job.moved(Stage.UPLOADING), record.now)
     change = record.change(job).due(record.member, 0.0)
     budget.book(ctx, change, record.job.money, job)
     change.say(job.id, Message(created_at=record.now, message="An operator approved this job."))
     await ctx.store.commit(change)
-    _log("approved", job)
+    budget.audit(record.job.money, job, by)
     return await ctx.store.jobs.read(job_id)
 
 
 @optimistic_update
-async def reject(ctx: Context, job_id: str) -> JobRecord:
-    """Fails a job whose project's budget did not allow it. Raises JobNotFound, NotAwaiting."""
+async def reject(ctx: Context, job_id: str, *, by: str) -> JobRecord:
+    """Fails a job whose project's budget did not allow it. `by`: who decided, for the log.
+
+    Raises JobNotFound, NotAwaiting.
+    """
     record = await _awaiting(ctx, job_id)
     error = JobError(code="approval_rejected", message="An operator did not approve the cost of this job.")
     await settle(ctx, record, "failed", error=error)
-    _log("rejected", record.job)
+    log.info("job %s rejected by %s", job_id, by, extra={"fields": {"job": job_id, "by": by}})
     return await ctx.store.jobs.read(job_id)
 
 
@@ -99,9 +107,3 @@ async def _awaiting(ctx: Context, job_id: str) -> JobRecord:
     if record.job.stage is not Stage.WAITING or money is None or money.state != "awaiting":
         raise NotAwaiting(id=job_id, why=f"its stage is {record.job.stage.value}")
     return record
-
-
-def _log(what: str, job: Job) -> None:
-    usd = dollars((job.money and job.money.amount) or 0)
-    fields = {"job": job.id, "project": job.project, "usd": usd}
-    log.info("job %s %s: %.2f USD of %s", job.id, what, usd, job.project, extra={"fields": fields})

@@ -6,15 +6,19 @@ stage accepted. It becomes money spent in the commit that ends the job. Both are
 
 from __future__ import annotations
 
+import logging
 import math
 
 from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate
+from tunehook.dataset.prices import usd_text
 from tunehook.errors import NoEstimate
 from tunehook.model.job import AWAITING, Job, Message, Stage, Waiting
-from tunehook.model.project import Money, millionths, month_of
+from tunehook.model.project import Money, dollars, millionths, month_of
 from tunehook.store.engine.commit import Change
 from tunehook.webhooks import event_types, publishing
+
+log = logging.getLogger("tunehook.audit")
 
 #: The upstream has not begun to train a job in such a state: one that is cancelled then has cost nothing.
 _NOT_BEGUN = frozenset({"validating_files", "queued", "created", "pending"})
@@ -91,6 +95,19 @@ def corrected(job: Job) -> Job:
     if job.money is None or not job.money.month or spent is None:
         return job
     return job.model_copy(update={"money": job.money.model_copy(update={"spent": spent})})
+
+
+def audit(before: Money | None, job: Job, by: str = "") -> None:
+    """Logs a use of money, after its commit: whose, how much, for which job. `by`: the operator's key."""
+    after = job.money
+    if after is None or after == before or after.state == "wanted":
+        return
+    usd = dollars(after.spent if after.state == "spent" else after.amount or 0)
+    fields = {"job": job.id, "project": job.project, "key": job.key_id, "money": after.state, "usd": usd}
+    fields |= {"month": after.month} if after.month else {}
+    fields |= {"by": by} if by else {}
+    whose = f"{job.project}/{job.key_id}" + (f", by {by}" if by else "")
+    log.info("money %s: %s USD, job %s (%s)", after.state, usd_text(usd), job.id, whose, extra={"fields": fields})
 
 
 def _spent(before: Job, job: Job) -> int:

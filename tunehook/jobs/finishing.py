@@ -54,7 +54,7 @@ async def settle(
     change.clear.append("intent")
     ctx.store.jobs.release(change, job)
     ctx.store.upstreams.leave_queue(change, job)
-    if job.upstream_job_id:
+    if job.upstream_job_id and job.mark:  # not of an import, which tells nothing of slots
         ctx.store.upstreams.freed_slot(change, job.upstream, record.now)
     for file in result_records(job):
         ctx.store.files.entry(change, file)
@@ -68,6 +68,7 @@ async def settle(
     if following:
         change.wake(job_member(following))
     await ctx.store.commit(change)
+    budget.audit(before.money, job)
     fields = {"job": job.id, "project": job.project, "status": status, "code": job.error and job.error.code}
     log.info("job %s %s%s", job.id, status, f": {job.error.code}" if job.error else "", extra={"fields": fields})
 
@@ -180,6 +181,7 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
     if before.unnamed and late["fine_tuned_model"]:
         await name_model(ctx, change, changed, record.now)
     await ctx.store.commit(change)
+    budget.audit(job.money, changed)
 
 
 async def _fetch_results(ctx: Context, job: Job) -> None:

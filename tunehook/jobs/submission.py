@@ -344,4 +344,5 @@ async def _accept(ctx: Context, job: Job, remember: list[tuple[str, int]], recal
         now_ms = await ctx.store.commit(change)
     except AlreadyThere as earlier:
         return await ctx.store.jobs.read(earlier.value, job.project)
+    budget.audit(None, job)
     return JobRecord(job, 1, now_ms)

@@ -322,3 +322,23 @@ async def test_a_job_that_waits_for_a_slot_says_its_place_and_when_it_is_likely(
     answer = await api.call("GET", f"{JOBS}/{ids[1]}", key=birds.key)
     assert answer.json["tunehook"]["waiting"]["place"] == 2
     assert answer.json["tunehook"]["waiting"]["slot_expected_at"] >= record.now
+
+
+async def test_each_use_of_money_is_a_line_of_the_log(
+    api: Api, birds: Project, admin: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tunehook.audit")
+    await birds.limit(monthly_budget_usd=birds.usd, over_budget="hold")
+    first, second = [await birds.accepted(metadata={"a": name}) for name in "ab"]
+    await api.call("POST", f"/v1/admin/jobs/{second}/approve", key=admin)
+    await api.call("POST", f"{JOBS}/{first}/cancel", key=birds.key)
+    lines = [vars(record)["fields"] for record in caplog.records if record.name == "tunehook.audit"]
+    assert [(line["job"], line["money"]) for line in lines] == [
+        (first, "held"),
+        (second, "awaiting"),
+        (second, "held"),
+        (first, "spent"),
+    ]
+    assert [line["usd"] for line in lines] == [birds.usd, birds.usd, birds.usd, 0]
+    assert {line["project"] for line in lines} == {"birds"}
+    assert lines[2]["by"] == admin.split("_")[1]
