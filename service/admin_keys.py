@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
+from service.request_log import log_admin
 from service.requests import context_of, json_object, known_only, optional_json_object
 from tunehook import api_keys
 from tunehook.errors import InvalidParameter
@@ -57,7 +58,9 @@ async def create(request: web.Request) -> web.Response:
     )
     shown: dict[str, str | None] = {"key": text}
     shown["callback_secret"] = None if Scope.ADMIN in scopes else callback_secret
-    return web.json_response(key_object(await api_keys.find(ctx.store, text), {}) | shown)
+    key = await api_keys.find(ctx.store, text)
+    _log(request, "key made", key)
+    return web.json_response(key_object(key, {}) | shown)
 
 
 async def list_(request: web.Request) -> web.Response:
@@ -84,6 +87,7 @@ async def change(request: web.Request) -> web.Response:
         expires_at=asked.expires_at,
         forever="expires_at" in body and asked.expires_at is None,
     )
+    _log(request, "key changed", changed)
     return await _answer(request, changed)
 
 
@@ -95,12 +99,20 @@ async def rotate(request: web.Request) -> web.Response:
         keep_old=asked.keep_old_secret_active_for_24_hours,
         now=int(time.time()),
     )
+    _log(request, "key rotated", key)
     until = key.old_secret_until if asked.keep_old_secret_active_for_24_hours else None
     return await _answer(request, key, {"key": text, "old_key_active_until": until})
 
 
 async def revoke(request: web.Request) -> web.Response:
-    return await _answer(request, await api_keys.revoke(context_of(request).store, _id(request)))
+    revoked = await api_keys.revoke(context_of(request).store, _id(request))
+    _log(request, "key revoked", revoked)
+    return await _answer(request, revoked)
+
+
+def _log(request: web.Request, what: str, key: ApiKey) -> None:
+    scopes = " ".join(key.scopes)
+    log_admin(request, what, key=key.id, project=key.project, name=key.name, scopes=scopes, expires_at=key.expires_at)
 
 
 def _id(request: web.Request) -> str:

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import Field, TypeAdapter, ValidationError
 
 from service.admin_keys import Project
+from service.request_log import log_admin
 from service.requests import caller_of, context_of, json_object, known_only
 from tunehook import projects
 from tunehook.context import Context
@@ -59,7 +60,9 @@ async def change(request: web.Request) -> web.Response:
     """Sets and takes away limits, also of a project that has no key yet."""
     ctx, project = context_of(request), _new_name(request.match_info["project"])
     asked = parse_as(SettingsRequest, await json_object(request))
-    limits = await projects.change(ctx.store, project, asked.model_dump(exclude_unset=True))
+    changes = asked.model_dump(exclude_unset=True)
+    limits = await projects.change(ctx.store, project, changes)
+    log_admin(request, "limits changed", project=project, changes=changes)
     return web.json_response(await _object(ctx, project, limits))
 
 
