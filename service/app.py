@@ -30,7 +30,7 @@ from service import (
     webhook_endpoints,
 )
 from service.auth import authenticated
-from service.error_responses import ERROR_CODE, BrokenOff, Handler, broken_off, note_begun, problems
+from service.error_responses import ERROR_CODE, REQUEST_ID, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
 from service.models import CATALOG
@@ -152,7 +152,7 @@ def build_app(ctx: Context) -> web.Application:
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Adds an `x-request-id` to every answer, as OpenAI does, and logs requests that change something or fail."""
-    request_id = "req_" + secrets.token_hex(12)
+    request[REQUEST_ID] = request_id = "req_" + secrets.token_hex(12)
     begun = time.perf_counter()
     try:
         response = await handler(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -113,6 +114,8 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
 #: OpenAI's names for the parameter of these errors.
 _PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
 #: SDKs retry these unless told not to. Of our answers, a retry helps with 503 alone.
+#: Of the answer's header, the body of an error, and the log.
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 #: For the log.
 ERROR_CODE: web.ResponseKey[str] = web.ResponseKey("error_code", str)
 _NO_RETRY = frozenset({408, 409, 429})
@@ -122,8 +125,8 @@ def row_of(kind: type[TunehookError]) -> tuple[int, str, str | None] | None:
     return next((TABLE[base] for base in kind.__mro__ if base in TABLE), None)
 
 
-def answer(error: TunehookError) -> web.Response:
-    """The error in OpenAI's shape."""
+def answer(error: TunehookError, request_id: str | None = None) -> web.Response:
+    """Returns the error in OpenAI's shape, with the id of its request beside it."""
     row = row_of(type(error))
     if row is None:
         log.error("error_responses.TABLE has no row for %s", type(error).__name__, exc_info=error)
@@ -132,7 +135,7 @@ def answer(error: TunehookError) -> web.Response:
     param = (error.param or _PARAMS.get(type(error), "")).encode(errors="replace").decode() or None
     message = error.message.encode(errors="replace").decode()  # a form's field may be called by any bytes
     body = error_object(message, kind=kind, param=param, code=code or getattr(error, "code", None))
-    response = web.json_response(body, status=status)
+    response = web.json_response(_with_id(body, request_id), status=status)
     response[ERROR_CODE] = body["error"]["code"] or ""
     if isinstance(error, errors.RateReached):
         response.headers["retry-after"] = str(error.fields["seconds"])
@@ -141,6 +144,10 @@ def answer(error: TunehookError) -> web.Response:
     if status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def _with_id(body: dict[str, Any], request_id: str | None) -> dict[str, Any]:
+    return body | {"request_id": request_id} if request_id else body
 
 
 BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
@@ -179,21 +186,24 @@ def _client_is_gone(request: web.Request, error: Exception) -> bool:
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns what a handler raises into an answer. An unexpected error is logged and answered with 500."""
+    request_id = request.get(REQUEST_ID)
     try:
         return await handler(request)
     except TunehookError as error:
         if isinstance(error, errors.DataDirUnavailable):
             log.warning("the data directory cannot be used: %s", error.detail)
-        return answer(error)
+        return answer(error, request_id)
     except web.HTTPNotFound:
-        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request)))
+        unknown = errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request))
+        return answer(unknown, request_id)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = answer(errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed))
+        refused = errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed)
+        response = answer(refused, request_id)
         response.headers["allow"] = allowed
         return response
     except web.HTTPRequestEntityTooLarge:
-        return answer(errors.TooLarge(limit=request.client_max_size))
+        return answer(errors.TooLarge(limit=request.client_max_size), request_id)
     except Exception as error:
         if _client_is_gone(request, error):
             raise error if isinstance(error, ConnectionError) else ConnectionResetError(str(error)) from error
@@ -204,4 +214,4 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             param=None,
             code="internal_error",
         )
-        return web.json_response(body, status=500)
+        return web.json_response(_with_id(body, request_id), status=500)
