@@ -13,6 +13,7 @@ TABLE: tuple[tuple[str, str, Scope], ...] = (
     ("POST", "/v1/fine_tuning/jobs/estimate", Scope.READ),
     ("POST", "/v1/fine_tuning/alpha/graders/validate", Scope.READ),
     ("POST", "/v1/chat/", Scope.CHAT),
+    ("POST", "/v1/responses", Scope.CHAT),
     ("POST DELETE", "/v1/webhook_endpoints", Scope.WEBHOOKS),
     ("POST", "/v1/callback_secret/", Scope.WEBHOOKS),
     ("POST", "/v1/deliveries/", Scope.WEBHOOKS),

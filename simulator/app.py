@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from simulator import chat, control, files, graders, hooks, jobs, models, uploads
+from simulator import chat, control, files, graders, hooks, jobs, models, responses, uploads
 from simulator.breaking import CLOSING, ENTRY, play
 from simulator.clock import Clock
 from simulator.control import CONTROL, Control
@@ -73,6 +73,7 @@ def _surface(prefix: str) -> list[web.RouteDef]:
         web.get(f"{prefix}/models/{{model}}", models.retrieve, allow_head=False),
         web.delete(f"{prefix}/models/{{model}}", models.delete),
         web.post(f"{prefix}/chat/completions", chat.complete),
+        web.post(f"{prefix}/responses", responses.create),
     ]
 
 

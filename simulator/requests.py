@@ -190,3 +190,16 @@ CHAT = table(
     # The chat body has some forty members that have nothing to do with tuning: let them pass.
     open_=True,
 )
+
+RESPONSE = table(
+    {
+        "model": text(least=1),
+        "stream": nullable(boolean),
+        "store": nullable(boolean),
+        "temperature": nullable(number(least=0, most=2)),
+        "metadata": nullable(metadata),
+    },
+    required=("model", "input"),
+    # As with the chat.
+    open_=True,
+)
