@@ -8,6 +8,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 
+def examples(*lines: str) -> str:
+    """Returns the end of a command's help. A test runs each line."""
+    return "\n".join(("Examples:", "", *(f"    tunehook {line}" for line in lines)))
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Service:

@@ -1,0 +1,275 @@
+"""`tunehook jobs`: lists, shows and steers jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any
+
+import httpx2
+from cyclopts import App, Parameter
+
+from cli import times
+from cli.delivery_text import DELIVERY_HEAD, delivery_row
+from cli.failures import AskedWrongly
+from cli.job_text import HEAD, Object, job_facts, job_path, job_row
+from cli.options import FOUND, Service, examples
+from cli.service_client import ServiceClient, ServiceUnreachable
+from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_one, print_rows, say
+from cli.times import Moment
+
+app = App(
+    name="jobs",
+    help="List, show and steer jobs.",
+    help_epilogue=examples("jobs list --status running", "jobs show ftjob-Ab12"),
+)
+app.command("cli.metrics:metrics", help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
+app.command(
+    "cli.metrics:compare", help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json")
+)
+#: `--limit` unless it is given.
+LISTED = 20
+#: Between two tries of a stream that was cut off.
+AGAIN_SECONDS = 1.0
+
+
+@app.default
+@app.command(name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json"))
+def list_jobs(
+    *,
+    stage: str | None = None,
+    status: str | None = None,
+    model: str | None = None,
+    upstream: str | None = None,
+    since: Moment = None,
+    before: Moment = None,
+    text: Annotated[str | None, Parameter(name="--q")] = None,
+    meta: Annotated[list[str] | None, Parameter(name="--meta")] = None,
+    limit: int = LISTED,
+    shape: Shape = PLAIN,
+    service: Service = FOUND,
+) -> int:
+    """List jobs, newest first.
+
+    Args:
+        stage: only jobs in this stage, such as waiting or tracked
+        status: only jobs with this status, such as running or failed
+        model: only jobs that train this base model
+        upstream: only jobs at this upstream
+        since: only jobs made since then: 2h, 7d, 2026-11-20
+        before: only jobs made before then
+        text: only jobs with this text in id, suffix, metadata or model name
+        meta: KEY=VALUE: only jobs with this pair in their metadata
+        limit: so many at most; 0: all (default: 20)
+    """
+    query: dict[str, str | int | None] = {
+        "stage": stage,
+        "status": status,
+        "model": model,
+        "upstream": upstream,
+        "created_after": since,
+        "created_before": before,
+        "q": text,
+        **{f"metadata[{name}]": value for name, value in pairs(meta or []).items()},
+    }
+    with ServiceClient.from_arguments(service) as client:
+        every = client.pages("/fine_tuning/jobs", limit=min(limit, 100) or 100, **query)
+        found = list(islice(every, (limit or None) and limit + 1))
+    more = bool(limit) and len(found) > limit
+    found = found[:limit] if limit else found
+    print_list(HEAD, found, map(job_row, found), shape)
+    if not found:
+        say(
+            "No job matches."
+            if any(query.values())
+            else "No jobs yet. `tunehook submit train.jsonl --model …` makes one."
+        )
+    elif more:
+        say(f"More jobs are there: --limit 0 lists all. The {limit} newest are shown.")
+    return 0
+
+
+def pairs(given: Sequence[str]) -> dict[str, str]:
+    """Returns `KEY=VALUE` texts as a dict. Raises AskedWrongly."""
+    found = {}
+    for text in given:
+        name, is_pair, value = text.partition("=")
+        if not is_pair or not name:
+            raise AskedWrongly(why=f"{text!r} is no pair. Write KEY=VALUE, such as --meta team=search.")
+        found[name] = value
+    return found
+
+
+@app.command(help_epilogue=examples("jobs show ftjob-Ab12", "jobs show ftjob-Ab12 --json"))
+def show(job: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """Show a job.
+
+    Args:
+        job: its id
+    """
+    with ServiceClient.from_arguments(service) as client:
+        found = client.get(job_path(job))
+    print_one(found, job_facts(found), shape)
+    return 0
+
+
+@app.command(help_epilogue=examples("jobs events ftjob-Ab12", "jobs events ftjob-Ab12 --follow --jsonl"))
+def events(
+    job: str,
+    /,
+    *,
+    follow: Annotated[bool, Parameter(name=("--follow", "-f"))] = False,
+    as_lines: Annotated[bool, Parameter(name="--jsonl")] = False,
+    shape: Shape = PLAIN,
+    service: Service = FOUND,
+) -> int:
+    """Print the log of a job, oldest first.
+
+    Args:
+        job: its id
+        follow: go on until the job has ended
+        as_lines: the API's objects, one a line
+    """
+    with ServiceClient.from_arguments(service) as client:
+        if follow:
+            for event in followed(client, job):
+                print_json_line(event) if as_lines or shape.as_json else print_rows((), [_event_row(event)])
+            return 0
+        found = list(client.pages(job_path(job, "events")))[::-1]
+    if as_lines:
+        for event in found:
+            print_json_line(event)
+    else:
+        print_list(("TIME", "LEVEL", "MESSAGE"), found, map(_event_row, found), shape)
+    return 0
+
+
+def _event_row(event: Object) -> tuple[object, ...]:
+    return times.shown(event["created_at"]), event["level"], event["message"]
+
+
+def followed(client: ServiceClient, job: str) -> Any:
+    """Yields the events of a job until it has ended; asks again after a cut, so that none is missed."""
+    last, failed = "", 0
+    while True:
+        headers = {"accept": "text/event-stream"} | ({"last-event-id": last} if last else {})
+        try:
+            with client.opened("GET", job_path(job, "events"), headers=headers) as answer:
+                if answer.status_code == 204:
+                    return
+                failed = 0
+                for event in httpx2.EventSource(answer):
+                    if event.data:
+                        last = event.id or last
+                        yield event.json()
+        except ServiceUnreachable as cut:
+            failed += 1
+            if failed > 30:
+                raise
+            say(f"{cut} Asking again.")
+        time.sleep(AGAIN_SECONDS)
+
+
+@app.command(help_epilogue=examples("jobs checkpoints ftjob-Ab12", "jobs checkpoints ftjob-Ab12 --json"))
+def checkpoints(job: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """List a job's checkpoints, newest first.
+
+    Args:
+        job: its id
+    """
+    with ServiceClient.from_arguments(service) as client:
+        found = list(client.pages(job_path(job, "checkpoints")))
+    print_list(("CHECKPOINT", "STEP", "TRAIN LOSS", "VALID LOSS", "MODEL"), found, map(_checkpoint_row, found), shape)
+    return 0
+
+
+def _checkpoint_row(one: Object) -> tuple[object, ...]:
+    metrics = one["metrics"] or {}
+    valid = metrics.get("full_valid_loss", metrics.get("valid_loss"))
+    return one["id"], one["step_number"], metrics.get("train_loss"), valid, one["fine_tuned_model_checkpoint"]
+
+
+@app.command(help_epilogue=examples("jobs deliveries ftjob-Ab12", "jobs deliveries ftjob-Ab12 --json"))
+def deliveries(job: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """List a job's webhooks, newest first.
+
+    Args:
+        job: its id
+    """
+    with ServiceClient.from_arguments(service) as client:
+        found = list(client.pages(job_path(job, "deliveries")))
+    print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
+    return 0
+
+
+@app.command(help_epilogue=examples("jobs cancel ftjob-Ab12", "jobs cancel ftjob-Ab12 ftjob-Cd34"))
+def cancel(*job: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """Cancel jobs.
+
+    Args:
+        job: their ids
+    """
+    return _each(job, "cancel", shape, service)
+
+
+@app.command(help_epilogue=examples("jobs pause ftjob-Ab12", "jobs pause ftjob-Ab12 --json"))
+def pause(*job: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """Pause jobs at their upstream.
+
+    Args:
+        job: their ids
+    """
+    return _each(job, "pause", shape, service)
+
+
+@app.command(help_epilogue=examples("jobs resume ftjob-Ab12", "jobs resume ftjob-Ab12 --json"))
+def resume(*job: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """Resume paused jobs.
+
+    Args:
+        job: their ids
+    """
+    return _each(job, "resume", shape, service)
+
+
+def _each(jobs: Sequence[str], verb: str, shape: Shape, service: Service) -> int:
+    if not jobs:
+        raise AskedWrongly(why=f"Name a job: tunehook jobs {verb} ftjob-…")
+    with ServiceClient.from_arguments(service) as client:
+        found = [client.post_idempotent(job_path(job, verb), {}) for job in jobs]
+    print_list(HEAD, found, map(job_row, found), shape)
+    return 0
+
+
+@app.command(
+    name="import",
+    help_epilogue=examples(
+        "jobs import ftjob-theirs --upstream openai", "jobs import ftjob-theirs --upstream openai --with-dataset"
+    ),
+)
+def import_job(
+    job: str,
+    /,
+    *,
+    upstream: str,
+    callback: str | None = None,
+    with_dataset: bool = False,
+    shape: Shape = PLAIN,
+    service: Service = FOUND,
+) -> int:
+    """Take over a job that was started at an upstream; `tunehook import` takes over all.
+
+    Args:
+        job: its id at the upstream
+        upstream: the upstream's name in the running Tunehook
+        callback: a URL that gets the webhook of its end
+        with_dataset: fetch and keep its training files as well
+    """
+    body: Object = {"upstream": upstream, "upstream_job_id": job}
+    body |= {"callback_url": callback} if callback else {}
+    body |= {"keep_dataset": True} if with_dataset else {}
+    with ServiceClient.from_arguments(service) as client:
+        found = client.post_idempotent("/fine_tuning/jobs/import", body)
+    print_list(HEAD, [found], [job_row(found)], shape)
+    return 0
