@@ -7,7 +7,7 @@ from typing import Any
 
 from cli import times
 
-DELIVERY_HEAD = ("DELIVERY", "STATE", "EVENT", "JOB", "CREATED", "ATTEMPTS", "LAST ANSWER", "NEXT", "URL")
+DELIVERY_HEAD = ("DELIVERY", "STATE", "EVENT", "LAST ANSWER", "JOB", "TRIES", "NEXT", "CREATED", "URL")
 
 
 def delivery_row(one: Mapping[str, Any]) -> tuple[object, ...]:
@@ -16,11 +16,11 @@ def delivery_row(one: Mapping[str, Any]) -> tuple[object, ...]:
         one["id"],
         one["state"],
         one["event_type"],
-        one["job_id"],
-        times.shown(one["created_at"]),
-        one["attempt_count"],
         one["last_error"] or one["last_status_code"],
+        one["job_id"],
+        one["attempt_count"],
         times.shown(one["next_attempt_at"]),
+        times.shown(one["created_at"]),
         one["url"],
     )
 

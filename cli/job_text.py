@@ -10,7 +10,7 @@ from cli import times
 from tunehook.dataset.prices import usd_text
 
 Object = dict[str, Any]
-HEAD = ("JOB", "STATUS", "MODEL", "TUNED MODEL", "UPSTREAM", "CREATED", "USD", "NOTE")
+HEAD = ("JOB", "STATUS", "NOTE", "MODEL", "TUNED MODEL", "USD", "CREATED", "UPSTREAM")
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -24,12 +24,12 @@ def job_row(job: Mapping[str, Any]) -> tuple[object, ...]:
     return (
         job["id"],
         job["status"],
+        job_note(job),
         job["model"],
         job["fine_tuned_model"],
-        job["tunehook"]["upstream"],
-        times.shown(job["created_at"]),
         job_usd(job),
-        job_note(job),
+        times.shown(job["created_at"]),
+        job["tunehook"]["upstream"],
     )
 
 

@@ -132,7 +132,7 @@ def compare(*job: str, sweep: str | None = None, shape: Shape = PLAIN, service: 
         )
         rows = sorted((_compared(client, one) for one in found), key=lambda one: one.best)
     if not rows:
-        raise AskedWrongly(why=f"No job has the sweep {sweep!r}. `tunehook jobs --json` shows the metadata of all.")
+        say(f"No job has the sweep {sweep!r}. `tunehook jobs --json` shows the metadata of all.")
     print_list(_HEAD, [row.shown() for row in rows], map(_cells, rows), shape)
     return 0
 

@@ -29,6 +29,8 @@ SIGNS = {
     "queued": ("⏸", "yellow"), "paused": ("⏸", "yellow"), "pending": ("↻", "yellow"),
 }  # fmt: skip
 Cells = Sequence[object]
+#: A column of a table that is wider than the first is cut when the terminal is narrow, to no less than the second.
+ELASTIC, SQUEEZED = 17, 12
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -95,13 +97,40 @@ def print_rows(head: Sequence[str], rows: Sequence[Cells], *, talk: bool = False
         for row in rows:
             print("\t".join(clean(cell) for cell in row), file=sys.stderr if talk else sys.stdout)
         return
+    if not rows:
+        return
     table = Table(box=None, pad_edge=False, show_header=bool(head), header_style="bold")
-    for number, title in enumerate(head or [""] * (len(rows[0]) if rows else 0)):
-        cut = bool(head) and number > 0
-        table.add_column(title, no_wrap=cut or number == 0, overflow="ellipsis" if cut else "fold")
+    widths = _widths(head, rows, console.width)
+    for number, width in widths.items():
+        title = head[number] if head else ""
+        table.add_column(title, width=width, no_wrap=bool(head), overflow="ellipsis" if head else "fold")
     for row in rows:
-        table.add_row(*(_styled(clean(cell)) for cell in row))
+        table.add_row(*(_styled(clean(row[number])) for number in widths))
     console.print(table)
+
+
+def _widths(head: Sequence[str], rows: Sequence[Cells], room: int) -> dict[int, int]:
+    """Returns the columns that a terminal shows, and how wide each is.
+
+    Empty columns are left out. Where there is no room, wide ones are cut, and then the last ones left out.
+    """
+    wide = {
+        n: _width(head, rows, n) for n in range(len(rows[0])) if n == 0 or any(row[n] not in (None, "") for row in rows)
+    }
+    least = {n: SQUEEZED if n and width > ELASTIC else width for n, width in wide.items()}
+    while len(least) > 1 and sum(least.values()) + 2 * (len(least) - 1) > room:
+        least.popitem()
+    spare = room - sum(least.values()) - 2 * (len(least) - 1)
+    for number in sorted(least, key=lambda number: wide[number]):  # the narrower ones are whole first
+        taken = min(spare, wide[number] - least[number])
+        least[number] += taken
+        spare -= taken
+    return least
+
+
+def _width(head: Sequence[str], rows: Sequence[Cells], number: int) -> int:
+    cells = [_styled(clean(row[number])).cell_len for row in rows]
+    return max(len(head[number]) if head else 0, *cells)
 
 
 def clean(cell: object) -> str:

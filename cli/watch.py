@@ -147,7 +147,7 @@ def _follow(
                 raise
             say(f"{cut} Trying on.")
         if live:
-            live.update(_drawn(watched), refresh=True)
+            live.update(_drawn(watched, live.console.width), refresh=True)
         else:
             for one in watched:
                 _told(one, as_lines=as_lines)
@@ -171,17 +171,18 @@ def _told(one: Watched, *, as_lines: bool) -> None:
         say("  ".join(filter(None, [one.job["id"], one.job["status"], *_progress(one)])))
 
 
-def _drawn(watched: Sequence[Watched]) -> Table:
+def _drawn(watched: Sequence[Watched], room: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(5):
-        table.add_column(no_wrap=True, overflow="ellipsis")
+    bar = BAR if room >= 100 else 0
+    for least in (len("▶ succeeded"), max(len(one.job["id"]) for one in watched), bar, len("100%  10 min left"), None):
+        table.add_column(no_wrap=True, overflow="ellipsis", min_width=least)
     for one in watched:
         sign, style = SIGNS.get(one.job["status"], ("●", ""))
-        filled = round(BAR * (one.share or 0.0))
+        filled = round(bar * (one.share or 0.0))
         table.add_row(
             Text(f"{sign} {one.job['status']}", style=style),
             one.job["id"],
-            Text("█" * filled + "░" * (BAR - filled)),
+            Text("█" * filled + "░" * (bar - filled)),
             *(Text(text) for text in _progress(one)),
         )
     return table
