@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx2
 from cyclopts import App
 
-from cli.failures import AskedWrongly
+from cli.failures import AskedWrongly, CommandFailed
 from cli.job_text import Object, job_path
 from cli.options import FOUND, AsJson, Service, examples
 from cli.service_client import ServiceClient
@@ -75,7 +75,7 @@ def _name(client: ServiceClient, given: str) -> str:
         return given
     job = client.get(job_path(given))
     if not job["fine_tuned_model"]:
-        raise AskedWrongly(why=f"{given} is {job['status']} and has no model. `tunehook watch {given}` follows it.")
+        raise CommandFailed(why=f"{given} is {job['status']} and has no model. `tunehook watch {given}` follows it.")
     return str(job["fine_tuned_model"])
 
 

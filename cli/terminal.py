@@ -103,7 +103,8 @@ def print_rows(head: Sequence[str], rows: Sequence[Cells], *, talk: bool = False
     widths = _widths(head, rows, console.width)
     for number, width in widths.items():
         title = head[number] if head else ""
-        table.add_column(title, width=width, no_wrap=bool(head), overflow="ellipsis" if head else "fold")
+        cut = bool(head) and number > 0
+        table.add_column(title, width=width, no_wrap=cut, overflow="ellipsis" if cut else "fold")
     for row in rows:
         table.add_row(*(_styled(clean(row[number])) for number in widths))
     console.print(table)
