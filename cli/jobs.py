@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import islice
 from typing import Annotated, Any
 
 import httpx2
@@ -13,92 +12,27 @@ from cyclopts import App, Parameter
 from cli import times
 from cli.delivery_text import DELIVERY_HEAD, delivery_row
 from cli.failures import AskedWrongly
+from cli.job_list import list_jobs
 from cli.job_text import HEAD, Object, job_facts, job_path, job_row
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceUnreachable
 from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_one, print_rows, say
-from cli.times import Moment
 
 app = App(
     name="jobs",
     help="List, show and steer jobs.",
     help_epilogue=examples("jobs list --status running", "jobs show ftjob-Ab12"),
 )
+app.default(list_jobs)
+app.command(
+    list_jobs, name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json")
+)
 app.command("cli.metrics:metrics", help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
 app.command(
     "cli.metrics:compare", help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json")
 )
-#: `--limit` unless it is given.
-LISTED = 20
 #: Between two tries of a stream that was cut off.
 AGAIN_SECONDS = 1.0
-
-
-@app.default
-@app.command(name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json"))
-def list_jobs(
-    *,
-    stage: str | None = None,
-    status: str | None = None,
-    model: str | None = None,
-    upstream: str | None = None,
-    since: Moment = None,
-    before: Moment = None,
-    text: Annotated[str | None, Parameter(name="--q")] = None,
-    meta: Annotated[list[str] | None, Parameter(name="--meta")] = None,
-    limit: int = LISTED,
-    shape: Shape = PLAIN,
-    service: Service = FOUND,
-) -> int:
-    """List jobs, newest first.
-
-    Args:
-        stage: only jobs in this stage, such as waiting or tracked
-        status: only jobs with this status, such as running or failed
-        model: only jobs that train this base model
-        upstream: only jobs at this upstream
-        since: only jobs made since then: 2h, 7d, 2026-11-20
-        before: only jobs made before then
-        text: only jobs with this text in id, suffix, metadata or model name
-        meta: KEY=VALUE: only jobs with this pair in their metadata
-        limit: so many at most; 0: all (default: 20)
-    """
-    query: dict[str, str | int | None] = {
-        "stage": stage,
-        "status": status,
-        "model": model,
-        "upstream": upstream,
-        "created_after": since,
-        "created_before": before,
-        "q": text,
-        **{f"metadata[{name}]": value for name, value in pairs(meta or []).items()},
-    }
-    with ServiceClient.from_arguments(service) as client:
-        every = client.pages("/fine_tuning/jobs", limit=min(limit, 100) or 100, **query)
-        found = list(islice(every, (limit or None) and limit + 1))
-    more = bool(limit) and len(found) > limit
-    found = found[:limit] if limit else found
-    print_list(HEAD, found, map(job_row, found), shape)
-    if not found:
-        say(
-            "No job matches."
-            if any(query.values())
-            else "No jobs yet. `tunehook submit train.jsonl --model …` makes one."
-        )
-    elif more:
-        say(f"More jobs are there: --limit 0 lists all. The {limit} newest are shown.")
-    return 0
-
-
-def pairs(given: Sequence[str]) -> dict[str, str]:
-    """Returns `KEY=VALUE` texts as a dict. Raises AskedWrongly."""
-    found = {}
-    for text in given:
-        name, is_pair, value = text.partition("=")
-        if not is_pair or not name:
-            raise AskedWrongly(why=f"{text!r} is no pair. Write KEY=VALUE, such as --meta team=search.")
-        found[name] = value
-    return found
 
 
 @app.command(help_epilogue=examples("jobs show ftjob-Ab12", "jobs show ftjob-Ab12 --json"))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cli.failures import AskedWrongly
-from cli.jobs import pairs
+from cli.options import pairs
 
 #: Members of the metadata of a sweep's jobs: its name, and the values of this one.
 SWEEP, RUN = "sweep", "sweep_run"

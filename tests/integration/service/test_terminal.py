@@ -169,6 +169,22 @@ async def test_an_estimate_leaves_no_file(terminal: Terminal) -> None:
     assert (await terminal("files", "--json")).json == []
 
 
+async def test_lists_are_narrowed(terminal: Terminal) -> None:
+    await terminal("submit", "train.jsonl", *SWEEP)
+    other = (await terminal("submit", "train.jsonl", "--model", "gpt-4.1-nano", "--yes", "-q")).out
+    await terminal("jobs", "cancel", other.strip())
+    for words in (("--status", "cancelled"), ("--stage", "settled"), ("--model", "gpt-4.1-nano"), ("--q", "NANO")):
+        assert (await terminal("jobs", "list", *words, "-q")).out == other, words
+    assert len((await terminal("jobs", "list", "--q", "n_epochs=3", "--since", "1h", "-q")).rows) == 2
+    assert len((await terminal("jobs", "--upstream", "openai", "--before", "2030-01-01", "-q")).rows) == 5
+    for words in (("--upstream", "azure"), ("--before", "1h"), ("--meta", "sweep=other"), ("--status", "runing")):
+        none = await terminal("jobs", "list", *words, "--json")
+        assert (none.status, none.json, none.err) == (0, [], "No job matches.\n"), words
+    few = await terminal("jobs", "list", "--limit", "2", "-q")
+    assert (few.out.splitlines()[0], len(few.rows), "--limit 0 lists all" in few.err) == (other.strip(), 2, True)
+    assert len((await terminal("jobs", "list", "--limit", "0", "-q")).rows) == 5
+
+
 async def test_a_watch_that_is_over_says_that_the_job_runs(terminal: Terminal) -> None:
     job_id = (await terminal("submit", "train.jsonl", "--model", GPT, "--yes", "-q")).out.strip()
     over = await terminal("watch", job_id, "--timeout", "0")
