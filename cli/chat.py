@@ -19,7 +19,7 @@ app = App(
     name="chat",
     help_epilogue=examples(
         'chat ftjob-Ab12 "Name a bird species."',
-        'chat ftjob-Ab12 "Name a bird species." --system "You name birds." --json',
+        'chat ftjob-Ab12 "A blue one?" --system "You name birds." --json',
     ),
 )
 
@@ -123,5 +123,7 @@ def _pieces(client: ServiceClient, body: Object) -> Iterator[str]:
                 return
             chunk = event.json()
             if isinstance(chunk, dict):
+                if isinstance(failure := chunk.get("error"), dict):
+                    raise CommandFailed(why=f"The answer broke off: {failure.get('message')}")
                 for choice in chunk.get("choices") or ():
                     yield (choice.get("delta") or {}).get("content") or ""

@@ -14,6 +14,7 @@ from cli.delivery_text import DELIVERY_HEAD, delivery_row
 from cli.failures import AskedWrongly
 from cli.job_list import list_jobs
 from cli.job_text import HEAD, Object, job_facts, job_path, job_row
+from cli.metrics import compare, metrics
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceUnreachable
 from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_one, print_rows, say
@@ -27,10 +28,8 @@ app.default(list_jobs)
 app.command(
     list_jobs, name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json")
 )
-app.command("cli.metrics:metrics", help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
-app.command(
-    "cli.metrics:compare", help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json")
-)
+app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
+app.command(compare, help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json"))
 #: Between two tries of a stream that was cut off.
 AGAIN_SECONDS = 1.0
 
@@ -171,7 +170,8 @@ def _each(jobs: Sequence[str], verb: str, shape: Shape, service: Service) -> int
     if not jobs:
         raise AskedWrongly(why=f"Name a job: tunehook jobs {verb} ftjob-…")
     with ServiceClient.from_arguments(service) as client:
-        found = [client.post_idempotent(job_path(job, verb), {}) for job in jobs]
+        send = client.post_idempotent if verb == "cancel" else client.post
+        found = [send(job_path(job, verb), {}) for job in jobs]
     print_list(HEAD, found, map(job_row, found), shape)
     return 0
 

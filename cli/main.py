@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.exceptions import UnknownCommandError
+from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
 from cli.failures import FAILED, WRONG, exit_status
 from tunehook.errors import TunehookError
@@ -83,6 +83,9 @@ def application(words: Sequence[str]) -> App:
 def _what(error: CycloptsError) -> str:
     command = " ".join(("tunehook", *(error.command_chain or ())))
     what = str(error)
-    if isinstance(error, UnknownCommandError):
-        what = what.partition(" Available commands: ")[0]
-    return f"{what} `{command} --help` says what there is."
+    if isinstance(error, UnusedCliTokensError):
+        what = f"Too many arguments: {' '.join(error.unused_tokens or ())}."
+        if error.app and any(not name.startswith("-") for name in error.app):
+            unknown = UnknownCommandError(msg="", app=error.app, unused_tokens=error.unused_tokens)
+            what = str(unknown).strip()
+    return f"{what.partition(' Available commands: ')[0]} `{command} --help` says what there is."

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cli.failures import AskedWrongly, NotConfirmed
+from cli.failures import FAILED, AskedWrongly, CommandFailed, NotConfirmed
 from cli.job_text import HEAD, Object, job_row, total_usd
 from cli.options import FOUND, Service, examples
 from cli.plan import RUN, SWEEP, Combination, Plan
-from cli.service_client import ServiceClient
+from cli.service_client import ServiceClient, ServiceRefused
 from cli.terminal import PLAIN, Shape, confirmed, print_list, print_rows, say
 from cli.training_file import TrainingFiles
 from tunehook.dataset.prices import usd_text
@@ -26,15 +26,15 @@ from tunehook.dataset.prices import usd_text
 app = App(
     name="submit",
     help_epilogue=examples(
-        "submit train.jsonl --model gpt-4.1-mini-2025-04-14 --epochs 3 --name birds --yes",
-        "submit train.jsonl --model gpt-4.1-mini-2025-04-14 --epochs 2,3 --sweep epochs --yes",
+        "submit train.jsonl --model gpt-4.1-mini --name birds --yes",
+        "submit train.jsonl --model gpt-4.1-mini --epochs 2,3 --dry-run",
     ),
 )
 estimate_app = App(
     name="estimate",
     help_epilogue=examples(
-        "estimate train.jsonl --model gpt-4.1-mini-2025-04-14",
-        "estimate train.jsonl --model gpt-4.1-mini-2025-04-14 --epochs 2,3 --json",
+        "estimate train.jsonl --model gpt-4.1-mini",
+        "estimate train.jsonl --model gpt-4.1-mini --epochs 2,3 --json",
     ),
 )
 _PLANNED = ("MODEL", "RUN", "TOKENS", "EPOCHS", "USD", "STATE")
@@ -106,11 +106,7 @@ def submit(
             if not dry_run:
                 say("Nothing was trained.")
             return 0 if dry_run else 1
-        for count, row in enumerate(wanted, 1):
-            key = row.one.key(row.sweep) if row.sweep else uuid.uuid4().hex
-            row.job = client.post_idempotent("/fine_tuning/jobs", row.body, key)
-            if row.sweep:
-                say(f"{count}/{len(wanted)}  {row.job['id']}  {row.one.label}")
+        _create(client, files, wanted)
         jobs = [row.job for row in rows if row.job]
         if not watch:
             print_list(HEAD, jobs, map(job_row, jobs), shape)
@@ -118,6 +114,22 @@ def submit(
         from cli.watch import watch_jobs  # noqa: PLC0415  (imports what draws)
 
         return watch_jobs(client, [job["id"] for job in jobs], shape=shape)
+
+
+def _create(client: ServiceClient, files: TrainingFiles, wanted: Sequence[Row]) -> None:
+    """Makes the jobs. A sweep that breaks off says how it goes on."""
+    for count, row in enumerate(wanted, 1):
+        key = row.one.key(row.sweep) if row.sweep else uuid.uuid4().hex
+        try:
+            row.job = client.post_idempotent("/fine_tuning/jobs", row.body, key)
+        except CommandFailed as error:
+            if row.sweep:
+                say(f"{count - 1} of {len(wanted)} jobs were made. --sweep {row.sweep} goes on with the others.")
+            if count == 1 and isinstance(error, ServiceRefused) and error.exit_status == FAILED:
+                files.drop()  # no job was made of it
+            raise
+        if row.sweep:
+            say(f"{count}/{len(wanted)}  {row.job['id']}  {row.one.label}")
 
 
 def _planned(

@@ -15,6 +15,8 @@ from cli.terminal import say
 from tunehook.dataset.checker import Checker
 
 CHUNK = 1 << 20
+#: An upload of more bytes is announced.
+LARGE = 16 << 20
 #: Between two looks at a large file that is being checked.
 LOOK_SECONDS = 1.0
 
@@ -43,6 +45,8 @@ class TrainingFiles:
         if given.startswith(("file-", "upstream:")) and not path.exists():
             return given
         self.check(path, minimum=minimum)
+        if (size := path.stat().st_size) > LARGE:
+            say(f"Uploading {path}, {size / 1e6:,.0f} MB.")
         found = self._client.upload(path)
         self.fresh.append(found["id"])
         if found["status"] == "uploaded":

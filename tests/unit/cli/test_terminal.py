@@ -58,6 +58,8 @@ def test_the_exit_status_tells_a_refused_key_from_another_refusal(
     ("words", "ends", "said"),
     [
         (["jbos"], 2, 'Unknown command "jbos". Did you mean "jobs"? `tunehook --help`'),
+        (["jobs", "shw", "ftjob-1"], 2, 'Unknown command "shw". Did you mean "show"? `tunehook jobs --help`'),
+        (["jobs", "show", "a", "b"], 2, "Too many arguments: b. `tunehook jobs show --help`"),
         (["jobs", "list", "--limti", "3"], 2, "Did you mean --limit? `tunehook jobs list --help`"),
         (["jobs", "list", "--since", "yesterday"], 2, "'yesterday' is no time: write 30m, 2h"),
         (["jobs", "list", "--meta", "team"], 2, "'team' is no pair"),
@@ -120,7 +122,10 @@ OFFERS = dict(leaves(application([])))
 def test_every_help_ends_with_two_examples(group: str) -> None:
     for name, command in OFFERS.items():
         if name.split()[0] == group:
-            assert (command.help_epilogue or "").count("    tunehook ") == 2, name
+            examples = (command.help_epilogue or "").splitlines()[2:]
+            assert [line[:13] for line in examples] == ["    tunehook "] * 2, name
+            assert max(map(len, examples)) < 80, name
+            assert command.help, name
 
 
 def test_every_parameter_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
