@@ -78,7 +78,7 @@ def _print(one: Object, shape: Shape) -> None:
 @app.command(
     help_epilogue=examples(
         "endpoints create https://you.example/hooks --name production",
-        "endpoints create https://you.example/hooks --name production --json",
+        "endpoints create https://you.example/hooks --name ends --json",
     )
 )
 def create(url: str, /, *, name: str, event: Events = None, shape: Shape = PLAIN, service: Service = FOUND) -> int:
