@@ -13,7 +13,7 @@ from cli.delivery_text import DELIVERY_HEAD, delivery_facts, delivery_row
 from cli.failures import AskedWrongly
 from cli.job_text import Object, job_path
 from cli.options import FOUND, Service, examples
-from cli.service_client import ServiceClient
+from cli.service_client import ServiceClient, each
 from cli.terminal import PLAIN, Shape, print_list, print_one, say
 from cli.times import Moment
 
@@ -101,9 +101,9 @@ def redeliver(*delivery: str, shape: Shape = PLAIN, service: Service = FOUND) ->
     if not delivery:
         raise AskedWrongly(why="Name a delivery: tunehook deliveries redeliver dlv_…")
     with ServiceClient.from_arguments(service) as client:
-        found = [client.post(f"/deliveries/{quote(one, safe='')}/redeliver", {}) for one in delivery]
+        found, status = each(delivery, lambda one: client.post(f"/deliveries/{quote(one, safe='')}/redeliver", {}))
     print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
-    return 0
+    return status
 
 
 @app.command(

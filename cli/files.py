@@ -14,7 +14,7 @@ from cli.dataset_text import report_text
 from cli.failures import AskedWrongly
 from cli.job_text import Object
 from cli.options import FOUND, AsJson, Service, examples
-from cli.service_client import ServiceClient
+from cli.service_client import ServiceClient, each
 from cli.terminal import PLAIN, Shape, confirmed, print_json, print_list, print_one, say
 from cli.training_file import file_path
 from tunehook.dataset.report import Report
@@ -155,6 +155,7 @@ def delete(*file: str, yes: bool = False, service: Service = FOUND) -> int:
     if not confirmed(f"Delete {', '.join(file)}?", yes=yes, done="deleted"):
         return 1
     with ServiceClient.from_arguments(service) as client:
-        for one in file:
-            print(client.delete(file_path(one))["id"])
-    return 0
+        deleted, status = each(file, lambda one: client.delete(file_path(one)))
+    for one in deleted:
+        print(one["id"])
+    return status

@@ -16,7 +16,7 @@ from cli.job_list import list_jobs
 from cli.job_text import HEAD, Object, job_facts, job_path, job_row
 from cli.metrics import compare, metrics
 from cli.options import FOUND, Service, examples
-from cli.service_client import ServiceClient, ServiceUnreachable
+from cli.service_client import ServiceClient, ServiceUnreachable, each
 from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_one, print_rows, say
 
 app = App(
@@ -171,9 +171,9 @@ def _each(jobs: Sequence[str], verb: str, shape: Shape, service: Service) -> int
         raise AskedWrongly(why=f"Name a job: tunehook jobs {verb} ftjob-…")
     with ServiceClient.from_arguments(service) as client:
         send = client.post_idempotent if verb == "cancel" else client.post
-        found = [send(job_path(job, verb), {}) for job in jobs]
+        found, status = each(jobs, lambda job: send(job_path(job, verb), {}))
     print_list(HEAD, found, map(job_row, found), shape)
-    return 0
+    return status
 
 
 @app.command(

@@ -11,8 +11,9 @@ The URL and the key are found in this order:
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -191,6 +192,20 @@ class ServiceClient:
         if not isinstance(error, dict):
             error = {"message": f"{self.url} answered {answer.status_code}, and not as a Tunehook does. Is it one?"}
         raise ServiceRefused(why=error.get("message"), status=answer.status_code, code=error.get("code"))
+
+
+def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Calls for each id, and goes on after one that was refused, which is said; returns the objects and the status."""
+    found, status = [], 0
+    for one in ids:
+        try:
+            found.append(call(one))
+        except ServiceRefused as refused:
+            if refused.exit_status != FAILED:
+                raise
+            print(f"tunehook: {one}: {refused}", file=sys.stderr)
+            status = FAILED
+    return found, status
 
 
 def _retry_after(answer: httpx2.Response) -> float:

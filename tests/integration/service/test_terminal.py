@@ -185,6 +185,13 @@ async def test_lists_are_narrowed(terminal: Terminal) -> None:
     assert len((await terminal("jobs", "list", "--limit", "0", "-q")).rows) == 5
 
 
+async def test_one_that_is_refused_does_not_keep_the_others(terminal: Terminal) -> None:
+    jobs = (await terminal("submit", "train.jsonl", *SWEEP, "-q")).out.split()
+    done = await terminal("jobs", "cancel", jobs[0], "ftjob-none", *jobs[1:], "-q")
+    assert (done.status, done.out.split()) == (1, jobs)
+    assert done.err == "tunehook: ftjob-none: Could not find fine tune: ftjob-none\n"
+
+
 async def test_a_watch_that_is_over_says_that_the_job_runs(terminal: Terminal) -> None:
     job_id = (await terminal("submit", "train.jsonl", "--model", GPT, "--yes", "-q")).out.strip()
     over = await terminal("watch", job_id, "--timeout", "0")
