@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import os
+import pty
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.main import application, main
+from cli.main import main
 from tests.integration.service.conftest import DATASET, Api
-from tests.unit.cli.test_terminal import leaves
+from tests.unit.cli.test_terminal import offers
 from tunehook import api_keys
 from tunehook.jobs import copy_step, lifecycle, poller
 from tunehook.model.job import Stage
@@ -192,6 +195,33 @@ async def test_one_that_is_refused_does_not_keep_the_others(terminal: Terminal) 
     assert done.err == "tunehook: ftjob-none: Could not find fine tune: ftjob-none\n"
 
 
+@pytest.mark.parametrize(("typed", "made"), [("\x04", 0), ("Y\n", 2)])
+async def test_it_trains_only_after_a_yes(
+    terminal: Terminal, typed: str, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, its = pty.openpty()
+    os.write(ours, typed.encode())
+    with os.fdopen(its) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        done = await terminal("submit", "train.jsonl", "--model", GPT, "--epochs", "2,3", "-q")
+    os.close(ours)
+    assert "Start 2 jobs? [y/N] " in done.err
+    assert (done.status, len(done.rows)) == (0 if made else 1, made)
+    assert len((await terminal("jobs", "-q")).rows) == made
+    assert len((await terminal("files", "-q")).rows) == (1 if made else 0)
+
+
+async def test_on_a_terminal_jobs_are_drawn(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": "120", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    job_id = (await terminal("submit", "train.jsonl", "--model", GPT, "--yes", "-q")).out.strip()
+    watching = asyncio.create_task(terminal("watch", job_id))
+    await trained(terminal.api, job_id)
+    drawn = await watching
+    assert re.search(rf"✓ succeeded  {job_id}  █{{20}}  100% +loss 0\.\d+ [▁-█]+", drawn.err), drawn.err
+    assert "STATUS" in drawn.out
+
+
 async def test_a_watch_that_is_over_says_that_the_job_runs(terminal: Terminal) -> None:
     job_id = (await terminal("submit", "train.jsonl", "--model", GPT, "--yes", "-q")).out.strip()
     over = await terminal("watch", job_id, "--timeout", "0")
@@ -231,17 +261,17 @@ async def test_another_projects_key_sees_and_does_nothing(terminal: Terminal) ->
 
 
 GROUPS = ("submit", "estimate", "jobs", "watch", "chat", "files", "endpoints", "deliveries")
-EXAMPLES = sorted(
-    {
-        line.strip().removeprefix("tunehook ")
-        for _, command in leaves(application([]))
-        for line in (command.help_epilogue or "").splitlines()
-        if line.startswith("    tunehook ") and "…" not in line and line.split()[1] in GROUPS
-    },
-    key=lambda line: ("delete" in line, line),
-)
 #: Examples of what is not there: an upstream's job, a finished model, a job that can be paused, a receiver.
 REFUSED = ("jobs import", "jobs pause", "jobs resume", "chat", "endpoints test", "endpoints enable", "endpoints create")
+
+
+def examples() -> list[str]:
+    """The examples in the help of all commands, those that delete at last."""
+    ends = [command.help_epilogue or "" for command in offers().values()]
+    lines = {
+        line.strip().removeprefix("tunehook ") for end in ends for line in end.splitlines() if line.startswith("  ")
+    }
+    return sorted((line for line in lines if line.split()[0] in GROUPS), key=lambda line: ("delete" in line, line))
 
 
 async def test_the_examples_in_every_help_can_be_run(terminal: Terminal) -> None:
@@ -259,7 +289,7 @@ async def test_the_examples_in_every_help_can_be_run(terminal: Terminal) -> None
     ids |= {"dlv_Ab12": deliveries[0], "dlv_Cd34": deliveries[1], "file-Ab12": files[0], "file-Cd34": files[1]}
     for job_id in jobs:
         await terminal("jobs", "cancel", job_id)
-    for line in EXAMPLES:
+    for line in examples():
         words = [ids.get(word, word) for word in shlex.split(line)]
         if words == ["files", "delete", files[0], files[1], "--yes"]:
             words[2] = files[2]  # the other example has deleted the first

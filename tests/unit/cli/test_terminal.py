@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -115,12 +116,15 @@ def leaves(app: App, *above: str) -> Iterator[tuple[str, App]]:
         yield from leaves(command, *above, name)
 
 
-OFFERS = dict(leaves(application([])))
+@cache
+def offers() -> dict[str, App]:
+    """All commands by name; the first call imports them."""
+    return dict(leaves(application([])))
 
 
 @pytest.mark.parametrize("group", ["submit", "estimate", "watch", "chat", "jobs", "files", "endpoints", "deliveries"])
 def test_every_help_ends_with_two_examples(group: str) -> None:
-    for name, command in OFFERS.items():
+    for name, command in offers().items():
         if name.split()[0] == group:
             examples = (command.help_epilogue or "").splitlines()[2:]
             assert [line[:13] for line in examples] == ["    tunehook "] * 2, name
@@ -129,7 +133,7 @@ def test_every_help_ends_with_two_examples(group: str) -> None:
 
 
 def test_every_parameter_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, command in OFFERS.items():
+    for name, command in offers().items():
         unexplained = [
             argument.name
             for argument in command.assemble_argument_collection(parse_docstring=True)
