@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import httpx2
 from cyclopts import App, Parameter
@@ -82,7 +83,7 @@ def _event_row(event: Object) -> tuple[object, ...]:
     return times.shown(event["created_at"]), event["level"], event["message"]
 
 
-def followed(client: ServiceClient, job: str) -> Any:
+def followed(client: ServiceClient, job: str, *, again: float = AGAIN_SECONDS) -> Iterator[Object]:
     """Yields the events of a job until it has ended; asks again after a cut, so that none is missed."""
     last, failed = "", 0
     while True:
@@ -95,13 +96,13 @@ def followed(client: ServiceClient, job: str) -> Any:
                 for event in httpx2.EventSource(answer):
                     if event.data:
                         last = event.id or last
-                        yield event.json()
+                        yield json.loads(event.data)
         except ServiceUnreachable as cut:
             failed += 1
             if failed > 30:
                 raise
             say(f"{cut} Asking again.")
-        time.sleep(AGAIN_SECONDS)
+        time.sleep(again)
 
 
 @app.command(help_epilogue=examples("jobs checkpoints ftjob-Ab12", "jobs checkpoints ftjob-Ab12 --json"))

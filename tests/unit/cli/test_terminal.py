@@ -14,9 +14,11 @@ from threading import Thread
 import pytest
 from cyclopts import App
 
+from cli.jobs import followed
 from cli.main import COMMANDS, application, main
 from cli.metrics import Curve
 from cli.plan import Combination, Plan
+from cli.service_client import ServiceClient
 from cli.terminal import print_rows, sparkline
 from cli.times import lasting, moment_of
 
@@ -243,3 +245,32 @@ def test_signatures_are_made_and_verified(tmp_path: Path, capsys: pytest.Capture
     assert main(["signature", "verify", str(body), *secret, *headers]) == 0
     body.write_bytes(b"{ }")
     assert main(["signature", "verify", str(body), *secret, *headers]) == 1
+
+
+def test_events_that_are_cut_off_go_on_after_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first answer breaks off in the middle of the second event; 204 is the end."""
+    asked: list[str | None] = []
+
+    class Cut(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("last-event-id"))
+            self.send_response(200 if len(asked) < 3 else 204)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("content-length", "9999" if len(asked) < 3 else "0")
+            self.end_headers()
+            event = json.dumps(
+                {"id": f"e{len(asked)}", "created_at": 0, "level": "info", "message": f"No. {len(asked)}"}
+            )
+            if len(asked) < 3:
+                self.wfile.write(f"id: e{len(asked)}\ndata: {event}\n\ndata: {event[:20]}".encode())
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with ServiceClient(url, KEY) as client:
+            assert [event["message"] for event in followed(client, "ftjob-1", again=0.01)] == ["No. 1", "No. 2"]
+        server.shutdown()
+    assert asked == [None, "e1", "e2"]
+    assert capsys.readouterr().err.count("Asking again.") == 2
