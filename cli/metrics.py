@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cli.failures import AskedWrongly
 from cli.job_text import Object, job_path, job_usd
 from cli.options import FOUND, Service
-from cli.service_client import ServiceClient
+from cli.service_client import ServiceClient, ServiceRefused
 from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, say, sparkline
 
 #: What an event says of a step beside its number and the losses.
@@ -39,23 +39,27 @@ class Curve:
             self.total_steps = int(total) or self.total_steps
             self.rows[step] = self.rows.get(step, {}) | numbers
 
-    def values(self, *names: str) -> list[tuple[int, float]]:
-        """Returns step and value of the first of these metrics that the job has."""
-        for name in names:
-            if found := [(step, row[name]) for step, row in sorted(self.rows.items()) if name in row]:
-                return found
-        return []
-
-    def columns(self) -> list[str]:
-        names = {name for row in self.rows.values() for name in row}
-        return [name for name in _SHOWN_FIRST if name in names] + sorted(names.difference(_SHOWN_FIRST))
+    def values(self, name: str) -> list[float]:
+        """Returns the values of a metric, by step."""
+        return [row[name] for _, row in sorted(self.rows.items()) if name in row]
 
 
-def curve_of(client: ServiceClient, job: str) -> Curve:
-    """Reads all metrics of a job."""
+def metrics_of(client: ServiceClient, job: str) -> Object:
+    """Returns all metrics of a job as `GET …/metrics` has them: columns of the same length."""
+    try:
+        return client.get(job_path(job, "metrics"))
+    except ServiceRefused as refused:
+        if refused.code != "unknown_url":
+            raise
+    # An older Tunehook has them in the events alone.
     curve = Curve()
     curve.add(list(client.pages(job_path(job, "events")))[::-1])
-    return curve
+    rows = [row for _, row in sorted(curve.rows.items())]
+    columns = {
+        name: [row.get(name) for row in rows] for name in dict.fromkeys(("step", *(n for row in rows for n in row)))
+    }
+    last = max(curve.rows, default=None)
+    return {"object": "fine_tuning.job.metrics", "fine_tuning_job_id": job, "last_step": last, "columns": columns}
 
 
 def metrics(
@@ -71,26 +75,28 @@ def metrics(
     Args:
         job: its id
         as_csv: as CSV, with a heading
-        as_json: as a list of objects
+        as_json: the API's object: columns of the same length
     """
     with ServiceClient.from_arguments(service) as client:
-        client.get(job_path(job))  # the job is unknown, rather than without metrics
-        curve = curve_of(client, job)
-    columns, rows = curve.columns(), [row for _, row in sorted(curve.rows.items())]
+        found = metrics_of(client, job)
+    columns = found["columns"]
+    names = [name for name in _SHOWN_FIRST if name in columns] + sorted(columns.keys() - set(_SHOWN_FIRST))
+    rows = list(zip(*(columns[name] for name in names), strict=True))
     if as_json:
-        print_json(rows)
+        print_json(found)
     elif as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([columns, *([row.get(name) for name in columns] for row in rows)])
+        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
     else:
-        print_rows(
-            [name.replace("_", " ").upper() for name in columns], [[row.get(c) for c in columns] for row in rows]
-        )
+        print_rows([name.replace("_", " ").upper() for name in names], rows)
         if is_terminal():
-            say(*(f"{name}: {sparkline([v for _, v in curve.values(name)], 40)}" for name in columns if "loss" in name))
+            say(*(f"{name}: {sparkline(_known(columns[name]), 40)}" for name in names if "loss" in name))
     if not rows:
         say("No metrics yet: the upstream reports them when the training runs.")
     return 0
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,14 @@ def compare(*job: str, sweep: str | None = None, shape: Shape = PLAIN, service: 
 
 
 def _compared(client: ServiceClient, job: Object) -> Compared:
-    curve = curve_of(client, job["id"])
-    return Compared(job, curve.values("train_loss"), curve.values("full_valid_loss", "valid_loss"))
+    columns = metrics_of(client, job["id"])["columns"]
+    valid = _points(columns, "full_valid_loss") or _points(columns, "valid_loss")
+    return Compared(job, _points(columns, "train_loss"), valid)
+
+
+def _points(columns: Mapping[str, Sequence[float | None]], name: str) -> list[tuple[int, float]]:
+    pairs = zip(columns["step"], columns.get(name, ()), strict=False)
+    return [(int(step), value) for step, value in pairs if step is not None and value is not None]
 
 
 def _swept(job: Object) -> Object:

@@ -192,6 +192,6 @@ def _progress(one: Watched) -> tuple[str, str]:
     """Returns how far it is, and its loss or why it waits."""
     percent = "" if one.share is None else f"{one.share:.0%}"
     left = "" if one.left is None else f"{times.lasting(one.left)} left"
-    losses = [loss for _, loss in one.curve.values("train_loss")]
+    losses = one.curve.values("train_loss")
     loss = f"loss {losses[-1]:.3f} {sparkline(losses)}" if losses else ""
     return "  ".join(filter(None, (percent, left))), clean(job_note(one.job) or loss)
