@@ -71,7 +71,11 @@ async def list_projects(*, as_json: AsJson = False) -> int:
 
 @app.command
 async def show(project: str, /) -> int:
-    """Show a project's limits, its month, and the jobs that wait for approval."""
+    """Show a project's limits, its month, and the jobs that wait for approval.
+
+    Args:
+        project: its name
+    """
     async with _opened() as store:
         limits, now = await store.projects.read(project), int(time.time())
         used = await projects.usage(store, project, limits, now=now)
@@ -107,6 +111,7 @@ async def set_limits(
     """Set or take away limits of a project, from its next request on. What is left out stays.
 
     Args:
+        project: its name; it may have no key yet
         over_budget: refuse a job beyond the budget, or hold it for an operator's approval
     """
     given = {
@@ -128,7 +133,11 @@ async def set_limits(
 
 @app.command
 async def approve(job: str, /) -> int:
-    """Let a job go on that its project's budget does not allow."""
+    """Let a job go on that its project's budget does not allow.
+
+    Args:
+        job: its id
+    """
     async with _context() as ctx:
         await approvals.approve(ctx, job, by="tunehook projects")
     print(f"{job} goes on; its money is held, also beyond the budget.")
@@ -137,7 +146,11 @@ async def approve(job: str, /) -> int:
 
 @app.command
 async def reject(job: str, /) -> int:
-    """Fail a job that its project's budget does not allow."""
+    """Fail a job that its project's budget does not allow.
+
+    Args:
+        job: its id
+    """
     async with _context() as ctx:
         await approvals.reject(ctx, job, by="tunehook projects")
     print(f"{job} has failed (approval_rejected).")
