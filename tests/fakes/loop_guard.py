@@ -11,6 +11,8 @@ from blockbuster import blockbuster_ctx
 OURS = ["tunehook", "service"]
 #: (function, file, functions of it), and why it may block there.
 ALLOWED = [
+    # Tables of a few kB, each read once.
+    ("io.TextIOWrapper.read", "/pathlib.py", "read_text"),
     # httpx2 guesses a type from a file's name (once: mimetypes looks for its tables) and reads the open file
     # that an upload is: 512 MB of it keep the loop's lag below 10 ms.
     ("os.stat", "mimetypes.py", "init"),
