@@ -48,6 +48,7 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=2,
         socket_timeout=10,
         maint_notifications_config=NO_NOTIFICATIONS,
+        driver_info=None,
     )
 
 

@@ -29,15 +29,15 @@ STOP = signal.SIGUSR1
 
 
 @cache
-def _settings() -> settings.Settings:
-    """Reads the settings once a process: a work-horse inherits those of its parent."""
+def loaded_settings() -> settings.Settings:
+    """Reads the settings once a process (10 ms): a work-horse inherits those of its parent."""
     return settings.load()
 
 
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
     """Opens the context. A step that loses Redis ends; its record is due again within 20 s."""
-    async with open_context(_settings(), make_files=Files.of_step) as ctx:
+    async with open_context(loaded_settings(), make_files=Files.of_step) as ctx:
         try:
             yield ctx
         except StoreUnavailable as error:
