@@ -193,6 +193,37 @@ async def test_no_money_and_no_gpu_quota_make_it_wait(place: Place, status: int,
     assert (await place.until(S.RUNNING)).waiting is None
 
 
+@pytest.mark.parametrize("call", ["get deployment", "delete deployment"])
+async def test_a_vendor_that_refuses_is_asked_less_and_less_often_and_its_words_are_shown(
+    place: Place, call: str
+) -> None:
+    """The time that it has waited is written into the record: Redis' clock cannot be moved."""
+    store = place.bench.ctx.store
+    await place.deploy()
+    await place.until(S.RUNNING)
+    if call == "delete deployment":
+        await place.undeploy()
+    pauses = []
+    for waited in (0, 7, 50, 5000):
+        record = await store.deployments.read(place.job_id)
+        assert record is not None
+        if record.deployment.waiting is not None:
+            earlier = record.deployment.waiting.model_copy(update={"since": record.now - waited})
+            changed = record.deployment.model_copy(update={"waiting": earlier})
+            await store.commit(record.change(changed))
+        place.fake.goes_wrong(call, place.fake.refusal(403, "Not permitted"))
+        waiting = (await place.step()).waiting
+        assert waiting is not None
+        assert waiting.code == "permission_denied"
+        assert "Not permitted" in waiting.reason
+        pauses.append(await place.due_in() or 0)
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 3
+    assert pauses[2] > 45
+    assert 590 < pauses[3] <= 600
+    assert (await place.step()).waiting is None
+
+
 async def test_a_base_that_cannot_be_served_fails_in_the_vendors_words(place: Place) -> None:
     place.fake.deployments.unservable.add(place.model)
     await place.deploy()
