@@ -51,6 +51,8 @@ def request_of(
     body["metadata"] = _metadata(source, left)
     options = {**_options(source, asked, kind, source_kind, left), **(asked.options or {})}
     body["tunehook"] = {"upstream": asked.upstream, "options": options or None, "max_cost_usd": asked.max_cost_usd}
+    # An imported job says no by itself, where it had ended; it has no digest of a request.
+    body["tunehook"]["deploy"] = False if not source.deploy and source.request_sha256 else None
     body["tunehook"] = _given(body["tunehook"])
     return _given(body | {"callback_url": asked.callback_url}), left
 
