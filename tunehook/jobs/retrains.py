@@ -14,7 +14,7 @@ from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate
 from tunehook.errors import FileNotFound, FileUnusable, InvalidParameter, JobNotFound, RequestError, RetrainDiffers
 from tunehook.jobs import submission, upstream_choice
-from tunehook.jobs.carrying_over import Members, request_of
+from tunehook.jobs.carrying_over import AUTO, Members, hyperparameters_of, request_of
 from tunehook.jobs.upstream_choice import Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import FileRef, Job, LeftOut
@@ -58,7 +58,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
     """
     wish = await _wish(ctx, caller, job_id, asked)
     if wish.existing is not None and wish.answers(asked):
-        return _same(wish.existing, asked)
+        return _same(wish.source, wish.existing, asked)
     _refuse_deleted(wish, asked)
     body, left_out = await _body(ctx, wish.source, asked)
     job = await submission.prepare(ctx, caller, job_request.parse(body), offered, wish.digest, await ctx.mark())
@@ -70,7 +70,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
         if gone.key.endswith(job_id):
             raise JobNotFound(id=job_id) from gone
         raise _lost(wish.source.training, "it was deleted") from gone
-    return record if record.job.id == job.id else _same(record, asked)
+    return record if record.job.id == job.id else _same(wish.source, record, asked)
 
 
 async def dry_run(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainRequest, offered: Offered) -> DryRun:
@@ -82,7 +82,7 @@ async def dry_run(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
     error: RequestError | None = None
     try:
         if wish.existing is not None and wish.answers(asked):
-            _same(wish.existing, asked)
+            _same(wish.source, wish.existing, asked)
         else:
             _refuse_deleted(wish, asked)
         body, left_out = await _body(ctx, wish.source, asked)
@@ -116,13 +116,17 @@ def _refuse_deleted(wish: _Wish, asked: RetrainRequest) -> None:
         raise InvalidParameter(param="again", why=why)
 
 
-def _same(record: JobRecord, asked: RetrainRequest) -> JobRecord:
+def _same(source: Job, record: JobRecord, asked: RetrainRequest) -> JobRecord:
     """Returns the job of an earlier call. Raises RetrainDiffers if this one asks for other hyperparameters."""
-    spec = record.job.spec
+    spec, given = record.job.spec, asked.hyperparameters
     differs = asked.method is not None and spec.method != asked.method.model_dump(exclude_none=True)
-    if asked.hyperparameters is not None:
-        had = (spec.method or {}).get((spec.method or {}).get("type", ""), {}).get("hyperparameters", {})
-        differs = not asked.hyperparameters.model_dump(exclude_none=True).items() <= had.items()
+    had = hyperparameters_of(spec)
+    if given is not None:
+        differs |= not given.model_dump(exclude_none=True).items() <= had.items()
+    if asked.n_epochs_if_auto is not None:
+        # A number of the source's own, or that is asked for beside it, comes first.
+        expected = {asked.n_epochs_if_auto, hyperparameters_of(source.spec).get("n_epochs"), given and given.n_epochs}
+        differs |= had.get("n_epochs", AUTO) not in expected - {AUTO}
     if differs:
         raise RetrainDiffers(job=record.job.id)
     return record

@@ -267,6 +267,20 @@ async def test_each_wish_is_one_job(api: Api) -> None:
     differs = await retrain(api, first, hyperparameters={"n_epochs": 9})
     assert (differs.status, differs.error["code"]) == (409, "retrain_differs")
     assert made[0] in differs.error["message"]
+    differs = await retrain(api, first, n_epochs_if_auto=9)
+    assert (differs.status, differs.error["code"]) == (409, "retrain_differs")
+
+
+async def test_epochs_that_are_auto_get_a_number_and_so_an_estimate(api: Api) -> None:
+    automatic, fixed = await source(api), await source(api, hyperparameters={"n_epochs": 2})
+    for first, epochs in ((automatic, 4), (fixed, 2)):
+        dry = await retrained(api, first, dry_run=True, n_epochs_if_auto=4)
+        assert dry["estimate"]["n_epochs"] == epochs
+        made = (await retrained(api, first, n_epochs_if_auto=4))["id"]
+        assert (await retrained(api, first, n_epochs_if_auto=4))["id"] == made
+    assert (await retrain(api, automatic, n_epochs_if_auto=5)).error["code"] == "retrain_differs"
+    both = await retrain(api, automatic, n_epochs_if_auto=4, method={"type": "supervised"})
+    assert (both.status, both.error["code"]) == (400, "invalid_value")
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])

@@ -34,3 +34,21 @@ def body_of(asked: dict[str, Any] | None = None, *, spec: dict[str, Any] | None 
 )
 def test_a_wish_not_to_deploy_is_taken_over(source: dict[str, Any], carried: bool | None) -> None:
     assert body_of(**source)["tunehook"].get("deploy") is carried
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked", "epochs"),
+    [
+        ({}, {}, 4),
+        ({"hyperparameters": {"n_epochs": "auto"}}, {}, 4),
+        ({"hyperparameters": {"n_epochs": 2}}, {}, 2),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}}, {}, 4),
+        ({}, {"hyperparameters": {"n_epochs": 3}}, 3),
+        ({"hyperparameters": {"n_epochs": 2}}, {"hyperparameters": {"n_epochs": "auto"}}, 4),
+    ],
+)
+def test_a_number_of_epochs_is_used_where_it_would_be_auto(
+    spec: dict[str, Any], asked: dict[str, Any], epochs: int
+) -> None:
+    method = body_of(asked | {"n_epochs_if_auto": 4}, spec=spec)["method"]
+    assert method[method["type"]]["hyperparameters"]["n_epochs"] == epochs
