@@ -1,5 +1,6 @@
 """A tuned model's deployment at Fireworks: asked for, found again after lost answers and kills, removed, one each."""
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import settings, with_upstream
 from tunehook.context import RetentionPeriods
-from tunehook.errors import ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
+from tunehook.errors import InvalidParameter, ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
 from tunehook.jobs import deploying, deployment_commands, model_ready, poller
 from tunehook.maintenance import retention
 from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
@@ -254,6 +255,15 @@ async def test_unknown_models_and_those_of_others_are_the_same(place: Place) -> 
     for project, name in (("q", place.model), ("p", "accounts/x/models/y"), ("q", place.job_id), ("p", "ftjob-none")):
         with pytest.raises(ModelNotFound):
             await deployment_commands.deploy(place.bench.ctx, project, name)
+
+
+async def test_a_checkpoint_is_not_taken_for_the_finished_model(place: Place) -> None:
+    """Its name found the finished model, which was deployed, shown and removed in its place."""
+    name = f"{place.model}:ckpt-step-90"
+    for command in (deployment_commands.deploy, deployment_commands.shown, deployment_commands.undeploy):
+        with pytest.raises(InvalidParameter, match=f"checkpoint.*{re.escape(place.model)}"):
+            await command(place.bench.ctx, "p", name)
+    assert await place.bench.ctx.store.deployments.read(place.job_id) is None
 
 
 async def test_a_job_that_still_trains_has_no_model(place: Place) -> None:
