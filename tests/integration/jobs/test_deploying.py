@@ -15,6 +15,7 @@ from tests.fakes.fireworks import FakeFireworks, running_fireworks
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import settings, with_upstream
+from tunehook import api_keys
 from tunehook.context import RetentionPeriods
 from tunehook.errors import InvalidParameter, ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
 from tunehook.jobs import deploying, deployment_commands, model_ready, poller
@@ -264,6 +265,21 @@ async def test_a_checkpoint_is_not_taken_for_the_finished_model(place: Place) ->
         with pytest.raises(InvalidParameter, match=f"checkpoint.*{re.escape(place.model)}"):
             await command(place.bench.ctx, "p", name)
     assert await place.bench.ctx.store.deployments.read(place.job_id) is None
+
+
+async def test_a_checkpoint_is_not_answered_by_the_finished_model(place: Place) -> None:
+    ctx = place.bench.ctx
+    await place.deploy()
+    await place.until(S.RUNNING)
+    key, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="p", name="n")
+    body = {"model": f"{place.model}:ckpt-step-90", "messages": [{"role": "user", "content": "Hi"}]}
+    async with (
+        listening(build_app(ctx), "127.0.0.1", 0, most=10) as [(host, port)],
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session,
+        session.post(f"http://{host}:{port}/v1/chat/completions", json=body) as answer,
+    ):
+        assert answer.status == 409
+        assert "is a checkpoint" in (await answer.json())["error"]["message"]
 
 
 async def test_a_job_that_still_trains_has_no_model(place: Place) -> None:
