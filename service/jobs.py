@@ -85,11 +85,12 @@ async def importable(request: web.Request) -> web.Response:
         raise MissingParameter(param="upstream")
     integer(request, "limit", 100, 1, 100)  # as SDKs send; the upstream decides how long a page is
     name = request.query["upstream"]
-    rows, more = await import_list.page(
+    rows, following = await import_list.page(
         context_of(request), caller_of(request).project, upstream=name, after=request.query.get("after")
     )
     data = [jobs.importable_object(name, row.seen, row.job, row.why_not) for row in rows]
-    return json_response(page_object(data, has_more=more))
+    page = page_object(data, has_more=following is not None)
+    return json_response(page | ({"last_id": following} if following else {}))
 
 
 def _upstream_job_id(text: str) -> str:

@@ -31,6 +31,9 @@ async def addressed(request: web.Request, body: dict[str, Any]) -> tuple[Upstrea
     upstream = ctx.upstreams[made.upstream]
     if upstream.deploys is None:
         return upstream, body
+    if made.name != model:
+        why = f"it is a checkpoint, and only the finished model '{made.name}' can be deployed"
+        raise NotDeployed(model=model[:200], why=why, param="model")
     running = await ctx.store.deployments.running(made.job_id)
     if running is None:
         raise NotDeployed(model=model[:200], why="it has no deployment that runs", param="model")

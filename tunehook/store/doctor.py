@@ -21,6 +21,7 @@ from tunehook.model.member import QUEUES, Queue, delivery_member, deployment_mem
 from tunehook.model.webhook import Delivery
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
+from tunehook.store.engine.due_queue import NEVER_PARKED
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
@@ -28,6 +29,8 @@ AGAIN_SECONDS = 1.0
 #: A scheduler ticks once a second; after this it is late.
 CLOCK_MS = 10_000
 RQ_SHOWN = 3
+#: Claims in a row of a member that is never parked: kills and restarts make a few.
+IN_VAIN = 4
 #: Records that are read at once, and keys that one SCAN looks at.
 BATCH, SCANNED = 500, 5000
 Mend = Callable[[], Awaitable[object]]
@@ -274,6 +277,7 @@ class _Checkup:
             self._say("clock", "Redis' clock", words, grave=False)
         for queue in QUEUES:
             await self._failed(queue)
+        await self._in_vain()
 
     async def _failed(self, queue: Queue) -> None:
         """Finds failed steps, which RQ keeps for a day. They are repeated anyway: their members are still due."""
@@ -287,3 +291,10 @@ class _Checkup:
         more = f" and {count - len(shown)} more" if count > len(shown) else ""
         words = f"{count} steps failed lately: {', '.join(shown)}{more}; the workers' log says why"
         self._say("failed steps", f"rq:failed:{queue}", words, grave=False)
+
+    async def _in_vain(self) -> None:
+        """Finds members that are never parked and whose steps come to no end, as when they are killed each time."""
+        async for member, count in self._redis.hscan_iter(keys.CLAIMS, count=SCANNED):
+            if member.partition(":")[0] in NEVER_PARKED and int(count) > IN_VAIN:
+                words = f"{int(count) - 1} steps in a row came to no end; the workers' log says why"
+                self._say("in vain", member, words)

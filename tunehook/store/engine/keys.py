@@ -155,6 +155,11 @@ def fetched(project: str, what: str) -> str:
     return f"th:fetched:{project}:{what}"
 
 
+def fetched_notes(file_id: str) -> str:
+    """set: the keys by which a fetched file is found. They go with its record."""
+    return f"th:fetched-notes:{file_id}"
+
+
 def copy(upstream: str, sha256: str) -> str:
     return f"th:copy:{upstream}:{sha256}"
 
