@@ -20,7 +20,9 @@ if whose then
   for index = 1, #rows, 2 do
     local holder, number, till = lease_of(rows[index])
     local held = holder == whose and tonumber(till) == tonumber(rows[index + 1]) -- else its next attempt is planned
-    if held and tonumber(number) > tonumber(last) then redis.call('ZADD', KEYS[1], now, rows[index]) end
+    if held and tonumber(number) > tonumber(last) then
+      redis.call('ZADD', KEYS[1], now - 1000 + math.min(index, 1000), rows[index]) -- in the order of the first time
+    end
   end
 end
 local found = {0}
@@ -28,7 +30,7 @@ for index, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
   if redis.call('EXISTS', 'th:delivery:' .. id) == 0 then
     redis.call('ZREM', KEYS[1], id) -- it has expired
   else
-    local till = string.format('%.0f', now + lease)
+    local till = string.format('%.0f', now + lease + index) -- a ms apart, which keeps their order
     redis.call('ZADD', KEYS[1], till, id)
     redis.call('HSET', 'th:delivery:' .. id, 'lease', reader .. string.format(' %.0f ', now * 1000 + index) .. till)
     found[#found + 1] = id
