@@ -70,7 +70,8 @@ class Target:
             found = {"status_code": answer.status_code, "retry_after": answer.headers.get("retry-after")}
             found["response_body"] = answer.text[:ANSWER_CHARACTERS] or None
         except httpx2.ConnectError as error:
-            found = {"error": f"refused: nothing listens on port {self.port} ({error})"[:900], "refused": True}
+            why = f"refused: nothing listens on port {self.port}"
+            found = {"error": why if "refused" in str(error) else f"no connection: {error}"[:900], "refused": True}
         except httpx2.TimeoutException:
             found = {"error": f"no answer within {ATTEMPT_SECONDS:.0f} s"}
         except httpx2.HTTPError as error:

@@ -220,7 +220,7 @@ class _Step:
 
 
 def log_attempt(delivery: Delivery, attempt: Attempt) -> None:
-    host = urlsplit(delivery.url).hostname  # a path may hold a token
+    host = delivery.url if delivery.pulled else urlsplit(delivery.url).hostname  # a path may hold a token
     text = f"attempt {delivery.attempts}: {attempt.outcome}"
     log.info("webhook %s of job %s to %s: %s, %s", delivery.id, delivery.job_id or "-", host, delivery.state, text)
 
