@@ -11,6 +11,7 @@ import pytest
 from tests.integration.webhooks.conftest import DUE, Office
 from tunehook import api_keys
 from tunehook.model.webhook import PULL_IDLE_SECONDS
+from tunehook.store.doctor import findings
 from tunehook.webhooks import pull
 
 SUCCEEDED = "fine_tuning.job.succeeded"
@@ -65,6 +66,7 @@ async def test_a_delivery_waits_is_fetched_signed_and_logged_like_any_other(offi
     job = await office.happen()
     await office.deliver()
     assert await office.ctx.store.redis.zcard(DUE) == 0
+    assert "stuck" not in {one.kind for one in await findings(office.ctx.store)}
     [waiting] = await office.deliveries(made["id"])
     assert (waiting["state"], waiting["attempt_count"], waiting["url"]) == ("pending", 0, "pull:anna")
     [handed] = await fetched(office, made["id"])
