@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx2
 
-from cli.pull_endpoint import BadOption
+from cli.failures import AskedWrongly
 
 #: As where Tunehook sends webhooks itself.
 ATTEMPT_SECONDS = 15.0
@@ -47,9 +47,9 @@ class Target:
         try:
             self._url = httpx2.URL(url)
         except httpx2.InvalidURL as error:
-            raise BadOption(why=f"--forward-to {url}: {error}.") from error
+            raise AskedWrongly(why=f"--forward-to {url}: {error}.") from error
         if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise BadOption(why=f"--forward-to {url}: write a whole URL, such as http://localhost:3000/hooks.")
+            raise AskedWrongly(why=f"--forward-to {url}: write a whole URL, such as http://localhost:3000/hooks.")
         self._headers = dict(_header(text) for text in headers)
         self._http = httpx2.Client(verify=verify, trust_env=False, timeout=ATTEMPT_SECONDS)
         self._http.headers.clear()
@@ -90,5 +90,5 @@ class Target:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise BadOption(why=f"--header {text}: write NAME:VALUE.")
+        raise AskedWrongly(why=f"--header {text}: write NAME:VALUE.")
     return name.strip(), value.strip()

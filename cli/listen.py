@@ -20,8 +20,9 @@ import httpx2
 from cyclopts import App, Parameter
 
 from cli import pull_endpoint
+from cli.failures import STILL_RUNNING
 from cli.forward import Answer, Target
-from cli.options import FOUND, Service
+from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
 from tunehook.errors import TunehookError
 
@@ -30,15 +31,13 @@ PARALLEL = 8
 PAUSE_SECONDS = 1.0
 #: A delivery whose next attempt is sooner than this is not made due: it may be on its way.
 SOON_SECONDS = 2.0
-TIMED_OUT = 3
 Style = Literal["line", "body", "json"]
 List = list[str]
 app = App(
     name="listen",
-    help_epilogue=(
-        "Examples:\n\n"
-        "    tunehook listen --forward-to http://localhost:3000/hooks\n\n"
-        "    tunehook listen --forward-to http://localhost:3000/hooks --once 1 --timeout 60"
+    help_epilogue=examples(
+        "listen --forward-to http://localhost:3000/hooks",
+        "listen --forward-to http://localhost:3000/ --once 1 --timeout 60",
     ),
 )
 
@@ -107,7 +106,7 @@ class Listener:
         if ended or self._once is None:
             return 0
         print(f"{self._taken} of {self._once} came within {timeout:g} s.", file=sys.stderr)
-        return TIMED_OUT
+        return STILL_RUNNING
 
     def _read(self) -> None:
         last, away = "", False

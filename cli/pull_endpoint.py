@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from cli.failures import AskedWrongly
 from cli.service_client import ServiceClient, ServiceRefused
-from tunehook.errors import TunehookError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class BadOption(TunehookError):
-    """{why}"""
 
 
 def default_name() -> str:
@@ -33,7 +29,7 @@ def seconds_of(text: str) -> float:
     """Parses `90`, `30m`, `1h` or `2d` into seconds."""
     match = re.fullmatch(r"([0-9]{1,6})([smhd]?)", text, re.ASCII)
     if match is None:
-        raise BadOption(why=f"--since {text}: write a time such as 30m, 1h or 2d.")
+        raise AskedWrongly(why=f"--since {text}: write a time such as 30m, 1h or 2d.")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
@@ -86,5 +82,5 @@ def _types(client: ServiceClient, patterns: Sequence[str]) -> list[str]:
     known = client.get("/webhook_event_types")["data"]
     for pattern in patterns:
         if not any(fnmatchcase(kind, pattern) for kind in known):
-            raise BadOption(why=f"--events {pattern} is no type of event. There is {', '.join(known)}.")
+            raise AskedWrongly(why=f"--events {pattern} is no type of event. There is {', '.join(known)}.")
     return [kind for kind in known if any(fnmatchcase(kind, pattern) for pattern in patterns)]

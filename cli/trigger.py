@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from cli.failures import AskedWrongly
 from cli.forward import Answer, Target
-from cli.options import FOUND, Service
-from cli.pull_endpoint import BadOption
+from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused
 from tunehook.errors import TunehookError
 from tunehook.openai_format import json_text
@@ -27,10 +27,9 @@ class NoEndpoint(TunehookError):
 
 app = App(
     name="trigger",
-    help_epilogue=(
-        "Examples:\n\n"
-        "    tunehook trigger fine_tuning.job.succeeded\n\n"
-        "    tunehook trigger fine_tuning.job.failed --forward-to http://localhost:3000/hooks"
+    help_epilogue=examples(
+        "trigger fine_tuning.job.succeeded",
+        "trigger fine_tuning.job.failed --forward-to http://localhost:3000/",
     ),
 )
 
@@ -60,13 +59,13 @@ def run(
     """
     if event_type not in event_types.ALL:
         hint = did_you_mean(event_type.rpartition(".")[2], event_types.ALL)
-        raise BadOption(why=f"{event_type} is no type of event.{hint} There is {', '.join(event_types.ALL)}.")
+        raise AskedWrongly(why=f"{event_type} is no type of event.{hint} There is {', '.join(event_types.ALL)}.")
     if forward_to is not None:
         if endpoint is not None:
-            raise BadOption(why="Give --endpoint or --forward-to: one goes through Tunehook, the other does not.")
+            raise AskedWrongly(why="Give --endpoint or --forward-to: one goes through Tunehook, the other does not.")
         return _straight(event_type, forward_to, secret, change or [])
     if secret or change:
-        raise BadOption(why="--secret and --set need --forward-to: an endpoint has a secret and samples of its own.")
+        raise AskedWrongly(why="--secret and --set need --forward-to: an endpoint has a secret and samples of its own.")
     with ServiceClient.from_arguments(service) as client:
         return _through(client, event_type, endpoint)
 
@@ -120,7 +119,9 @@ def _changed(body: str, changes: list[str]) -> str:
         for name in parents:
             place = place.get(name) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict):
-            raise BadOption(why=f"--set {text}: write a member of the event and its value, such as data.status=failed.")
+            raise AskedWrongly(
+                why=f"--set {text}: write a member of the event and its value, such as data.status=failed."
+            )
         try:
             place[last] = json.loads(value)
         except ValueError:
