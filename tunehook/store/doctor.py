@@ -257,8 +257,13 @@ class _Checkup:
         members = [delivery_member(delivery.id) for delivery in deliveries]
         due = await self._scores(keys.due("deliver"), members)
         for delivery, member, at in zip(deliveries, members, due, strict=True):
-            if at is None and not await upgrade.is_in_lane(self._store, delivery):
+            if at is None and not await self._waits_elsewhere(delivery):
                 self._say("stuck", delivery.id, f"to {delivery.url}: pending, and not due", self._wake(member))
+
+    async def _waits_elsewhere(self, delivery: Delivery) -> bool:
+        """Whether a delivery waits to be fetched, or in a lane of version 0.1."""
+        fetched = delivery.pulled and await self._redis.zscore(keys.pull(delivery.endpoint_id or ""), delivery.id)
+        return bool(fetched) or await upgrade.is_in_lane(self._store, delivery)
 
     async def leases(self) -> None:
         async for name in self._names(keys.lease("*")):

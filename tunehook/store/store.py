@@ -19,6 +19,7 @@ from tunehook.store.jobs import Jobs
 from tunehook.store.metrics import MetricsReader
 from tunehook.store.models import Models
 from tunehook.store.projects import Projects
+from tunehook.store.pull_queue import PullQueue
 from tunehook.store.redis_health import RedisHealth
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
@@ -42,6 +43,7 @@ class Store(DueQueue):
         self.deliveries = Deliveries(self)
         self.endpoints = Endpoints(self)
         self.delivery_queue = DeliveryQueue(self)
+        self.pull_queue = PullQueue(self)
         self.announcements = Announcements(self)
         self.metrics = MetricsReader(self)
         self.redis_health = RedisHealth(self)

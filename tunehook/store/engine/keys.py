@@ -346,6 +346,16 @@ def failed_deliveries(endpoint_id: str) -> str:
     return f"th:failed-deliveries:{endpoint_id}"
 
 
+def pull(endpoint_id: str) -> str:
+    """zset: delivery of a pull endpoint that is not over → when it may be handed out (again), ms."""
+    return f"th:pull:{endpoint_id}"
+
+
+def pulls(project: str) -> str:
+    """zset: the project's pull endpoints → when each goes unless it is read, ms."""
+    return f"th:pulls:{project}"
+
+
 def announced(subject: str) -> str:
     """What was announced last about a subject that has no record of its own."""
     return f"th:told:{subject}"
