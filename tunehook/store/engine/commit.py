@@ -74,6 +74,20 @@ class Occupied(Precondition):
     """A set that must be empty has members (`value` names three), or one that must have room is full."""
 
 
+@dataclass(frozen=True)
+class Index:
+    """A record's rows in an index, and its part in sums: commit.lua replaces those that it had before.
+
+    A row is its beginning, the record's place in the zset `order`, and its end.
+    """
+
+    rows_in: str
+    order: str
+    id: str
+    rows: list[tuple[str, str]]
+    sums: list[tuple[str, str, int]]  #: (hash, field, amount)
+
+
 @dataclass
 class Change:
     """A change for `commit.lua`. Delays are in seconds here and in ms there."""
@@ -85,6 +99,8 @@ class Change:
     token: str | None = None
     stage: StrEnum | None = None
     delete: bool = False
+    keep: bool = False  #: the record stays as it is; what follows is done
+    index: Index | None = None
     guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold), else AlreadyThere
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
     empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
@@ -153,7 +169,11 @@ class Change:
         change = {name: value for name, value in vars(self).items() if value is not None and name not in beside}
         # No key without a lease: an empty name is a key too, and the ACL in compose refuses it.
         lease = [keys.lease(self.member)] if self.member else []
-        return [self.record, *lease], [json.dumps({**change, "version": RECORD_VERSION}), self.document, _ARROWS]
+        return [self.record, *lease], [
+            json.dumps({**change, "version": RECORD_VERSION}, default=vars),
+            self.document,
+            _ARROWS,
+        ]
 
     def outcome(self, answer: list[str]) -> int:
         """Returns when it happened, in ms of Redis' clock, or raises the conflict."""

@@ -1,0 +1,164 @@
+"""Job index: the rows by which a project's jobs are filtered, and the search through them.
+
+The index is one zset a project, in the order of its members' bytes. A job has a row for each of its stage, status,
+model and upstream, `stage⏎waiting⏎<place in the order of acceptance>⏎<created_at>⏎<id>`, and one with the text that
+`q` is looked for in, `job⏎<place>⏎<created_at>⏎<id>⏎<text>`. commit.lua keeps them; search.lua reads them. A record
+says in `indexed` at which revision its rows were made: `rebuild` makes those that an earlier version did not make.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tunehook.model.job import Job, Stage
+from tunehook.store.engine import keys
+from tunehook.store.engine.commit import Index
+from tunehook.store.engine.due_queue import DueQueue
+
+#: Rows that one run of search.lua reads at most: it takes 1 to 2 ms of Redis.
+ROWS_AT_ONCE = 2000
+#: Records whose revisions are compared in one run of unindexed.lua.
+RECORDS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs are wanted; None: any. `created_after` ≤ created < `created_before`, unix seconds.
+
+    `text` stands somewhere in the id, suffix, metadata or a model's name, in any case.
+    """
+
+    metadata: dict[str, str] = field(default_factory=dict)
+    stage: str | None = None
+    status: str | None = None
+    model: str | None = None
+    upstream: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    text: str | None = None
+
+    @property
+    def by_metadata_alone(self) -> bool:
+        return self == JobFilter(self.metadata)
+
+    def fits(self, job: Job) -> bool:
+        """Returns whether a job is wanted, but for its metadata."""
+        return (
+            self.stage in (None, job.stage.value)
+            and self.status in (None, job.shown_status)
+            and self.model in (None, job.spec.model)
+            and self.upstream in (None, job.upstream)
+            and (self.created_after is None or job.created_at >= self.created_after)
+            and (self.created_before is None or job.created_at < self.created_before)
+            and (self.text is None or self.text.lower() in _text(job))
+        )
+
+
+def of(job: Job) -> Index:
+    """Returns a job's rows and its part in the money of a month."""
+    values = {"stage": job.stage.value, "status": job.shown_status, "model": job.spec.model, "upstream": job.upstream}
+    end = f"\n{job.created_at}\n{job.id}"
+    rows = [(_beginning(name, value), end) for name, value in values.items()]
+    rows.append(("job\n", f"{end}\n{_text(job)}"))
+    return Index(keys.job_index(job.project), keys.jobs(job.project), job.id, rows, list(_sums(job)))
+
+
+def gone(job: Job) -> Index:
+    """Returns the end of a job's rows. The money that it cost stays."""
+    return Index(keys.job_index(job.project), keys.jobs(job.project), job.id, [], list(_sums(job)))
+
+
+def money(project: str, at: int) -> str:
+    """Returns the key of the sums of the UTC month of `at` (unix seconds)."""
+    return keys.money(project, f"{datetime.fromtimestamp(at, UTC):%Y-%m}")
+
+
+def _sums(job: Job) -> list[tuple[str, str, int]]:
+    """Returns (key, field, amount) of the month's sums. Money is in millionths of a dollar.
+
+    A job that has not ended counts with its estimate, one that has with its cost, in the month of its end.
+    """
+    if job.stage is not Stage.SETTLED:
+        usd = job.estimate.usd if job.estimate else None
+        name = money(job.project, job.created_at)
+        return [(name, "estimated", round(usd * 1e6))] if usd else []
+    if job.cost is None:
+        return []
+    name = money(job.project, job.settled_at or job.created_at)
+    return [(name, "unpriced", 1)] if job.cost.usd is None else [(name, "spent", round(job.cost.usd * 1e6))]
+
+
+def _beginning(name: str, value: str) -> str:
+    return f"{name}\n{value.replace(chr(10), ' ')}\n"
+
+
+def _text(job: Job) -> str:
+    """Returns what `q` is looked for in, in lower case."""
+    pairs = [part for pair in (job.spec.metadata or {}).items() for part in pair]
+    tuned = job.seen.fine_tuned_model if job.seen else None
+    words = [job.id, job.spec.suffix, job.spec.model, tuned, job.upstream_job_id, *pairs]
+    return "\n".join(word for word in words if word).lower()
+
+
+async def search(
+    store: DueQueue, project: str, wanted: JobFilter, after: str | None, most: int
+) -> AsyncIterator[list[str]]:
+    """Yields the ids of the jobs behind `after` that fit, newest first, up to `most` at a time.
+
+    Each round trip reads a bounded number of rows. Of several members of the filter, the one with the fewest rows is
+    walked.
+    """
+    named = {name: getattr(wanted, name) for name in ("stage", "status", "model", "upstream")}
+    query = {
+        "beginnings": [_beginning(name, value) for name, value in named.items() if value is not None],
+        "low": wanted.created_after,
+        "high": wanted.created_before,
+        "text": wanted.text.lower() if wanted.text else None,
+        "most": most,
+        "rows": ROWS_AT_ONCE,
+    }
+    place = None
+    if after is not None:
+        place = await store.redis.zscore(keys.jobs(project), after)
+    cursor = "" if place is None else f"{int(place):016}"
+    text = json.dumps({name: value for name, value in query.items() if value is not None})
+    names = [keys.jobs_with(project, name, value) for name, value in wanted.metadata.items()]
+    over = False
+    while not over:
+        ids, cursor, over = await store.run("search", [keys.job_index(project), *names], [text, cursor])
+        yield ids
+
+
+async def count_stages(store: DueQueue, project: str) -> dict[str, int]:
+    """Returns how many jobs of the project are in each stage."""
+    async with store.redis.pipeline(transaction=False) as pipe:
+        for stage in Stage:
+            low = _beginning("stage", stage.value)
+            pipe.zlexcount(keys.job_index(project), f"[{low}", f"({low}:")
+        return dict(zip((stage.value for stage in Stage), await pipe.execute(), strict=True))
+
+
+async def unindexed(store: DueQueue, project: str) -> AsyncIterator[list[str]]:
+    """Yields the ids of the project's jobs whose rows are not those of their last revision."""
+    start = 0
+    while ids := await store.redis.zrange(keys.jobs(project), start, start + RECORDS_AT_ONCE - 1):
+        if found := await store.run("unindexed", [keys.job(job_id) for job_id in ids], []):
+            yield [keys.job_id_of(name) for name in found]
+        start += len(ids)
+
+
+async def without_job(store: DueQueue, project: str) -> AsyncIterator[list[str]]:
+    """Yields the rows of jobs that an earlier version deleted, which knows of no rows."""
+    index, start = keys.job_index(project), 0
+    while rows := await store.redis.zrange(index, start, start + RECORDS_AT_ONCE - 1):
+        scores = await store.redis.zmscore(keys.jobs(project), [_id_in(row) for row in rows])
+        yield [row for row, score in zip(rows, scores, strict=True) if score is None]
+        start += len(rows)
+
+
+def _id_in(row: str) -> str:
+    parts = row.split("\n", 5)
+    return parts[3] if parts[0] == "job" else parts[4]
