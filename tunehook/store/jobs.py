@@ -163,8 +163,7 @@ class Jobs:
         self, project: str, *, after: str | None, limit: int, wanted: JobFilter
     ) -> tuple[list[JobRecord], bool]:
         """Returns jobs newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
-        if after is not None:
-            await self.read(after, project)
+        last = None if after is None else (await self.read(after, project)).job
 
         def _fits(record: JobRecord) -> bool:
             pairs = record.job.spec.metadata or NO_METADATA
@@ -176,7 +175,7 @@ class Jobs:
             ids = common(self._store, names, after=after, at_once=limit + 1)
         else:
             await self.index_once(project)
-            ids = job_index.search(self._store, project, wanted, after, limit + 1)
+            ids = job_index.search(self._store, project, wanted, last, limit + 1)
         return await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
 
     async def stages(self, project: str) -> dict[str, int]:

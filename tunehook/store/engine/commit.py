@@ -76,15 +76,18 @@ class Occupied(Precondition):
 
 @dataclass(frozen=True)
 class Index:
-    """A record's rows in an index, and its part in sums: commit.lua replaces those that it had before.
+    """A record's rows in an index, its text, and its part in sums: commit.lua replaces those that it had before.
 
-    A row is its beginning, the record's place in the zset `order`, and its end.
+    A row is its beginning here, `created_at`, the record's place in the zset `order`, and the id.
     """
 
-    rows_in: str
-    order: str
+    rows_in: str  #: key
+    texts: str  #: beginning of the keys of its chunks of texts
+    order: str  #: key
     id: str
-    rows: list[tuple[str, str]]
+    created_at: int
+    rows: list[str]
+    text: str  #: "": none, and none is left
     sums: list[tuple[str, str, int]]  #: (hash, field, amount)
 
 

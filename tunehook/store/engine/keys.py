@@ -87,6 +87,11 @@ def job_index(project: str) -> str:
     return f"th:job-index:{project}"
 
 
+def job_texts(project: str) -> str:
+    """Begins the names of strings with the texts of the jobs of 512 places, a line each (search_text.lua)."""
+    return f"th:job-texts:{project}:"
+
+
 INDEXED = "th:job-index"  # set: projects whose jobs all have their rows
 INDEX_CHECKED = "th:job-index-checked"  # exists for a while after all jobs were compared with their rows
 

@@ -88,26 +88,43 @@ if not change.keep then
   fields = {'rev', revision, 'doc', ARGV[2], 'v', change.version}
   if to then fields[7], fields[8] = 'stage', to end
 end
--- index: the rows of a record, and its part in sums. The record keeps them, so that the next change takes them back.
+-- index: the rows of a record, its text, and its part in sums. The record keeps them for the next change.
 local index = change.index
 if index then
   local kept = stored[4] and cjson.decode(stored[4]) or {place = place, rows = {}, sums = {}}
   kept.place = kept.place or tonumber(redis.call('ZSCORE', index.order, index.id) or '')
-  local had, now_has, added = {}, {}, {}
+  local had, now_has, added, removed = {}, {}, {}, {}
   for _, row in ipairs(kept.rows) do had[row] = true end
   for number, row in ipairs(kept.place and index.rows or {}) do
-    now_has[number] = row[1] .. string.format('%016.0f', kept.place) .. row[2]
+    now_has[number] = string.format('%s%012.0f\n%016.0f\n%s', row, index.created_at, kept.place, index.id)
     if had[now_has[number]] then
       had[now_has[number]] = nil
     else
-      added[#added + 1] = 0
-      added[#added + 1] = now_has[number]
+      added[#added + 1], added[#added + 2] = 0, now_has[number]
     end
   end
-  local removed = {}
   for row in pairs(had) do removed[#removed + 1] = row end
   if #removed > 0 then redis.call('ZREM', index.rows_in, unpack(removed)) end
   if #added > 0 then redis.call('ZADD', index.rows_in, unpack(added)) end
+  local digest = redis.sha1hex(index.text)
+  if kept.place and digest ~= kept.text then
+    local texts = index.texts .. math.floor(kept.place / 512)
+    if index.text ~= '' then
+      local line = string.format('%.0f\t%.0f\t%s\t%s\n', kept.place, index.created_at, index.id, index.text)
+      redis.call('APPEND', texts, line)
+    else
+      -- Blanks instead of the lines: a chunk that is written anew is 30 KB in the append-only file.
+      local chunk, others = redis.call('GET', texts) or '', false
+      for from, line in string.gmatch(chunk, '()([^\n]+\n)') do
+        if string.match(line, '^%d+\t%d+\t([^\t]+)\t') == index.id then
+          redis.call('SETRANGE', texts, from - 1, string.rep('\n', #line))
+        else
+          others = true
+        end
+      end
+      if not others then redis.call('DEL', texts) end
+    end
+  end
   local sums = {}
   for _, sum in ipairs(kept.sums) do sums[sum[1] .. ' ' .. sum[2]] = {sum[1], sum[2], -sum[3]} end
   for _, sum in ipairs(index.sums) do
@@ -117,9 +134,9 @@ if index then
   for _, sum in pairs(sums) do
     if sum[3] ~= 0 then redis.call('HINCRBY', sum[1], sum[2], sum[3]) end
   end
+  local keeps = {place = kept.place, rows = now_has, sums = index.sums, text = digest}
   fields[#fields + 1], fields[#fields + 2] = 'indexed', revision
-  fields[#fields + 1] = 'rows'
-  fields[#fields + 1] = cjson.encode({place = kept.place, rows = now_has, sums = index.sums})
+  fields[#fields + 1], fields[#fields + 2] = 'rows', cjson.encode(keeps)
 end
 if change.delete then
   redis.call('DEL', KEYS[1])
