@@ -15,6 +15,7 @@ from tunehook.store.endpoints import Endpoints
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.files import Files
 from tunehook.store.job_log import JobLog
+from tunehook.store.job_metrics import JobMetrics
 from tunehook.store.jobs import Jobs
 from tunehook.store.metrics import MetricsReader
 from tunehook.store.models import Models
@@ -31,6 +32,7 @@ class Store(DueQueue):
         super().__init__(redis)
         self.jobs = Jobs(self)
         self.job_log = JobLog(self)
+        self.job_metrics = JobMetrics(self, self.job_log)
         self.files = Files(self)
         self.copies = Copies(self)
         self.uploads = Uploads(self)

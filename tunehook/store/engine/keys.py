@@ -66,6 +66,11 @@ def job_log_seen(job_id: str) -> str:
     return f"th:job-log-seen:{job_id}"
 
 
+def job_metrics(job_id: str) -> str:
+    """The job's metrics: a line of JSON for each row (model/metrics.py)."""
+    return f"th:job-metrics:{job_id}"
+
+
 def jobs(project: str) -> str:
     """zset: the project's jobs in order of acceptance."""
     return f"th:jobs:{project}"
