@@ -25,6 +25,7 @@ from service import (
     jobs,
     metrics,
     models,
+    project_events,
     retrains,
     uploads,
     upstream_webhooks,
@@ -101,6 +102,7 @@ ROUTES: list[Route] = [
     Route("POST", "/v1/deliveries/{delivery_id}/redeliver", deliveries.redeliver),
     Route("POST", "/v1/fine_tuning/alpha/graders/validate", graders.validate),
     Route("POST", "/v1/fine_tuning/alpha/graders/run", graders.run),
+    Route("GET", "/v1/events", project_events.stream),
     Route("GET", "/v1/models", models.list_),
     Route("GET", "/v1/models/{model}", models.retrieve),
     Route("DELETE", "/v1/models/{model}", models.delete),
@@ -140,13 +142,16 @@ def build_app(ctx: Context) -> web.Application:
     app.on_response_prepare.append(tell_rate)
     app[CONTEXT] = ctx
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
+    app[project_events.FOLLOWED_PROJECTS] = projects = project_events.FollowedProjects(ctx.store, followed)
     app[CATALOG] = catalog.Catalog()
     app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
     app[RATE_LIMITS] = RateLimits(ctx.store)
     app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)
+    app.cleanup_ctx.append(projects.reading)
     app.on_shutdown.append(followed.close)
+    app.on_shutdown.append(projects.close)
     for route in ROUTES:
         app.router.add_route(route.method, route.path.replace(JOB, _ONE_JOB), route.handler)
     return app

@@ -62,17 +62,17 @@ class JobRecord(Stored[Job]):
         change = super().change(value, lease)
         change.stage = value.stage
         change.index = job_index.of(value)
-        return change
+        return change.tell(value.project, "job", value.id)
 
     def deletion(self, *, empty: Iterable[str] = ()) -> Change:
         change = super().deletion(empty=empty)
         change.index = job_index.gone(self.value)
-        return change
+        return change.tell(self.value.project, "job", self.value.id)
 
     def indexing(self) -> Change:
         """Returns the change that makes the job's rows in the index and leaves the record as it is."""
         change = self.change(self.value)
-        change.keep = True
+        change.keep, change.news = True, []
         return change
 
 

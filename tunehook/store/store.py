@@ -20,6 +20,7 @@ from tunehook.store.jobs import Jobs
 from tunehook.store.metrics import MetricsReader
 from tunehook.store.models import Models
 from tunehook.store.projects import Projects
+from tunehook.store.project_events import ProjectEvents
 from tunehook.store.redis_health import RedisHealth
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
@@ -43,6 +44,7 @@ class Store(DueQueue):
         self.projects = Projects(self)
         self.deliveries = Deliveries(self)
         self.endpoints = Endpoints(self)
+        self.project_events = ProjectEvents(self)
         self.delivery_queue = DeliveryQueue(self)
         self.announcements = Announcements(self)
         self.metrics = MetricsReader(self)

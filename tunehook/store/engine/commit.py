@@ -22,6 +22,8 @@ from tunehook.store.engine import keys
 
 #: So many of the newest entries of a job's log are kept: at 600 bytes each, up to 6 MB a job.
 LOG_KEPT = 10_000
+#: So many of the newest changes in a project are kept: at 30 bytes each, 150 KB.
+NEWS_KEPT = 5_000
 #: Jobs and deployments have no stage of the same name.
 _ARROWS = json.dumps(
     {
@@ -104,6 +106,7 @@ class Change:
     delete: bool = False
     keep: bool = False  #: the record stays as it is; what follows is done
     index: Index | None = None
+    news: list[list[str]] = field(default_factory=list)
     guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold), else AlreadyThere
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
     empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
@@ -164,6 +167,11 @@ class Change:
     def say(self, job_id: str, message: Message) -> Change:
         """Adds an entry to the job's log."""
         self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), str(LOG_KEPT)])
+        return self
+
+    def tell(self, project: str, kind: str, record_id: str) -> Change:
+        """Adds to the project's stream that a record has changed: `job` or `delivery`."""
+        self.news.append([keys.project_events(project), kind, record_id, str(NEWS_KEPT)])
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:

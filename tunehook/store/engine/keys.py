@@ -312,6 +312,9 @@ def money(project: str, month: str) -> str:
 def awaiting(project: str) -> str:
     """set: the project's jobs that wait for an operator's approval."""
     return f"th:awaiting:{project}"
+def project_events(project: str) -> str:
+    """stream: the records of the project that have changed, the newest 5,000 (project_events.py)."""
+    return f"th:project-events:{project}"
 
 
 # ---- webhooks

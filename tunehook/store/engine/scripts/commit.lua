@@ -158,6 +158,10 @@ for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
 for _, line in ipairs(change.log) do
   redis.call('XADD', line[1], 'MAXLEN', '~', line[3], '*', 'doc', line[2])
 end
+-- news: {stream, kind, id, how many are kept}: what followers of the project are told
+for _, entry in ipairs(change.news) do
+  redis.call('XADD', entry[1], 'MAXLEN', '~', entry[4], '*', 'kind', entry[2], 'id', entry[3])
+end
 for _, entry in ipairs(change.timed) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
   if entry[4] then redis.call('EXPIRE', entry[1], entry[4]) end
