@@ -10,7 +10,7 @@ earlier version did not make.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,8 @@ from tunehook.store.engine.due_queue import DueQueue
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 2_000_000
 #: Begins the row that every job has.
 ALL = "job\n"
+#: Stages whose jobs are counted by upstream.
+AT_UPSTREAM = (Stage.TRACKED, Stage.WAITING)
 #: A time of twelve digits that no job was created at.
 NEVER = 999_999_999_999
 #: Records whose revisions are compared in one run of unindexed.lua.
@@ -66,6 +68,8 @@ class JobFilter:
 def of(job: Job) -> Index:
     """Returns a job's rows and text, and its part in the money of a month."""
     values = {"stage": job.stage.value, "status": job.shown_status, "model": job.spec.model, "upstream": job.upstream}
+    if job.stage in AT_UPSTREAM:
+        values[f"{job.stage.value} at"] = job.upstream
     return _index(job, [ALL, *(_beginning(name, value) for name, value in values.items())], _text(job))
 
 
@@ -162,6 +166,23 @@ async def count_stages(store: DueQueue, project: str) -> dict[str, int]:
             low = _beginning("stage", stage.value)
             pipe.zlexcount(keys.job_index(project), f"[{low}", f"({low}:")
         return dict(zip((stage.value for stage in Stage), await pipe.execute(), strict=True))
+
+
+async def count_at(store: DueQueue, project: str, upstreams: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Returns how many jobs of the project are tracked and wait, by upstream and stage."""
+    async with store.redis.pipeline(transaction=False) as pipe:
+        for name in upstreams:
+            for stage in AT_UPSTREAM:
+                low = _beginning(f"{stage.value} at", name)
+                pipe.zlexcount(keys.job_index(project), f"[{low}", f"({low}:")
+        counts = iter(await pipe.execute())
+    return {name: {stage.value: next(counts) for stage in AT_UPSTREAM} for name in upstreams}
+
+
+async def read_money(store: DueQueue, project: str, at: int) -> dict[str, int]:
+    """Returns the sums of the UTC month of `at`: `estimated` and `spent` in millionths of a dollar, `unpriced` jobs."""
+    found = await store.redis.hgetall(money(project, at))
+    return {name: int(found.get(name, 0)) for name in ("estimated", "spent", "unpriced")}
 
 
 async def unindexed(store: DueQueue, project: str) -> AsyncIterator[list[str]]:

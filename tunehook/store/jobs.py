@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tunehook.errors import JobNotFound
 from tunehook.model.job import Cost, Job
@@ -178,10 +178,16 @@ class Jobs:
             ids = job_index.search(self._store, project, wanted, last, limit + 1)
         return await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
 
-    async def stages(self, project: str) -> dict[str, int]:
-        """Returns how many of the project's jobs are in each stage."""
+    async def counts(self, project: str, upstreams: Sequence[str]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+        """Returns the number of the project's jobs by stage, and of those tracked and waiting by upstream and stage."""
         await self.index_once(project)
-        return await job_index.count_stages(self._store, project)
+        stages = await job_index.count_stages(self._store, project)
+        return stages, await job_index.count_at(self._store, project, upstreams)
+
+    async def money(self, project: str, at: int) -> dict[str, int]:
+        """Returns the sums of the UTC month of `at`; see job_index.py."""
+        await self.index_once(project)
+        return await job_index.read_money(self._store, project, at)
 
     async def index_once(self, project: str) -> None:
         """Indexes the jobs that an earlier version accepted, unless that was done."""
