@@ -132,7 +132,7 @@ async def test_a_deleted_job_leaves_no_row(store: Store) -> None:
 
 
 async def test_few_among_many_are_found_without_reading_the_others(store: Store) -> None:
-    """How many commands, so that it holds on any machine. The times are in docs/performance.md."""
+    """How many commands, so that it holds on any machine. The times are in docs/benchmarks.md."""
     records = await accepted(store, [job(number) for number in range(3000)])
     await settled(store, records[::150], "failed")
     await settled(store, [record for number, record in enumerate(records) if number % 150], "succeeded")
