@@ -10,6 +10,7 @@ from aiohttp import web
 
 from service.answers import json_response
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
+from service.job_filters import FILTERS, job_filter
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
 from service.requests import (
@@ -22,7 +23,6 @@ from service.requests import (
     json_object,
     known_members,
     known_only,
-    metadata_filter,
     required,
 )
 from tunehook.context import Context
@@ -101,14 +101,14 @@ def _upstream_job_id(text: str) -> str:
 
 
 async def list_(request: web.Request) -> web.Response:
-    known_only(request, "after", "limit", metadata=True)
+    known_only(request, "after", "limit", *FILTERS, metadata=True)
     ctx = context_of(request)
     with cursor():
         records, more = await ctx.store.jobs.page(
             caller_of(request).project,
             after=request.query.get("after"),
             limit=integer(request, "limit", 20, 1, 100),
-            metadata=metadata_filter(request),
+            wanted=job_filter(request),
         )
     data = [await _object(ctx, record) for record in records]
     return json_response(list_object(data, has_more=more))

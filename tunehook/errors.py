@@ -148,7 +148,7 @@ class ModelNotFound(NotFound):
 
 
 class ModelNotTuned(ModelNotFound):
-    """The model '{id}' is a base model. Only models that this project tuned here are asked; ask its upstream for it."""
+    """The model '{id}' is a base model that no job of this project trains on, so it is not asked. Ask its upstream."""
 
 
 class EndpointNotFound(NotFound):

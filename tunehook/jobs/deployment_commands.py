@@ -17,7 +17,6 @@ from tunehook.jobs import deploying
 from tunehook.model.deployment import OVER, Deployment, DeploymentStage
 from tunehook.model.job import Job
 from tunehook.model.member import deployment_member
-from tunehook.openai_format.jobs import status
 from tunehook.store.engine.commit import optimistic_update
 
 
@@ -40,7 +39,7 @@ async def deploy(ctx: Context, project: str, name: str) -> Deployment:
     target = await _target(ctx, project, name)
     _check_deploys(ctx, target.upstream)
     if target.job is not None and target.job.status != "succeeded":
-        raise ModelNotTrained(id=target.job_id, status=status(target.job), param="model")
+        raise ModelNotTrained(id=target.job_id, status=target.job.shown_status, param="model")
     return await _deploy(ctx, project, target)
 
 

@@ -10,7 +10,6 @@ from tunehook.dataset.estimate import Estimate
 from tunehook.model.job import Job, LeftOut
 from tunehook.openai_format.files import estimate_object
 from tunehook.openai_format.job_request import Hyperparameters, Method, Name, Strict
-from tunehook.openai_format.jobs import status
 
 
 class RetrainRequest(Strict):
@@ -60,7 +59,7 @@ def dry_run_object(
         "fits": error is None,
         "error": error,
         "creates": creates,
-        "existing": {"id": existing.id, "status": status(existing)} if existing else None,
+        "existing": {"id": existing.id, "status": existing.shown_status} if existing else None,
         "left_out": [one.model_dump() for one in left_out],
         "estimate": estimate_object(estimate) if estimate else None,
     }

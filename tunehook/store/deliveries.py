@@ -13,6 +13,7 @@ from tunehook.model.webhook import PULL_IDLE_SECONDS, Attempt, Delivery, Event
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
 
 #: How long events, deliveries and attempts are kept, unless the settings say otherwise.
@@ -28,6 +29,9 @@ class DeliveryRecord(Stored[Delivery]):
     @property
     def delivery(self) -> Delivery:
         return self.value
+
+    def change(self, value: Delivery, lease: Lease | None = None) -> Change:
+        return super().change(value, lease).tell(value.project, "delivery", value.id)
 
 
 class Deliveries:
@@ -64,6 +68,7 @@ class Deliveries:
                 self._due(change, delivery, 0)
             else:
                 change.wake(delivery_member(delivery.id))
+            change.tell(delivery.project, "delivery", delivery.id)
         return change
 
     def sample(self, event: Event, delivery: Delivery) -> Change:
