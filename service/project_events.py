@@ -164,7 +164,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     records = [await store.jobs.read(job_id, caller.project) for job_id in ids]
     last = _positions(request.headers.get("last-event-id"))
     followed_jobs = request.app[FOLLOWED_JOBS]
-    with followed_jobs.stream_of(caller.id):
+    with followed_jobs.stream_of(caller):
         async with AsyncExitStack() as stack:
             project = await stack.enter_async_context(request.app[FOLLOWED_PROJECTS].follow(caller.project))
             logs = {

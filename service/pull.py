@@ -40,7 +40,7 @@ async def read(request: web.Request) -> web.StreamResponse:
             ctx.webhooks, endpoint.id, reader=new_id(""), limit=limit, lease_seconds=lease, after=after
         )
         return web.json_response(page_object([shown for _, shown in found], more))
-    with request.app[FOLLOWED_JOBS].stream_of(caller.id):
+    with request.app[FOLLOWED_JOBS].stream_of(caller):
         response = web.StreamResponse(
             headers={"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
         )

@@ -33,6 +33,8 @@ class Waiting(TypedDict):
     code: str
     retry_at: int | None
     since: int
+    place: NotRequired[int]
+    slot_expected_at: NotRequired[int | None]
 
 
 class ModelState(TypedDict):

@@ -91,9 +91,9 @@ def _index(job: Job, rows: list[str], text: str) -> Index:
     )
 
 
-def money(project: str, at: int) -> str:
+def costs(project: str, at: int) -> str:
     """Returns the key of the sums of the UTC month of `at` (unix seconds)."""
-    return keys.money(project, f"{datetime.fromtimestamp(at, UTC):%Y-%m}")
+    return keys.costs(project, f"{datetime.fromtimestamp(at, UTC):%Y-%m}")
 
 
 def _sums(job: Job) -> list[tuple[str, str, int]]:
@@ -103,11 +103,11 @@ def _sums(job: Job) -> list[tuple[str, str, int]]:
     """
     if job.stage is not Stage.SETTLED:
         usd = job.estimate.usd if job.estimate else None
-        name = money(job.project, job.created_at)
+        name = costs(job.project, job.created_at)
         return [(name, "estimated", round(usd * 1e6))] if usd else []
     if job.cost is None:
         return []
-    name = money(job.project, job.settled_at or job.created_at)
+    name = costs(job.project, job.settled_at or job.created_at)
     return [(name, "unpriced", 1)] if job.cost.usd is None else [(name, "spent", round(job.cost.usd * 1e6))]
 
 
@@ -181,7 +181,7 @@ async def count_at(store: DueQueue, project: str, upstreams: Sequence[str]) -> d
 
 async def read_money(store: DueQueue, project: str, at: int) -> dict[str, int]:
     """Returns the sums of the UTC month of `at`: `estimated` and `spent` in millionths of a dollar, `unpriced` jobs."""
-    found = await store.redis.hgetall(money(project, at))
+    found = await store.redis.hgetall(costs(project, at))
     return {name: int(found.get(name, 0)) for name in ("estimated", "spent", "unpriced")}
 
 

@@ -19,8 +19,8 @@ from tunehook.store.job_metrics import JobMetrics
 from tunehook.store.jobs import Jobs
 from tunehook.store.metrics import MetricsReader
 from tunehook.store.models import Models
-from tunehook.store.projects import Projects
 from tunehook.store.project_events import ProjectEvents
+from tunehook.store.projects import Projects
 from tunehook.store.pull_queue import PullQueue
 from tunehook.store.redis_health import RedisHealth
 from tunehook.store.uploads import Uploads

@@ -101,9 +101,9 @@ INDEXED = "th:job-index"  # set: projects whose jobs all have their rows
 INDEX_CHECKED = "th:job-index-checked"  # exists for a while after all jobs were compared with their rows
 
 
-def money(project: str, month: str) -> str:
+def costs(project: str, month: str) -> str:
     """hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs."""
-    return f"th:money:{project}:{month}"
+    return f"th:costs:{project}:{month}"
 
 
 def repeat(key_id: str, digest: str) -> str:
@@ -317,6 +317,8 @@ def money(project: str, month: str) -> str:
 def awaiting(project: str) -> str:
     """set: the project's jobs that wait for an operator's approval."""
     return f"th:awaiting:{project}"
+
+
 def project_events(project: str) -> str:
     """stream: the records of the project that have changed, the newest 5,000 (project_events.py)."""
     return f"th:project-events:{project}"
