@@ -19,7 +19,8 @@ _EXPIRES = {"expires_after[anchor]": "anchor", "expires_after[seconds]": "second
 class Sink(Protocol):
     """Where the bytes go; `close` forgets them."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     async def append(self, chunk: bytes) -> None: ...
 
