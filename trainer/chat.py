@@ -1,5 +1,6 @@
 """POST /chat/completions: passed on to what serves, for models that the trainer knows."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -27,7 +28,8 @@ async def complete(request: web.Request) -> web.StreamResponse:
     serving = request.app[SERVING]
     if serving.url is None:
         raise _stopped("No model answers at the moment: a job trains on its GPU, or nothing serves.")
-    sent = {**body, "model": serving.served_as(name, folder)}
+    prepared = await asyncio.to_thread(serving.prepared, body, folder)
+    sent = {**prepared, "model": await serving.served_as(name, folder)}
     try:
         async with request.app[SESSION].post(f"{serving.url}/chat/completions", json=sent) as answer:
             return await _passed(request, answer, name)

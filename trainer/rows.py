@@ -23,6 +23,15 @@ def cleaned(messages: Sequence[Mapping[str, Any]], *, knows_developer: bool) -> 
     ]
 
 
+def as_sent(message: Message) -> Message:
+    """Returns a cleaned message as OpenAI's API takes it: the arguments of a tool call are JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "tool_calls": calls} if calls else message
+
+
 def tools_of(row: Mapping[str, Any]) -> list[Message] | None:
     """Returns a row's tools; the older `functions` become such. None: it has none."""
     tools = row.get("tools") or [{"type": "function", "function": one} for one in row.get("functions") or ()]

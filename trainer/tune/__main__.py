@@ -3,17 +3,16 @@
 Exit status: 0, see `result.json` and `control`; 75, out of memory; anything else, it died and may be started again.
 """
 
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 
 from trainer.tune.folder import Folder
+from trainer.work import end_with_parent
 
 
 def main() -> int:
-    _end_with_parent()
+    end_with_parent()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
     folder = Folder(Path(sys.argv[1]))
     with folder.hold() as ours:
@@ -22,14 +21,6 @@ def main() -> int:
         from trainer.tune.training import run  # noqa: PLC0415  (eight seconds: the lock comes first)
 
         return run(folder)
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
