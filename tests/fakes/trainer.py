@@ -28,6 +28,7 @@ def prepare(directory: Path) -> Path:
     weights = directory / "bases" / BASE
     weights.mkdir(parents=True, exist_ok=True)
     (weights / "config.json").write_text("{}")
+    (weights / "chat_template.jinja").write_text("{% generation %}{% endgeneration %}")
     row = {
         "alias": BASE,
         "licence": "apache-2.0",
