@@ -38,6 +38,7 @@ def local_changes(found: settings.Settings) -> dict[str, str]:
 
 
 def up() -> int:
+    """Run Tunehook on this machine, until Ctrl-C."""
     begun = time.monotonic()
     found = settings.load()
     simulate = not found.all_upstreams()
