@@ -106,6 +106,9 @@ def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Bas
     if method not in base.methods:
         words = f"Method '{method}' is not offered for {alias}, only: {', '.join(base.methods)}."
         raise bad(words, param="method.type", code="invalid_value")
+    if body.get("integrations"):
+        words = "Integrations are not offered: the job's events have each step's metrics."
+        raise bad(words, param="integrations", code="invalid_value")
     wanted = body.get("training")
     if wanted is not None and wanted not in base.training:
         words = f"Training '{wanted}' is not offered for {alias}, only: {', '.join(base.training)}."
