@@ -112,6 +112,7 @@ async def running_trainer(directory: Path, redis_url: str, **more: object) -> As
             "child": child,
             "min_free_bytes": 0,
             "sweep_seconds": 0.2,
+            "serve": "none",
             **more,
         }
     )

@@ -136,7 +136,11 @@ def _check_complete(messages: Sequence[Message], tools: Sequence[Message], text:
     for number, message in enumerate(messages, start=1):
         content = str(message["content"]).rpartition("</think>")[2].strip()
         quoted = json.dumps(content, ensure_ascii=False)[1:-1]
-        places = [place + len(words) for words in (content, quoted) if (place := text.find(words, start)) >= 0]
+        places = [
+            place + len(words)
+            for words in (content, quoted)
+            if (place := text.find(words, start)) >= 0
+        ]
         if not places:
             raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
         start = min(places)
