@@ -6,8 +6,6 @@ that the records name is there or was deleted since. The secret key is in no bac
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import gzip
 import hashlib
 import io
@@ -20,7 +18,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
+
+from cyclopts import Parameter
 
 from cli.archive import FORMAT, Sums, place, stored_files
 from tunehook.errors import TunehookError
@@ -37,17 +37,16 @@ class NotBackedUp(TunehookError):
     """Nothing was backed up: {why}."""
 
 
-def add_command(subparsers: Any) -> None:
-    backup = subparsers.add_parser("backup", help="write all records and files to one archive")
-    backup.add_argument("archive", help="the file to write; - for standard output")
-    backup.add_argument("--force", action="store_true", help="also if the bytes of a file are missing or damaged")
-    backup.set_defaults(run=lambda args: asyncio.run(_backup(args)))
+async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, force: bool = False) -> int:
+    """Write all records and files to one archive.
 
-
-async def _backup(args: argparse.Namespace) -> int:
+    Args:
+        archive: the file to write; - for standard output
+        force: also if the bytes of a file are missing or damaged
+    """
     async with place() as (store, _, data_dir):
         await _check_place(store, data_dir)
-        with _output(args.archive) as tar:
+        with _output(archive) as tar:
             sums = Sums()
             _add_json(tar, "header.json", _header())
             wanted = await _write_records(tar, sums, store)
@@ -55,7 +54,7 @@ async def _backup(args: argparse.Namespace) -> int:
                 _add_file(tar, sums, path, path.relative_to(data_dir).as_posix())
             sums.files = sum(f"files/{file_id}" in sums.parts for file_id in wanted)
             faults = [fault async for fault in _faults(store, wanted, sums)]
-            if faults and not args.force:
+            if faults and not force:
                 names = ", ".join(faults[:5])
                 why = f"{len(faults)} files are not as their records say: {names}. `--force` backs up all the same"
                 raise NotBackedUp(why=why)

@@ -54,6 +54,7 @@ class Run:
 
 
 def demo() -> int:
+    """Run the main job, from dataset to verified webhook, against a simulator."""
     begun = time.monotonic()
     if not EXAMPLES.is_dir():
         raise DemoFailed(why=f"{EXAMPLES} does not exist. Run the demo from a checkout of the repository.")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from cli import local_store
+from cli.options import AsJson
 from tunehook import settings
 from tunehook.errors import DataDirUnavailable, UpstreamError
 from tunehook.files.storage import Storage
@@ -21,33 +22,30 @@ from tunehook.store.doctor import Finding
 from tunehook.store.store import Store
 
 
-def add_command(subparsers: Any) -> None:
-    doctor = subparsers.add_parser(
-        "doctor",
-        help="find inconsistent records in the store",
-        description="Reads the whole store. Exit status: 0 no errors are left, 1 errors are left.",
-    )
-    doctor.add_argument("--fix", action="store_true", help="mend what can be mended safely")
-    doctor.add_argument("--json", action="store_true", help="print a JSON list")
-    doctor.add_argument(
-        "--data-dir", type=Path, help="also list files in this data directory that no record names: left by a restore"
-    )
-    doctor.set_defaults(run=lambda args: asyncio.run(_doctor(args)))
+async def run(
+    *, fix: bool = False, as_json: AsJson = False, data_dir: Annotated[Path | None, Parameter(name="--data-dir")] = None
+) -> int:
+    """Find inconsistent records in the store.
 
+    Reads the whole store. Exit status: 0 no errors are left, 1 errors are left.
 
-async def _doctor(args: argparse.Namespace) -> int:
+    Args:
+        fix: mend what can be mended safely
+        as_json: print a JSON list
+        data_dir: also list files in this data directory that no record names: left by a restore
+    """
     url, _ = local_store.find()
     async with Store.connect(url) as store:
         found = await doctor.findings(store)
-        if args.data_dir is not None:
-            found += await _left_behind(store, Storage(args.data_dir, store.deletion, adopts=False))
+        if data_dir is not None:
+            found += await _left_behind(store, Storage(data_dir, store.deletion, adopts=False))
         if upstreams := settings.load().all_upstreams():
             found += await _unrecorded(store, upstreams)
-        mended = [finding for finding in found if args.fix and finding.mend is not None]
+        mended = [finding for finding in found if fix and finding.mend is not None]
         for finding in mended:
             assert finding.mend is not None
             await finding.mend()
-    if args.json:
+    if as_json:
         print(json.dumps([_object(finding, finding in mended) for finding in found], indent=2))
     else:
         _print(found, mended)

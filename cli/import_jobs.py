@@ -6,22 +6,24 @@ interrupted at any moment and run again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
 
 #: So long the fetch of the datasets is waited for while none of them comes to an end.
 QUIET_SECONDS = 120.0
 #: Between two looks at the datasets that are being fetched.
 LOOK_SECONDS = 0.5
-#: Another process imports the same job at the moment.
-_TAKEN, TRIES = "conflict", 5
+#: Another process imports the same job, or was killed in the middle: its lease lives for 15 s, its call for 25 s.
+_TAKEN, TAKEN_SECONDS = "conflict", 60.0
 Row = dict[str, Any]
 
 
@@ -36,21 +38,37 @@ class _Outcome:
     fetching: dict[str, str] = field(default_factory=dict)
 
 
-def import_all(args: argparse.Namespace) -> int:
-    """Returns 0 if all is here, 1 if something could not be had."""
-    with ServiceClient.from_arguments(args) as client:
-        rows = list(client.pages("/fine_tuning/jobs/importable", upstream=args.upstream))
-        if args.dry_run:
-            return _dry_run(rows, with_datasets=args.with_datasets)
+def import_all(
+    *,
+    upstream: str,
+    every: Annotated[bool, Parameter(name="--all")],
+    with_datasets: bool = False,
+    dry_run: bool = False,
+    service: Service = FOUND,
+) -> int:
+    """Take over an account's jobs, with their datasets, from an upstream.
+
+    Exit status: 0 if all is here, 1 if something could not be had.
+
+    Args:
+        upstream: its name in the running Tunehook, such as openai
+        every: every job that it lists
+        with_datasets: fetch and keep the training files as well
+        dry_run: show what would be imported, and import nothing
+    """
+    with ServiceClient.from_arguments(service) as client:
+        rows = list(client.pages("/fine_tuning/jobs/importable", upstream=upstream))
+        if dry_run:
+            return _dry_run(rows, with_datasets=with_datasets)
         outcome = _Outcome()
         bar = Bar("jobs", len(rows))
         for row in rows:
-            _import(client, row, outcome, with_datasets=args.with_datasets)
+            _import(client, row, outcome, with_datasets=with_datasets)
             bar.step()
         bar.end()
         if outcome.fetching:
             _await_datasets(client, outcome)
-    return _report(outcome, args)
+    return _report(outcome, with_datasets=with_datasets)
 
 
 def _import(client: ServiceClient, row: Row, outcome: _Outcome, *, with_datasets: bool) -> None:
@@ -78,14 +96,15 @@ def _import(client: ServiceClient, row: Row, outcome: _Outcome, *, with_datasets
 
 
 def _post(client: ServiceClient, body: Row) -> Row:
-    for _ in range(TRIES - 1):
+    """Asks for one import, until no other process works on it."""
+    until = time.monotonic() + TAKEN_SECONDS
+    while True:
         try:
             return client.post_idempotent("/fine_tuning/jobs/import", body)
         except ServiceRefused as refused:
-            if refused.code != _TAKEN:
+            if refused.code != _TAKEN or time.monotonic() > until:
                 raise
         time.sleep(1.0)
-    return client.post_idempotent("/fine_tuning/jobs/import", body)
 
 
 def _note_dataset(job: Row, upstream_id: str, outcome: _Outcome) -> bool:
@@ -122,8 +141,8 @@ def _await_datasets(client: ServiceClient, outcome: _Outcome) -> None:
         outcome.missing.append((upstream_id, "dataset", f"still being fetched: {reasons.get(job_id, '')}"))
 
 
-def _report(outcome: _Outcome, args: argparse.Namespace) -> int:
-    datasets = f", {outcome.kept} datasets kept" if args.with_datasets else ""
+def _report(outcome: _Outcome, *, with_datasets: bool) -> int:
+    datasets = f", {outcome.kept} datasets kept" if with_datasets else ""
     print(f"{outcome.imported} jobs imported, {outcome.known} were here{datasets}")
     if not outcome.missing:
         return 0

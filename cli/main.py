@@ -1,27 +1,43 @@
-"""The `tunehook` command: parses the arguments and runs one command."""
+"""The `tunehook` command: names the commands, and runs one. A command's module is imported when it is used."""
 
 from __future__ import annotations
 
-import argparse
-import base64
-import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
-from cli import backup, dataset, doctor, keys, restore
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import UnknownCommandError
+
 from tunehook.errors import TunehookError
 
+#: Command → its App or function, and its line in `tunehook --help`.
+COMMANDS = {
+    "up": ("cli.up:up", "Run Tunehook on this machine, until Ctrl-C."),
+    "demo": ("cli.demo:demo", "Run the main job, from dataset to verified webhook, against a simulator."),
+    "import": ("cli.import_jobs:import_all", "Take over an account's jobs, with their datasets, from an upstream."),
+    "keys": ("cli.keys:app", "Make, list and revoke API keys."),
+    "check": ("cli.dataset:check", "Check a dataset and say what training on it will cost."),
+    "build": ("cli.dataset:build", "Make a dataset from questions and answers, or from another tool's file."),
+    "doctor": ("cli.doctor:run", "Find inconsistent records in the store."),
+    "backup": ("cli.backup:run", "Write all records and files to one archive."),
+    "restore": ("cli.restore:run", "Put an archive of `backup` into an empty place."),
+    "retrain": ("cli.retrain:run", "Train jobs of one upstream again at another, once each."),
+    "new-secret": ("cli.new_secret:new_secret", "Print a new TUNEHOOK_SECRET_KEY."),
+}
 
-def main() -> int:
-    """Returns the exit status: 0 done, 1 failed, 2 wrong arguments."""
-    parser = _parser()
-    args = parser.parse_args()
-    if args.command is None:
-        parser.print_help()
-        return 0
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the command in `words`, or in the program's arguments.
+
+    Returns the exit status: 0 done, 1 failed, 2 wrong arguments, 130 Ctrl-C.
+    """
+    words = sys.argv[1:] if words is None else list(words)
     try:
-        return int(args.run(args))
+        return int(application(words)(words, exit_on_error=False, print_error=False) or 0)
+    except CycloptsError as error:
+        print(f"tunehook: {_what(error)}", file=sys.stderr)
+        return 2
     except TunehookError as error:
         print(f"tunehook: {error}", file=sys.stderr)
         return 1
@@ -29,83 +45,26 @@ def main() -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tunehook", description="Fine-tune, and get a POST instead of an e-mail.")
-    parser.add_argument("--version", action="version", version=f"tunehook {version('tunehook')}")
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    up = commands.add_parser("up", help="run Tunehook on this machine, until Ctrl-C")
-    up.set_defaults(run=_up)
-    demo = commands.add_parser("demo", help="the main job, from dataset to verified webhook, against a simulator")
-    demo.set_defaults(run=_demo)
-    _add_import(commands)
-    keys.add_command(commands)
-    dataset.add_commands(commands)
-    doctor.add_command(commands)
-    backup.add_command(commands)
-    restore.add_command(commands)
-    _add_retrain(commands)
-    secret = commands.add_parser("new-secret", help="print a new TUNEHOOK_SECRET_KEY")
-    secret.set_defaults(run=_new_secret)
-    return parser
-
-
-def _add_service(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--url", help="of the running Tunehook, such as http://127.0.0.1:8080 (OPENAI_BASE_URL)")
-    command.add_argument("--key", help="an API key of the project, th_… (OPENAI_API_KEY)")
-
-
-def _add_retrain(commands: Any) -> None:
-    command = commands.add_parser("retrain", help="train jobs of one upstream again at another, once each")
-    command.add_argument("job", nargs="*", help="ids of jobs; or --all with --from")
-    command.add_argument("--all", action="store_true", help="all jobs of --from that succeeded")
-    command.add_argument("--from", dest="source", metavar="UPSTREAM", help="whose jobs are trained again")
-    command.add_argument("--to", required=True, metavar="UPSTREAM", help="where they are trained")
-    command.add_argument(
-        "--model", required=True, action="append", metavar="[OLD=]NEW", help="NEW for all jobs, or for base model OLD"
+def application(words: Sequence[str]) -> App:
+    """Returns the command line, whose commands are not imported yet. `words`: those that it will be called with."""
+    app = App(
+        name="tunehook",
+        help="Fine-tune, and get a POST instead of an e-mail.",
+        version=f"tunehook {version('tunehook')}",
+        help_format="plaintext",
+        default_parameter=Parameter(negative=(), show_default=False),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
-    command.add_argument("--options", metavar="JSON", help="the new upstream's own members")
-    command.add_argument("--max-cost-usd", type=float, help="of each job: one that may cost more is not trained")
-    command.add_argument("--dry-run", action="store_true", help="show the table, and train nothing")
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--again", action="store_true", help="repeat retrains that failed or were cancelled")
-    _add_service(command)
-    command.set_defaults(run=_retrain)
+    for name, (place, line) in COMMANDS.items():
+        # A line that is given here would replace the command's own help, which says more.
+        app.command(place, name=name, help=None if words[:1] == [name] else line)
+    return app
 
 
-def _retrain(args: argparse.Namespace) -> int:
-    from cli.retrain import run  # noqa: PLC0415  (the other commands need no HTTP client)
-
-    return run(args)
-
-
-def _add_import(commands: Any) -> None:
-    command = commands.add_parser("import", help="take over an account's jobs, with their datasets, from an upstream")
-    command.add_argument("--upstream", required=True, help="its name in the running Tunehook, such as openai")
-    command.add_argument("--all", action="store_true", required=True, help="every job that it lists")
-    command.add_argument("--with-datasets", action="store_true", help="fetch and keep the training files as well")
-    command.add_argument("--dry-run", action="store_true", help="show what would be imported, and import nothing")
-    _add_service(command)
-    command.set_defaults(run=_import)
-
-
-def _import(args: argparse.Namespace) -> int:
-    from cli.import_jobs import import_all  # noqa: PLC0415  (imports an HTTP client)
-
-    return import_all(args)
-
-
-def _up(args: argparse.Namespace) -> int:
-    from cli.up import up  # noqa: PLC0415  (the other commands need none of it)
-
-    return up()
-
-
-def _demo(args: argparse.Namespace) -> int:
-    from cli.demo import demo  # noqa: PLC0415  (imports the openai package, as a client: 0.6 s)
-
-    return demo()
-
-
-def _new_secret(args: argparse.Namespace) -> int:
-    print(base64.urlsafe_b64encode(os.urandom(32)).decode())
-    return 0
+def _what(error: CycloptsError) -> str:
+    command = " ".join(("tunehook", *(error.command_chain or ())))
+    what = str(error)
+    if isinstance(error, UnknownCommandError):
+        what = what.partition(" Available commands: ")[0]
+    return f"{what} `{command} --help` says what there is."

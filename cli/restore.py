@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gzip
 import hashlib
@@ -14,7 +13,9 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
+
+from cyclopts import Parameter
 
 from cli.archive import FORMAT, PLACES, Sums, place, stored_files
 from tunehook.errors import TunehookError
@@ -34,27 +35,26 @@ class HalfRestored(TunehookError):
     """The restore broke off: {why}. Repeat it with `--force`; until then no program starts on this Redis."""
 
 
-def add_command(subparsers: Any) -> None:
-    restore = subparsers.add_parser("restore", help="put an archive of `backup` into an empty place")
-    restore.add_argument("archive", help="the file to read; - for standard input")
-    restore.add_argument("--force", action="store_true", help="replace what the place holds")
-    restore.set_defaults(run=lambda args: asyncio.run(_restore(args)))
+async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, force: bool = False) -> int:
+    """Put an archive of `backup` into an empty place.
 
-
-async def _restore(args: argparse.Namespace) -> int:
+    Args:
+        archive: the file to read; - for standard input
+        force: replace what the place holds
+    """
     async with place() as (store, encryption, data_dir):
         programs = await snapshot.running(store)
-        if programs == "a worker runs" or (programs and not args.force):
+        if programs == "a worker runs" or (programs and not force):
             raise NotRestored(why=f"{programs}. Stop service and worker first")
         data_dir.mkdir(parents=True, exist_ok=True)
-        if not args.force and (not await snapshot.is_empty(store) or any(stored_files(data_dir))):
+        if not force and (not await snapshot.is_empty(store) or any(stored_files(data_dir))):
             raise NotRestored(why=f"this Redis or {data_dir} is not empty. `--force` replaces what is there")
         spool = data_dir / ".restore"
         await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
         try:
-            with _input(args.archive) as packed:
+            with _input(archive) as packed:
                 sums = await asyncio.to_thread(_unpack, packed, spool)
-            await _replace(store, encryption, data_dir, spool, clear=args.force)
+            await _replace(store, encryption, data_dir, spool, clear=force)
         finally:
             await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
     print(f"Restored: {sums.words()}.", file=sys.stderr)

@@ -5,13 +5,15 @@ Which retrain was made before is known to the running Tunehook, not to this comm
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
 from tunehook.dataset.prices import usd_text
 from tunehook.errors import TunehookError
@@ -42,23 +44,45 @@ class Row:
     left_out: int = 0
 
 
-def run(args: argparse.Namespace) -> int:
-    """Returns the exit status: 0 when each job has its retrain; 1 when one does not fit, was refused or failed."""
-    if bool(args.job) == args.all:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is trained again, and how."""
+
+    every: Annotated[bool, Parameter(name="--all", help="all jobs of --from that succeeded")] = False
+    source: Annotated[str | None, Parameter(name="--from", help="upstream whose jobs are trained again")] = None
+    to: Annotated[str, Parameter(help="upstream where they are trained")]
+    model: Annotated[list[str], Parameter(help="NEW for all jobs, or OLD=NEW for those of base model OLD")]
+    options: Annotated[str | None, Parameter(help="the new upstream's own members, as JSON")] = None
+    max_cost_usd: Annotated[float | None, Parameter(help="of each job: one that may cost more is not trained")] = None
+    dry_run: Annotated[bool, Parameter(help="show the table, and train nothing")] = False
+    yes: Annotated[bool, Parameter(help="do not ask")] = False
+    again: Annotated[bool, Parameter(help="repeat retrains that failed or were cancelled")] = False
+
+
+def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
+    """Train jobs of one upstream again at another, once each.
+
+    Exit status: 0 when each job has its retrain; 1 when one does not fit, was refused or failed.
+
+    Args:
+        job: ids of jobs; or --all with --from
+    """
+    if bool(job) == wish.every:
         raise BadArgument(why="Name jobs, or give --all with --from.")
-    if args.all and not args.source:
+    if wish.every and not wish.source:
         raise BadArgument(why="--all needs --from, the upstream whose jobs are trained again.")
-    models, options = _models(args.model), _options(args.options)
-    with ServiceClient.from_arguments(args) as client:
-        rows = [_planned(client, job, args, models, options) for job in _jobs(client, args)]
+    models, options = _models(wish.model), _options(wish.options)
+    with ServiceClient.from_arguments(service) as client:
+        rows = [_planned(client, each, wish, models, options) for each in _jobs(client, job, wish)]
         if not rows:
             print("No job that succeeded is there to be trained again.")
             return 0
         print("\n".join(_table(rows)))
         wanted = [row for row in rows if row.creates]
-        if args.dry_run or not wanted:
+        if wish.dry_run or not wanted:
             return int(any(row.bad for row in rows))
-        if not _confirmed(args, wanted):
+        if not _confirmed(wanted, yes=wish.yes):
             print("Nothing was trained.")
             return 1
         for count, row in enumerate(wanted, 1):
@@ -89,30 +113,30 @@ def _options(text: str | None) -> dict[str, Any] | None:
     return found
 
 
-def _jobs(client: ServiceClient, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _jobs(client: ServiceClient, ids: Sequence[str], wish: Wish) -> Iterator[dict[str, Any]]:
     """Yields the jobs, the newest first. Retrains at the same upstream are not trained a third time."""
-    if args.job:
-        yield from (client.get(f"/fine_tuning/jobs/{job_id}") for job_id in dict.fromkeys(args.job))
+    if ids:
+        yield from (client.get(f"/fine_tuning/jobs/{job_id}") for job_id in dict.fromkeys(ids))
         return
     for job in client.pages("/fine_tuning/jobs"):
         ours = job["tunehook"]
-        again = args.source == args.to and ours.get("retrained_from")
-        if ours["upstream"] == args.source and job["status"] == "succeeded" and not again:
+        again = wish.source == wish.to and ours.get("retrained_from")
+        if ours["upstream"] == wish.source and job["status"] == "succeeded" and not again:
             yield job
 
 
 def _planned(
     client: ServiceClient,
     job: Mapping[str, Any],
-    args: argparse.Namespace,
+    wish: Wish,
     models: Mapping[str, str],
     options: dict[str, Any] | None,
 ) -> Row:
     """Returns the row of a job after its dry run."""
     model = models.get(job["model"], models.get(""))
-    body = {"model": model, "upstream": args.to, "again": args.again}
+    body: dict[str, Any] = {"model": model, "upstream": wish.to, "again": wish.again}
     body |= {"options": options} if options else {}
-    body |= {"max_cost_usd": args.max_cost_usd} if args.max_cost_usd is not None else {}
+    body |= {"max_cost_usd": wish.max_cost_usd} if wish.max_cost_usd is not None else {}
     row = Row(job["id"], job["training_file"], model, body)
     if model is None:
         row.state, row.bad = f"no --model for {job['model']}", True
@@ -174,9 +198,9 @@ def _total(rows: Sequence[Row]) -> str:
     return f"about ${usd_text(round(sum(known), 2))}{without}"
 
 
-def _confirmed(args: argparse.Namespace, wanted: Sequence[Row]) -> bool:
+def _confirmed(wanted: Sequence[Row], *, yes: bool) -> bool:
     """Asks. Raises NotConfirmed without a terminal."""
-    if args.yes:
+    if yes:
         return True
     if not sys.stdin.isatty():
         raise NotConfirmed

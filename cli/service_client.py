@@ -10,7 +10,6 @@ The URL and the key are found in this order:
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 import httpx2
 
+from cli.options import Service
 from tunehook import settings
 from tunehook.errors import TunehookError
 from tunehook.model.api_key import KEY_FORM
@@ -56,14 +56,6 @@ class ServiceRefused(TunehookError):
         return str(code) if code else None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --url and --key."""
-    parser.add_argument(
-        "--url", help="of the running Tunehook, such as http://127.0.0.1:8080 (default: OPENAI_BASE_URL)"
-    )
-    parser.add_argument("--key", help="a Tunehook API key of the project (default: OPENAI_API_KEY)")
-
-
 class ServiceClient:
     """A synchronous client and context manager. `url`: with or without `/v1`. `key`: `th_…`.
 
@@ -80,7 +72,7 @@ class ServiceClient:
         )
 
     @classmethod
-    def from_arguments(cls, args: argparse.Namespace) -> Self:
+    def from_arguments(cls, args: Service) -> Self:
         """Opens a client by --url and --key, the environment, or the data directory. Raises NoAccess."""
         found = settings.load()
         own = found.openai_api_key.get_secret_value() if found.openai_api_key and found.has_own_key_for_openai else None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator
 
@@ -20,7 +21,8 @@ from wire.http import LARGEST_BODY, Handler, bearer, problems
 from wire.problems import Problem
 
 _LOG = logging.getLogger(__name__)
-_REQUEST_ID = web.RequestKey("request_id", str)
+#: When what serves is started again, if it does not answer.
+_START_SECONDS = 30.0
 
 
 def build_app(config: Config, store: Store) -> web.Application:
@@ -90,14 +92,17 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
 async def _sweeping(app: web.Application) -> None:
     store, serving = app[STORE], app[SERVING]
     turns = Turns(store.config.redis_url)
+    next_start = 0.0
     while True:
         app[WAKE].clear()
         try:
             due = await asyncio.to_thread(_due, store)
             if due and not store.config.serve_while_training:
                 await serving.stop()
-            elif serving.url is None:
+                next_start = 0.0
+            elif serving.url is None and time.monotonic() >= next_start:
                 await serving.start()
+                next_start = time.monotonic() + _START_SECONDS
             await asyncio.to_thread(_enqueue, store, turns, due)
         except (RedisError, OSError) as error:
             _LOG.warning("the sweep comes again: %r", error)

@@ -27,6 +27,7 @@ class Base(BaseModel):
     path: Path | None = None
     template: str | None = None
     memory_gb: float | None = None
+    learning_rates: dict[str, float] = {}
 
     def folder(self, data_dir: Path) -> Path:
         """Returns where its weights lie, or will lie."""

@@ -12,6 +12,7 @@ from trainer.app_keys import PROJECT, WAKE, run
 from trainer.bases import Base
 from trainer.records import File, Job, job_id_of
 from trainer.store import Store
+from trainer.templates import Untrainable, training_template
 from wire import shapes
 from wire.bodies import asked, check_job, job_body
 from wire.checking import integer, one_of
@@ -65,6 +66,7 @@ def _make(store: Store, job_id: str, project: str, body: dict[str, Any]) -> Job:
         training=body.get("training") or base.training[0],
         lora_r=int(body.get("lora_r", _LORA_R)),
         hyperparameters=_resolved(method, dict(given), examples),
+        learning_rates=base.learning_rates,
         seed=int(job_id[-7:], 16) if seed is None else seed,
         suffix=suffix,
         tuned_model=_tuned_name(base.alias, store.config.organization, suffix, job_id),
@@ -104,15 +106,24 @@ def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Bas
     if method not in base.methods:
         words = f"Method '{method}' is not offered for {alias}, only: {', '.join(base.methods)}."
         raise bad(words, param="method.type", code="invalid_value")
+    if body.get("integrations"):
+        words = "Integrations are not offered: the job's events have each step's metrics."
+        raise bad(words, param="integrations", code="invalid_value")
     wanted = body.get("training")
     if wanted is not None and wanted not in base.training:
         words = f"Training '{wanted}' is not offered for {alias}, only: {', '.join(base.training)}."
         raise bad(words, param="training", code="invalid_value")
+    if wanted == "qlora" and store.config.slots == "cpu":
+        raise bad("Training 'qlora' needs a GPU, and this trainer has none.", param="training", code="invalid_value")
     if wanted == "full" and "lora_r" in body:
         raise bad("'lora_r' does not go with training 'full'.", param="lora_r", code="invalid_value")
     if not base.is_here(store.config.data_dir):
         words = f"The weights of {alias} are not on this machine. Fetch them first: tunehook trainer fetch {alias}"
         raise bad(words, param="model", code="model_not_fetched")
+    try:
+        training_template(base.folder(store.config.data_dir))
+    except Untrainable as why:
+        raise bad(str(why), param="model", code="model_not_trainable") from why
     return base
 
 

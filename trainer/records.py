@@ -32,6 +32,7 @@ class Job(Record):
     training: str
     lora_r: int
     hyperparameters: dict[str, float | int]
+    learning_rates: dict[str, float] = {}
     seed: int
     suffix: str | None
     tuned_model: str

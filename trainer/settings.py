@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 #: The allow-list that comes with the trainer.
@@ -40,11 +40,18 @@ class Config(BaseModel):
     slot: str = "cpu"  #: of this worker process; the program sets it
     min_free_bytes: int = Field(default=2 * 2**30, ge=0)
     serving_url: str = ""
-    serve: Literal["none", "transformers", "vllm"] = "none"
+    serve: Literal["none", "transformers", "vllm"] = "transformers"  #: without it, "none" where there is a serving_url
     serve_while_training: bool = False
     sweep_seconds: float = Field(default=2.0, gt=0, le=3600)
     #: The training process; the job's folder is its last argument. One word a line.
     child: Annotated[tuple[str, ...], BeforeValidator(_words), NoDecode] = (sys.executable, "-m", "trainer.tune")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _served_by_others(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("serving_url"):
+            return {"serve": "none", **value}
+        return value
 
     def project_of(self, key: str) -> str | None:
         """Returns the project of an API key; None: it is refused. Without configured keys any is taken."""

@@ -28,6 +28,7 @@ def prepare(directory: Path) -> Path:
     weights = directory / "bases" / BASE
     weights.mkdir(parents=True, exist_ok=True)
     (weights / "config.json").write_text("{}")
+    (weights / "chat_template.jinja").write_text("{% generation %}{% endgeneration %}")
     row = {
         "alias": BASE,
         "licence": "apache-2.0",
@@ -111,6 +112,7 @@ async def running_trainer(directory: Path, redis_url: str, **more: object) -> As
             "child": child,
             "min_free_bytes": 0,
             "sweep_seconds": 0.2,
+            "serve": "none",
             **more,
         }
     )

@@ -6,13 +6,21 @@ from contextlib import suppress
 from typing import Literal
 
 from tunehook.context import Context
-from tunehook.errors import Conflict, JobAlreadyEnded, JobNotSteered, RevisionChanged, UpstreamRefused
+from tunehook.errors import (
+    Conflict,
+    JobAlreadyEnded,
+    JobNotSteered,
+    RevisionChanged,
+    UpstreamError,
+    UpstreamRefused,
+)
 from tunehook.jobs import tracking
 from tunehook.jobs.finishing import settle
 from tunehook.model.job import Stage
 from tunehook.openai_format import jobs
 from tunehook.store.engine.commit import optimistic_update
 from tunehook.store.jobs import JobRecord
+from tunehook.upstreams.protocol import Upstream
 
 Verb = Literal["pause", "resume"]
 _DONE: dict[Verb, str] = {"pause": "paused", "resume": "resumed"}
@@ -34,9 +42,21 @@ async def pause_or_resume(ctx: Context, job_id: str, project: str, verb: Verb) -
         seen = await call(job.upstream_job_id)
     except UpstreamRefused as refused:
         raise JobNotSteered(id=job_id, what=what, why=jobs.own_ids(refused.message, job)) from refused
-    with suppress(Conflict):  # a poll was faster, and saw something later
-        await tracking.observe(ctx, record, seen)
+    with suppress(Conflict):  # the job has ended meanwhile
+        try:
+            await tracking.observe(ctx, record, seen)
+        except RevisionChanged:  # by a poll, which may have read the upstream's list before the command
+            await _observe_again(ctx, upstream, job_id)
     return await ctx.store.jobs.read(job_id, project)
+
+
+@optimistic_update
+async def _observe_again(ctx: Context, upstream: Upstream, job_id: str) -> None:
+    """Writes what the upstream shows of a tracked job now."""
+    record = await ctx.store.jobs.read(job_id)
+    if record.job.stage is Stage.TRACKED and record.job.upstream_job_id:
+        with suppress(UpstreamError):  # the command was passed; the next poll shows its effect
+            await tracking.observe(ctx, record, await upstream.retrieve(record.job.upstream_job_id))
 
 
 async def cancel(ctx: Context, job_id: str, project: str) -> JobRecord:

@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal
 
 from tunehook.errors import IllegalMove
@@ -284,7 +285,7 @@ class Message(Record):
     data: dict[str, Any] | None = None
     upstream_event_id: str | None = None  #: "" for an event of the upstream that has none
 
-    @property
+    @cached_property
     def content_sha256(self) -> str:
         """Tells an event by time, words and data, for an upstream that gives it another id in each answer."""
         told = [self.created_at, self.level, self.type, self.message, self.data or {}]

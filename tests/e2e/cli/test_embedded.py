@@ -36,7 +36,7 @@ def is_alive(pid: int) -> bool:
     return state.stdout.strip() not in {"", "Z"} and not state.stdout.startswith("Z")
 
 
-def wait_until(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(what: Callable[[], bool], seconds: float = 180) -> None:
     limit = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < limit, "it did not happen"

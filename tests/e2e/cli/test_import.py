@@ -10,9 +10,12 @@ from pathlib import Path
 import openai
 import pytest
 
+from cli.valkey_process import connect
 from tests.chaos.moving import finished, listed, made_elsewhere
 from tests.e2e.cli.test_commands import COMMAND, _environment
 from tests.fakes.deployment import Caller, Deployment, deployment
+from tunehook.model.member import import_member
+from tunehook.store.engine import keys
 
 pytestmark = pytest.mark.processes
 JOBS = 10
@@ -38,6 +41,8 @@ async def test_a_dry_run_shows_every_job_and_changes_nothing(town: Deployment) -
     assert f"{JOBS} of {JOBS} jobs would be imported. Nothing was changed." in shown.stdout
     assert len(re.findall(r" failed +gpt", shown.stdout)) == JOBS / 5
     assert await listed(town, caller, "/fine_tuning/jobs?") == []
+    with connect(town.valkey.url) as redis:  # a service that was killed in the middle leaves its lease
+        redis.set(keys.lease(import_member("openai", there[0])), "another's", px=12_000)
     done = _run(town, caller)
     assert (done.returncode, done.stdout) == (0, f"{JOBS} jobs imported, 0 were here\n")
     jobs = await listed(town, caller, "/fine_tuning/jobs?")

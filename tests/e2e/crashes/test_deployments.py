@@ -21,7 +21,7 @@ async def imported(town: Deployment, key: str, fake: FakeFireworks, job: str, ba
     now, full = fake.now(), fake.name(SUPERVISED, job)
     shown = {"name": full, "state": "JOB_STATE_COMPLETED", "baseModel": base, "createTime": now, "completedTime": now}
     fake.jobs[SUPERVISED][job] = {**shown, "dataset": fake.name("datasets", "owls")}
-    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30.0) as client:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=60.0) as client:
         body = {"upstream": "fireworks", "upstream_job_id": job}
         answer = await client.post(f"{town.url}/fine_tuning/jobs/import", json=body)
     return str(answer.json()["fine_tuned_model"])
@@ -29,7 +29,7 @@ async def imported(town: Deployment, key: str, fake: FakeFireworks, job: str, ba
 
 async def states(url: str, key: str, method: Literal["POST", "GET", "DELETE"], models: list[str]) -> Counter[str]:
     """Calls `…/deploy` of each model; returns how many are in each state."""
-    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30.0) as client:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=60.0) as client:
         found: Counter[str] = Counter()
         for model in models:
             answer = await client.request(method, f"{url}/models/{quote(model, safe='')}/deploy")
@@ -38,7 +38,7 @@ async def states(url: str, key: str, method: Literal["POST", "GET", "DELETE"], m
 
 
 async def until(town: Deployment, key: str, models: list[str], state: str) -> None:
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         while (await states(town.url, key, "GET", models))[state] < len(models):  # noqa: ASYNC110  of other processes
             await asyncio.sleep(0.3)
 

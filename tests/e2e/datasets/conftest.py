@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 
 from tests.contract.checker import CheckedTransport, Contract
 from tests.fakes.deployment import Deployment, deployment
+from tests.fakes.patience import eventually
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 #: 4 dollars for a million tokens, which nobody else asks.
@@ -51,6 +52,14 @@ class Owner:
         async with self.http.request(method, f"{self.town.url}{path}", **body) as answer:
             self.contract.check_response(method, f"/v1{path}", answer.status, answer.headers, await answer.read())
             return answer.status, await answer.json()
+
+    async def ended(self, job_id: str) -> dict[str, Any]:
+        """The job at its end, by long polling."""
+        _, job = await eventually(
+            lambda: self.ask("GET", f"/fine_tuning/jobs/{job_id}?wait=30"),
+            lambda answer: answer[1].get("status") in ("succeeded", "failed", "cancelled"),
+        )
+        return job
 
     async def report(self, file_id: str) -> dict[str, Any]:
         status, found = await self.ask("GET", f"/files/{file_id}/report")

@@ -1,6 +1,5 @@
 """What a job will cost, before and after."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from tests.e2e.datasets.conftest import MODEL, Owner
 from tests.e2e.datasets.test_checking import fresh
+from tests.fakes.patience import eventually
 from tests.unit.dataset.lines import jsonl
 from tunehook.dataset.checker import Checker
 from tunehook.dataset.estimate import default_epochs
@@ -23,13 +23,11 @@ def tokens_of(content: bytes) -> int:
 
 async def job_with_estimate(owner: Owner, job_id: str) -> dict[str, Any]:
     """The job as soon as its tokens are counted."""
-    for _ in range(200):
-        status, job = await owner.ask("GET", f"/fine_tuning/jobs/{job_id}")
-        assert status == 200
-        if job["tunehook"]["estimate"] is not None:
-            return job
-        await asyncio.sleep(0.05)
-    raise AssertionError(job)
+    _, job = await eventually(
+        lambda: owner.ask("GET", f"/fine_tuning/jobs/{job_id}"),
+        lambda answer: answer[0] == 200 and answer[1]["tunehook"]["estimate"] is not None,
+    )
+    return job
 
 
 async def test_the_estimate_is_by_our_own_prices_and_makes_nothing(owner: Owner) -> None:
@@ -57,8 +55,7 @@ async def test_a_job_keeps_its_estimate_and_at_the_end_what_it_cost(owner: Owner
     billed = tokens_of(content) * default_epochs(20)
     assert found["tunehook"]["estimate"]["billed_tokens"] == billed
     assert found["tunehook"]["estimate"]["usd"] == round(4 * billed / 1e6, 4)
-    async with owner.http.get(f"{owner.town.url}/fine_tuning/jobs/{job.id}?wait=30") as answer:
-        ended = await answer.json()
+    ended = await owner.ended(job.id)
     assert ended["status"] == "succeeded"
     cost = ended["tunehook"]["cost"]
     assert cost["billed_tokens"] == ended["trained_tokens"] == billed
@@ -148,12 +145,12 @@ async def test_validating_on_what_is_trained_on_is_told(owner: Owner) -> None:
     _, estimate = await owner.ask("POST", "/fine_tuning/jobs/estimate", json=asked)
     assert told in estimate["warnings"]
     _, job = await owner.ask("POST", "/fine_tuning/jobs", json=asked)
-    for _ in range(200):
-        events = [event async for event in owner.client.fine_tuning.jobs.list_events(job["id"])]
-        if any(event.message == told and event.level == "warn" for event in events):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(events)
+
+    async def warned() -> list[str]:
+        events = owner.client.fine_tuning.jobs.list_events(job["id"])
+        return [event.message async for event in events if event.level == "warn"]
+
+    await eventually(warned, lambda messages: told in messages)
 
 
 async def test_an_account_that_may_not_train_any_more_is_told_before_the_next_job(owner: Owner) -> None:
@@ -161,8 +158,7 @@ async def test_an_account_that_may_not_train_any_more_is_told_before_the_next_jo
     job = await owner.client.fine_tuning.jobs.create(
         model=MODEL, training_file=file_id, metadata={"simulate": "training_not_available"}
     )
-    async with owner.http.get(f"{owner.town.url}/fine_tuning/jobs/{job.id}?wait=30") as answer:
-        ended = await answer.json()
+    ended = await owner.ended(job.id)
     assert (ended["status"], ended["error"]["code"]) == ("failed", "training_not_available")
     assert ended["tunehook"]["cost"] is None
     named = {"tunehook": {"upstream": "openai"}}  # a job that names none goes to the next that has the model
@@ -170,7 +166,6 @@ async def test_an_account_that_may_not_train_any_more_is_told_before_the_next_jo
     _, told = await owner.ask("POST", "/fine_tuning/jobs/estimate", json=asked | named)
     assert any("training_not_available" in warning for warning in told["warnings"])
     job = await owner.client.fine_tuning.jobs.create(model=MODEL, training_file=file_id, extra_body=named)
-    async with owner.http.get(f"{owner.town.url}/fine_tuning/jobs/{job.id}?wait=30") as answer:
-        assert (await answer.json())["status"] == "succeeded"
+    assert (await owner.ended(job.id))["status"] == "succeeded"
     _, told = await owner.ask("POST", "/fine_tuning/jobs/estimate", json=asked)
     assert not any("training_not_available" in warning for warning in told["warnings"])

@@ -3,9 +3,7 @@
 Every answer that the client sees is held against the contract, and so is every webhook.
 """
 
-import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ from openai.types.fine_tuning import FineTuningJob
 from tests.contract.checker import CheckedTransport, Contract
 from tests.fakes.datasets import dataset
 from tests.fakes.deployment import Caller, Deployment, deployment, free_port
+from tests.fakes.patience import eventually
 from tests.fakes.receiver import Hook, Receiver, running_receiver
 from tests.fakes.simulator import Simulator
 
@@ -85,31 +84,22 @@ class Story:
         parameters.setdefault("model", MODEL)
         return await self.client.fine_tuning.jobs.create(**parameters, extra_body=extra)
 
-    async def until(
-        self, job_id: str, reached: Callable[[FineTuningJob], bool], *, seconds: float = 180.0
-    ) -> FineTuningJob:
+    async def until(self, job_id: str, reached: Callable[[FineTuningJob], bool]) -> FineTuningJob:
         """The job as soon as it is what is waited for; AssertionError, with the job, if that does not come."""
         try:
-            return await self.wait_for(lambda: self.client.fine_tuning.jobs.retrieve(job_id), reached, seconds=seconds)
+            return await eventually(lambda: self.client.fine_tuning.jobs.retrieve(job_id), reached)
         except TimeoutError as late:
             raise AssertionError(f"{late}; its events are {await self.log(job_id)}") from late
 
-    async def wait_for(
-        self, read: Callable[[], Awaitable[T]], reached: Callable[[T], bool], *, seconds: float = 180.0
-    ) -> T:
+    async def wait_for(self, read: Callable[[], Awaitable[T]], reached: Callable[[T], bool]) -> T:
         """What `read` gives as soon as it is what is waited for. TimeoutError, with the last one, if that fails."""
-        until = time.monotonic() + seconds
-        while not reached(found := await read()):
-            if time.monotonic() > until:
-                raise TimeoutError(f"not within {seconds} s: {found}")
-            await asyncio.sleep(0.05)
-        return found
+        return await eventually(read, reached)
 
     async def until_stage(self, job_id: str, *stages: str) -> FineTuningJob:
         return await self.until(job_id, lambda job: stage(job) in stages)
 
-    async def until_end(self, job_id: str, *, seconds: float = 180.0) -> FineTuningJob:
-        return await self.until(job_id, lambda job: job.status in STATED, seconds=seconds)
+    async def until_end(self, job_id: str) -> FineTuningJob:
+        return await self.until(job_id, lambda job: job.status in STATED)
 
     async def cancel(self, job_id: str) -> FineTuningJob:
         """Cancelled and ended. The answer to a cancel waits three seconds for the end, a slow machine takes longer."""
@@ -170,5 +160,5 @@ async def story(town: Deployment, contract: Contract) -> AsyncIterator[Story]:
 
 
 def client_of(town: Deployment, caller: Caller, contract: Contract, **options: Any) -> AsyncOpenAI:
-    http = httpx2.AsyncClient(transport=CheckedTransport(contract), timeout=30.0)
+    http = httpx2.AsyncClient(transport=CheckedTransport(contract), timeout=60.0)
     return AsyncOpenAI(base_url=town.url, api_key=caller.key, max_retries=0, http_client=http, **options)

@@ -23,7 +23,7 @@ async def test_accepted(story: Story) -> None:
 
 async def test_uploading(story: Story) -> None:
     before = await story.asked("POST", "/files")
-    await story.upstream.fault("delay", path="/files$", method="POST", seconds=3)
+    await story.upstream.fault("delay", path="/files$", method="POST", seconds=10)
     job = await story.submit()
     await story.wait_for(lambda: story.asked("POST", "/files"), lambda count: count > before)
     assert stage(await story.client.fine_tuning.jobs.retrieve(job.id)) == "uploading"
@@ -58,14 +58,13 @@ async def test_while_the_create_is_under_way(story: Story) -> None:
 
 
 async def test_after_a_create_whose_answer_was_lost(story: Story) -> None:
-    job = await story.submit(simulate="after_reset*1")
+    await story.upstream.fault("after_reset", path="/fine_tuning/jobs$", method="POST")
+    job = await story.submit(simulate="stall")
     await story.wait_for(lambda: story.created(job.id), lambda found: len(found) == 1)
-    assert stage(await story.client.fine_tuning.jobs.retrieve(job.id)) == "creating"
-    await story.client.fine_tuning.jobs.cancel(job.id)
-    ended = await story.until_end(job.id)
+    await story.client.fine_tuning.jobs.cancel(job.id)  # within the settle time, unless the machine stood still
+    assert (await story.until_end(job.id)).status == "cancelled"
     [theirs] = await story.created(job.id)
-    # The job there lasts half a second, so it may have ended before it could be cancelled.
-    assert (ended.status, theirs["status"]) in {("cancelled", "cancelled"), ("succeeded", "succeeded")}
+    assert theirs["status"] == "cancelled"
     assert len(await story.hooks()) == 1
 
 

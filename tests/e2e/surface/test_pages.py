@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import ROUTES
 from tests.contract.checker import SPEC, Contract
 from tests.e2e.surface.conftest import Visitor
-from tests.e2e.surface.test_following import submitted
+from tests.e2e.surface.test_following import ended, submitted
 from tests.fakes.datasets import dataset
 
 SPEC_TEXT = SPEC.read_text("utf-8")
@@ -53,12 +53,11 @@ async def test_metrics_count_what_happens(visitor: Visitor) -> None:
 
     _, before = await page(visitor, "/metrics")
     job_id = await submitted(visitor)
-    async with visitor.http.get(f"{visitor.root}/v1/fine_tuning/jobs/{job_id}?wait=30") as answer:
-        assert (await answer.json())["status"] == "succeeded"
+    assert (await ended(visitor, job_id))["status"] == "succeeded"
     _, after = await page(visitor, "/metrics")
     settled = [value(text, "tunehook_jobs", stage="settled") for text in (before, after)]
     assert settled[1] >= settled[0] + 1
-    assert value(after, "tunehook_clock_age_seconds") < 5
+    assert value(after, "tunehook_clock_age_seconds") < 60
     assert value(after, "tunehook_live_jobs", upstream="openai") >= 0
     assert value(after, "tunehook_due", queue="steps") >= 0
     assert value(after, "tunehook_parked") == 0

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.e2e.surface.conftest import Visitor
+from tests.e2e.surface.test_following import ended
 from tests.fakes.datasets import dataset
 
 MIB = 1024 * 1024
@@ -53,7 +54,7 @@ async def test_upload_file_chunked_makes_a_file_that_can_be_trained_on(visitor: 
     assert (upload.file.bytes, upload.file.filename) == (len(content), "big.jsonl")
     assert (await visitor.client.files.content(upload.file.id)).content == content
     job = await visitor.client.fine_tuning.jobs.create(training_file=upload.file.id, model="gpt-4.1-mini-2025-04-14")
-    assert (await waited(visitor, job.id))["status"] == "succeeded"
+    assert (await ended(visitor, job.id))["status"] == "succeeded"
     parts = visitor.place.town.data_dir / "uploads" / upload.id
     assert not await asyncio.to_thread(parts.exists), "the parts are still on the disk"
 
@@ -136,11 +137,3 @@ async def test_an_upload_of_another_project_is_not_there(visitor: Visitor) -> No
     await refused(stranger.uploads.parts.create(upload_id, data=b"12345"), 404, "upload_not_found")
     await refused(stranger.uploads.complete(upload_id, part_ids=["part_1"]), 404, "upload_not_found")
     await refused(stranger.uploads.cancel(upload_id), 404, "upload_not_found")
-
-
-async def waited(visitor: Visitor, job_id: str) -> dict[str, Any]:
-    """The job at its end, by long polling."""
-    async with visitor.http.get(f"{visitor.root}/v1/fine_tuning/jobs/{job_id}?wait=30") as answer:
-        assert answer.status == 200
-        found: dict[str, Any] = await answer.json()
-        return found

@@ -28,7 +28,7 @@ async def test_a_clock_that_runs_ticks_in_the_name_of_its_host(valkey: Valkey) -
     connection = await asyncio.to_thread(connect, valkey.url)
     clock = asyncio.create_task(Scheduler(store, connection, []).run())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not await store.ticks(HERE):  # noqa: ASYNC110  (what is waited for is in Redis)
                 await asyncio.sleep(0.02)
         assert not await store.ticks("some other host")

@@ -73,7 +73,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         root = service.wait_for(r"listening on (http://\S+)")[1]
         worker.wait_for("processes: the scheduler")
         headers = {"authorization": f"Bearer {KEY}"}
-        client = opened.enter_context(httpx2.Client(base_url=f"{root}/v1", headers=headers, timeout=30))
+        client = opened.enter_context(httpx2.Client(base_url=f"{root}/v1", headers=headers, timeout=60))
         yield Stack(valkey, worker, client)
 
 

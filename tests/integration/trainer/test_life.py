@@ -33,7 +33,9 @@ async def test_a_job_from_creation_to_its_model(bench: Bench) -> None:
     assert names[str(ended.fine_tuned_model)].owned_by == "local"
     base = names[BASE].model_dump()
     assert (base["licence"], base["parameters"]) == ("apache-2.0", 360_000)
-    assert base["seconds_per_million_tokens"] > 0
+    await until(
+        lambda: bench.client.models.retrieve(BASE), lambda base: bool(base.model_dump()["seconds_per_million_tokens"])
+    )
     csv = await bench.client.files.content(ended.result_files[0])
     assert len(csv.content) > 100
     assert (await bench.client.models.delete(str(ended.fine_tuned_model))).deleted

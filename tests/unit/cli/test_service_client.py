@@ -1,12 +1,12 @@
 """Where commands send a Tunehook key, and what they say of an address or an answer that is none."""
 
-from argparse import Namespace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
 
 from cli.import_jobs import _dry_run, _import, _Outcome
+from cli.options import FOUND
 from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
 
 KEY = "th_abcdef123456_" + "a" * 43
@@ -17,10 +17,10 @@ def test_a_key_of_ours_never_goes_to_openai(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setenv("TUNEHOOK_PORT", "8123")
-    with ServiceClient.from_arguments(Namespace(url=None, key=None)) as client:
+    with ServiceClient.from_arguments(FOUND) as client:
         assert client.url == "http://127.0.0.1:8123"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://tunehook.example:9/v1")
-    with ServiceClient.from_arguments(Namespace(url=None, key=None)) as client:
+    with ServiceClient.from_arguments(FOUND) as client:
         assert client.url == "http://tunehook.example:9"
 
 
