@@ -8,7 +8,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -29,8 +28,8 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 _LOOK_SECONDS = 0.3
 #: Members of a chat that `transformers serve` heeds. It would take a template and a whole configuration as well.
 _HEEDED = frozenset(
-    "model messages stream temperature top_p max_tokens max_completion_tokens stop seed frequency_penalty logit_bias "
-    "tools".split()
+    {"model", "messages", "stream", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed"}
+    | {"frequency_penalty", "logit_bias", "tools"}
 )
 #: Members that would change the answer, with the values that ask for nothing.
 _NOT_HEEDED: Mapping[str, tuple[object, ...]] = {
@@ -77,7 +76,14 @@ class Serving:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [str(Path(sys.executable).with_name("transformers")), "serve", "--host", "127.0.0.1", "--port", str(port)]
+        command = [
+            str(Path(sys.executable).with_name("transformers")),
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         try:
             with (self._config.data_dir / "serving.log").open("wb") as log:
                 child = await asyncio.create_subprocess_exec(
@@ -168,4 +174,4 @@ def _link(name: Path, folder: Path) -> None:
     """Makes an adapter known by its name. Names are never used twice, so a link never changes."""
     name.parent.mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.symlink(folder, name)
+        name.symlink_to(folder)

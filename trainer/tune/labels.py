@@ -98,6 +98,9 @@ class Encoder:
         wanted = sum(message["role"] == "assistant" for message in messages)
         if len(stretches) != wanted:
             raise BadRow(f"the base's chat template shows {len(stretches)} of its {wanted} messages of the assistant")
+        answers = [message for message in messages if message["role"] == "assistant"]
+        for message, (first, end) in zip(answers, stretches, strict=True):
+            _check_answer(message, self.tokenizer.decode(ids[first:end]))
         return Encoded(ids, stretches)
 
     def _trimmed(self, ids: list[int], first: int, end: int) -> tuple[int, int]:
@@ -128,19 +131,27 @@ def _runs(mask: Sequence[int]) -> list[tuple[int, int]]:
 
 def _check_complete(messages: Sequence[Message], tools: Sequence[Message], text: str) -> None:
     """Raises BadRow for what a template leaves out: it would be trained as if it had not been there."""
-    calls = [call for message in messages for call in message.get("tool_calls", ())]
-    for name in (str(one["function"]["name"]) for one in [*tools, *calls]):
+    for name in (str(tool["function"]["name"]) for tool in tools):
         if name not in text:
-            raise BadRow(f"the base's chat template leaves out the function {name!r}: it knows no tools")
+            raise BadRow(f"the base's chat template leaves out the tool {name!r}: it knows none")
     start = 0
     for number, message in enumerate(messages, start=1):
-        content = str(message["content"]).rpartition("</think>")[2].strip()
-        quoted = json.dumps(content, ensure_ascii=False)[1:-1]
-        places = [
-            place + len(words)
-            for words in (content, quoted)
-            if (place := text.find(words, start)) >= 0
-        ]
-        if not places:
+        ends = [place + len(words) for words in _forms(message) if (place := text.find(words, start)) >= 0]
+        if not ends:
             raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
-        start = min(places)
+        start = min(ends)
+
+
+def _check_answer(message: Message, text: str) -> None:
+    """Raises BadRow where what is trained is not what the assistant said."""
+    if not any(words in text for words in _forms(message)):
+        raise BadRow("the base's chat template shows a message of the assistant elsewhere")
+    for call in message.get("tool_calls", ()):
+        if any(name not in text for name in (call["function"]["name"], *call["function"]["arguments"])):
+            raise BadRow(f"the base's chat template leaves out the call of {call['function']['name']!r}")
+
+
+def _forms(message: Message) -> tuple[str, str]:
+    """Returns a message's words as templates write them: plain, or as JSON. They leave out earlier thoughts."""
+    content = str(message["content"]).rpartition("</think>")[2].strip()
+    return content, json.dumps(content, ensure_ascii=False)[1:-1]

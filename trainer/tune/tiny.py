@@ -29,8 +29,10 @@ def make(folder: Path, texts: Sequence[str], *, hidden: int = 64, layers: int = 
             vocab_size=_VOCABULARY, special_tokens=_SPECIAL, initial_alphabet=alphabet, show_progress=False
         ),
     )
-    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in ("<tool_call>", "</tool_call>")])
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer.add_tokens(
+        [AddedToken(word, special=False, normalized=False) for word in ("<tool_call>", "</tool_call>")]
+    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=_SPECIAL[2], pad_token=_SPECIAL[0])
     wrapped.chat_template = (known_templates() / "qwen2_5.jinja").read_text("utf-8")
     wrapped.save_pretrained(folder)
     torch.manual_seed(seed)

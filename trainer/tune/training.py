@@ -144,23 +144,23 @@ class _BadFile(Exception):
 def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict[str, list[int]]]) -> Dataset:
     """Returns the rows of a file as tokens. Leaves out those that train nothing, and tells so. Raises _BadFile."""
     columns: dict[str, list[Any]] = {}
-    left_out = 0
+    left_out, spoken = 0, param.replace("_", " ")
     for number, row in _rows(folder.path / name):
         try:
             encoded = encode(row)
         except BadRow as error:
-            raise _BadFile(param, f"Example {number} of the {param.replace('_', ' ')}: {error}.") from error
+            raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise _BadFile(param, f"Example {number} of the {param.replace('_', ' ')} cannot be read: {error!r}") from error
+            raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
         if "labels" in encoded and all(label == IGNORED for label in encoded["labels"]):
             left_out += 1
             continue
         for column, ids in encoded.items():
             columns.setdefault(column, []).append(numpy.array(ids, numpy.int32))
     if not columns:
-        raise _BadFile(param, f"No example of the {param.replace('_', ' ')} has a message of the assistant to train on.")
+        raise _BadFile(param, f"No example of the {spoken} has a message of the assistant to train on.")
     if left_out:
-        words = f"{left_out} examples of the {param.replace('_', ' ')} train nothing, and were left out: "
+        words = f"{left_out} examples of the {spoken} train nothing, and were left out: "
         folder.tell(f"{words}each message of the assistant has weight 0, or lies beyond the context.", level="warn")
     return Dataset.from_dict(columns)
 
