@@ -24,11 +24,12 @@ async def read(request: web.Request) -> web.Response:
     ctx = context_of(request)
     figures = await ctx.store.metrics.read(ctx.upstreams)
     deployments = await ctx.store.deployments.live()
-    text = await asyncio.to_thread(_text, figures, deployments)  # the process' own figures are read from /proc
+    text = await asyncio.to_thread(exposition, figures, deployments)  # the process' own figures are read from /proc
     return web.Response(body=text, headers={"content-type": CONTENT_TYPE})
 
 
-def _text(figures: Metrics, deployments: Sequence[Deployment] = ()) -> bytes:
+def exposition(figures: Metrics, deployments: Sequence[Deployment] = ()) -> bytes:
+    """Returns the text that Prometheus reads."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_Told(figures, deployments))

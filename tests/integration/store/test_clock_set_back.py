@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.metrics import _text
+from service.metrics import exposition
 from tests.integration.conftest import Bench
 from tunehook.model.member import QUEUES, RETENTION, poll_member, queue_of
 from tunehook.store import doctor
@@ -98,7 +98,7 @@ async def test_the_scheduler_pulls_in_and_log_doctor_and_metrics_say_it(
     assert (await bench.due_in(RETENTION) or 0) <= 24 * 3600
     found = [finding for finding in await doctor.findings(store) if finding.subject == "Redis' clock"]
     assert ["3600 s" in finding.words for finding in found] == [True]
-    assert re.search(rb"tunehook_clock_set_back_seconds 3(599|600)\.", _text(await store.metrics.read(["openai"])))
+    assert re.search(rb"tunehook_clock_set_back_seconds 3(599|600)\.", exposition(await store.metrics.read(["openai"])))
 
 
 def _url(bench: Bench) -> str:
