@@ -126,8 +126,8 @@ def _compare(trainer: openai.OpenAI, client: openai.OpenAI, tuned: str, dataset:
     for question, answer in rows:
         said = [_ask(asked, model, question["content"]) for asked, model in ((trainer, "tiny"), (client, tuned))]
         right += said[1] == answer["content"]
-        before = said[0].replace("\n", " ")
-        print(f"{question['content']:<34}{before[:22] + '…':<26}{said[1]}", flush=True)
+        before = " ".join(said[0].split())[:22] or "(blanks)"
+        print(f"{question['content']:<34}{before:<26}{said[1]}", flush=True)
     print(f"\n{right} of {len(rows)} answers are those of the dataset")
     if right < len(rows):
         raise DemoFailed(why="The tuned model does not know all it was taught.")
