@@ -32,7 +32,7 @@ demo-trained: $(TRAINER)/.ready  ## a tiny model, made and trained on this machi
 	$(TRAINER)/bin/tunehook trainer demo
 
 trainer-test: $(TRAINER)/.ready  ## the training itself, with torch on the CPU: labels, kills, pauses, answers by heart
-	OMP_NUM_THREADS=1 $(TRAINER)/bin/pytest tests/trainer -o python_files='check_*.py' -o filterwarnings=default
+	OMP_NUM_THREADS=1 $(TRAINER)/bin/pytest tests/trainer -o python_files='check_*.py' -o filterwarnings=default -o timeout=1200
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
 	$(BIN)/pytest tests/compat -o python_files='check_*.py'

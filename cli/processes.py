@@ -49,7 +49,7 @@ class Access:
 class Processes:
     """A context manager that runs them inside. `changes`: environment settings of the caller's own.
 
-    `train`: run a trainer as well, as the upstream `local`."""
+    `train`: run a trainer as well, as the upstream `local`; `trainer` is then its URL and its key."""
 
     def __init__(
         self, found: settings.Settings, changes: Mapping[str, str], *, simulate: bool, train: bool = False
@@ -65,6 +65,7 @@ class Processes:
         self._logs: dict[str, Path] = {}
         self.access = _access(self._data_dir)
         self.simulator_url: str | None = None
+        self.trainer: tuple[str, str] | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -114,6 +115,7 @@ class Processes:
     def _start_trainer(self) -> None:
         """Starts the trainer and makes it the upstream `local`. It is not waited for, as the simulator is not."""
         port, key = _free_port(), secrets.token_urlsafe(24)
+        self.trainer = f"http://127.0.0.1:{port}/v1", key
         self._changes |= {
             "TUNEHOOK_TRAINER_KEYS": key,
             "TUNEHOOK_UPSTREAMS__LOCAL__KIND": "trainer",

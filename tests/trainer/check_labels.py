@@ -96,7 +96,7 @@ def test_a_weight_shows_nowhere(encoder: Encoder) -> None:
 
 
 def test_tool_calls_are_trained_as_the_template_writes_them(encoder: Encoder) -> None:
-    row = {
+    row: dict[str, Any] = {
         "messages": [
             {"role": "user", "content": "Weather?"},
             {"role": "assistant", "content": None, "tool_calls": [CALL, OTHER]},
