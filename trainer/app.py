@@ -92,7 +92,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
 async def _sweeping(app: web.Application) -> None:
     store, serving = app[STORE], app[SERVING]
     turns = Turns(store.config.redis_url)
-    next_start = 0.0
+    next_start, trouble = 0.0, ""
     while True:
         app[WAKE].clear()
         try:
@@ -104,8 +104,11 @@ async def _sweeping(app: web.Application) -> None:
                 await serving.start()
                 next_start = time.monotonic() + _START_SECONDS
             await asyncio.to_thread(_enqueue, store, turns, due)
+            trouble = ""
         except (RedisError, OSError) as error:
-            _LOG.warning("the sweep comes again: %r", error)
+            if trouble != str(error):  # once an outage
+                trouble = str(error)
+                _LOG.warning("jobs get no turn until this is over: %s", trouble)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(store.config.sweep_seconds):
                 await app[WAKE].wait()

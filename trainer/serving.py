@@ -119,7 +119,7 @@ class Serving:
 
     async def served_as(self, name: str, folder: Path) -> str:
         """Returns the name of a model there. Raises Problem 503: its adapter cannot be merged."""
-        is_adapter = (folder / "adapter_config.json").exists()
+        is_adapter = await asyncio.to_thread((folder / "adapter_config.json").exists)
         if self._config.serve == "transformers":
             return str(await self._merged(folder) if is_adapter else folder)
         if self._config.serve == "vllm":
@@ -131,7 +131,7 @@ class Serving:
     async def _merged(self, folder: Path) -> Path:
         async with self._merging:
             merged = folder / "merged"
-            if not merged.exists():
+            if not await asyncio.to_thread(merged.exists):
                 child = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "trainer.tune.merge", str(folder)),
                     stdin=subprocess.DEVNULL,

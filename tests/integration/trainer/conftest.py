@@ -7,6 +7,7 @@ import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.fine_tuning import FineTuningJob
 
+from tests.fakes.loop_guard import nothing_blocks
 from tests.fakes.trainer import BASE, Trainer, running_trainer, until
 from tests.fakes.valkey import Valkey
 from tests.integration.simulator.conftest import dataset
@@ -49,5 +50,6 @@ class Bench:
 async def bench(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Bench]:
     async with running_trainer(tmp_path / "trainer", valkey.url) as trainer:
         found = Bench(trainer)
-        yield found
+        with nothing_blocks():
+            yield found
         await found.client.close()

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.fakes.loop_guard import nothing_blocks
 from tests.fakes.trainer import BASE, running_trainer, until
 from tests.fakes.valkey import Valkey
 from tests.integration.trainer.conftest import Bench
@@ -110,7 +111,8 @@ async def test_chat_is_passed_on_for_known_models_and_waits_while_a_job_trains(v
             except openai.InternalServerError as stopped:
                 return stopped.response.headers["Retry-After"] != "30"
 
-        await until(answers, bool)
+        with nothing_blocks():
+            await until(answers, bool)
         chunks = [chunk async for chunk in await chat.create(model=BASE, messages=said, stream=True)]
         assert [chunk.model for chunk in chunks] == [BASE]
         count = len(asked)
