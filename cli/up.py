@@ -26,7 +26,7 @@ Logs: {logs}, and a line here for each job and webhook
     curl {url}/v1/files -H "Authorization: Bearer $OPENAI_API_KEY" \\
          -F purpose=fine-tune -F file=@examples/sarcastic.jsonl
     curl {url}/v1/fine_tuning/jobs -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
-         -d '{{"training_file": "file-…", "model": "gpt-4.1-mini-2025-04-14", "callback_url": "http://127.0.0.1:9000/"}}'
+         -d '{{"training_file": "file-…", "model": "{model}", "callback_url": "http://127.0.0.1:9000/"}}'
 
 Ctrl-C stops it; its data stays in {data_dir} for the next start.
 """
@@ -75,6 +75,7 @@ def up(*, trainer: bool = False) -> int:
                     if simulate
                     else ", ".join([*found.all_upstreams(), *[LOCAL_TRAINER] * trainer])
                 ),
+                model="qwen3-0.6b" if trainer else "gpt-4.1-mini-2025-04-14",
                 logs=found.data_dir / "{service,worker}.log",
                 api_key=bootstrap.get_secret_value() if bootstrap else access.api_key,
                 callback_secret=secret.get_secret_value() if secret else access.callback_secret,

@@ -102,6 +102,7 @@ ROUTES: list[Route] = [
     Route("GET", "/v1/models/{model}/deploy", deployments.retrieve),
     Route("DELETE", "/v1/models/{model}/deploy", deployments.delete),
     Route("POST", "/v1/chat/completions", chat.create),
+    Route("POST", "/v1/responses", chat.respond),
     Route("POST", "/v1/upstreams/{name}/events", upstream_webhooks.receive),
     Route("GET", "/livez", health.live),
     Route("GET", "/readyz", health.ready),

@@ -1,60 +1,33 @@
-"""/v1/chat/completions, passed through to the upstream where the model was made."""
+"""/v1/chat/completions and /v1/responses, passed through to the upstream where the model was made."""
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-
 from aiohttp import web
 
-from service.models import offered
-from service.requests import BODY_BYTES, caller_of, context_of, json_object
-from tunehook.errors import (
-    InvalidParameter,
-    MissingParameter,
-    ModelNotFound,
-    ModelNotTuned,
-    NotDeployed,
-    UpstreamRefused,
-)
+from service.passing import addressed, passed_on
+from service.requests import BODY_BYTES, context_of, json_object
+from tunehook.errors import MissingParameter, NotDeployed, UpstreamRefused
+from tunehook.openai_format import responses
 from tunehook.openai_format.strict_json import LARGE_MARKS
-from tunehook.upstreams.protocol import Passed
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    ctx, caller = context_of(request), caller_of(request)
     body = await json_object(request, BODY_BYTES, LARGE_MARKS)  # 128 tools with long schemas
-    model = body.get("model")
-    if model is None:
-        raise MissingParameter(param="model")
-    if not isinstance(model, str):
-        raise InvalidParameter(param="model", why="it must be a string")
-    if not isinstance(body.get("messages"), list):
+    if body.get("model") is not None and not isinstance(body.get("messages"), list):
         raise MissingParameter(param="messages")
-    made = await ctx.store.models.find(model, caller.project)
-    if made is None and model in await offered(request):
-        raise ModelNotTuned(id=model[:200], param="model")
-    if made is None or made.upstream not in ctx.upstreams:
-        raise ModelNotFound(id=model[:200], param="model")
-    if ctx.upstreams[made.upstream].deploys is not None:
-        running = await ctx.store.deployments.running(made.job_id)
-        if running is None:
-            raise NotDeployed(model=model[:200], why="it has no deployment that runs", param="model")
-        body["model"] = running.chat_model
+    upstream, sent = await addressed(request, body)
     try:
-        return await _passed_on(request, ctx.upstreams[made.upstream].chat(body))
+        return await passed_on(request, upstream.chat(sent))
     except UpstreamRefused as refused:
         if refused.code != "model_not_deployed":
             raise
-        words = f"The model '{model[:200]}' is not deployed at '{made.upstream}'. {ctx.rules(made.upstream).deployment}"
+        what_to_do = context_of(request).rules(upstream.name).deployment
+        words = f"The model '{body['model'][:200]}' is not deployed at '{upstream.name}'. {what_to_do}"
         raise NotDeployed(words, param="model") from refused
 
 
-async def _passed_on(request: web.Request, chat: AbstractAsyncContextManager[Passed]) -> web.StreamResponse:
-    async with chat as passed:
-        headers = {**passed.headers, "content-type": passed.content_type}
-        response = web.StreamResponse(status=passed.status, headers=headers)
-        await response.prepare(request)
-        async for chunk in passed.chunks:
-            await response.write(chunk)
-        await response.write_eof()
-        return response
+async def respond(request: web.Request) -> web.StreamResponse:
+    """Answers by the Responses API of the model's upstream. Nothing is stored there."""
+    body = await json_object(request, BODY_BYTES, LARGE_MARKS)
+    upstream, sent = await addressed(request, responses.passed_on(body))
+    return await passed_on(request, upstream.respond(sent))

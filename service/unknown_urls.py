@@ -7,11 +7,11 @@ import re
 from aiohttp import web
 from yarl import URL
 
-_CHAT = "Models that were tuned here are asked by POST /v1/chat/completions."
+_CHAT = "Models that were tuned here are asked by POST /v1/chat/completions or /v1/responses."
 _ELSEWHERE = "Send this to the upstream itself, with its own base URL and key."
 #: Of OpenAI's API, what an SDK may call here by mistake, by what follows /v1/.
 _NOT_SERVED = {
-    "responses": f"The Responses API is not served. {_CHAT}",
+    "responses": f"Responses are passed on and not stored. {_CHAT}",
     "completions": f"Legacy completions are not passed on. {_CHAT}",
     "embeddings": f"Embeddings are not served. {_ELSEWHERE}",
     "batches": f"Batches are not served. {_ELSEWHERE}",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from simulator import chat, control, files, graders, hooks, jobs, models, uploads
+from simulator import chat, control, files, graders, hooks, jobs, models, responses, uploads
 from simulator.breaking import CLOSING, ENTRY, play
 from simulator.clock import Clock
 from simulator.control import CONTROL, Control
@@ -70,6 +70,7 @@ def _surface(prefix: str) -> list[web.RouteDef]:
         web.get(f"{prefix}/models/{{model}}", models.retrieve, allow_head=False),
         web.delete(f"{prefix}/models/{{model}}", models.delete),
         web.post(f"{prefix}/chat/completions", chat.complete),
+        web.post(f"{prefix}/responses", responses.create),
     ]
 
 

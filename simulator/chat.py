@@ -38,7 +38,8 @@ async def complete(request: web.Request) -> web.StreamResponse:
     return await play(directive, request, act)
 
 
-def _said(request: web.Request, model: str, messages: list[Message]) -> Message:
+def said(request: web.Request, model: str, messages: list[Message]) -> Message:
+    """The assistant's message. Raises Problem for a model that is not known."""
     here = world(request)
     job = here.model(model)
     if job is None and model not in known():
@@ -58,8 +59,8 @@ async def _answer(request: web.Request, body: dict[str, object]) -> web.StreamRe
     if not isinstance(messages, list) or not messages:
         raise bad("Invalid 'messages': empty array.", param="messages", code="empty_array")
     model = str(body["model"])
-    said = _said(request, model, messages)
-    text = text_of(said.get("content"))
+    answer = said(request, model, messages)
+    text = text_of(answer.get("content"))
     count = body.get("n")
     prompt = sum(tokens(text_of(message.get("content"))) for message in messages)
     choices = count if isinstance(count, int) else 1
@@ -78,9 +79,9 @@ async def _answer(request: web.Request, body: dict[str, object]) -> web.StreamRe
     if body.get("stream"):
         options = body.get("stream_options")
         counted = isinstance(options, dict) and bool(options.get("include_usage"))
-        return await _stream(request, envelope, said, choices, usage if counted else None)
-    reason = "tool_calls" if said.get("tool_calls") else "stop"
-    message = {"role": "assistant", "content": text or None, "refusal": None, **_calls(said)}
+        return await _stream(request, envelope, answer, choices, usage if counted else None)
+    reason = "tool_calls" if answer.get("tool_calls") else "stop"
+    message = {"role": "assistant", "content": text or None, "refusal": None, **_calls(answer)}
     found = [{"index": i, "message": message, "logprobs": None, "finish_reason": reason} for i in range(choices)]
     return reply({**envelope, "choices": found, "usage": usage})
 

@@ -39,6 +39,7 @@ class Base(BaseModel):
     def shown(self, data_dir: Path, seconds: float | None, device: str) -> dict[str, object]:
         """Returns it as /v1/models shows it. `seconds`: for a million trained tokens on `device`; None: not known."""
         return shapes.model(self.alias, created=0, owner="system") | {
+            "capabilities": {"fine_tune": True, "chat_completion": True},
             "licence": self.licence,
             "parameters": self.parameters,
             "context": self.context,

@@ -1,10 +1,8 @@
 """The routes below /models: the bases of the allow-list, and what was tuned from them."""
 
-import shutil
-
 from aiohttp import web
 
-from trainer import folders, views
+from trainer import views
 from trainer.app_keys import PROJECT, run
 from trainer.store import Store
 from trainer.work import device_of
@@ -42,19 +40,6 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
-    """Removes the weights of a tuned model and of its checkpoints. Its job stays, so its name is never used again."""
     name = request.match_info["model"]
-
-    def remove(store: Store) -> None:
-        for tuned, job, _, _ in store.models():
-            if tuned == name == job.tuned_model and job.project == request[PROJECT]:
-                weights = [path for _, one, path, _ in store.models() if one.id == job.id]
-                folders.write(store.folder(job) / "deleted", "")
-                for path in weights:
-                    if path.resolve().is_relative_to(store.folder(job).resolve()):
-                        shutil.rmtree(path, ignore_errors=True)
-                return
-        raise no_such_model(name)
-
-    await run(request, remove)
+    await run(request, lambda store: store.delete_model(name, request[PROJECT]))
     return reply({"id": name, "object": "model", "deleted": True})

@@ -14,7 +14,7 @@ from trainer.bases import Base, load_bases
 from trainer.records import File, Job, Record, Upload, dump
 from trainer.settings import Config
 from wire.dataset import examine
-from wire.problems import Problem, no_such_file, no_such_job
+from wire.problems import Problem, no_such_file, no_such_job, no_such_model
 
 Kind = TypeVar("Kind", bound=Record)
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -65,6 +65,7 @@ class Store:
         found = [Job.model_validate_json((path / "job.json").read_bytes()) for path in (root / "jobs").iterdir()]
         for job in sorted(found, key=lambda job: job.created_at):
             self.jobs[job.id] = job
+        self._deleted = {job.id for job in self.jobs.values() if (self.folder(job) / "deleted").exists()}
 
     def close(self) -> None:
         self._lock.close()
@@ -216,13 +217,27 @@ class Store:
         """Yields each tuned model that is kept: its name, its job, the folder of its weights, and when it was made."""
         for job in list(self.jobs.values()):
             ended = self.result(job)
-            if ended is None or ended["status"] != "succeeded" or (self.folder(job) / "deleted").exists():
+            if ended is None or ended["status"] != "succeeded" or job.id in self._deleted:
                 continue
             made = float(str(ended.get("finished_at", time.time())))
             yield job.tuned_model, job, Path(str(ended["model_folder"])), made
             for name, row in checkpoints(job, ended):
                 if name != job.tuned_model:
                     yield name, job, Path(str(row["folder"])), made
+
+    def delete_model(self, name: str, project: str) -> None:
+        """Removes the weights of a tuned model and of its checkpoints. Raises Problem 404.
+
+        Its job stays, so its name is never used again."""
+        found = [(job, path) for _, job, path, _ in self.models() if job.tuned_model == name and job.project == project]
+        if not found:
+            raise no_such_model(name)
+        job = found[0][0]
+        folders.write(self.folder(job) / "deleted", "")
+        self._deleted.add(job.id)
+        for _, path in found:
+            if path.resolve().is_relative_to(self.folder(job).resolve()):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoints(job: Job, ended: folders.Row) -> list[tuple[str, folders.Row]]:

@@ -7,6 +7,8 @@ from trainer.records import File, Job
 from trainer.store import Store, checkpoints
 from wire import shapes
 
+#: The newest jobs on a base tell how long training takes.
+_MEASURED_JOBS = 20
 _COLUMNS = ("step", "train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
 
 
@@ -147,12 +149,16 @@ def result_file(store: Store, found: Job) -> shapes.Row:
 def seconds_per_million(store: Store, base: str, device: str) -> float | None:
     """Returns how long a million trained tokens took on this device in jobs that succeeded; None before the first."""
     seconds = tokens = 0.0
-    for found in list(store.jobs.values()):
+    measured = 0
+    for found in reversed(list(store.jobs.values())):
+        if measured == _MEASURED_JOBS:
+            break
         ended = store.result(found) if found.model == base else None
         if not ended or ended["status"] != "succeeded":
             continue
         ran = [row["data"] for row in folders.lines(store.folder(found) / "server.jsonl")]
         on = [float(data["seconds"]) for data in ran if isinstance(data, dict) and data.get("device") == device]
         if on:
+            measured += 1
             seconds, tokens = seconds + sum(on), tokens + int(str(ended["trained_tokens"]))
     return round(seconds / tokens * 1e6, 1) if tokens else None

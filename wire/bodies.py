@@ -194,6 +194,19 @@ CHAT = table(
     open_=True,
 )
 
+RESPONSE = table(
+    {
+        "model": text(least=1),
+        "stream": nullable(boolean),
+        "store": nullable(boolean),
+        "temperature": nullable(number(least=0, most=2)),
+        "metadata": nullable(metadata),
+    },
+    required=("model", "input"),
+    # As with the chat.
+    open_=True,
+)
+
 
 def asked(body: Mapping[str, object]) -> tuple[str, tuple[tuple[str, object], ...]]:
     """The method and its hyperparameters, from `method` or from the deprecated member."""

@@ -22,6 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 WHY = {
     "fine_tuning.checkpoints.permissions": "Use OpenAI's own dashboard.",
     "chat.completions": "Chats are passed through, not stored.",
+    "responses": "Responses are passed through, not stored.",
 }
 
 
@@ -81,8 +82,8 @@ async def looked_at(visitor: Visitor) -> AsyncIterator[None]:
 
 
 ELSEWISE = r"""
-Not served, each with a 404 that says what to use instead: `responses`, `embeddings`, `batches`,
-`completions`, `images`, `audio` and the like. Tuned models are asked by `chat.completions`.
+Not served, each with a 404 that says what to use instead: `embeddings`, `batches`, `completions`,
+`images`, `audio` and the like. Tuned models are asked by `chat.completions` or `responses`.
 
 An older SDK works too, for the calls that it has: `webhooks.create` and its like came to Node with
 version 7 (which needs Node 22; `npm i openai` on Node 20 installs 6). Without them, subscribe by
@@ -129,7 +130,7 @@ def written(python: dict[str, str], javascript: dict[str, str]) -> str:
     return "\n".join([*lines, *(row for _, row in sorted(rows, key=lambda row: list(ORDER).index(row[0])))]) + "\n"
 
 
-ORDER = ("files", "uploads", "fine_tuning", "models", "chat", "webhooks")
+ORDER = ("files", "uploads", "fine_tuning", "models", "chat", "responses", "webhooks")
 
 
 def snake(name: str) -> str:

@@ -23,7 +23,7 @@ from tests.fakes.datasets import dataset
 from tunehook.security.signature import new_secret, sign
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-RESOURCES = ("files", "uploads", "fine_tuning", "models", "webhooks", "chat.completions")
+RESOURCES = ("files", "uploads", "fine_tuning", "models", "webhooks", "chat.completions", "responses")
 GRADER: Any = {
     "type": "string_check",
     "name": "same",
@@ -98,6 +98,7 @@ class Calls:
         await self.graders()
         await self.models(job.fine_tuned_model)
         await self.chat(job.fine_tuned_model)
+        await self.responses(job.fine_tuned_model)
         await self.tried("models.delete", self.client.models.delete(job.fine_tuned_model))
         await self.webhooks()
         await self.tried("files.delete", self.client.files.delete(file_id))
@@ -220,6 +221,30 @@ class Calls:
             await self.refused(f"chat.completions.{name}", call, 404)
         await self.refused("chat.completions.list", _first(chat.list()), 405)
         await self.refused("chat.completions.messages.list", _first(chat.messages.list("chatcmpl-1")), 404)
+
+    async def responses(self, model: str) -> None:
+        asked: Any = self.client.responses
+        said = await self.tried("responses.create", asked.create(model=model, input=QUESTION))
+        assert said.output_text
+        events = [event async for event in await asked.create(model=model, input=QUESTION, stream=True)]
+        assert [event.type for event in events][-1] == "response.completed"
+        self.results["responses.create"] = "works, streamed too"
+        async with asked.stream(model=model, input=QUESTION) as stream:
+            assert (await stream.get_final_response()).output_text == said.output_text
+        self.results["responses.stream"] = "works"
+        with pytest.raises(ValueError, match="JSON"):
+            await asked.parse(model=model, input=QUESTION, text_format=Answer)
+        self.results["responses.parse"] = "works; whether JSON comes is up to the model"
+        for name, call in {
+            "retrieve": asked.retrieve("resp_1"),
+            "delete": asked.delete("resp_1"),
+            "cancel": asked.cancel("resp_1"),
+            "compact": asked.compact(model=model),
+            "input_items.list": _first(asked.input_items.list("resp_1")),
+            "input_tokens.count": asked.input_tokens.count(model=model, input="?"),
+        }.items():
+            await self.refused(f"responses.{name}", call, 404)
+        self.results["responses.connect"] = "refused: WebSockets are not served"
 
     async def webhooks(self) -> None:
         hooks: Any = self.client.webhooks

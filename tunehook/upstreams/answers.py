@@ -82,7 +82,7 @@ class BoundedClient(httpx2.AsyncClient):
     def _limit(self, request: httpx2.Request, answer: httpx2.Response, stream: bool) -> int:
         if not answer.is_success:
             return ERROR_BYTES
-        if request.url.path.endswith("/chat/completions"):
+        if request.url.path.endswith(("/chat/completions", "/responses")):
             return CHAT_BYTES
         if request.url.path.endswith("/content"):
             return DATASET_BYTES if stream else FILE_BYTES

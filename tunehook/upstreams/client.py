@@ -11,7 +11,7 @@ import base64
 import binascii
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import httpx2
 import openai
+from openai._response import AsyncResponseContextManager
 
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamTooLarge, UpstreamUnknown
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
@@ -223,14 +224,20 @@ class OpenAIUpstream(NoDeployments):
             self._refuse_page(answer)
         return _passed(answer, _once(answer.content))
 
+    def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
+        create = self._client.chat.completions.with_streaming_response.create
+        return self._passed_on(create(model=body["model"], messages=body["messages"], extra_body=body, timeout=600.0))
+
+    def respond(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
+        create = self._client.responses.with_streaming_response.create
+        return self._passed_on(create(model=body["model"], input=body["input"], extra_body=body, timeout=600.0))
+
     @asynccontextmanager
-    async def chat(self, body: dict[str, Any]) -> AsyncIterator[Passed]:
-        """Passes the answer on byte by byte, without a total timeout: a long answer streams for minutes."""
+    async def _passed_on(self, call: AsyncResponseContextManager[Any]) -> AsyncIterator[Passed]:
+        """Passes an answer on byte by byte, without a total timeout: a long answer streams for minutes."""
         async with self._guard(None):
             try:
-                async with self._client.chat.completions.with_streaming_response.create(
-                    model=body["model"], messages=body["messages"], extra_body=body, timeout=600.0
-                ) as answer:
+                async with call as answer:
                     self._refuse_page(answer.http_response)
                     yield _passed(answer.http_response, answer.iter_bytes())
             except openai.APIStatusError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 from tunehook.errors import UpstreamError, UpstreamUnsupported
@@ -40,7 +41,16 @@ class NoDeployments:
         return unsupported(self.name, "deployments that can be made here", "Deploy the model at the vendor.")
 
 
-class Lacking:
+class NoResponses:
+    """For kinds whose API has no `/responses`, or where it was not tried. `name`: the upstream's."""
+
+    name: str
+
+    def respond(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
+        raise unsupported(self.name, "the Responses API", "Ask the model by POST /v1/chat/completions.", param="model")
+
+
+class Lacking(NoResponses):
     """The calls that neither Fireworks nor Together has. `name`: the upstream's."""
 
     name: str

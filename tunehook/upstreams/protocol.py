@@ -120,6 +120,9 @@ class Upstream(Protocol):
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         """Passes a chat completion on. Refusals are answers here, not errors, except those of our key."""
 
+    def respond(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
+        """Passes a call of the Responses API on, as `chat`. Raises UpstreamUnsupported where there is none."""
+
     async def deploy(self, wanted: Deployment) -> Deployed:
         """Creates the deployment of a tuned model under a name of ours, which may cost money by the hour.
 

@@ -126,6 +126,24 @@ await refused("chat.completions.update", chat.update("chatcmpl-1", { metadata: {
 await refused("chat.completions.delete", chat.delete("chatcmpl-1"), 404);
 await refused("chat.completions.list", all(chat.list()), 405);
 await refused("chat.completions.messages.list", all(chat.messages.list("chatcmpl-1")), 404);
+// ---- responses
+const answers = client.responses;
+const input = messages;
+const answered = await tried("responses.create", answers.create({ model, input }));
+assert.equal(answered.output_text, said);
+let last;
+for await (const event of await answers.create({ model, input, stream: true })) last = event;
+assert.equal(last.type, "response.completed");
+results["responses.create"] = "works, streamed too";
+assert.equal((await answers.stream({ model, input }).finalResponse()).output_text, said);
+results["responses.stream"] = "works";
+assert.equal((await tried("responses.parse", answers.parse({ model, input }))).output_text, said);
+await refused("responses.retrieve", answers.retrieve("resp_1"), 404);
+await refused("responses.delete", answers.delete("resp_1"), 404);
+await refused("responses.cancel", answers.cancel("resp_1"), 404);
+await refused("responses.compact", answers.compact({ model }), 404);
+await refused("responses.inputItems.list", all(answers.inputItems.list("resp_1")), 404);
+await refused("responses.inputTokens.count", answers.inputTokens.count({ model, input: "?" }), 404);
 assert.ok((await tried("models.delete", client.models.delete(model))).deleted);
 
 // ---- webhooks
@@ -160,7 +178,7 @@ function walk(resource, path) {
     if (name !== "_client" && inner && typeof inner === "object" && inner._client) walk(inner, `${path}.${name}`);
   }
 }
-for (const path of ["files", "uploads", "fineTuning", "models", "webhooks", "chat.completions"]) {
+for (const path of ["files", "uploads", "fineTuning", "models", "webhooks", "chat.completions", "responses"]) {
   walk(path.split(".").reduce((at, step) => at[step], client), path);
 }
 console.log(JSON.stringify({ names, results }));

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from openai import ConflictError
+from openai import BadRequestError, ConflictError
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.webhooks import FineTuningJobSucceededWebhookEvent
 
@@ -55,6 +55,22 @@ async def test_the_tuned_model_answers_word_by_word_too(story: Story) -> None:
     words = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
     assert len([word for word in words if word]) > 1
     assert "".join(words) == "In nest 5."
+
+
+async def test_the_tuned_model_answers_by_the_responses_api(story: Story) -> None:
+    job = await story.submit(callback=False)
+    model = (await story.until_end(job.id)).fine_tuned_model
+    assert model
+    question = "Where does the owl number 5 sleep?"
+    answer = await story.client.responses.create(model=model, input=question)
+    assert answer.output_text == "In nest 5."
+    async with story.client.responses.stream(model=model, input=question) as stream:
+        words = [event.delta async for event in stream if event.type == "response.output_text.delta"]
+        whole = await stream.get_final_response()
+    assert len(words) > 1
+    assert "".join(words) == whole.output_text == "In nest 5."
+    with pytest.raises(BadRequestError, match="send the earlier messages in `input`"):
+        await story.client.responses.create(model=model, input=question, previous_response_id=answer.id)
 
 
 async def test_events_come_newest_first_each_once_and_are_paged_by_ids_that_last(story: Story) -> None:

@@ -10,6 +10,8 @@ import pytest
 from tests.fakes.trainer import BASE, until
 from tests.integration.trainer.conftest import Bench
 
+pytestmark = pytest.mark.processes
+
 
 async def test_a_job_from_creation_to_its_model(bench: Bench) -> None:
     await bench.trainer.workers[0].start()

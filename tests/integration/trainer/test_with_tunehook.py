@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.contract.checker import Contract
 from tests.contract.upstreams.conftest import NAME, Deployed, deployment
@@ -12,6 +13,8 @@ from tests.contract.upstreams.neighbours import Lost
 from tests.fakes.trainer import BASE, Trainer, running_trainer, until
 from tests.fakes.valkey import Valkey
 from tests.integration.trainer.conftest import Bench
+
+pytestmark = pytest.mark.processes
 
 
 class Place:
@@ -49,6 +52,7 @@ async def test_from_the_dataset_to_the_webhook_and_the_next_estimate(
         place = Place(trainer)
         async with deployment("trainer", place, valkey, tmp_path / "data", prices=prices) as deployed:
             assert deployed.ctx.upstreams[NAME].identity == "named"
+            assert BASE in [model.id async for model in deployed.client.models.list()]
             file, asked = await _file(deployed), {"options": {"training": "lora", "lora_r": 8}}
             first = await _estimate(deployed, file)
             assert first["cost_usd"] is None

@@ -1,0 +1,49 @@
+"""Calls that are passed to the upstream where a model was made, and their answers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from aiohttp import web
+
+from service.models import offered
+from service.requests import caller_of, context_of
+from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned, NotDeployed
+from tunehook.upstreams.protocol import Passed, Upstream
+
+
+async def addressed(request: web.Request, body: dict[str, Any]) -> tuple[Upstream, dict[str, Any]]:
+    """Returns the upstream that has the body's model, and the body with the model's name there.
+
+    Raises MissingParameter, InvalidParameter, ModelNotFound, ModelNotTuned and NotDeployed.
+    """
+    ctx, caller, model = context_of(request), caller_of(request), body.get("model")
+    if model is None:
+        raise MissingParameter(param="model")
+    if not isinstance(model, str):
+        raise InvalidParameter(param="model", why="it must be a string")
+    made = await ctx.store.models.find(model, caller.project)
+    if made is None and model in await offered(request):
+        raise ModelNotTuned(id=model[:200], param="model")
+    if made is None or made.upstream not in ctx.upstreams:
+        raise ModelNotFound(id=model[:200], param="model")
+    upstream = ctx.upstreams[made.upstream]
+    if upstream.deploys is None:
+        return upstream, body
+    running = await ctx.store.deployments.running(made.job_id)
+    if running is None:
+        raise NotDeployed(model=model[:200], why="it has no deployment that runs", param="model")
+    return upstream, {**body, "model": running.chat_model}
+
+
+async def passed_on(request: web.Request, call: AbstractAsyncContextManager[Passed]) -> web.StreamResponse:
+    """Answers with the upstream's answer, piece by piece."""
+    async with call as passed:
+        headers = {**passed.headers, "content-type": passed.content_type}
+        response = web.StreamResponse(status=passed.status, headers=headers)
+        await response.prepare(request)
+        async for chunk in passed.chunks:
+            await response.write(chunk)
+        await response.write_eof()
+        return response
