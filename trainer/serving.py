@@ -46,7 +46,6 @@ class Serving:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._child: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._url: str | None = None
         self._merging = asyncio.Lock()

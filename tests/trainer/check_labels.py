@@ -182,6 +182,11 @@ def test_a_long_example_loses_its_end(base: Path) -> None:
     row = chat("Hello?", "word " * 50)
     short, whole = Encoder(base, 40).supervised(row), Encoder(base).supervised(row)
     assert short == {name: ids[:40] for name, ids in whole.items()}
+    pair = preference("Hello?", "word " * 50, "Hi.")
+    cut = Encoder(base, 100).preference(pair)
+    assert len(cut["prompt_ids"]) + len(cut["chosen_ids"]) == 100
+    with pytest.raises(BadRow, match="fills the base's context"):
+        Encoder(base, 10).preference(pair)
 
 
 def test_a_preference_is_split_where_the_answer_begins(encoder: Encoder) -> None:

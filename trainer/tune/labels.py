@@ -67,8 +67,11 @@ class Encoder:
             prompts.append(encoded.ids[:first])
             found[name] = encoded.ids[first:end]
         if prompts[0] != prompts[1]:
-            raise BadRow("the template renders the input differently before the two outputs")
-        return {"prompt_ids": prompts[0], **found}
+            raise BadRow("the base's chat template renders the input differently before the two outputs")
+        room = None if self._longest is None else self._longest - len(prompts[0])
+        if room is not None and room < 1:
+            raise BadRow("the input alone fills the base's context")
+        return {"prompt_ids": prompts[0], **{name: ids[:room] for name, ids in found.items()}}
 
     def _ids(self, messages: Sequence[Message], **options: Any) -> list[int]:
         found = self.tokenizer.apply_chat_template(
