@@ -11,7 +11,7 @@ from aiohttp import web
 from trainer import folders, views
 from trainer.app_keys import PROJECT, STORE, run
 from trainer.records import File, Upload, dump
-from trainer.store import Incoming, Store
+from trainer.store import Store
 from wire import shapes
 from wire.bodies import COMPLETE_UPLOAD, UPLOAD
 from wire.checking import one_of
@@ -49,7 +49,9 @@ async def create(request: web.Request) -> web.StreamResponse:
     return reply(views.file(await _accept(request, arriving.incoming, filename, purpose, expires)))
 
 
-async def _accept(request: web.Request, incoming: Incoming, filename: str, purpose: str, expires: int | None) -> File:
+async def _accept(
+    request: web.Request, incoming: folders.Incoming, filename: str, purpose: str, expires: int | None
+) -> File:
     try:
         check_file(filename, purpose, incoming.size)
     except Problem:
@@ -196,7 +198,7 @@ async def complete_upload(request: web.Request) -> web.StreamResponse:
     return reply(await run(request, lambda store: _shown(store, found)))
 
 
-def _join(store: Store, found: Upload, names: list[str], md5: object) -> Incoming:
+def _join(store: Store, found: Upload, names: list[str], md5: object) -> folders.Incoming:
     folder = store.upload_folder(found.id)
     for name in names:
         if "/" in name or not name.startswith("part-") or not (folder / name).is_file():

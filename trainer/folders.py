@@ -18,9 +18,36 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 Row = dict[str, object]
 ASIDE = ".new-"
+
+
+class Incoming:
+    """Bytes that arrive, in a file aside. It is made when the first ones come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.size = 0
+        self.path = folder / uuid.uuid4().hex
+        self._file: IO[bytes] | None = None
+
+    def write(self, chunk: bytes) -> None:
+        if self._file is None:
+            self._file = self.path.open("wb")
+        self.size += len(chunk)
+        self._file.write(chunk)
+
+    def end(self) -> Path:
+        self.write(b"")
+        assert self._file is not None
+        self._file.close()
+        return self.path
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self.path.unlink(missing_ok=True)
 
 
 def make(final: Path, fill: Callable[[Path], None]) -> bool:

@@ -4,10 +4,9 @@ import contextlib
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from trainer import folders
 from trainer.bases import Base, load_bases
@@ -18,32 +17,6 @@ from wire.problems import Problem, no_such_file, no_such_job, no_such_model
 
 Kind = TypeVar("Kind", bound=Record)
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
-
-
-class Incoming:
-    """Bytes that arrive, in a file aside. It is made when the first ones come."""
-
-    def __init__(self, folder: Path) -> None:
-        self.size = 0
-        self.path = folder / uuid.uuid4().hex
-        self._file: IO[bytes] | None = None
-
-    def write(self, chunk: bytes) -> None:
-        if self._file is None:
-            self._file = self.path.open("wb")
-        self.size += len(chunk)
-        self._file.write(chunk)
-
-    def end(self) -> Path:
-        self.write(b"")
-        assert self._file is not None
-        self._file.close()
-        return self.path
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self.path.unlink(missing_ok=True)
 
 
 class Store:
@@ -153,8 +126,8 @@ class Store:
 
     # ---- files
 
-    def incoming(self) -> Incoming:
-        return Incoming(self.config.data_dir / "incoming")
+    def incoming(self) -> folders.Incoming:
+        return folders.Incoming(self.config.data_dir / "incoming")
 
     def content(self, file: File) -> Path:
         return self.config.data_dir / "files" / file.id / "content"
