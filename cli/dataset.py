@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -67,12 +66,11 @@ PLAIN = Wanted()
 
 
 def _guarded(command: str, work: Callable[[], int]) -> int:
-    """Returns the exit status of `work`; 2 when it could not be done, said in a sentence; 1 for a closed pipe."""
+    """Returns the exit status of `work`; 2 when it could not be done, said in a sentence."""
     try:
         return work()
-    except BrokenPipeError:  # `tunehook check FILE | head`: the exit must not complain of the closed pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        raise
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except (Usage, CannotBuild, BadPriceFile) as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.exceptions import UnknownCommandError
+from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
+from cli.failures import FAILED, WRONG, exit_status
 from tunehook.errors import TunehookError
 
 #: Command → its App or function, and its line in `tunehook --help`.
@@ -16,6 +18,17 @@ COMMANDS = {
     "up": ("cli.up:up", "Run Tunehook on this machine, until Ctrl-C."),
     "demo": ("cli.demo:demo", "Run the main job, from dataset to verified webhook, against a simulator."),
     "import": ("cli.import_jobs:import_all", "Take over an account's jobs, with their datasets, from an upstream."),
+    "submit": ("cli.submit:app", "Train a model on a file: check it, show the price, ask, and make the job."),
+    "estimate": ("cli.submit:estimate_app", "Say what training on a file will cost, by the running Tunehook's prices."),
+    "watch": ("cli.watch:app", "Follow jobs to their end."),
+    "chat": ("cli.chat:app", "Ask a tuned model, once or in a conversation."),
+    "files": ("cli.files:app", "List, upload, read and delete files."),
+    "signature": ("cli.signature:app", "Sign and verify webhooks, offline."),
+    "open": ("cli.open_page:app", "Open the page of the API in a browser."),
+    "completion": ("cli.completion:app", "Print the completion script of a shell."),
+    "jobs": ("cli.jobs:app", "List, show and steer jobs."),
+    "deliveries": ("cli.deliveries:app", "Show what became of webhooks, and send them again."),
+    "endpoints": ("cli.endpoints:app", "List, make and test webhook subscriptions."),
     "keys": ("cli.keys:app", "Make, list and revoke API keys."),
     "check": ("cli.dataset:check", "Check a dataset and say what training on it will cost."),
     "build": ("cli.dataset:build", "Make a dataset from questions and answers, or from another tool's file."),
@@ -31,17 +44,22 @@ COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command in `words`, or in the program's arguments.
 
-    Returns the exit status: 0 done, 1 failed, 2 wrong arguments, 130 Ctrl-C.
+    Returns the exit status, as cli/failures.py has them.
     """
     words = sys.argv[1:] if words is None else list(words)
     try:
-        return int(application(words)(words, exit_on_error=False, print_error=False) or 0)
+        status = int(application(words)(words, exit_on_error=False, print_error=False) or 0)
+        sys.stdout.flush()
+        return status
     except CycloptsError as error:
         print(f"tunehook: {_what(error)}", file=sys.stderr)
-        return 2
+        return WRONG
     except TunehookError as error:
         print(f"tunehook: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
+    except BrokenPipeError:  # `tunehook jobs | head`: the exit must not complain of the closed pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         return 130
 
@@ -66,6 +84,9 @@ def application(words: Sequence[str]) -> App:
 def _what(error: CycloptsError) -> str:
     command = " ".join(("tunehook", *(error.command_chain or ())))
     what = str(error)
-    if isinstance(error, UnknownCommandError):
-        what = what.partition(" Available commands: ")[0]
-    return f"{what} `{command} --help` says what there is."
+    if isinstance(error, UnusedCliTokensError):
+        what = f"Too many arguments: {' '.join(error.unused_tokens or ())}."
+        if error.app and any(not name.startswith("-") for name in error.app):
+            unknown = UnknownCommandError(msg="", app=error.app, unused_tokens=error.unused_tokens)
+            what = str(unknown).strip()
+    return f"{what.partition(' Available commands: ')[0]} `{command} --help` says what there is."

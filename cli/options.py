@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from cli.failures import AskedWrongly
+
+
+def examples(*lines: str) -> str:
+    """Returns the end of a command's help. A test runs each line."""
+    return "\n".join(("Examples:", "", *(f"    tunehook {line}" for line in lines)))
 
 
 @Parameter(name="*")
@@ -26,3 +34,14 @@ class Service:
 FOUND = Service()
 #: A flag: JSON instead of text.
 AsJson = Annotated[bool, Parameter(name="--json")]
+
+
+def pairs(given: Sequence[str]) -> dict[str, str]:
+    """Returns `KEY=VALUE` texts as a dict. Raises AskedWrongly."""
+    found = {}
+    for text in given:
+        name, is_pair, value = text.partition("=")
+        if not is_pair or not name:
+            raise AskedWrongly(why=f"{text!r} is no pair. Write KEY=VALUE, such as --meta team=search.")
+        found[name] = value
+    return found

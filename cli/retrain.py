@@ -6,27 +6,20 @@ Which retrain was made before is known to the running Tunehook, not to this comm
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from cli.failures import AskedWrongly
+from cli.job_text import total_usd
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
+from cli.terminal import confirmed
 from tunehook.dataset.prices import usd_text
-from tunehook.errors import TunehookError
 
 WIDTH = 60  #: of a reason in the table
-
-
-class NotConfirmed(TunehookError):
-    """Nothing was trained: there is no terminal to ask in. Give --yes, or --dry-run to see the table alone."""
-
-
-class BadArgument(TunehookError):
-    """{why}"""
 
 
 @dataclass
@@ -69,9 +62,9 @@ def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
         job: ids of jobs; or --all with --from
     """
     if bool(job) == wish.every:
-        raise BadArgument(why="Name jobs, or give --all with --from.")
+        raise AskedWrongly(why="Name jobs, or give --all with --from.")
     if wish.every and not wish.source:
-        raise BadArgument(why="--all needs --from, the upstream whose jobs are trained again.")
+        raise AskedWrongly(why="--all needs --from, the upstream whose jobs are trained again.")
     models, options = _models(wish.model), _options(wish.options)
     with ServiceClient.from_arguments(service) as client:
         rows = [_planned(client, each, wish, models, options) for each in _jobs(client, job, wish)]
@@ -82,7 +75,8 @@ def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
         wanted = [row for row in rows if row.creates]
         if wish.dry_run or not wanted:
             return int(any(row.bad for row in rows))
-        if not _confirmed(wanted, yes=wish.yes):
+        question = f"Train {len(wanted)} jobs for {total_usd(row.usd for row in wanted)}?"
+        if not confirmed(question, yes=wish.yes, done="trained", other=", or --dry-run to see the table alone"):
             print("Nothing was trained.")
             return 1
         for count, row in enumerate(wanted, 1):
@@ -98,7 +92,7 @@ def _models(given: Sequence[str]) -> Mapping[str, str]:
     for text in given:
         old, _, new = text.rpartition("=")
         if not new or old in found:
-            raise BadArgument(why=f"--model {text}: write NEW once for all jobs, or OLD=NEW once for each base model.")
+            raise AskedWrongly(why=f"--model {text}: write NEW once for all jobs, or OLD=NEW once for each base model.")
         found[old] = new
     return found
 
@@ -107,9 +101,9 @@ def _options(text: str | None) -> dict[str, Any] | None:
     try:
         found = json.loads(text) if text else None
     except ValueError as error:
-        raise BadArgument(why=f"--options is not JSON: {error}") from error
+        raise AskedWrongly(why=f"--options is not JSON: {error}") from error
     if found is not None and not isinstance(found, dict):
-        raise BadArgument(why='--options must be an object, such as {"lora_r": 16}')
+        raise AskedWrongly(why='--options must be an object, such as {"lora_r": 16}')
     return found
 
 
@@ -187,27 +181,10 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
         yield f"{row.job_id:<32} {row.dataset:<32} {usd:>8}  {state}{left}"
     wanted = [row for row in rows if row.creates]
     there = sum(not row.creates and not row.bad for row in rows)
-    yield f"{len(rows)} jobs: {len(wanted)} to train for {_total(wanted)}, {there} made before, " + (
-        f"{sum(row.bad for row in rows)} not to be trained"
+    yield (
+        f"{len(rows)} jobs: {len(wanted)} to train for {total_usd(row.usd for row in wanted)}, {there} made before, "
+        + (f"{sum(row.bad for row in rows)} not to be trained")
     )
-
-
-def _total(rows: Sequence[Row]) -> str:
-    known = [row.usd for row in rows if row.usd is not None]
-    without = f" and {len(rows) - len(known)} without an estimate" if len(known) < len(rows) else ""
-    return f"about ${usd_text(round(sum(known), 2))}{without}"
-
-
-def _confirmed(wanted: Sequence[Row], *, yes: bool) -> bool:
-    """Asks. Raises NotConfirmed without a terminal."""
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise NotConfirmed
-    try:
-        return input(f"Train {len(wanted)} jobs for {_total(wanted)}? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:  # Ctrl-D
-        return False
 
 
 def _summary(rows: Sequence[Row]) -> str:

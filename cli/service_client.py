@@ -11,16 +11,18 @@ The URL and the key are found in this order:
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Self
 
 import httpx2
 
+from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed
 from cli.options import Service
 from tunehook import settings
-from tunehook.errors import TunehookError
 from tunehook.model.api_key import KEY_FORM
 from tunehook.security.tls import ssl_context
 
@@ -34,16 +36,26 @@ LONGEST_PAUSE = 30.0
 _AGAIN = frozenset({429, 502, 503, 504})
 
 
-class NoAccess(TunehookError):
+class NoAccess(CommandFailed):
     """No {what} is known. Give {option}, or set OPENAI_BASE_URL and OPENAI_API_KEY as `tunehook up` prints them."""
 
+    exit_status = NO_KEY
 
-class ServiceUnreachable(TunehookError):
+
+class ServiceUnreachable(CommandFailed):
     """Tunehook at {url} does not answer: {why}. Start it, or give another --url."""
 
+    exit_status = TRY_AGAIN
 
-class ServiceRefused(TunehookError):
+
+class ServiceRefused(CommandFailed):
     """{why}"""
+
+    @property
+    def exit_status(self) -> int:  # type: ignore[override]
+        if self.status in (401, 403):
+            return NO_KEY
+        return TRY_AGAIN if self.status in _AGAIN else FAILED
 
     @property
     def status(self) -> int:
@@ -98,9 +110,40 @@ class ServiceClient:
         """Sends a POST, once: its outcome is unknown when no answer comes."""
         return self._call("POST", path, body=body, pauses=())
 
-    def post_idempotent(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Sends a POST that may be repeated without a second effect, as an import; repeated like a GET."""
-        return self._call("POST", path, body=body, pauses=self._pauses)
+    def post_idempotent(self, path: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """Sends a POST that may be repeated without a second effect, as an import; repeated like a GET.
+
+        `key`: the Idempotency-Key that makes it so, where one is needed.
+        """
+        headers = {"idempotency-key": key} if key else None
+        return self._call("POST", path, body=body, headers=headers, pauses=self._pauses)
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """Sends a DELETE, once."""
+        return self._call("DELETE", path, pauses=())
+
+    def upload(self, path: Path) -> dict[str, Any]:
+        """Uploads a file for training; returns its object. Raises OSError as well."""
+        with path.open("rb") as file:
+            purpose, files = {"purpose": "fine-tune"}, {"file": (path.name, file)}
+            try:
+                return self._object(self._http.post(f"{self.url}/v1/files", data=purpose, files=files))
+            except httpx2.HTTPError as error:
+                raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
+
+    @contextmanager
+    def opened(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[httpx2.Response]:
+        """Opens an answer that is read as it comes: a file, or a stream of events."""
+        try:
+            with self._http.stream(method, f"{self.url}/v1{path}", json=body, headers=headers) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self._object(answer)
+                yield answer
+        except httpx2.HTTPError as error:
+            raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
 
     def pages(self, path: str, **params: str | int | None) -> Iterator[dict[str, Any]]:
         """Yields every object of an OpenAI list, page by page by `after`."""
@@ -122,12 +165,13 @@ class ServiceClient:
         pauses: tuple[float, ...],
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         query = {name: value for name, value in (params or {}).items() if value is not None}
         for pause in (*pauses, None):
             asked = 0.0
             try:
-                answer = self._http.request(method, f"{self.url}/v1{path}", params=query, json=body)
+                answer = self._http.request(method, f"{self.url}/v1{path}", params=query, json=body, headers=headers)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 if pause is None or isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
                     raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
@@ -148,6 +192,20 @@ class ServiceClient:
         if not isinstance(error, dict):
             error = {"message": f"{self.url} answered {answer.status_code}, and not as a Tunehook does. Is it one?"}
         raise ServiceRefused(why=error.get("message"), status=answer.status_code, code=error.get("code"))
+
+
+def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Calls for each id, and goes on after one that was refused, which is said; returns the objects and the status."""
+    found, status = [], 0
+    for one in ids:
+        try:
+            found.append(call(one))
+        except ServiceRefused as refused:
+            if refused.exit_status != FAILED:
+                raise
+            print(f"tunehook: {one}: {refused}", file=sys.stderr)
+            status = FAILED
+    return found, status
 
 
 def _retry_after(answer: httpx2.Response) -> float:

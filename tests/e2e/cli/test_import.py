@@ -69,8 +69,8 @@ async def test_what_cannot_be_had_is_in_a_table(town: Deployment) -> None:
 def test_a_key_or_an_address_that_is_missing_is_said_in_words(town: Deployment, tmp_path: Path) -> None:
     command = [*COMMAND, "import", "--upstream", "openai", "--all"]
     bare = subprocess.run(command, env=_environment(tmp_path), capture_output=True, text=True, timeout=60)
-    assert (bare.returncode, "No API key of Tunehook" in bare.stderr) == (1, True)
+    assert (bare.returncode, "No API key of Tunehook" in bare.stderr) == (4, True)
     wrong = [*command, "--url", town.url, "--key", "th_abcdef_" + "x" * 43]
     refused = subprocess.run(wrong, env=_environment(tmp_path), capture_output=True, text=True, timeout=60)
-    assert refused.returncode == 1
+    assert refused.returncode == 4
     assert refused.stderr.startswith("tunehook: Incorrect API key provided")

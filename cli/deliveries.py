@@ -1,0 +1,125 @@
+"""`tunehook deliveries`: what became of webhooks, and sends them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from cyclopts import App, Parameter
+
+from cli.delivery_text import DELIVERY_HEAD, delivery_facts, delivery_row
+from cli.failures import AskedWrongly
+from cli.job_text import Object, job_path
+from cli.options import FOUND, Service, examples
+from cli.service_client import ServiceClient, each
+from cli.terminal import PLAIN, Shape, print_list, print_one, say
+from cli.times import Moment
+
+app = App(
+    name="deliveries",
+    help="Show what became of webhooks, and send them again.",
+    help_epilogue=examples("deliveries list --state failed", "deliveries show dlv_Ab12"),
+)
+
+
+@app.default
+@app.command(
+    name="list",
+    help_epilogue=examples("deliveries list --job ftjob-Ab12", "deliveries list --state failed --since 2d --json"),
+)
+def list_deliveries(
+    *,
+    endpoint: str | None = None,
+    job: str | None = None,
+    state: Literal["pending", "delivered", "failed"] | None = None,
+    event: str | None = None,
+    since: Moment = None,
+    before: Moment = None,
+    limit: int = 20,
+    shape: Shape = PLAIN,
+    service: Service = FOUND,
+) -> int:
+    """List deliveries, newest first: of one job, of one endpoint, or of all endpoints.
+
+    Webhooks to a job's own callback URL belong to no endpoint: --job lists them.
+
+    Args:
+        endpoint: only of this endpoint
+        job: only about this job
+        state: only in this state
+        event: only of this event type, such as fine_tuning.job.succeeded
+        since: only those made since then: 2h, 7d, 2026-11-20
+        before: only those made before then
+        limit: so many at most; 0: all (default: 20)
+    """
+    with ServiceClient.from_arguments(service) as client:
+        if job and not endpoint:
+            found = [
+                one
+                for one in client.pages(job_path(job, "deliveries"))
+                if state in (None, one["state"])
+                and event in (None, one["event_type"])
+                and (since or 0) <= one["created_at"] < (before or float("inf"))
+            ][: limit or None]
+        else:
+            query = {"state": state, "event_type": event, "job": job, "created_after": since, "created_before": before}
+            ids = [endpoint] if endpoint else [one["id"] for one in client.pages("/webhook_endpoints")]
+            every = [one for each in ids for one in islice(_of_endpoint(client, each, query), limit or None)]
+            found = sorted(every, key=lambda one: -int(one["created_at"]))[: limit or None]
+    print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
+    if not found:
+        say("No delivery matches. Those to a job's own callback URL: --job ftjob-…")
+    return 0
+
+
+def _of_endpoint(client: ServiceClient, endpoint: str, query: dict[str, str | int | None]) -> Iterator[Object]:
+    return client.pages(f"/webhook_endpoints/{quote(endpoint, safe='')}/deliveries", **query)
+
+
+@app.command(help_epilogue=examples("deliveries show dlv_Ab12", "deliveries show dlv_Ab12 --json"))
+def show(delivery: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """Show a delivery and its attempts; with --json its payload too.
+
+    Args:
+        delivery: its id
+    """
+    with ServiceClient.from_arguments(service) as client:
+        found = client.get(f"/deliveries/{quote(delivery, safe='')}")
+    print_one(found, delivery_facts(found), shape)
+    return 0
+
+
+@app.command(help_epilogue=examples("deliveries redeliver dlv_Ab12", "deliveries redeliver dlv_Ab12 dlv_Cd34"))
+def redeliver(*delivery: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
+    """Send deliveries again now.
+
+    Args:
+        delivery: their ids
+    """
+    if not delivery:
+        raise AskedWrongly(why="Name a delivery: tunehook deliveries redeliver dlv_…")
+    with ServiceClient.from_arguments(service) as client:
+        found, status = each(delivery, lambda one: client.post(f"/deliveries/{quote(one, safe='')}/redeliver", {}))
+    print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
+    return status
+
+
+@app.command(
+    help_epilogue=examples("deliveries recover we_Ab12 --since 2h", "deliveries recover we_Ab12 --since 2026-11-20")
+)
+def recover(
+    endpoint: str, /, *, since: Annotated[Moment, Parameter(required=True)] = None, service: Service = FOUND
+) -> int:
+    """Send all deliveries again that an endpoint has missed since a time.
+
+    Args:
+        endpoint: its id
+        since: 2h, 7d, 2026-11-20
+    """
+    with ServiceClient.from_arguments(service) as client:
+        found = client.post(f"/webhook_endpoints/{quote(endpoint, safe='')}/recover", {"since": since})
+    print(found["redelivered"])
+    say(f"{found['redelivered']} deliveries are due now." if found["redelivered"] else "No delivery failed since then.")
+    return 0
