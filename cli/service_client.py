@@ -176,7 +176,8 @@ class ServiceClient:
                 if pause is None or isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
                     raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
             else:
-                if pause is None or answer.status_code not in _AGAIN:
+                spent = answer.headers.get("x-should-retry") == "false"  # a budget, or another limit of the project
+                if pause is None or spent or answer.status_code not in _AGAIN:
                     return self._object(answer)
                 asked = _retry_after(answer)
             time.sleep(max(pause, asked))

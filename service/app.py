@@ -11,6 +11,8 @@ from typing import NamedTuple
 from aiohttp import web
 
 from service import (
+    admin_keys,
+    admin_projects,
     chat,
     datasets,
     deliveries,
@@ -28,14 +30,15 @@ from service import (
     webhook_endpoints,
 )
 from service.auth import authenticated
-from service.error_responses import ERROR_CODE, BrokenOff, Handler, broken_off, note_begun, problems
+from service.error_responses import ERROR_CODE, REQUEST_ID, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
-from service.limits import TEST_LIMIT, ProjectLimit, room_for
+from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
 from service.models import CATALOG
 from service.request_log import log_request
 from service.requests import BODY_BYTES, CONTEXT, PARSING
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
+from tunehook.store.rate_limits import RateLimits
 from tunehook.upstreams import catalog
 
 log = logging.getLogger("tunehook.api")
@@ -44,6 +47,7 @@ JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}"
 #: Not of `estimate`, `import` and `importable`, which have paths of their own: else they would have a job's methods.
 _ONE_JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id:(?!(?:estimate|import|importable)$)[^{}/]+}"
 ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
+KEY = "/v1/admin/keys/{key_id}"
 
 
 class Route(NamedTuple):
@@ -104,6 +108,17 @@ ROUTES: list[Route] = [
     Route("POST", "/v1/chat/completions", chat.create),
     Route("POST", "/v1/responses", chat.respond),
     Route("POST", "/v1/upstreams/{name}/events", upstream_webhooks.receive),
+    Route("GET", "/v1/admin/keys", admin_keys.list_),
+    Route("POST", "/v1/admin/keys", admin_keys.create, makes_records=True),
+    Route("GET", KEY, admin_keys.retrieve),
+    Route("POST", KEY, admin_keys.change),
+    Route("DELETE", KEY, admin_keys.revoke),
+    Route("POST", KEY + "/rotate", admin_keys.rotate),
+    Route("GET", "/v1/admin/projects", admin_projects.list_),
+    Route("GET", "/v1/admin/projects/{project}", admin_projects.retrieve),
+    Route("POST", "/v1/admin/projects/{project}", admin_projects.change),
+    Route("POST", "/v1/admin/jobs/{fine_tuning_job_id}/approve", admin_projects.approve),
+    Route("POST", "/v1/admin/jobs/{fine_tuning_job_id}/reject", admin_projects.reject),
     Route("GET", "/livez", health.live),
     Route("GET", "/readyz", health.ready),
     Route("GET", "/metrics", metrics.read),
@@ -120,11 +135,13 @@ def build_app(ctx: Context) -> web.Application:
         logger=logging.getLogger("aiohttp"),
     )
     app.on_response_prepare.append(note_begun)
+    app.on_response_prepare.append(tell_rate)
     app[CONTEXT] = ctx
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
     app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
+    app[RATE_LIMITS] = RateLimits(ctx.store)
     app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)
     app.on_shutdown.append(followed.close)
@@ -136,7 +153,7 @@ def build_app(ctx: Context) -> web.Application:
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Adds an `x-request-id` to every answer, as OpenAI does, and logs requests that change something or fail."""
-    request_id = "req_" + secrets.token_hex(12)
+    request[REQUEST_ID] = request_id = "req_" + secrets.token_hex(12)
     begun = time.perf_counter()
     try:
         response = await handler(request)

@@ -1,4 +1,4 @@
-"""Authenticates every request below /v1 by its bearer key."""
+"""Authenticates every request below /v1 by its bearer key, and checks the key's scope and rate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from aiohttp import web
 
 from service import upstream_webhooks
 from service.error_responses import Handler
+from service.limits import count_request
 from service.requests import CALLER, context_of, refuse_odd_bytes
+from service.scopes import check_scope
 from tunehook import api_keys
 from tunehook.errors import MissingKey
 
@@ -19,7 +21,10 @@ async def authenticated(request: web.Request, handler: Handler) -> web.StreamRes
         kind, _, text = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not text.strip():
             raise MissingKey
-        request[CALLER] = await api_keys.authenticate(context_of(request).store, text.strip())
+        request[CALLER] = caller = await api_keys.authenticate(context_of(request).store, text.strip())
+        resource = request.match_info.route.resource
+        check_scope(caller, request.method, resource.canonical if resource else request.path)
+        await count_request(request, caller.project)
     return await handler(request)
 
 

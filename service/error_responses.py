@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -34,6 +35,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.FileUnusable: (400, INVALID, "invalid_file"),
     errors.TooFewExamples: (400, INVALID, "invalid_n_examples"),
     errors.CostAboveLimit: (400, INVALID, "cost_above_limit"),
+    errors.NoEstimate: (400, INVALID, "no_estimate"),
     errors.TooManyEndpoints: (400, INVALID, "too_many_webhook_endpoints"),
     errors.TestUnanswered: (400, INVALID, "webhook_test_unanswered"),
     errors.JobAlreadyEnded: (400, INVALID, "job_already_ended"),
@@ -45,7 +47,9 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.UploadIncomplete: (400, INVALID, "upload_incomplete"),
     errors.MissingKey: (401, INVALID, "invalid_api_key"),
     errors.WrongKey: (401, INVALID, "invalid_api_key"),
+    errors.ScopeMissing: (403, INVALID, "missing_scope"),
     SignatureRejected: (401, INVALID, "invalid_signature"),
+    KeyUnknown: (404, INVALID, "key_not_found"),
     errors.JobNotFound: (404, INVALID, "fine_tune_not_found"),
     errors.FileNotFound: (404, INVALID, "file_not_found"),
     errors.ModelNotFound: (404, INVALID, "model_not_found"),
@@ -64,6 +68,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.ModelInUse: (409, INVALID, "model_in_use"),
     errors.NotDeployed: (409, INVALID, "model_not_deployed"),
     errors.FileInUse: (409, INVALID, "file_in_use"),
+    errors.NotAwaiting: (409, INVALID, "not_awaiting_approval"),
     errors.JobTaken: (409, INVALID, "job_taken"),
     errors.RetrainDiffers: (409, INVALID, "retrain_differs"),
     errors.FileNotFetchedYet: (409, INVALID, "file_not_fetched_yet"),
@@ -74,6 +79,9 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.ExpectationUnknown: (417, INVALID, "expectation_unknown"),
     errors.WrongMediaType: (415, INVALID, "unsupported_media_type"),
     errors.IdempotencyMismatch: (422, INVALID, "idempotency_key_reused"),
+    errors.OverBudget: (429, INVALID, "insufficient_quota"),
+    errors.LimitReached: (429, INVALID, "project_limit_reached"),
+    errors.RateReached: (429, INVALID, "rate_limit_exceeded"),
     errors.TooManyTests: (429, INVALID, "too_many_tests"),
     errors.TooManyStreams: (429, INVALID, "too_many_streams"),
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
@@ -97,7 +105,6 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
         AddressRefused,  # becomes InvalidParameter where a URL is given
         AllowListMalformed,
         BootstrapKeyMalformed,
-        KeyUnknown,
         SecretMalformed,
         SecretUnreadable,
         SettingsError,
@@ -107,6 +114,8 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
 #: OpenAI's names for the parameter of these errors.
 _PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
 #: SDKs retry these unless told not to. Of our answers, a retry helps with 503 alone.
+#: Of the answer's header, the body of an error, and the log.
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 #: For the log.
 ERROR_CODE: web.ResponseKey[str] = web.ResponseKey("error_code", str)
 _NO_RETRY = frozenset({408, 409, 429})
@@ -116,8 +125,8 @@ def row_of(kind: type[TunehookError]) -> tuple[int, str, str | None] | None:
     return next((TABLE[base] for base in kind.__mro__ if base in TABLE), None)
 
 
-def answer(error: TunehookError) -> web.Response:
-    """The error in OpenAI's shape."""
+def answer(error: TunehookError, request_id: str | None = None) -> web.Response:
+    """Returns the error in OpenAI's shape, with the id of its request beside it."""
     row = row_of(type(error))
     if row is None:
         log.error("error_responses.TABLE has no row for %s", type(error).__name__, exc_info=error)
@@ -126,13 +135,19 @@ def answer(error: TunehookError) -> web.Response:
     param = (error.param or _PARAMS.get(type(error), "")).encode(errors="replace").decode() or None
     message = error.message.encode(errors="replace").decode()  # a form's field may be called by any bytes
     body = error_object(message, kind=kind, param=param, code=code or getattr(error, "code", None))
-    response = web.json_response(body, status=status)
+    response = web.json_response(_with_id(body, request_id), status=status)
     response[ERROR_CODE] = body["error"]["code"] or ""
-    if status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
+    if isinstance(error, errors.RateReached):
+        response.headers["retry-after"] = str(error.fields["seconds"])
+    elif status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
         response.headers["x-should-retry"] = "false"
     if status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def _with_id(body: dict[str, Any], request_id: str | None) -> dict[str, Any]:
+    return body | {"request_id": request_id} if request_id else body
 
 
 BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
@@ -171,21 +186,24 @@ def _client_is_gone(request: web.Request, error: Exception) -> bool:
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns what a handler raises into an answer. An unexpected error is logged and answered with 500."""
+    request_id = request.get(REQUEST_ID)
     try:
         return await handler(request)
     except TunehookError as error:
         if isinstance(error, errors.DataDirUnavailable):
             log.warning("the data directory cannot be used: %s", error.detail)
-        return answer(error)
+        return answer(error, request_id)
     except web.HTTPNotFound:
-        return answer(errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request)))
+        unknown = errors.RouteNotFound(method=request.method, path=request.path[:200], hint=await hint(request))
+        return answer(unknown, request_id)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = answer(errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed))
+        refused = errors.MethodNotAllowed(method=request.method, path=request.path[:200], allowed=allowed)
+        response = answer(refused, request_id)
         response.headers["allow"] = allowed
         return response
     except web.HTTPRequestEntityTooLarge:
-        return answer(errors.TooLarge(limit=request.client_max_size))
+        return answer(errors.TooLarge(limit=request.client_max_size), request_id)
     except Exception as error:
         if _client_is_gone(request, error):
             raise error if isinstance(error, ConnectionError) else ConnectionResetError(str(error)) from error
@@ -196,4 +214,4 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             param=None,
             code="internal_error",
         )
-        return web.json_response(body, status=500)
+        return web.json_response(_with_id(body, request_id), status=500)

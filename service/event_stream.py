@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import time
 from bisect import bisect_right
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from aiohttp import web
 
 from service.limits import Running
 from service.requests import caller_of, context_of
-from tunehook.errors import StoreUnavailable, TooManyStreams
+from tunehook.errors import LimitReached, StoreUnavailable, TooManyStreams
+from tunehook.model.api_key import ApiKey
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
 from tunehook.openai_format.json_text import spaced
@@ -86,13 +89,24 @@ class FollowedJobs:
         self._jobs: dict[str, FollowedJob] = {}
         self._wanted = asyncio.Event()
         self._streams = Running()  # by key id
+        self._of_projects = Running()
         self._keys_read_at = 0.0
-        self.revoked: set[str] = set()  #: ids of keys whose streams end
+        self.revoked: set[str] = set()  #: ids of keys, revoked or expired, whose streams end
         self.closing = False
 
-    def stream_of(self, key_id: str) -> AbstractContextManager[None]:
-        """Counts a stream. Raises TooManyStreams."""
-        return self._streams.one_more(key_id, STREAMS_OF_A_KEY, TooManyStreams)
+    @contextmanager
+    def stream_of(self, caller: ApiKey) -> Iterator[None]:
+        """Counts a stream of a key and of its project. Raises TooManyStreams, LimitReached."""
+        most = self._store.projects.known(caller.project).streams
+        if most is not None and self._of_projects[caller.project] >= most:
+            raise LimitReached(
+                most=most, what="event streams at a time", then="Close one, or use webhooks or `?wait=`."
+            )
+        with (
+            self._streams.one_more(caller.id, STREAMS_OF_A_KEY, TooManyStreams),
+            self._of_projects.one_more(caller.project, sys.maxsize, TooManyStreams),
+        ):
+            yield
 
     async def _read_keys(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -100,7 +114,8 @@ class FollowedJobs:
             return
         self._keys_read_at, ids = now, list(self._streams)
         found = await asyncio.gather(*map(self._store.api_keys.get, ids))
-        self.revoked = {key_id for key_id, key in zip(ids, found, strict=True) if key is None or key.revoked_at}
+        at = time.time()
+        self.revoked = {key_id for key_id, key in zip(ids, found, strict=True) if not key or key.state(at) != "active"}
         if self.revoked:
             for job in self._jobs.values():
                 job.wake()
@@ -179,9 +194,9 @@ FOLLOWED_JOBS: web.AppKey[FollowedJobs] = web.AppKey("followed_jobs", FollowedJo
 async def stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
     """Answers with the job's log as server-sent events, after `position` (None: from the beginning).
 
-    Raises TooManyStreams.
+    Raises TooManyStreams, LimitReached.
     """
-    with request.app[FOLLOWED_JOBS].stream_of(caller_of(request).id):
+    with request.app[FOLLOWED_JOBS].stream_of(caller_of(request)):
         return await _stream(request, record, position)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from service.answers import json_response
+from service.limits import check_stored_bytes
 from service.multipart import receive
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
 from tunehook.errors import (
@@ -42,6 +43,7 @@ async def create(request: web.Request) -> web.Response:
         seconds = _expires_after(form.fields)
         if incoming.bytes == 0:
             raise InvalidParameter(param="file", why="it is empty; send at least ten examples, one JSON object a line")
+        await check_stored_bytes(request, incoming.bytes)
         file = await ingest.keep(ctx.files, incoming, project=caller.project, filename=form.filename, seconds=seconds)
         await ingest.record(ctx.files, file)
     return web.json_response(file_object(file))

@@ -120,7 +120,20 @@ async def retrieve(request: web.Request) -> web.Response:
     record = await _record(request)
     if seconds and record.job.stage is not Stage.SETTLED:
         record = await wait_for_end(request, record, seconds)
-    return json_response(await _object(context_of(request), record))
+    shown = await _object(context_of(request), record)
+    if record.job.waiting is not None and record.job.waiting.code == "no_slot":
+        shown["tunehook"]["waiting"] |= await _place(context_of(request), record)
+    return json_response(shown)
+
+
+async def _place(ctx: Context, record: JobRecord) -> dict[str, int | None]:
+    """Returns the place of a job in the line for a slot, and when it is likely to get one."""
+    upstreams, job = ctx.store.upstreams, record.job
+    before = await upstreams.waiting_before(job)
+    return {
+        "place": before + 1,
+        "slot_expected_at": await upstreams.slot_expected(job.upstream, before, record.now),
+    }
 
 
 async def cancel(request: web.Request) -> web.Response:

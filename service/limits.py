@@ -1,4 +1,4 @@
-"""Limits: no new records while Redis is nearly full, and few test webhooks at a time."""
+"""Limits: a project's requests and bytes, no new records while Redis is nearly full, few test webhooks at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from service.error_responses import Handler
-from service.requests import context_of
-from tunehook.errors import RequestError, TooManyTests
+from service.requests import caller_of, context_of
+from tunehook.errors import LimitReached, RateReached, RequestError, StoreUnavailable, TooManyTests
+from tunehook.store.rate_limits import Rate, RateLimits
 
 AT_ONCE = 16  #: in this process; further tests wait for a turn
 OF_A_PROJECT = 2  #: running or waiting, so that no project takes all turns
@@ -49,6 +50,39 @@ class ProjectLimit:
 
 
 TEST_LIMIT: web.AppKey[ProjectLimit] = web.AppKey("test_limit", ProjectLimit)
+
+
+RATE_LIMITS: web.AppKey[RateLimits] = web.AppKey("rate_limits", RateLimits)
+RATE: web.RequestKey[Rate] = web.RequestKey("rate", Rate)
+
+
+async def count_request(request: web.Request, project: str) -> None:
+    """Counts a request of a project that has such a limit. Raises RateReached."""
+    a_minute = context_of(request).store.projects.known(project).requests_per_minute
+    if a_minute is not None:
+        try:
+            request[RATE] = rate = await request.app[RATE_LIMITS].hit(project, a_minute)
+        except StoreUnavailable:  # full, perhaps: reads still work
+            return
+        if not rate.passes:
+            raise RateReached(most=f"{a_minute:,}", seconds=rate.reset_seconds)
+
+
+async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
+    """Adds the RateLimit headers of a project that has such a limit. A signal handler (`on_response_prepare`)."""
+    rate = request.get(RATE)
+    if rate is not None:
+        response.headers["ratelimit-limit"] = str(rate.limit)
+        response.headers["ratelimit-remaining"] = str(rate.remaining)
+        response.headers["ratelimit-reset"] = str(rate.reset_seconds)
+
+
+async def check_stored_bytes(request: web.Request, size: int) -> None:
+    """Raises LimitReached when the project's files would take more than its limit with `size` bytes more."""
+    store, project = context_of(request).store, caller_of(request).project
+    most = store.projects.known(project).stored_bytes
+    if most is not None and await store.files.total_bytes(project) + size > most:
+        raise LimitReached(most=f"{most:,}", what="stored bytes", then="Delete files that are not needed any more.")
 
 
 def room_for(makes_records: Container[Handler]) -> Middleware:

@@ -1,4 +1,4 @@
-"""One log line for each request that changes something or fails: whose it was, and what became of it."""
+"""One log line for each request that changes something or fails, and for each change by an admin key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import web
 from service.requests import CALLER
 
 log = logging.getLogger("tunehook.api")
+audit_log = logging.getLogger("tunehook.audit")
 
 #: The job that the request made; of other requests, the path has it.
 ACCEPTED_JOB: web.RequestKey[str] = web.RequestKey("accepted_job", str)
@@ -21,13 +22,20 @@ def log_request(request: web.Request, request_id: str, begun: float, outcome: st
     caller = request.get(CALLER)
     job = _shown(request.get(ACCEPTED_JOB) or request.match_info.get("fine_tuning_job_id", ""))
     path = _shown(request.path)
-    whose = f", {caller.project}/{caller.id}" if caller else ""
+    whose = f", {caller.project or 'admin'}/{caller.id}" if caller else ""
     words = " ".join(filter(None, (outcome, code, "" if job in path else job)))
     fields = {"request_id": request_id, "method": request.method, "path": path, "outcome": outcome, "ms": ms}
     fields |= {"status": int(outcome)} if outcome.isdigit() else {}
     fields |= {"project": caller.project, "key": caller.id} if caller else {}
     fields |= {name: value for name, value in (("code", code), ("job", job)) if value}
     log.info("%s %s → %s in %d ms (%s%s)", request.method, path, words, ms, request_id, whose, extra={"fields": fields})
+
+
+def log_admin(request: web.Request, what: str, **fields: object) -> None:
+    """Logs what an admin key has changed. `fields`: the new values."""
+    key = request[CALLER].id
+    words = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
+    audit_log.info("%s: %s (admin/%s)", what, words, key, extra={"fields": {"what": what, "by": key, **fields}})
 
 
 def _shown(text: str) -> str:

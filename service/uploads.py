@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from service.files import check_purpose, expiry
+from service.limits import check_stored_bytes
 from service.multipart import clean_name, receive
 from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, optional, required
 from tunehook.errors import InvalidParameter
@@ -24,6 +25,7 @@ async def create(request: web.Request) -> web.Response:
     required(body, "mime_type", str)
     if not 1 <= size <= uploads.LARGEST:
         raise InvalidParameter(param="bytes", why=f"it must be from 1 to {uploads.LARGEST} (8 GB), not {size}")
+    await check_stored_bytes(request, size)
     upload = await uploads.begin(
         context_of(request).files,
         caller_of(request).project,

@@ -49,6 +49,7 @@ class Context:
     settle_seconds: float = 180.0
     on_unknown: Literal["retry", "hold"] = "retry"
     chosen_default: str | None = None  #: the upstream that TUNEHOOK_DEFAULT_UPSTREAM names
+    free_slots: Mapping[str, int] = field(default_factory=dict)  #: by upstream: so many of its slots are not used
     keep: RetentionPeriods = RetentionPeriods()
 
     def rules(self, upstream: str) -> Rules:
@@ -109,6 +110,7 @@ async def open_context(
                 for name, upstream in configured.items()
                 if upstream.webhook_secret
             },
+            free_slots={name: upstream.free_slots for name, upstream in configured.items() if upstream.free_slots},
             instance=settings.instance,
             poll_seconds=settings.poll_seconds,
             settle_seconds=settings.settle_seconds,

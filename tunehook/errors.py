@@ -3,6 +3,7 @@
 TunehookError
 ├── RequestError        a client's request cannot be carried out
 │   ├── InvalidBody, InvalidForm, MissingKey, WrongKey, MethodNotAllowed, TooLarge, TooSlow, WrongMediaType
+│   ├── ScopeMissing            the key may not do that
 │   ├── MalformedRequest        it is not HTTP
 │   ├── ExpectationUnknown      an Expect header that is not 100-continue
 │   ├── InvalidParameter
@@ -16,6 +17,8 @@ TunehookError
 │   │   └── TooFewExamples
 │   ├── FileNotFetchedYet   a result file that is still on its way from the upstream
 │   ├── CostAboveLimit      above the request's own limit, or it cannot be estimated
+│   ├── OverBudget, NoEstimate, NotAwaiting     the project's budget, and an operator's approval
+│   ├── LimitReached, RateReached   a limit of the project
 │   ├── JobAlreadyEnded, JobNotSteered, JobTaken, IdempotencyMismatch, RetrainDiffers
 │   ├── ModelNotTrained, NotDeployed, ModelInUse, ModelNotDeletable
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
@@ -115,6 +118,10 @@ class WrongKey(RequestError):
     """Incorrect API key provided: {hint}. `tunehook keys list` shows the keys that exist."""
 
 
+class ScopeMissing(RequestError):
+    """This API key may not do that: it needs the scope '{scope}', and has {has}. {hint}"""
+
+
 class NotFound(RequestError):
     """Not found: {id}."""
 
@@ -177,6 +184,26 @@ class TooFewExamples(FileUnusable):
 
 class CostAboveLimit(RequestError):
     """The job was not created: {why}."""
+
+
+class OverBudget(RequestError):
+    """The project's budget does not allow this job: {why}. It renews on {renews} (UTC); an operator can raise it."""
+
+
+class NoEstimate(RequestError):
+    """The project has a budget, and the cost of this job cannot be estimated: {why}. State tunehook.max_cost_usd."""
+
+
+class NotAwaiting(RequestError):
+    """Job {id} does not wait for an approval: {why}."""
+
+
+class LimitReached(RequestError):
+    """This project has reached its limit of {most} {what}. {then}"""
+
+
+class RateReached(RequestError):
+    """This project has reached its limit of {most} requests a minute. Retry in {seconds} s."""
 
 
 class FileInUse(RequestError):

@@ -53,13 +53,17 @@ class SettingsError(TunehookError):
 
 
 class UpstreamSettings(BaseModel):
-    """An upstream: what it speaks, its base URL and key. `account_id`: at a vendor whose URLs have one."""
+    """An upstream: what it speaks, its base URL and key. `account_id`: at a vendor whose URLs have one.
+
+    `free_slots`: so many of its slots are left to others.
+    """
 
     kind: KindName = "openai"
     base_url: Annotated[HttpUrl, AfterValidator(lambda url: url.rstrip("/"))]
     api_key: UpstreamKey
     account_id: AccountId | None = None
     webhook_secret: WebhookSecret | None = None
+    free_slots: Annotated[int, Field(ge=0, le=10_000)] = 0
 
     @model_validator(mode="before")
     @classmethod

@@ -206,7 +206,7 @@ READY = {"status": "ok", "checks": {"redis": {"ok": True, "message": "x"}}}
 @pytest.mark.parametrize(
     ("asked", "status", "headers", "sent", "told"),
     [
-        ("GET /v1/files/file-1", 500, JSON, body(ERROR), "500 is not declared, only 200, 401, 404, 503"),
+        ("GET /v1/files/file-1", 500, JSON, body(ERROR), "500 is not declared, only 200, 401, 403, 404, 429, 503"),
         ("GET /v1/files/file-1", 404, JSON, body({"error": "no"}), "error: 'no' is not of type 'object'"),
         ("GET /v1/files/file-1", 404, JSON, body({"error": {"message": "no"}}), "'type' is a required"),
         ("GET /v1/files/file-1", 404, {"content-type": "text/plain"}, b"no", "'text/plain' is not declared"),

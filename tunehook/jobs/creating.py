@@ -56,6 +56,10 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         count = await ctx.store.upstreams.waiting_before(job)
         why = f"{count} {'job waits' if count == 1 else 'jobs wait'} for a slot before this one."
         return await wait_for_slot(ctx, record, lease, why, 60.0)
+    free = ctx.free_slots.get(job.upstream, 0)
+    if free and await ctx.store.upstreams.keeps_free(job.upstream, free):
+        why = f"The settings keep {free} of its slots free, and '{job.upstream}' has no more than these."
+        return await wait_for_slot(ctx, record, lease, why, 60.0)
     # A job of an earlier create may be listed by now; and for a job as old as this, Redis may have been restored from a
     # backup that is older than its create.
     if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:

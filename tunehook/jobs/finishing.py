@@ -6,7 +6,7 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused, UpstreamTooLarge
-from tunehook.jobs import event_log
+from tunehook.jobs import budget, event_log
 from tunehook.model.file import File
 from tunehook.model.job import Job, JobError, Message, UpstreamJob, is_about
 from tunehook.model.member import job_member, ready_member
@@ -48,9 +48,14 @@ async def settle(
         error=error if status == "failed" else None,
         result_files=results,
     )
+    job = budget.closed(before, job)
     change = record.change(job, lease).due(record.member, 0.0 if job.upstream_job_id else None)
+    budget.book(ctx, change, before.money, job)
     change.clear.append("intent")
     ctx.store.jobs.release(change, job)
+    ctx.store.upstreams.leave_queue(change, job)
+    if job.upstream_job_id and job.mark:  # not of an import, which tells nothing of slots
+        ctx.store.upstreams.freed_slot(change, job.upstream, record.now)
     for file in result_records(job):
         ctx.store.files.entry(change, file)
     await name_model(ctx, change, job, record.now)
@@ -63,6 +68,7 @@ async def settle(
     if following:
         change.wake(job_member(following))
     await ctx.store.commit(change)
+    budget.audit(before.money, job)
     fields = {"job": job.id, "project": job.project, "status": status, "code": job.error and job.error.code}
     log.info("job %s %s%s", job.id, status, f": {job.error.code}" if job.error else "", extra={"fields": fields})
 
@@ -165,14 +171,17 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
         "finished_at": before.finished_at or found.finished_at,
     }
     changed = job.model_copy(update={"seen": before.model_copy(update=late), "result_files": results})
+    changed = budget.corrected(changed)
     if changed == job:
         return
     change = record.change(changed)
+    budget.book(ctx, change, job.money, changed)
     for file in result_records(changed) if not job.result_files else []:
         ctx.store.files.entry(change, file)
     if before.unnamed and late["fine_tuned_model"]:
         await name_model(ctx, change, changed, record.now)
     await ctx.store.commit(change)
+    budget.audit(job.money, changed)
 
 
 async def _fetch_results(ctx: Context, job: Job) -> None:

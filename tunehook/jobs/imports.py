@@ -134,6 +134,7 @@ def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | N
 async def _enter(ctx: Context, job: Job, seen: UpstreamJob) -> None:
     change = ctx.store.jobs.submission(job).due(job_member(job.id), tracking.REASSURE_SECONDS)
     ctx.store.upstreams.track(change, job, seen)
+    ctx.store.projects.count(change, job)
     text = f"Took over {seen.id} of the upstream '{job.upstream}': {job.id}"
     change.say(job.id, Message(created_at=job.created_at, message=text))
     if job.dataset is not None:

@@ -6,6 +6,7 @@
     creating    writes the intent, then makes the one call that costs money               creating.py
                 searches for a job whose create got no usable answer                      unknown_outcome.py
     waiting     shows why nothing can be done (no slot, no money, upstream on hold)       waiting.py
+                or waits for an operator, beyond the project's budget                     approvals.py
     tracked     the upstream has the job; one poll for all jobs sees what changes         tracking.py, poller.py
     settled     the end and its webhook event are one commit; then result files           finishing.py
 
@@ -21,7 +22,7 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import AlreadyTracked
-from tunehook.jobs import creating, finishing
+from tunehook.jobs import approvals, creating, finishing
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import tracked
 from tunehook.jobs.uploading import begin, when_uploaded
@@ -62,6 +63,8 @@ async def _next_stage(ctx: Context, job_id: str, lease: Lease) -> bool:
     if record.cancel_requested_at and record.intent_ms is None and not job.upstream_job_id:
         await settle(ctx, record, "cancelled", lease=lease)
         return True
+    if job.money is not None and job.money.state == "awaiting":
+        return await approvals.still_awaits(ctx, record)
     if job.upstream not in ctx.upstreams:
         return await _without_upstream(ctx, record, lease)
     match job.stage:

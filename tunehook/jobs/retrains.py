@@ -70,7 +70,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
         if gone.key.endswith(job_id):
             raise JobNotFound(id=job_id) from gone
         raise _lost(wish.source.training, "it was deleted") from gone
-    return record if record.job is job else _same(record, asked)
+    return record if record.job.id == job.id else _same(record, asked)
 
 
 async def dry_run(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainRequest, offered: Offered) -> DryRun:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tunehook import projects
 from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate, outlook
 from tunehook.dataset.prices import usd_text
@@ -23,20 +24,22 @@ from tunehook.errors import (
     InvalidParameter,
     ModelNotFound,
     ModelUnknown,
+    OverBudget,
 )
 from tunehook.files import ingest, token_counts
-from tunehook.jobs import cost, dataset_fit, upstream_choice
+from tunehook.jobs import budget, cost, dataset_fit, upstream_choice
 from tunehook.jobs.model_access import check_models, grader_models, is_tuned
 from tunehook.jobs.upstream_choice import NOT_AVAILABLE, Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
-from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message
+from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message, Stage
 from tunehook.model.member import estimate_member
+from tunehook.model.project import Money, month_of
 from tunehook.model.record import REPEAT_SECONDS, new_id
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.openai_format.models import base_models, shutdown_dates
-from tunehook.store.engine.commit import AlreadyThere, Missing
+from tunehook.store.engine.commit import AlreadyThere, Missing, Occupied
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.webhooks import event_types, publishing
 
@@ -76,7 +79,7 @@ async def submit(
         record = await accept(ctx, job, remember=remember, recall=recall)
     except Missing as gone:  # deleted a moment ago
         raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
-    if sdk_retry and record.job is not job:  # the first call may still be under way, and has to find the same job
+    if sdk_retry and record.job.id != job.id:  # the first call may still be under way, and has to find the same job
         await ctx.store.jobs.remember(by_retry, record.job.id, REPEAT_SECONDS)
     return _replayed(record, digest)
 
@@ -176,7 +179,8 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
     asked = request.model_dump(exclude_none=True, exclude={"callback_url", "tunehook", "seed"})
     # A seed of our own where none is asked for: it identifies the job at an upstream that shows no metadata.
     seed = request.seed if request.seed is not None else secrets.randbelow(job_request.MAX_SEED)
-    estimated = await _priced(ctx, request, plan)
+    limited = ctx.store.projects.known(caller.project).budget is not None
+    estimated = await _priced(ctx, request, plan, in_budget=limited)
     rules = ctx.rules(plan.upstream)
     return Job(
         id=new_id("ftjob-"),
@@ -192,29 +196,41 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind, rules.kind)),
         deployment=rules.deployment,
+        priority=(request.tunehook and request.tunehook.priority) or "normal",
         deploy=request.tunehook is None or request.tunehook.deploy is not False,
         estimate=cost.cost_of(estimated) if estimated else None,
+        money=_money(request, plan, estimated) if limited else None,
     )
 
 
-async def _priced(ctx: Context, request: JobRequest, plan: _Plan) -> Estimate | None:
-    """Returns the estimate if tokens are counted, or a limit needs them. Raises CostAboveLimit."""
+def _money(request: JobRequest, plan: _Plan, estimated: Estimate | None) -> Money:
+    limit = request.tunehook.max_cost_usd if request.tunehook else None
+    unchecked = plan.training_file is not None and plan.training_file.status == "uploaded"
+    return budget.wanted(estimated, limit, unchecked=unchecked)
+
+
+async def _priced(ctx: Context, request: JobRequest, plan: _Plan, *, in_budget: bool) -> Estimate | None:
+    """Returns the estimate if tokens are counted, or a limit or a budget needs them. Raises CostAboveLimit.
+
+    In a budget, a limit that is stated is held where there is no estimate; a file that is not checked is priced later.
+    """
     limit = request.tunehook.max_cost_usd if request.tunehook else None
     if limit is not None:
         plan = await _when_checked(ctx, request, plan)
     file = plan.training_file
     if file is None or file.dataset is None:
-        if limit is not None:
+        if limit is not None and not in_budget:
             why = "a limit of cost is asked for, but the training file is not here, so its tokens cannot be counted"
             raise CostAboveLimit(why=why, param="tunehook.max_cost_usd")
         return None
     counted = token_counts.already_counted(file, request.model)
-    if counted is None and limit is None:
+    if counted is None and limit is None and not in_budget:
         return None
     counted = counted or await token_counts.count(ctx.files, file, request.model)
     seconds = await cost.measured(ctx, plan.upstream, request)
     estimated = cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), seconds=seconds)
-    check_limit(estimated, limit)
+    if estimated.cost_usd is not None or not in_budget:
+        check_limit(estimated, limit)
     return estimated
 
 
@@ -287,9 +303,40 @@ async def accept(
 
     `remember`: (key, seconds) under which repeats of this call will find the job. `recall`: (key, job): this call is a
     repeat when the key holds another job than that.
+
+    Raises LimitReached, OverBudget. Over a budget that says so, the job is accepted and waits for an operator.
     """
+    limits, month = ctx.store.projects.known(job.project), month_of(job.created_at)
+    amount = job.money.amount if job.money else None
+    try:
+        holds = budget.held(job, job.created_at) if amount is not None else job
+        return await _accept(ctx, holds, remember, recall)
+    except Occupied as full:
+        refused = projects.refusal(full, limits, asked=amount or 0, month=month)
+        if refused is None:
+            raise
+        if not isinstance(refused, OverBudget) or limits.over_budget == "refuse":
+            raise refused from None
+        why = projects.too_little(amount or 0, int(full.value), limits)
+    # It shows `validating_files` until both files are checked; then its step asks the budget again.
+    unchecked = await _is_unchecked(ctx, job)
+    waits = job if unchecked else budget.awaiting(job, why, job.created_at)
+    try:
+        return await _accept(ctx, waits, remember, recall)
+    except Occupied as full:
+        raise projects.refusal(full, limits, asked=0, month=month) or full from None
+
+
+async def _is_unchecked(ctx: Context, job: Job) -> bool:
+    records = [await ctx.store.files.read_any(file.id) for file in job.files]
+    return any(record is not None and record.file.status == "uploaded" for record in records)
+
+
+async def _accept(ctx: Context, job: Job, remember: list[tuple[str, int]], recall: list[tuple[str, str]]) -> JobRecord:
     change = ctx.store.jobs.submission(job)
     change.guards += recall
+    ctx.store.projects.admit(change, job, projects.day_of(job.created_at))
+    budget.book(ctx, change, None, job, ctx.store.projects.known(job.project).budget)
     for key, seconds in remember:
         change.do("SET", key, job.id, "EX", seconds)
     change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
@@ -299,8 +346,11 @@ async def accept(
     if job.training.upstream_id is None and (job.estimate is None or job.validation is not None):
         change.due(estimate_member(job.id), 0.0)
     await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)
+    if job.stage is Stage.WAITING:
+        await budget.tell_awaiting(ctx, change, job, job.created_at)
     try:
         now_ms = await ctx.store.commit(change)
     except AlreadyThere as earlier:
         return await ctx.store.jobs.read(earlier.value, job.project)
+    budget.audit(None, job)
     return JobRecord(job, 1, now_ms)

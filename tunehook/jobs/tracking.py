@@ -184,10 +184,10 @@ async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease
         await publishing.publish(ctx.webhooks, change, job, event_types.RUNNING, now=record.now)
     text = f"Created at the upstream '{job.upstream}' as {made.id}"
     change.say(job.id, Message(created_at=record.now, message=text))
-    following = await ctx.store.upstreams.next_waiting(job.upstream, besides=job.id)
-    if following:
-        change.wake(job_member(following))
     await ctx.store.commit(change)
+    following = await ctx.store.upstreams.next_waiting(job.upstream)  # now that this project's turn is over
+    if following:
+        await ctx.store.wake(job_member(following))
     for extra in extras:
         await cancel_extra(ctx, job, extra)
     return bool(record.cancel_requested_at)

@@ -6,7 +6,7 @@ import hashlib
 
 from tunehook.context import Context
 from tunehook.errors import FileUnusable, TooFewExamples, UpstreamError
-from tunehook.jobs import dataset_fit
+from tunehook.jobs import approvals, dataset_fit
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.waiting import wait
 from tunehook.model.file import Copy
@@ -79,6 +79,8 @@ async def begin(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     except FileUnusable as error:
         await settle(ctx, record, "failed", lease=lease, error=_as_openai_says(error))
         return True
+    if job.money is not None and job.money.state == "wanted":
+        return await approvals.hold_money(ctx, record, lease)
     for file in job.files:
         await ctx.store.copies.want(job.upstream, file, upstream_name(file), job.id)
     await ctx.store.commit(record.change(job.moved(Stage.UPLOADING), lease).due(record.member, 20.0))

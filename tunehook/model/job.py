@@ -6,6 +6,8 @@ A job lives through *stages*, which are ours, while its *status* is what OpenAI'
                    ⇅           ⇅         ↑
                    └─────── waiting ─────┘    (for a slot, a quota, an upstream that refuses our key)
 
+A job that its project's budget does not allow goes from accepted to waiting, if an operator may approve it.
+
 Everything that has not ended may be settled directly (refused, cancelled); a copy of the dataset that the
 upstream has lost sends a job from creating back to uploading.
 """
@@ -21,6 +23,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from tunehook.errors import IllegalMove
+from tunehook.model.project import Money
 from tunehook.model.record import Record
 
 #: Prefix of the id of a file that lies at the upstream and not here.
@@ -31,6 +34,8 @@ ENDS = frozenset({"succeeded", "failed", "cancelled"})
 KNOWN_STATUSES = ENDS | {
     "validating_files", "queued", "running", "paused", "created", "pending", "pausing", "resuming", "cancelling",
 }  # fmt: skip
+#: The code of a job that waits for an operator's approval, and for nothing that comes by itself.
+AWAITING = "awaiting_approval"
 #: The name of the metadata pair that marks our jobs: `<deployment>/<our job id>`.
 TAG = "tunehook"
 
@@ -54,7 +59,7 @@ class Stage(StrEnum):
 
 #: All moves between stages. A job may also change within its stage, see `may_move`.
 ARROWS: Mapping[Stage, frozenset[Stage]] = {
-    Stage.ACCEPTED: frozenset({Stage.UPLOADING, Stage.SETTLED}),
+    Stage.ACCEPTED: frozenset({Stage.UPLOADING, Stage.WAITING, Stage.SETTLED}),
     Stage.UPLOADING: frozenset({Stage.CREATING, Stage.WAITING, Stage.SETTLED}),
     Stage.CREATING: frozenset({Stage.UPLOADING, Stage.WAITING, Stage.TRACKED, Stage.SETTLED}),
     Stage.WAITING: frozenset({Stage.UPLOADING, Stage.CREATING, Stage.TRACKED, Stage.SETTLED}),
@@ -228,9 +233,11 @@ class Job(Record):
     deployment: str | None = None  #: what to do at the upstream before the model answers; None: nothing
     deploy: bool = True  #: whether its model is deployed after success, where that costs nothing by the hour
     deployed: str | None = None  #: `deploying` or `callable`, of a model that has to be deployed
+    priority: Literal["low", "normal"] = "normal"  #: low: its slot comes after those of its project's other jobs
     retrained_from: str | None = None  #: the job whose data it trains on again
     left_out: list[LeftOut] = []  #: members of that job that its upstream does not have
     dataset: KeptDataset | None = None  #: None unless an import asked for the files
+    money: Money | None = None  #: its part of the project's budget; None: the project has none
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
 
     @property

@@ -186,6 +186,7 @@ class Ours(Strict):
 
     upstream: Name | None = None
     options: dict[str, Any] | None = None
+    priority: Literal["low", "normal"] | None = None
     deploy: bool | None = None  #: None: as the kind of upstream does
     max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from tunehook.model.file import Copy
-from tunehook.model.job import AT_UPSTREAM, Cost, Job, Message, Stage, UpstreamJob
+from tunehook.model.job import AT_UPSTREAM, AWAITING, Cost, Job, Message, Stage, UpstreamJob
 
 #: The status that clients see in our own stages; `tracked` shows the upstream's status, `settled` the final one.
 _STATUS = {
@@ -64,6 +64,8 @@ def tunehook_member(
 ) -> dict[str, Any]:
     """Returns the state of the job here and at its upstream."""
     waiting = job.waiting and job.waiting.model_copy(update={"reason": own_ids(job.waiting.reason, job)})
+    if waiting and waiting.code == AWAITING:
+        waiting = waiting.model_copy(update={"retry_at": None})
     return {
         "stage": job.stage.value,
         "upstream": job.upstream,

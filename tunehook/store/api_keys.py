@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from redis.exceptions import WatchError
 
-from tunehook.errors import RevisionChanged
+from tunehook.errors import RevisionChanged, StoreUnavailable
 from tunehook.model.api_key import ApiKey
 from tunehook.store.engine import keys
 from tunehook.store.engine.due_queue import DueQueue
@@ -13,6 +15,7 @@ from tunehook.store.engine.due_queue import DueQueue
 class ApiKeys:
     def __init__(self, store: DueQueue) -> None:
         self._store = store
+        self._noted: dict[str, str] = {}  #: key → the day of its last use that this process has written
 
     async def replace(self, before: ApiKey | None, after: ApiKey) -> ApiKey:
         """Writes `after` over `before` (None: a new key) and returns it: a revocation is never overwritten.
@@ -28,7 +31,8 @@ class ApiKeys:
             pipe.multi()
             pipe.set(key, after.model_dump_json(exclude_none=True))
             pipe.sadd(keys.API_KEYS, after.id)
-            pipe.sadd(keys.PROJECTS, after.project)
+            if after.project:
+                pipe.sadd(keys.PROJECTS, after.project)
             try:
                 await pipe.execute()
             except WatchError:
@@ -43,6 +47,22 @@ class ApiKeys:
     async def get(self, key_id: str) -> ApiKey | None:
         [document] = await self._store.ask(("GET", keys.api_key(key_id)))
         return ApiKey.model_validate_json(document) if document else None
+
+    async def get_with_limits(self, key_id: str) -> tuple[ApiKey | None, str | None]:
+        """Returns the key, and the version of all projects' limits, by one command."""
+        [(document, version)] = await self._store.ask(("MGET", keys.api_key(key_id), keys.PROJECT_SETTINGS_VERSION))
+        return ApiKey.model_validate_json(document) if document else None, version
+
+    async def note_use(self, key_id: str, day: str) -> None:
+        """Notes that the key was used on that day: one write a day and key. A Redis that takes none refuses nothing."""
+        if self._noted.get(key_id) != day:
+            self._noted[key_id] = day
+            with suppress(StoreUnavailable):
+                await self._store.redis.hset(keys.API_KEYS_USED, key_id, day)
+
+    async def used(self) -> dict[str, str]:
+        """Returns key → the day of its last use."""
+        return dict(await self._store.redis.hgetall(keys.API_KEYS_USED))
 
     async def projects(self) -> list[str]:
         """Returns every project that ever had a key, a job or a webhook endpoint."""

@@ -8,6 +8,7 @@ grow with the store.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,6 +60,7 @@ async def findings(store: Store) -> list[Finding]:
 async def _of_records(store: Store) -> list[Finding]:
     checkup = _Checkup(store)
     await checkup.jobs()
+    await checkup.limits()
     await checkup.parked()
     await checkup.live()
     await checkup.copies()
@@ -73,6 +75,7 @@ class _Checkup:
         self._store = store
         self._redis = store.redis
         self.found: list[Finding] = []
+        self._held: Counter[tuple[str, str]] = Counter()  #: (project, month) → millionths that its jobs hold
 
     def _say(self, kind: str, subject: str, words: str, mend: Mend | None = None, *, grave: bool = True) -> None:
         self.found.append(Finding(kind, subject, words, mend, grave))
@@ -128,6 +131,8 @@ class _Checkup:
                     self._say("newer", job_member(job_id), words, grave=False)
                 elif record is not None and record.job.stage is not Stage.SETTLED:
                     unsettled.append(record.job)
+                    if record.job.money is not None and record.job.money.held:
+                        self._held[record.job.project, record.job.money.month] += record.job.money.held
             await self._unplanned(unsettled)
             await self._unseen(unsettled)
 
@@ -148,6 +153,16 @@ class _Checkup:
                 entry = (keys.live(job.upstream), job.seen.id, f"{job.id} ")
                 words = f"it is tracked at {job.upstream} but no poll would see it"
                 self._say("unseen", job_member(job.id), words, partial(self._redis.hset, *entry))
+
+    async def limits(self) -> None:
+        """Compares what is counted of projects with their jobs' records; `jobs` has read these."""
+        projects = self._store.projects
+        for account, (held, records) in (await projects.drifted(self._held)).items():
+            words = f"it holds {held / 1e6:.6f} USD, and its unsettled jobs {records / 1e6:.6f} USD"
+            self._say("money", account, words, partial(projects.mend, account, records - held))
+        for project, job_id in await projects.uncounted():
+            words = f"it is not counted among the unsettled jobs of {project}, which are limited"
+            self._say("uncounted", job_id, words, partial(projects.count_late, project, job_id))
 
     async def parked(self) -> None:
         for member in await self._redis.zrange(keys.PARKED, 0, -1):
@@ -178,7 +193,7 @@ class _Checkup:
 
     async def _orphans(self) -> None:
         """Finds ended jobs in indexes of live ones: they hold up a queue or the deletion of a file."""
-        for pattern in (keys.waiting("*"), keys.file_users("*"), keys.copy_users("*", "*")):
+        for pattern in (keys.waiting("*"), keys.awaiting("*"), keys.file_users("*"), keys.copy_users("*", "*")):
             async for name in self._names(pattern):
                 ordered = name.startswith(keys.waiting(""))
                 remove = self._redis.zrem if ordered else self._redis.srem

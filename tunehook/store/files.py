@@ -125,6 +125,13 @@ class Files:
         )
         return [record.file for record in found], more
 
+    async def total_bytes(self, project: str) -> int:
+        """Returns the bytes of all files of the project."""
+        total = 0
+        async for ids in common(self._store, [keys.files(project)], after=None, at_once=READ_AT_ONCE):
+            total += sum(record.file.bytes for record in await FileRecord.read_many(self._store, ids))
+        return total
+
     @optimistic_update
     async def delete(self, file_id: str, project: str) -> None:
         """Deletes a record. Raises FileInUse while a live job needs the file: checked in the same commit.

@@ -166,7 +166,6 @@ class Jobs:
             change.at(keys.DATASETS, file.id, 0)
             change.at(keys.COPIES, copy_id(job.upstream, file.sha256), 0)
         change.at(keys.SETTLED, job.id, 0)
-        change.do("ZREM", keys.waiting(job.upstream), job.id)
         if job.upstream_job_id:
             change.do("HDEL", keys.live(job.upstream), job.upstream_job_id)
         return change

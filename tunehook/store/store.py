@@ -18,6 +18,7 @@ from tunehook.store.job_log import JobLog
 from tunehook.store.jobs import Jobs
 from tunehook.store.metrics import MetricsReader
 from tunehook.store.models import Models
+from tunehook.store.projects import Projects
 from tunehook.store.redis_health import RedisHealth
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
@@ -37,6 +38,7 @@ class Store(DueQueue):
         self.deployments = Deployments(self)
         self.upstreams = Upstreams(self)
         self.api_keys = ApiKeys(self)
+        self.projects = Projects(self)
         self.deliveries = Deliveries(self)
         self.endpoints = Endpoints(self)
         self.delivery_queue = DeliveryQueue(self)

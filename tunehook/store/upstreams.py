@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,12 @@ from tunehook.store.engine.due_queue import DueQueue
 EXTRAS_SECONDS = 24 * 3600
 #: A webhook's signature is valid for 300 s before and after its time; its id is kept for longer.
 HOOK_SECONDS = 900
+
+
+#: Added to the place of a job of low priority: more than there will ever be jobs.
+LAST = 2**50
+#: So many ends of jobs are kept, and needed, to say when a slot is likely.
+FREED_KEPT, FREED_LEAST = 20, 5
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Upstreams:
         """Adds a job to those that polls watch."""
         self.noticed(change, job, seen)
         change.claim(keys.known(job.upstream), seen.id, job.id)
-        change.do("ZREM", keys.waiting(job.upstream), job.id)
+        self.leave_queue(change, job, with_slot=True)
         poll = poll_member(job.upstream)
         change.do("ZADD", keys.due(queue_of(poll)), "NX", 0, poll)  # a poll repeats itself once it is planned
         return change.wake(poll) if seen.ended else change
@@ -128,29 +135,74 @@ class Upstreams:
     # ---- waiting for a slot
 
     def queue_up(self, change: Change, job: Job) -> Change:
-        """Adds the job to those that wait for a slot."""
+        """Adds the job to those that wait for a slot: projects take turns, low priority comes last in its project."""
+        low = LAST if job.priority == "low" else 0
+        change.joins.append([keys.slot_turns(job.upstream), job.project, keys.jobs(job.project), job.id, low])
         return change.list_in(keys.waiting(job.upstream), job.id)
 
-    def leave_queue(self, change: Change, job: Job) -> Change:
-        """Removes the job from those that wait for a slot."""
-        return change.do("ZREM", keys.waiting(job.upstream), job.id)
+    def leave_queue(self, change: Change, job: Job, *, with_slot: bool = False) -> Change:
+        """Removes the job from those that wait for a slot. `with_slot`: its project's turn is over."""
+        row = [keys.waiting(job.upstream), keys.slot_turns(job.upstream), job.project, job.id, int(with_slot)]
+        change.leaves.append(row)
+        return change
 
     async def waits_behind(self, job: Job) -> bool:
-        """Returns whether a job that was accepted earlier waits for a slot there, which is to be the first."""
+        """Returns whether another job waits for a slot there, which is to be the first."""
         first = await self.next_waiting(job.upstream)
         return first is not None and first != job.id
 
     async def waiting_before(self, job: Job) -> int:
-        """Returns how many jobs are before this one in the queue for slots; all of it, for one that is not queued."""
-        place = await self._store.redis.zrank(keys.waiting(job.upstream), job.id)
-        return int(await self._store.redis.zcard(keys.waiting(job.upstream)) if place is None else place)
+        """Returns how many jobs get a slot before this one; all that wait, for one that is not among them."""
+        turns = keys.slot_turns(job.upstream)
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            pipe.zrange(turns, 0, -1, withscores=True).zrank(f"{turns}:{job.project}", job.id)
+            pipe.zrank(keys.waiting(job.upstream), job.id).zcard(keys.waiting(job.upstream))
+            projects, ahead, place, waiting = await pipe.execute()
+            own = dict(projects).get(job.project)
+            if ahead is None or own is None:  # in no line, or put into the queue by a version that knows none
+                return int(waiting if place is None else place)
+            for project, _ in projects:
+                pipe.zcard(f"{turns}:{project}")
+            lengths = await pipe.execute()
+        served = own + ahead  # the turn in which its project has come to it
+        return int(ahead) + sum(
+            _turns_before(served, job.project, project, turn, length)
+            for (project, turn), length in zip(projects, lengths, strict=True)
+            if project != job.project
+        )
 
     async def next_waiting(self, upstream: str, besides: str = "") -> str | None:
-        """Returns the first job in the queue that is due: a parked one must not hold up all others."""
-        queue = keys.due(queue_of(job_member("")))
-        ids = [job_id for job_id in await self._store.redis.zrange(keys.waiting(upstream), 0, 50) if job_id != besides]
-        due = await self._store.redis.zmscore(queue, [job_member(job_id) for job_id in ids]) if ids else []
-        return next((str(job_id) for job_id, at in zip(ids, due, strict=True) if at is not None), None)
+        """Returns the job that is next in turn, and due: a parked one must not hold up all others."""
+        names = [keys.slot_turns(upstream), keys.waiting(upstream), keys.due(queue_of(job_member("")))]
+        found = await self._store.run("next_slot", names, [besides])
+        return str(found) if found else None
+
+    def freed_slot(self, change: Change, upstream: str, now: int) -> Change:
+        """Adds that a job there has ended, for the times of the next slots."""
+        name = keys.slots_freed(upstream)
+        return change.do("LPUSH", name, now).do("LTRIM", name, 0, FREED_KEPT - 1)
+
+    async def slot_expected(self, upstream: str, before: int, now: int) -> int | None:
+        """Returns when a slot is likely for a job that `before` others are before; None without a history."""
+        ends = [int(at) for at in await self._store.redis.lrange(keys.slots_freed(upstream), 0, -1)]
+        if len(ends) < FREED_LEAST:
+            return None
+        every = max(0, ends[0] - ends[-1]) / (len(ends) - 1)
+        return int(max(now, ends[0] + every) + before * every)
+
+    async def jobs_there(self, upstream: str) -> int:
+        """Returns how many jobs of ours the upstream has."""
+        return int(await self._store.redis.hlen(keys.live(upstream)))
+
+    def note_slots(self, change: Change, upstream: str, jobs: int) -> Change:
+        """Adds that the upstream takes no more jobs than these of ours; kept for a day."""
+        return change.do("SET", keys.slots(upstream), jobs, "EX", 24 * 3600)
+
+    async def keeps_free(self, upstream: str, count: int) -> bool:
+        """Returns whether one more job would use one of the last `count` slots of those that are known."""
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            most, live = await pipe.get(keys.slots(upstream)).hlen(keys.live(upstream)).execute()
+        return most is not None and int(live) >= max(1, int(most) - count)
 
     # ---- holds
 
@@ -168,6 +220,13 @@ class Upstreams:
         """Returns the hold that an upstream is on; None: none."""
         value = await self._store.redis.get(keys.hold(upstream))
         return Hold(**json.loads(value)) if value else None
+
+
+def _turns_before(served: float, project: str, other: str, turn: float, length: int) -> int:
+    """Returns how many jobs of another project, with `length` in its line from `turn` on, come before turn `served`."""
+    ahead = served - turn
+    tie = ahead >= 0 and ahead.is_integer() and other < project
+    return min(length, max(0, math.ceil(ahead)) + (1 if tie else 0))
 
 
 def _split(value: str) -> tuple[str, str]:

@@ -130,6 +130,8 @@ async def furnished(api: Api) -> Api:
         "delivery_id": "dlv_unknown",
         "model": "ft:unknown",
         "name": "openai",
+        "key_id": "unknown",
+        "project": "tests",
     }
     return api
 

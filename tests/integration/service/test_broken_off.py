@@ -125,7 +125,8 @@ async def test_an_error_before_the_answer_has_begun_is_answered_on_a_connection_
     async with chat.line() as line:
         for _ in range(2):
             await line.ask("POST", "/v1/chat/completions", {"model": "ft:unknown", "messages": []})
-            told = await line.until(b'"model_not_found"}}')
+            told = await line.until(b'"model_not_found"}, "request_id": "req_')
+            await line.reader.readexactly(len("0" * 24 + '"}'))
             assert told.startswith(b"HTTP/1.1 404 ")
 
 

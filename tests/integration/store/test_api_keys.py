@@ -32,8 +32,8 @@ async def store(valkey: Valkey) -> AsyncIterator[Store]:
 async def everything_in(store: Store) -> str:
     found = []
     for name in await store.redis.keys("*"):
-        kind = await store.redis.type(name)
-        found.append(f"{name} {await store.redis.get(name) if kind == 'string' else await store.redis.smembers(name)}")
+        reads = {"string": store.redis.get, "set": store.redis.smembers, "hash": store.redis.hgetall}
+        found.append(f"{name} {await reads[await store.redis.type(name)](name)}")
     return "\n".join(found)
 
 

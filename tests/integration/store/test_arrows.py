@@ -17,7 +17,7 @@ from tunehook.store.store import Store
 PAIRS = list(itertools.product(Stage, Stage))
 #: By hand, so that nobody adds an arrow without thinking of it twice.
 MOVES = {
-    "accepted → uploading settled",
+    "accepted → uploading waiting settled",
     "uploading → creating waiting settled",
     "creating → uploading waiting tracked settled",
     "waiting → uploading creating tracked settled",

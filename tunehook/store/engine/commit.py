@@ -89,6 +89,11 @@ class Change:
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
     empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
     room: list[tuple[str, int]] = field(default_factory=list)  #: (zset of expiry times, the most before), else Occupied
+    unsettled: list[list[Any]] = field(default_factory=list)  #: see store/projects.py, else Occupied
+    counted: list[list[Any]] = field(default_factory=list)  #: likewise
+    money: list[list[Any]] = field(default_factory=list)  #: likewise
+    joins: list[list[Any]] = field(default_factory=list)  #: the lines for slots, see store/upstreams.py
+    leaves: list[list[Any]] = field(default_factory=list)  #: likewise
     claims: list[list[str]] = field(default_factory=list)
     stamp: list[str] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)

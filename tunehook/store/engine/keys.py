@@ -220,8 +220,23 @@ def poll_cursor(upstream: str) -> str:
 
 
 def waiting(upstream: str) -> str:
-    """zset: the jobs that wait for a slot, in order of acceptance."""
+    """zset: the jobs that wait for a slot. Their order is that of `slot_turns`."""
     return f"th:waiting:{upstream}"
+
+
+def slot_turns(upstream: str) -> str:
+    """zset: project → its turn for a slot, while it has a line there: a zset under this name and the project's."""
+    return f"th:turns:slots:{upstream}"
+
+
+def slots_freed(upstream: str) -> str:
+    """list: when jobs there ended, unix seconds, the newest first."""
+    return f"th:slots-freed:{upstream}"
+
+
+def slots(upstream: str) -> str:
+    """How many jobs of ours it had when it said that it takes no more; expires."""
+    return f"th:slots:{upstream}"
 
 
 def hold(upstream: str) -> str:
@@ -237,12 +252,36 @@ def hook_seen(upstream: str, message_id: str) -> str:
 # ---- projects and API keys
 
 API_KEYS = "th:keys"  # set of ids
+API_KEYS_USED = "th:keys-used"  # hash: id → the day of its last use
 PROJECTS = "th:projects"  # set of names
+PROJECT_SETTINGS = "th:project-settings"  # hash: project → its limits, JSON
+RATE_LIMITS = "th:rate"  # prefix: counters of requests a minute (rate_limits.py)
+PROJECT_SETTINGS_VERSION = "th:project-settings-version"  # counter: changes of them
 SEAL = "th:seal"  # a value that is encrypted with the same key as all secrets
 
 
 def api_key(key_id: str) -> str:
     return f"th:key:{key_id}"
+
+
+def unsettled(project: str) -> str:
+    """zset: the project's unsettled jobs, where they are limited. Ended ones leave it when it is full (commit.lua)."""
+    return f"th:unsettled:{project}"
+
+
+def jobs_on(project: str, day: str) -> str:
+    """How many jobs the project made on that day, where they are limited."""
+    return f"th:jobs-on:{project}:{day}"
+
+
+def money(project: str, month: str) -> str:
+    """hash: `held` and `spent` of the project's budget of a month, in millionths of a US dollar."""
+    return f"th:money:{project}:{month}"
+
+
+def awaiting(project: str) -> str:
+    """set: the project's jobs that wait for an operator's approval."""
+    return f"th:awaiting:{project}"
 
 
 # ---- webhooks

@@ -26,6 +26,29 @@ end
 for _, row in ipairs(change.room) do
   if redis.call('ZCOUNT', row[1], '(' .. now, '+inf') >= row[2] then return {'occupied', row[1], ''} end
 end
+-- Limits of a project. unsettled: {zset of its unsettled jobs, zset of all its jobs, the most besides this one}. Jobs that
+-- have ended, or were deleted, leave it only here: so the count cannot drift, and an end costs nothing.
+for _, row in ipairs(change.unsettled) do
+  if redis.call('ZCARD', row[1]) >= row[3] then
+    redis.call('ZDIFFSTORE', row[1], 2, row[1], 'th:settled')
+    redis.call('ZINTERSTORE', row[1], 2, row[1], row[2])
+    local count = redis.call('ZCARD', row[1])
+    if count >= row[3] then return {'occupied', row[1], tostring(count)} end
+  end
+end
+-- counted: {counter, the most besides this one, seconds until it expires}
+for _, row in ipairs(change.counted) do
+  local count = redis.call('GET', row[1]) or '0'
+  if tonumber(count) >= row[2] then return {'occupied', row[1], count} end
+end
+-- money: {account of a month, millionths held, millionths spent, budget or -1}
+for _, row in ipairs(change.money) do
+  local sums = redis.call('HMGET', row[1], 'held', 'spent')
+  local used = tonumber(sums[1] or '0') + tonumber(sums[2] or '0')
+  if row[4] >= 0 and used + row[2] + row[3] > row[4] then
+    return {'occupied', row[1], string.format('%.0f', row[4] - used)}
+  end
+end
 -- claims: {hash, name, job}: a name that no other job may have (an upstream's job belongs to one job of ours)
 for _, claim in ipairs(change.claims) do
   local whose = redis.call('HGET', claim[1], claim[2])
@@ -59,6 +82,14 @@ end
 for _, field in ipairs(change.stamp) do redis.call('HSET', KEYS[1], field, now) end
 for _, field in ipairs(change.clear) do redis.call('HDEL', KEYS[1], field) end
 for _, claim in ipairs(change.claims) do redis.call('HSET', claim[1], claim[2], claim[3]) end
+for _, row in ipairs(change.counted) do
+  redis.call('INCR', row[1])
+  redis.call('EXPIRE', row[1], row[3])
+end
+for _, row in ipairs(change.money) do
+  redis.call('HINCRBY', row[1], 'held', string.format('%.0f', row[2]))
+  redis.call('HINCRBY', row[1], 'spent', string.format('%.0f', row[3]))
+end
 for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
 if #change.listed > 0 then
   local before = redis.call('INCRBY', 'th:sequence', #change.listed) - #change.listed
@@ -70,6 +101,23 @@ end
 for _, entry in ipairs(change.timed) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
   if entry[4] then redis.call('EXPIRE', entry[1], entry[4]) end
+end
+
+-- joins: {turns, its project, zset of all jobs of that project, job, what is added to its place}: a line for slots
+for _, row in ipairs(change.joins) do
+  local first = redis.call('ZRANGE', row[1], 0, 0, 'WITHSCORES')[2] or 0
+  redis.call('ZADD', row[1], 'NX', first + 0.5, row[2]) -- after the one whose turn it is, before its next
+  local place = redis.call('ZSCORE', row[3], row[4]) or 0
+  redis.call('ZADD', row[1] .. ':' .. row[2], 'NX', place + row[5], row[4])
+end
+-- leaves: {zset of waiting jobs, turns, its project, job, 1 if it got a slot, else 0}
+for _, row in ipairs(change.leaves) do
+  if redis.call('ZREM', row[1], row[4]) == 1 then
+    local line = row[2] .. ':' .. row[3]
+    redis.call('ZREM', line, row[4])
+    if redis.call('EXISTS', line) == 0 then redis.call('ZREM', row[2], row[3])
+    elseif row[5] == 1 then redis.call('ZINCRBY', row[2], 1, row[3]) end
+  end
 end
 
 -- freed: {set of ids, kind, zset, queue}: all of them are due now, and the set is emptied

@@ -1,0 +1,189 @@
+"""`tunehook projects list|show|set|approve|reject`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from cli import local_store
+from cli.options import AsJson
+from tunehook import projects, settings
+from tunehook.context import Context, open_context
+from tunehook.dataset.prices import usd_text
+from tunehook.errors import TunehookError
+from tunehook.jobs import approvals
+from tunehook.model.project import NO_LIMITS, ProjectSettings, dollars, month_after, month_of
+from tunehook.store.store import Store
+
+app = App(
+    name="projects",
+    help="Set limits and budgets of projects, and decide on jobs beyond them.",
+    help_epilogue="A budget of 500 USD a month:\n\n    tunehook projects set search --monthly-budget-usd 500",
+)
+Limit = Annotated[str | None, Parameter(help="a number, or 'none' to take the limit away")]
+
+
+class NotALimit(TunehookError):
+    """'{text}' is no limit for {name}. Write a number from 0, or 'none'."""
+
+
+@asynccontextmanager
+async def _opened() -> AsyncIterator[Store]:
+    url, _ = local_store.find()
+    async with Store.connect(url) as store:
+        yield store
+
+
+@app.command(name="list")
+async def list_projects(*, as_json: AsJson = False) -> int:
+    """List projects with their limits, and what they use of them this month (UTC)."""
+    async with _opened() as store:
+        limits = await store.projects.all()
+        names = sorted({*await store.api_keys.projects(), *limits})
+        now = int(time.time())
+        rows = [(name, limits.get(name, NO_LIMITS)) for name in names]
+        found = [(name, limit, await projects.usage(store, name, limit, now=now)) for name, limit in rows]
+    if as_json:
+        told = [
+            {
+                "id": name,
+                "limits": limit.model_dump(),
+                "held_usd": dollars(used.held),
+                "spent_usd": dollars(used.spent),
+                "awaiting_approval": used.awaiting,
+            }
+            for name, limit, used in found
+        ]
+        print(json.dumps(told, indent=2))
+        return 0
+    print(f"{'PROJECT':<20}{'BUDGET':>12}{'HELD':>12}{'SPENT':>12}  {'AWAITING':<10}OTHER LIMITS")
+    for name, limit, used in found:
+        budget = "-" if limit.monthly_budget_usd is None else f"{limit.monthly_budget_usd:,.2f}"
+        amounts = f"{budget:>12}{dollars(used.held):>12,.2f}{dollars(used.spent):>12,.2f}"
+        print(f"{name:<20}{amounts}  {len(used.awaiting):<10}{_others(limit) or '-'}")
+    return 0
+
+
+@app.command
+async def show(project: str, /) -> int:
+    """Show a project's limits, its month, and the jobs that wait for approval.
+
+    Args:
+        project: its name
+    """
+    async with _opened() as store:
+        limits, now = await store.projects.read(project), int(time.time())
+        used = await projects.usage(store, project, limits, now=now)
+    month = month_of(now)
+    print(f"project:  {project}")
+    if limits.budget is None:
+        print("budget:   none")
+    else:
+        left = dollars(max(0, limits.budget - used.held - used.spent))
+        print(f"budget:   {usd_text(dollars(limits.budget))} USD a month", end="; ")
+        print(f"{usd_text(left)} left until {month_after(month)} (UTC)")
+        print(f"          a job beyond it {'waits for approval' if limits.over_budget == 'hold' else 'is refused'}")
+    print(f"{month}:  {usd_text(dollars(used.held))} USD held, {usd_text(dollars(used.spent))} USD spent")
+    print(f"limits:   {_others(limits) or 'none'}")
+    for job_id in used.awaiting:
+        print(f"waits:    {job_id}  (tunehook projects approve|reject {job_id})")
+    return 0
+
+
+@app.command(name="set")
+async def set_limits(
+    project: str,
+    /,
+    *,
+    monthly_budget_usd: Limit = None,
+    over_budget: Literal["refuse", "hold"] | None = None,
+    unsettled_jobs: Limit = None,
+    jobs_per_day: Limit = None,
+    stored_bytes: Limit = None,
+    requests_per_minute: Limit = None,
+    streams: Limit = None,
+) -> int:
+    """Set or take away limits of a project, from its next request on. What is left out stays.
+
+    Args:
+        project: its name; it may have no key yet
+        over_budget: refuse a job beyond the budget, or hold it for an operator's approval
+    """
+    given = {
+        "unsettled_jobs": unsettled_jobs,
+        "jobs_per_day": jobs_per_day,
+        "stored_bytes": stored_bytes,
+        "requests_per_minute": requests_per_minute,
+        "streams": streams,
+    }
+    changes: dict[str, object] = {name: _whole(name, text) for name, text in given.items() if text is not None}
+    if monthly_budget_usd is not None:
+        changes["monthly_budget_usd"] = _usd(monthly_budget_usd)
+    if over_budget is not None:
+        changes["over_budget"] = over_budget
+    async with _opened() as store:
+        await projects.change(store, project, changes)
+    return await show(project)
+
+
+@app.command
+async def approve(job: str, /) -> int:
+    """Let a job go on that its project's budget does not allow.
+
+    Args:
+        job: its id
+    """
+    async with _context() as ctx:
+        await approvals.approve(ctx, job, by="tunehook projects")
+    print(f"{job} goes on; its money is held, also beyond the budget.")
+    return 0
+
+
+@app.command
+async def reject(job: str, /) -> int:
+    """Fail a job that its project's budget does not allow.
+
+    Args:
+        job: its id
+    """
+    async with _context() as ctx:
+        await approvals.reject(ctx, job, by="tunehook projects")
+    print(f"{job} has failed (approval_rejected).")
+    return 0
+
+
+@asynccontextmanager
+async def _context() -> AsyncIterator[Context]:
+    url, _ = local_store.find()
+    async with open_context(settings.load().model_copy(update={"redis_url": url})) as ctx:
+        yield ctx
+
+
+def _others(limits: ProjectSettings) -> str:
+    names = ("unsettled_jobs", "jobs_per_day", "stored_bytes", "requests_per_minute", "streams")
+    return ", ".join(f"{name} {getattr(limits, name):,}" for name in names if getattr(limits, name) is not None)
+
+
+def _whole(name: str, text: str) -> int | None:
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or (name == "requests_per_minute" and int(text) < 1):
+        raise NotALimit(text=text, name=name)
+    return int(text)
+
+
+def _usd(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount <= 9e9:
+        raise NotALimit(text=text, name="monthly_budget_usd")
+    return amount

@@ -1,0 +1,73 @@
+"""`tunehook keys` and `tunehook projects`, on a store without processes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from tests.fakes.valkey import Valkey
+from tests.integration.conftest import SECRET_KEY
+
+
+@pytest.fixture(autouse=True)
+def this_store(valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "REDIS_URL": valkey.url,
+        "TUNEHOOK_SECRET_KEY": SECRET_KEY,
+        "TUNEHOOK_DATA_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    assert main(words) == status
+    told = capsys.readouterr()
+    return told.err if status else told.out
+
+
+def test_keys_are_made_changed_rotated_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    made = run(capsys, "keys", "create", "--project", "search", "--scopes", "read,chat", "--expires", "2099-01-31")
+    key = re.search(r"th_([a-z0-9]+)_([\w-]{43})", made)
+    assert key
+    assert run(capsys, "keys", "change", key[1], "--scopes", "read", "--expires", "never").endswith("not expire.\n")
+    rotated = run(capsys, "keys", "rotate", key[1])
+    assert f"th_{key[1]}_" in rotated
+    assert key[2] not in rotated
+    assert "whsec_" not in run(capsys, "keys", "create", "--admin", "--name", "ops")
+    [first, second] = json.loads(run(capsys, "keys", "list", "--json"))
+    of = {row["project"]: row for row in (first, second)}
+    assert (of["search"]["scopes"], of["search"]["expires_at"]) == (["read"], None)
+    assert of[""]["scopes"] == ["admin"]
+    assert re.search(rf"{key[1]} +search +- .* never +active +never +read", run(capsys, "keys", "list"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("keys", "create", "--project", "p", "--scopes", "reed"), "no scope 'reed'"),
+        (("keys", "create", "--project", "p", "--expires", "soon"), "'soon' is no day"),
+        (("keys", "create", "--project", "p", "--expires", "2020-01-01"), "must be in the future"),
+        (("keys", "change", "000000", "--name", "x"), "no key '000000'"),
+        (("projects", "set", "p", "--monthly-budget-usd", "much"), "'much' is no limit"),
+        (("projects", "set", "p", "--jobs-per-day", "-1"), "'-1' is no limit"),
+        (("projects", "approve", "ftjob-none"), "Could not find fine tune"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_a_line(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    assert told in run(capsys, *words, status=1)
+
+
+def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, "projects", "set", "search", "--monthly-budget-usd", "500", "--unsettled-jobs", "3")
+    assert "500.00 USD a month; 500.00 left until 2" in told
+    assert "unsettled_jobs 3" in told
+    run(capsys, "projects", "set", "search", "--unsettled-jobs", "none", "--over-budget", "hold")
+    [project] = json.loads(run(capsys, "projects", "list", "--json"))
+    assert project["limits"]["monthly_budget_usd"] == 500
+    assert project["limits"]["unsettled_jobs"] is None
+    assert project["limits"]["over_budget"] == "hold"
+    assert re.search(r"search +500\.00 +0\.00 +0\.00", run(capsys, "projects", "list"))

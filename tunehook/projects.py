@@ -1,0 +1,54 @@
+"""Projects: changes their limits, and says in words which limit refused a request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tunehook.dataset.prices import usd_text
+from tunehook.errors import LimitReached, OverBudget, RequestError
+from tunehook.model.project import ProjectSettings, dollars, month_after, month_of
+from tunehook.store.engine.commit import Occupied, optimistic_update
+from tunehook.store.projects import Projects, Usage
+from tunehook.store.store import Store
+
+_WORDS = {
+    "unsettled_jobs": ("unsettled jobs", "Wait until one has ended, or cancel one."),
+    "jobs_per_day": ("jobs a day", "The next day begins at 00:00 UTC."),
+}
+
+
+@optimistic_update
+async def change(store: Store, project: str, changes: dict[str, object]) -> ProjectSettings:
+    """Changes the limits that are given; None takes one away. Holds from the next request on."""
+    before = await store.projects.read(project)
+    after = ProjectSettings.model_validate(before.model_dump() | changes)
+    return before if after == before else await store.projects.replace(project, before, after)
+
+
+async def usage(store: Store, project: str, limits: ProjectSettings, *, now: int) -> Usage:
+    """Returns what the project uses of its limits. `now`: unix seconds."""
+    return await store.projects.usage(project, limits, day=day_of(now), month=month_of(now))
+
+
+def day_of(seconds: int) -> str:
+    """Returns the day in UTC, such as 2026-11-26."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def refusal(full: Occupied, limits: ProjectSettings, *, asked: int, month: str) -> RequestError | None:
+    """Returns the answer to a job that a limit refused; None if it was no limit. `asked`: millionths of a dollar."""
+    name = Projects.limit_of(full)
+    if name == "monthly_budget_usd":
+        return OverBudget(why=too_little(asked, int(full.value), limits), renews=month_after(month).isoformat())
+    if name is None:
+        return None
+    what, then = _WORDS[name]
+    return LimitReached(most=f"{getattr(limits, name):,}", what=what, then=then)
+
+
+def too_little(asked: int, left: int, limits: ProjectSettings) -> str:
+    """Says in words that a budget has less left than a job may cost. Amounts in millionths of a dollar."""
+    return (
+        f"it may cost {usd_text(dollars(asked))} USD, and {usd_text(dollars(max(0, left)))} "
+        f"of {usd_text(limits.monthly_budget_usd or 0)} USD are left this month"
+    )
