@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer import folders
+
 #: The lock of a folder is tried so long: a sweep holds it for microseconds to see whether it is free.
 _LOCK_SECONDS = 10.0
 #: What leaves a checkpoint for a model that is served. Everything else there is for going on, and partly pickled.
@@ -75,9 +77,7 @@ class Folder:
         """Returns what the server wants: "cancel", "pause", or nothing. A job that has an end is not wanted."""
         if (self.path / "result.json").exists():
             return "cancel"
-        with contextlib.suppress(FileNotFoundError):
-            return (self.path / "control").read_text("utf-8").strip()
-        return ""
+        return folders.control(self.path)
 
     # ---- events
 
@@ -125,7 +125,8 @@ class Folder:
 
     def keep_model(self, checkpoint: Path) -> None:
         """Links the weights of a checkpoint into `models/<step>`, synced; keeps the last three."""
-        sync(checkpoint)
+        for path in [*checkpoint.iterdir(), checkpoint]:
+            folders.sync(path)
         models = self.path / "models"
         final, aside = models / str(_step_of(checkpoint)), models / ".new"
         if final.exists():  # trained again after a resume: its bytes are the same
@@ -136,7 +137,7 @@ class Folder:
             if path.suffix in _SERVED and path.name not in _NOT_SERVED:
                 os.link(path, aside / path.name)
         aside.rename(final)
-        sync(models)
+        folders.sync(models)
         for old in self.models()[:-_KEPT_MODELS]:
             shutil.rmtree(old)
 
@@ -160,36 +161,13 @@ class Folder:
         ]
         last = checkpoints[-1]["folder"]
         won = {"status": "succeeded", "trained_tokens": trained_tokens, "model_folder": last}
-        if self._finish({**won, "checkpoints": checkpoints}):
+        if folders.finish(self.path, {**won, "checkpoints": checkpoints}):
             for path in self.path.glob("checkpoint-*"):
                 shutil.rmtree(path)
 
     def fail(self, code: str, message: str, param: str | None = None) -> None:
-        self._finish({"status": "failed", "error": {"code": code, "message": message, "param": param}})
-
-    def _finish(self, result: Row) -> bool:
-        """Links the result into its place. Returns whether this is the job's end: a cancel may have come first."""
-        aside = self.path / ".result.new"
-        aside.write_text(json.dumps({**result, "finished_at": time.time()}), "utf-8")
-        sync(aside)
-        try:
-            os.link(aside, self.path / "result.json")
-        except FileExistsError:
-            return False
-        finally:
-            aside.unlink()
-        sync(self.path)
-        return True
-
-
-def sync(path: Path) -> None:
-    """Writes a file, or a folder with its files, to disk."""
-    for one in [*path.iterdir(), path] if path.is_dir() else [path]:
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        error = {"code": code, "message": message, "param": param}
+        folders.finish(self.path, {"status": "failed", "error": error})
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peft import AutoPeftModelForCausalLM
 
-from trainer.tune.folder import sync
+from trainer import folders
 
 
 def merge(adapter: Path) -> Path:
@@ -18,7 +18,8 @@ def merge(adapter: Path) -> Path:
     model.merge_and_unload().save_pretrained(aside)
     for path in [*adapter.glob("tokenizer*"), *adapter.glob("*.jinja"), *adapter.glob("special_tokens*")]:
         os.link(path, aside / path.name)
-    sync(aside)
+    for path in [*aside.iterdir(), aside]:
+        folders.sync(path)
     aside.rename(merged)
     return merged
 
