@@ -81,6 +81,8 @@ OPEN = {
     "ChatCompletion",
     "Grader",
     "CreateChatCompletionRequest",
+    "CreateResponseRequest",
+    "Response",
     "EventEnvelope",
     "WebhookEndpointMembers",
     "DeliveryMembers",

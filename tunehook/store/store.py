@@ -22,7 +22,6 @@ from tunehook.store.models import Models
 from tunehook.store.project_events import ProjectEvents
 from tunehook.store.projects import Projects
 from tunehook.store.pull_queue import PullQueue
-from tunehook.store.projects import Projects
 from tunehook.store.redis_health import RedisHealth
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
