@@ -10,10 +10,11 @@ import pytest
 
 from tests.integration.service.conftest import DATASET, Api, form
 from tunehook import api_keys, projects
-from tunehook.jobs import copy_step, cost, finishing, lifecycle, poller
+from tunehook.jobs import approvals, copy_step, cost, finishing, lifecycle, poller
 from tunehook.model.api_key import Scope
 from tunehook.model.file import File
 from tunehook.model.job import Job, Stage, Waiting
+from tunehook.model.member import job_member, queue_of
 from tunehook.model.project import millionths, month_of
 from tunehook.store import doctor
 from tunehook.store.engine import keys
@@ -168,6 +169,19 @@ async def test_over_a_budget_that_holds_a_job_waits_and_an_operator_lets_it_go_o
     assert await birds.used() == (millionths(birds.usd), 0)
     assert (await tracked(api, job_id)).stage is Stage.TRACKED
     await sound(api)
+
+
+async def test_an_approval_is_not_lost_to_a_step_that_read_the_job_before_it(api: Api, birds: Project) -> None:
+    await birds.limit(monthly_budget_usd=0, over_budget="hold")
+    job_id = await birds.accepted()
+    store, member = api.ctx.store, job_member(job_id)
+    read = await store.jobs.read(job_id)
+    async with store.lease(member):
+        await approvals.approve(api.ctx, job_id, by="an operator")
+        await approvals.still_awaits(api.ctx, read)
+    at = await store.redis.zscore(keys.due(queue_of(member)), member)
+    assert at is not None
+    assert at <= await store.now_ms()
 
 
 async def test_a_rejected_job_fails_and_holds_nothing(api: Api, birds: Project, admin: str) -> None:
