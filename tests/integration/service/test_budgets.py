@@ -249,6 +249,19 @@ async def test_what_cannot_be_priced_states_its_limit_or_is_refused(birds: Proje
     assert (await birds.submit(**there, tunehook={"max_cost_usd": 7})).status == 429
 
 
+async def test_a_limit_beyond_all_sums_waits_for_an_operator_and_is_counted_whole(
+    api: Api, birds: Project, admin: str
+) -> None:
+    await birds.limit(monthly_budget_usd=10)
+    there = {"training_file": "upstream:file-abc", "tunehook": {"max_cost_usd": 1e300}}
+    assert (await birds.submit(**there)).error["code"] == "insufficient_quota"
+    await birds.limit(over_budget="hold")
+    job_id = (await birds.submit(**there)).json["id"]
+    assert (await api.call("POST", f"/v1/admin/jobs/{job_id}/approve", key=admin)).status == 200
+    assert await birds.used() == (9 * 10**15, 0)
+    await sound(api)
+
+
 async def test_unsettled_jobs_and_jobs_a_day_are_limited(api: Api, birds: Project) -> None:
     first = await birds.accepted()
     await birds.limit(unsettled_jobs=3)
