@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
 from service.app import ROUTES
 from service.scopes import scope_of
 from tests.integration.service.conftest import Api, form
@@ -149,6 +151,14 @@ async def test_streams_end_that_their_key_would_not_open_again(furnished: Api) -
                 await stream.content.read()
 
     await asyncio.gather(*(ends(path, how) for path in paths for how in ("scope", "rotation", "expiry")))
+
+
+async def test_a_name_makes_up_no_line_of_the_audit(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tunehook.audit")
+    await made(api, await key_with(api, Scope.ADMIN), project="p", name="a\nkey revoked: b\u2028c")
+    [line] = [record.getMessage() for record in caplog.records if record.name == "tunehook.audit"]
+    assert "a\\u000akey revoked: b\\u2028c" in line
+    assert len(line.splitlines()) == 1
 
 
 async def test_a_wrong_wish_for_a_key_is_400(api: Api) -> None:
