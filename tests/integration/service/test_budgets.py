@@ -4,8 +4,10 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.integration.service.conftest import DATASET, Api, form
@@ -333,6 +335,43 @@ async def test_stored_bytes_and_streams_are_limited_by_project(api: Api, birds: 
         assert stream.status == 200
         refused = await api.call("GET", f"{JOBS}/{job_id}/events", headers=headers)
         assert (refused.status, refused.error["code"]) == (429, "project_limit_reached")
+
+
+async def test_files_that_arrive_at_once_are_never_more_than_the_limit(api: Api, birds: Project) -> None:
+    await birds.limit(stored_bytes=3 * len(DATASET))
+    sent = [api.call("POST", "/v1/files", data=form(content=DATASET), key=birds.key) for _ in range(10)]
+    answers = await asyncio.gather(*sent)
+    assert Counter(answer.status for answer in answers) == {200: 2, 429: 8}
+    assert await api.ctx.store.files.total_bytes("birds") == 3 * len(DATASET)
+
+
+async def test_open_uploads_count_until_they_are_over(api: Api, birds: Project) -> None:
+    await birds.limit(stored_bytes=3 * len(DATASET))
+    body = {"filename": "a.jsonl", "bytes": len(DATASET), "purpose": "fine-tune", "mime_type": "text/jsonl"}
+    one, other, refused = [await api.call("POST", "/v1/uploads", json=body, key=birds.key) for _ in range(3)]
+    assert (one.status, other.status, refused.status) == (200, 200, 429)
+    assert (await api.call("POST", "/v1/files", data=form(content=DATASET), key=birds.key)).status == 429
+    await api.call("POST", f"/v1/uploads/{other.json['id']}/cancel", key=birds.key)
+    upload = f"/v1/uploads/{one.json['id']}"
+    data = aiohttp.FormData()
+    data.add_field("data", DATASET, filename="part")
+    part = (await api.call("POST", f"{upload}/parts", data=data, key=birds.key)).json["id"]
+    completed = await api.call("POST", f"{upload}/complete", json={"part_ids": [part]}, key=birds.key)
+    assert completed.json["status"] == "completed"
+    await asyncio.gather(*(api.call("POST", "/v1/uploads", json=body, key=birds.key) for _ in range(5)))
+    assert await api.ctx.store.uploads.open_bytes("birds") <= len(DATASET)
+
+
+async def test_a_dataset_is_measured_as_it_is_built(api: Api, birds: Project) -> None:
+    await birds.limit(stored_bytes=len(DATASET) + 1000)
+    pairs = [{"user": f"question {number}", "assistant": "an answer"} for number in range(30)]
+
+    async def unmeasured() -> AsyncIterator[bytes]:
+        yield json.dumps({"pairs": pairs}).encode()
+
+    headers = {"content-type": "application/json"}
+    answer = await api.call("POST", "/v1/datasets", data=unmeasured(), headers=headers, key=birds.key)
+    assert (answer.status, answer.error["code"]) == (429, "project_limit_reached")
 
 
 async def test_a_job_that_waits_for_a_slot_says_its_place_and_when_it_is_likely(api: Api, birds: Project) -> None:
