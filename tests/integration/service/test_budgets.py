@@ -294,6 +294,15 @@ async def test_the_doctor_finds_and_mends_counts_that_were_changed_by_hand(api: 
     await sound(api)
 
 
+async def test_the_doctor_releases_no_money_that_an_unreadable_record_may_hold(api: Api, birds: Project) -> None:
+    await birds.limit(monthly_budget_usd=10)
+    job_id = await birds.accepted()
+    await api.ctx.store.redis.hset(keys.job(job_id), "v", 99)
+    found = {finding.kind: finding for finding in await doctor.findings(api.ctx.store)}
+    assert "newer" in found
+    assert found["money"].mend is None
+
+
 async def test_limits_are_set_seen_and_taken_away_by_an_admin_key(api: Api, birds: Project, admin: str) -> None:
     path = "/v1/admin/projects/birds"
     answer = await api.call("POST", path, json={"monthly_budget_usd": 1.5, "unsettled_jobs": 2}, key=admin)
