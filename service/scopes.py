@@ -8,7 +8,7 @@ from tunehook.model.api_key import ApiKey, Scope
 #: (methods, beginning of the path, scope). The first row that fits counts.
 TABLE: tuple[tuple[str, str, Scope], ...] = (
     ("GET POST DELETE", "/v1/admin/", Scope.ADMIN),
-    # It hands deliveries out, so another reader does not get them.
+    # It leases deliveries: one that reads them keeps them from others.
     ("GET", "/v1/webhook_endpoints/{webhook_endpoint_id}/stream", Scope.WEBHOOKS),
     ("GET", "/v1/", Scope.READ),
     # They make nothing and cost nothing.

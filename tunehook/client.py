@@ -19,8 +19,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, TypeVar, cast
 
-WAIT_SECONDS = 60
-
 
 class Cost(TypedDict):
     billed_tokens: int
@@ -111,8 +109,7 @@ def wait(client: Client[J_co], job_id: str, *, timeout: float = float("inf")) ->
     until = time.monotonic() + timeout
     while True:
         left = max(0.0, until - time.monotonic())
-        query = {"wait": int(min(WAIT_SECONDS, left))}
-        job = client.fine_tuning.jobs.retrieve(job_id, extra_query=query, timeout=WAIT_SECONDS + 30.0)
+        job = client.fine_tuning.jobs.retrieve(job_id, extra_query={"wait": int(min(60, left))}, timeout=90.0)
         if job.status in ("succeeded", "failed", "cancelled"):
             return job
         if left <= 0:
@@ -127,7 +124,7 @@ def events(client: Client[Any], job_id: str, *, after: str = "") -> Iterator[dic
         headers = {"authorization": f"Bearer {client.api_key}", "accept": "text/event-stream"}
         asked = urllib.request.Request(url, headers=headers | ({"last-event-id": after} if after else {}))  # noqa: S310
         try:
-            with urllib.request.urlopen(asked, timeout=WAIT_SECONDS) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
                 for event in (json.loads(line[5:]) for line in answer if line.startswith(b"data:")):
                     after = event["id"]
                     yield event

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from blockbuster import blockbuster_ctx
 
-OURS = ["tunehook", "service"]
+OURS = ["tunehook", "service", "trainer"]
 #: (function, file, functions of it), and why it may block there.
 ALLOWED = [
     # Tables of a few kB, each read once.

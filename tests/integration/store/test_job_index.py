@@ -9,7 +9,7 @@ from tests.fakes.valkey import Valkey
 from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
-from tunehook.store.job_index import JobFilter, money
+from tunehook.store.job_index import JobFilter, costs
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
@@ -148,7 +148,7 @@ async def test_few_among_many_are_found_without_reading_the_others(store: Store)
 async def test_the_money_of_a_month_follows_the_jobs(store: Store) -> None:
     price = Price(usd_per_million_tokens=5.0, source="s", as_of="2026-11-01")
     records = await accepted(store, [job(n, price=price, estimate=Cost(billed_tokens=1, usd=0.25)) for n in range(3)])
-    sums = money(PROJECT, NOVEMBER)
+    sums = costs(PROJECT, NOVEMBER)
     assert await store.redis.hgetall(sums) == {"estimated": "750000"}
     seen = UpstreamJob(id="ftjob-there", status="succeeded", trained_tokens=100_000)
     ended = records[0].job.moved(Stage.UPLOADING).settled("succeeded", now=NOVEMBER, seen=seen)
