@@ -14,6 +14,8 @@ audit_log = logging.getLogger("tunehook.audit")
 
 #: The job that the request made; of other requests, the path has it.
 ACCEPTED_JOB: web.RequestKey[str] = web.RequestKey("accepted_job", str)
+#: Line breaks and other control characters, written out.
+_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 def log_request(request: web.Request, request_id: str, begun: float, outcome: str, code: str | None = None) -> None:
@@ -35,6 +37,7 @@ def log_admin(request: web.Request, what: str, **fields: object) -> None:
     """Logs what an admin key has changed. `fields`: the new values."""
     key = request[CALLER].id
     words = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
+    words = words.translate(_CONTROLS)  # a name may have line breaks: no line of the log is made up by it
     audit_log.info("%s: %s (admin/%s)", what, words, key, extra={"fields": {"what": what, "by": key, **fields}})
 
 

@@ -47,6 +47,12 @@ def caller_of(request: web.Request) -> ApiKey:
     return request[CALLER]
 
 
+def bearer_of(request: web.Request) -> str:
+    """Returns the API key that a request carries, or ""."""
+    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else ""
+
+
 class Deadline:
     """The time limit of a body; it grows with the bytes that have arrived."""
 

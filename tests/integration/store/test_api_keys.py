@@ -159,6 +159,21 @@ async def test_the_bootstrap_key_exists_from_the_first_start_and_survives_the_ne
         await api_keys.authenticate(store, key)
 
 
+@pytest.mark.parametrize("rotations", [1, 2, 3])
+async def test_a_start_takes_back_no_rotation_of_the_bootstrap_key(store: Store, rotations: int) -> None:
+    first = "th_bootstrap_" + "s" * 43
+    await api_keys.bootstrap(store, encryption(), first, None)
+    for _ in range(rotations):
+        last, _ = await api_keys.rotate(store, "bootstrap", keep_old=False, now=0)
+    await api_keys.bootstrap(store, encryption(), first, None)
+    await api_keys.authenticate(store, last)
+    with pytest.raises(WrongKey):
+        await api_keys.authenticate(store, first)
+    other = "th_bootstrap_" + "t" * 43
+    await api_keys.bootstrap(store, encryption(), other, None)
+    await api_keys.authenticate(store, other)
+
+
 @pytest.mark.parametrize("key", ["", "th_short", "th_bootstrap_" + "s" * 42, "TH_bootstrap_" + "s" * 43, "sk-123"])
 async def test_a_malformed_bootstrap_key_is_refused(store: Store, key: str) -> None:
     with pytest.raises(api_keys.BootstrapKeyMalformed):
