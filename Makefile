@@ -10,7 +10,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upg
 # Tests start hundreds of programs; each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test-fast test neighbours check compose-test chaos bench lock clean
+.PHONY: demo test-fast test neighbours attack check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
@@ -23,6 +23,10 @@ test: $(READY)  ## all tests, four groups at a time, since most of them wait for
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
 	$(BIN)/pytest tests/compat -o python_files='check_*.py'
+	$(BIN)/python -m tests.attack --short
+
+attack: $(NEIGHBOURS)  ## 50,000 random requests, planted secrets, clients that only wait: about half an hour
+	$(BIN)/python -m tests.attack
 
 check: $(READY)  ## linters, types and import rules
 	$(BIN)/ruff check .
@@ -59,7 +63,7 @@ $(READY): $(LOCAL)
 	@touch $@
 
 $(NEIGHBOURS): $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours,attack]'
 	@touch $@
 
 clean:
