@@ -131,6 +131,7 @@ def _started(
         "--seed", str(seed), "--checks", CHECKS, "--continue-on-failure", "--request-timeout", "120",
         "--generation-database", "none", "--suppress-health-check", "all", "--no-shrink", "--no-color",
         "--warnings", "off",
+        "--exclude-path", "/v1/events",  # has no end
     ]  # fmt: skip
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.attack.hooks", "ATTACK_PLACE": str(described)}
     process = subprocess.Popen(

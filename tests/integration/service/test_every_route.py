@@ -12,6 +12,7 @@ from tunehook.model.job import Job
 BASE = "gpt-4.1-mini-2025-04-14"
 #: The least body of routes that read one before they look for the id. Others are sent `{}`.
 BODIES: dict[str, dict[str, Any]] = {
+    "/v1/deliveries/{delivery_id}/attempts": {"json": {"status_code": 200}},
     "/v1/uploads/{upload_id}/parts": {"data": form()},
     "/v1/uploads/{upload_id}/complete": {"json": {"part_ids": ["part_a"]}},
     "/v1/fine_tuning/jobs/{fine_tuning_job_id}/retrain": {"json": {"model": BASE, "upstream": "openai"}},
