@@ -32,7 +32,7 @@ UPSTREAM_KEY, AZURE_KEY = "planted-0123456789abcdefghij", "azure-0123456789abcde
 async def echo(request: web.Request) -> web.Response:
     """An upstream that repeats our key in what it says."""
     await request.read()
-    said = request.headers.get("authorization") or request.headers.get("api-key", "")
+    said = str(request.headers.get("authorization") or request.headers.get("api-key", ""))
     status = {"/v1/files": 401, "/v1/chat/completions": 400}.get(request.path, 403)
     error = {"message": f"Incorrect API key provided: {said}.", "type": "invalid_request_error", "code": said}
     return web.json_response({"error": error}, status=status, headers={"x-request-id": said})
