@@ -34,6 +34,7 @@ from service import (
     webhook_endpoints,
 )
 from service.auth import authenticated
+from service.client_address import TRUSTED_PROXIES
 from service.error_responses import ERROR_CODE, REQUEST_ID, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
@@ -42,6 +43,7 @@ from service.request_log import log_request
 from service.requests import BODY_BYTES, CONTEXT, PARSING
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
+from tunehook.setting_values import Network
 from tunehook.store.rate_limits import RateLimits
 from tunehook.upstreams import catalog
 
@@ -136,7 +138,7 @@ ROUTES: list[Route] = [
 ]
 
 
-def build_app(ctx: Context) -> web.Application:
+def build_app(ctx: Context, trusted_proxies: tuple[Network, ...] = ()) -> web.Application:
     makes_records = frozenset(route.handler for route in ROUTES if route.makes_records)
     app = web.Application(
         client_max_size=BODY_BYTES,
@@ -146,6 +148,7 @@ def build_app(ctx: Context) -> web.Application:
     app.on_response_prepare.append(note_begun)
     app.on_response_prepare.append(tell_rate)
     app[CONTEXT] = ctx
+    app[TRUSTED_PROXIES] = trusted_proxies
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[project_events.FOLLOWED_PROJECTS] = projects = project_events.FollowedProjects(ctx.store, followed)
     app[CATALOG] = catalog.Catalog()

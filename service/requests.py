@@ -155,7 +155,9 @@ def optional(body: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     return required(body, name, kind) if name in body else None
 
 
-_WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
+_WORDS: Mapping[type, str] = {
+    str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "an object",
+}  # fmt: skip
 
 
 @contextmanager

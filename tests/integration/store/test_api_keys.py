@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.redis_between import redis_between
 from tests.fakes.valkey import Valkey
 from tunehook import api_keys
-from tunehook.errors import TunehookError, WrongKey
+from tunehook.errors import StoreUnavailable, TunehookError, WrongKey
 from tunehook.security.encryption import Encryption, EncryptionKeyMissing, SecretUnreadable
 from tunehook.security.signature import SecretMalformed, decode_secret, new_secret
 from tunehook.settings import Settings
@@ -128,6 +128,33 @@ async def test_a_revocation_does_not_write_over_a_new_callback_secret(
     (kept,) = await store.api_keys.all()
     assert encryption().decrypt(kept.callback_secret) == rotated[0]
     assert kept.revoked_at
+
+
+async def test_a_lost_answer_is_no_conflict_and_rotates_once(store: Store, valkey: Valkey, tmp_path: Path) -> None:
+    """redis-py calls a connection that is lost while it watches a conflict, and a conflict is tried again."""
+    text, _ = await api_keys.create(store, encryption(), project="p", name="n")
+    key = await api_keys.authenticate(store, text)
+    lost = 0
+
+    async def lose(commands: list[list[bytes]]) -> None:
+        nonlocal lost
+        if any(command[0] == b"EXEC" for command in commands):
+            lost += 1
+            raise ConnectionResetError
+
+    async with redis_between(valkey.url, tmp_path, after=lose) as url:
+        between = Store.connect(url)
+        with pytest.raises(StoreUnavailable):
+            await api_keys.rotate(between, key.id, keep_old=True, now=key.created_at)
+        with pytest.raises(StoreUnavailable):
+            await api_keys.create(between, encryption(), project="p", name="n")
+        await between.close()
+    assert lost == 2
+    kept = await store.api_keys.get(key.id)
+    assert kept is not None
+    assert kept.old_secret_sha256 == hashlib.sha256(text.split("_", 2)[2].encode()).hexdigest(), (
+        "the old key still opens"
+    )
 
 
 async def test_two_first_starts_at_once_keep_one_bootstrap_key(store: Store, valkey: Valkey, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class unavailable:  # lower case: it reads as a statement
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, WatchError) and is_in_trouble(error.__context__):
+            raise _ours(error) from error  # redis-py's error for a connection lost while it watches; nothing changed
         if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
             return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
         if isinstance(error, RedisError | OSError | TimeoutError):
