@@ -28,7 +28,7 @@ from tunehook.errors import Conflict, StoreRefused, StoreUnavailable
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
-from tunehook.store.engine.scripts import Command, call, with_text
+from tunehook.store.engine.scripts import Command, call, with_texts
 
 #: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
 #: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
@@ -150,7 +150,7 @@ class Connection:
             answers = await self._round_trip(commands)
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            again = await self.send([with_text(commands[index]) for index in unknown])
+            again = await self.send(with_texts([commands[index] for index in unknown]))
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
         return answers
