@@ -33,6 +33,7 @@ from service.auth import authenticated
 from service.error_responses import ERROR_CODE, REQUEST_ID, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
+from service.metrics import REQUESTS, note_request, requests
 from service.models import CATALOG
 from service.request_log import log_request
 from service.requests import BODY_BYTES, CONTEXT, PARSING
@@ -137,6 +138,7 @@ def build_app(ctx: Context) -> web.Application:
     app.on_response_prepare.append(note_begun)
     app.on_response_prepare.append(tell_rate)
     app[CONTEXT] = ctx
+    app[REQUESTS] = requests()
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[CATALOG] = catalog.Catalog()
     app[PARSING] = asyncio.Lock()
@@ -160,9 +162,11 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     except ConnectionError as error:
         why = f"broken off: {error}" if isinstance(error, BrokenOff) else "closed by the client"
         log_request(request, request_id, begun, why)
+        note_request(request, None, time.perf_counter() - begun)
         raise
     if not response.prepared:
         response.headers["x-request-id"] = request_id
     if request.method != "GET" or response.status >= 400:
         log_request(request, request_id, begun, str(response.status), response.get(ERROR_CODE))
+    note_request(request, response, time.perf_counter() - begun)
     return response
