@@ -4,13 +4,20 @@ BIN := $(VENV)/bin
 LOCAL := $(VENV)/.local
 READY := $(VENV)/.ready
 NEIGHBOURS := $(VENV)/.neighbours
+# What trains takes 1.5 GB: an environment of its own.
+TRAINER := .venv-trainer
 UV := $(VENV)/lock/bin/uv
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
+
+# torch comes from PyTorch's CPU index, before the rest; the others are what its build on PyPI needs.
+NOT_ON_CPU := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+    nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
+    nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton
 
 # Tests start hundreds of programs; each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test-fast test neighbours check compose-test chaos bench lock clean
+.PHONY: demo demo-trained test-fast test neighbours trainer-ready trainer-test check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
@@ -20,6 +27,14 @@ test-fast: $(READY)  ## unit and integration tests that start no program of ours
 
 test: $(READY)  ## all tests, four groups at a time, since most of them wait for processes
 	$(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
+
+demo-trained: $(TRAINER)/.ready  ## a tiny model, made and trained on this machine, before and after
+	$(TRAINER)/bin/tunehook trainer demo
+
+trainer-ready: $(TRAINER)/.ready  ## the trainer's own environment, with torch
+
+trainer-test: $(TRAINER)/.ready  ## the training itself, with torch on the CPU: labels, kills, pauses, answers by heart
+	OMP_NUM_THREADS=1 $(TRAINER)/bin/pytest tests/trainer -o python_files='check_*.py' -o filterwarnings=default -o timeout=1200
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
 	$(BIN)/pytest tests/compat -o python_files='check_*.py'
@@ -43,6 +58,8 @@ lock: $(UV)  ## what the image is built from: the newest versions that pyproject
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(VENV)/lock/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	| $(COMPILE) --output-file requirements-build.lock -
+	$(COMPILE) --extra trainer $(NOT_ON_CPU:%=--no-emit-package %) --output-file requirements-trainer-cpu.lock pyproject.toml
+	$(COMPILE) --extra trainer-cuda --output-file requirements-trainer-cuda.lock pyproject.toml
 
 $(UV):
 	python3 -m venv $(VENV)/lock
@@ -62,5 +79,14 @@ $(NEIGHBOURS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours]'
 	@touch $@
 
+# The CPU build first: pip would take gigabytes of CUDA. PyPI has none; macOS has no other build.
+$(TRAINER)/.ready: pyproject.toml
+	@echo "Installing into $(TRAINER): 1.5 GB, some minutes, the first time"
+	@python3 -m venv $(TRAINER)
+	@$(TRAINER)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0+cpu 2>/dev/null \
+	|| $(TRAINER)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+	$(TRAINER)/bin/pip install --quiet --disable-pip-version-check --editable '.[local,dev,trainer]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .tunehook .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TRAINER) .tunehook .mypy_cache .ruff_cache .pytest_cache

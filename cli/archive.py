@@ -21,6 +21,8 @@ from tunehook.store.store import Store
 FORMAT = 1
 SECONDS = 600.0  #: for one answer of Redis
 PLACES = ("files", "reports", "uploads")
+#: In the data directory, while a restore runs: what it has unpacked.
+SPOOL = ".restore"
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ def demo() -> int:
     begun = time.monotonic()
     if not EXAMPLES.is_dir():
         raise DemoFailed(why=f"{EXAMPLES} does not exist. Run the demo from a checkout of the repository.")
-    with tempfile.TemporaryDirectory(prefix="tunehook-demo-") as directory, _receiver() as (url, posts):
+    with tempfile.TemporaryDirectory(prefix="tunehook-demo-") as directory, receiver() as (url, posts):
         found = settings.load().model_copy(update={"data_dir": Path(directory), "port": 0, "redis_url": ""})
         changes = {
             **local_changes(found),
@@ -80,7 +80,7 @@ def demo() -> int:
             for run in runs:
                 _submit(client, run, url)
             try:
-                _follow(client, runs)
+                follow(client, runs)
                 for _ in runs:
                     _told(client, runs, posts)
             except DemoFailed as failed:
@@ -103,7 +103,7 @@ def _submit(client: openai.OpenAI, run: Run, callback_url: str) -> None:
 # ---- progress
 
 
-def _follow(client: openai.OpenAI, runs: list[Run]) -> None:
+def follow(client: openai.OpenAI, runs: list[Run]) -> None:
     """Reads the jobs' events until all have ended."""
     screen = _Screen(runs)
     until = time.monotonic() + PATIENCE
@@ -171,7 +171,7 @@ def _line(run: Run) -> str:
 
 
 @contextmanager
-def _receiver() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]]]]:
+def receiver() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]]]]:
     """An HTTP server that takes webhooks: its URL, and the queue of what was posted."""
     posts: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
 

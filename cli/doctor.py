@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cli import local_store
+from cli.archive import SPOOL
 from cli.options import AsJson
 from tunehook import settings
 from tunehook.errors import DataDirUnavailable, UpstreamError
@@ -94,7 +95,11 @@ async def _left_behind(store: Store, storage: Storage) -> list[Finding]:
         return [Finding("data directory", str(storage.data_dir), error.detail)]
     words = "its bytes are in the data directory, and no record names it"
     left = await store.deletion.left_behind(here)
-    return [Finding("no record", file_id, words, partial(storage.remove, file_id), grave=False) for file_id in left]
+    found = [Finding("no record", file_id, words, partial(storage.remove, file_id), grave=False) for file_id in left]
+    if (spool := storage.data_dir / SPOOL).exists():
+        words = "left by a restore that was killed, unless one runs now: run the restore again, or delete the directory"
+        found.append(Finding("restore", str(spool), words, grave=False))
+    return found
 
 
 def _object(finding: Finding, mended: bool) -> dict[str, object]:

@@ -37,6 +37,9 @@ COMMANDS = {
     "backup": ("cli.backup:run", "Write all records and files to one archive."),
     "restore": ("cli.restore:run", "Put an archive of `backup` into an empty place."),
     "retrain": ("cli.retrain:run", "Train jobs of one upstream again at another, once each."),
+    "listen": ("cli.listen:app", "Forward webhooks to a server on this machine, and report its answers."),
+    "trigger": ("cli.trigger:app", "Send a sample event through the endpoints, or straight to a server."),
+    "trainer": ("cli.trainer:app", "Fetch a base model for the trainer of one's own, or watch it train."),
     "new-secret": ("cli.new_secret:new_secret", "Print a new TUNEHOOK_SECRET_KEY."),
 }
 

@@ -47,19 +47,25 @@ class Access:
 
 
 class Processes:
-    """A context manager that runs them inside. `changes`: environment settings of the caller's own."""
+    """A context manager that runs them inside. `changes`: environment settings of the caller's own.
 
-    def __init__(self, found: settings.Settings, changes: Mapping[str, str], *, simulate: bool) -> None:
+    `train`: run a trainer as well, as the upstream `local`; `trainer` is then its URL and its key."""
+
+    def __init__(
+        self, found: settings.Settings, changes: Mapping[str, str], *, simulate: bool, train: bool = False
+    ) -> None:
         self._data_dir = found.data_dir.absolute()
         self._found = found
         self._changes = dict(changes)
         self._simulate = simulate
+        self._train = train
         self._stack = ExitStack()
         self._valkey: EmbeddedValkey | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
         self.access = _access(self._data_dir)
         self.simulator_url: str | None = None
+        self.trainer: tuple[str, str] | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -87,6 +93,8 @@ class Processes:
             changes |= dict.fromkeys(settings.UPSTREAM_NAMES, "")
             changes["OPENAI_BASE_URL"] = self.simulator_url
             changes["OPENAI_API_KEY"] = "sk-simulated"
+        if self._train:
+            self._start_trainer()
         port = self._found.port or _free_port()
         self.url = _url(self._found.host, port)
         _refuse_taken(self._found.host, port)
@@ -103,6 +111,20 @@ class Processes:
         self._launch("service")
         self._launch("worker")
         self._wait_until_ready()
+
+    def _start_trainer(self) -> None:
+        """Starts the trainer and makes it the upstream `local`. It is not waited for, as the simulator is not."""
+        port, key = _free_port(), secrets.token_urlsafe(24)
+        self.trainer = f"http://127.0.0.1:{port}/v1", key
+        self._changes |= {
+            "TUNEHOOK_TRAINER_KEYS": key,
+            "TUNEHOOK_UPSTREAMS__LOCAL__KIND": "trainer",
+            "TUNEHOOK_UPSTREAMS__LOCAL__BASE_URL": f"http://127.0.0.1:{port}/v1",
+            "TUNEHOOK_UPSTREAMS__LOCAL__API_KEY": key,
+        }
+        if self._found.redis_url:
+            self._changes["REDIS_URL"] = self._found.redis_url
+        self._launch("trainer", "--port", str(port), "--data-dir", str(self._data_dir / "trainer"))
 
     def _launch(self, module: str, *arguments: str) -> None:
         log = self._data_dir / f"{module}.log"
@@ -145,7 +167,7 @@ class Processes:
 
     def stop(self) -> None:
         """API first, so that nothing new is accepted; Valkey last."""
-        for name in ("service", "worker", "simulator"):
+        for name in ("service", "worker", "simulator", "trainer"):
             if name in self._running:
                 end(self._running.pop(name), END_SECONDS)
         self._stack.close()

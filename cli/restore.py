@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from cli.archive import FORMAT, PLACES, Sums, place, stored_files
+from cli.archive import FORMAT, PLACES, SPOOL, Sums, place, stored_files
 from tunehook.errors import TunehookError
 from tunehook.model.record import RECORD_VERSION
 from tunehook.security.encryption import Encryption
@@ -49,7 +49,7 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
         data_dir.mkdir(parents=True, exist_ok=True)
         if not force and (not await snapshot.is_empty(store) or any(stored_files(data_dir))):
             raise NotRestored(why=f"this Redis or {data_dir} is not empty. `--force` replaces what is there")
-        spool = data_dir / ".restore"
+        spool = data_dir / SPOOL
         await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
         try:
             with _input(archive) as packed:

@@ -47,6 +47,7 @@ class Wish:
     to: Annotated[str, Parameter(help="upstream where they are trained")]
     model: Annotated[list[str], Parameter(help="NEW for all jobs, or OLD=NEW for those of base model OLD")]
     options: Annotated[str | None, Parameter(help="the new upstream's own members, as JSON")] = None
+    n_epochs: Annotated[int | None, Parameter(help="used where a job's epochs are auto")] = None
     max_cost_usd: Annotated[float | None, Parameter(help="of each job: one that may cost more is not trained")] = None
     dry_run: Annotated[bool, Parameter(help="show the table, and train nothing")] = False
     yes: Annotated[bool, Parameter(help="do not ask")] = False
@@ -130,6 +131,7 @@ def _planned(
     model = models.get(job["model"], models.get(""))
     body: dict[str, Any] = {"model": model, "upstream": wish.to, "again": wish.again}
     body |= {"options": options} if options else {}
+    body |= {"n_epochs_if_auto": wish.n_epochs} if wish.n_epochs is not None else {}
     body |= {"max_cost_usd": wish.max_cost_usd} if wish.max_cost_usd is not None else {}
     row = Row(job["id"], job["training_file"], model, body)
     if model is None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
+from importlib.util import find_spec
 from types import FrameType
 
 from cli.follow import Followed
 from cli.processes import Access, Processes
 from tunehook import settings
+from tunehook.errors import TunehookError
 
 LOCAL_RECEIVERS = "127.0.0.1,localhost"
+LOCAL_TRAINER = "local, which trains on this machine (GET /v1/models names its bases; tunehook trainer fetch gets one)"
 TEXT = """\
 Tunehook listens on {url}   (ready in {seconds:.1f} s)
 Upstream: {upstream}
@@ -23,10 +26,14 @@ Logs: {logs}, and a line here for each job and webhook
     curl {url}/v1/files -H "Authorization: Bearer $OPENAI_API_KEY" \\
          -F purpose=fine-tune -F file=@examples/sarcastic.jsonl
     curl {url}/v1/fine_tuning/jobs -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
-         -d '{{"training_file": "file-…", "model": "gpt-4.1-mini-2025-04-14", "callback_url": "http://127.0.0.1:9000/"}}'
+         -d '{{"training_file": "file-…", "model": "{model}", "callback_url": "http://127.0.0.1:9000/"}}'
 
 Ctrl-C stops it; its data stays in {data_dir} for the next start.
 """
+
+
+class NoTrainingLibraries(TunehookError):
+    """The libraries that train are not installed. Install them: pip install 'tunehook[trainer]'"""
 
 
 def local_changes(found: settings.Settings) -> dict[str, str]:
@@ -37,15 +44,23 @@ def local_changes(found: settings.Settings) -> dict[str, str]:
     return changes
 
 
-def up() -> int:
-    """Run Tunehook on this machine, until Ctrl-C."""
+def up(*, trainer: bool = False) -> int:
+    """Run Tunehook on this machine, until Ctrl-C.
+
+    Parameters
+    ----------
+    trainer
+        Train on this machine: run a trainer as the upstream `local`. It needs the extra `trainer`.
+    """
     begun = time.monotonic()
     found = settings.load()
-    simulate = not found.all_upstreams()
+    if trainer and find_spec("trl") is None:
+        raise NoTrainingLibraries
+    simulate = not trainer and not found.all_upstreams()
     changes = local_changes(found)
-    if simulate:
+    if simulate or trainer:
         changes["TUNEHOOK_POLL_SECONDS"] = str(min(found.poll_seconds, 1.0))
-    with Processes(found, changes, simulate=simulate) as processes:
+    with Processes(found, changes, simulate=simulate, train=trainer) as processes:
         stop = _Stop()
         bootstrap, secret = found.bootstrap_key, found.bootstrap_callback_secret
         access: Access = processes.access
@@ -58,8 +73,9 @@ def up() -> int:
                     f"takes about {_small_job(found.simulator_speed)} (TUNEHOOK_SIMULATOR_SPEED=1: 8 min, as in life). "
                     "Set OPENAI_API_KEY for the real one"
                     if simulate
-                    else ", ".join(found.all_upstreams())
+                    else ", ".join([*found.all_upstreams(), *[LOCAL_TRAINER] * trainer])
                 ),
+                model="qwen3-0.6b" if trainer else "gpt-4.1-mini-2025-04-14",
                 logs=found.data_dir / "{service,worker}.log",
                 api_key=bootstrap.get_secret_value() if bootstrap else access.api_key,
                 callback_secret=secret.get_secret_value() if secret else access.callback_secret,
@@ -67,7 +83,8 @@ def up() -> int:
             ),
             flush=True,
         )
-        followed = [Followed(found.data_dir.absolute() / f"{name}.log") for name in ("service", "worker")]
+        names = ["service", "worker", *["trainer"] * trainer]
+        followed = [Followed(found.data_dir.absolute() / f"{name}.log") for name in names]
         while not stop.asked:
             processes.check()
             for line in (line for log in followed for line in log.lines()):

@@ -1,6 +1,7 @@
 """Writes `.env` from `.env.example` and fills in the two secrets that have no default. Needs only Python.
 
-With `--simulator`, the upstream is the simulator, which needs no key and trains nothing.
+With `--simulator`, the upstream is the simulator, which needs no key and trains nothing. With `--trainer`, it is a
+trainer on this machine, which trains open-weight models.
 
 An `.env` that exists is left alone: with a new key, the stored webhook secrets could not be read any more.
 """
@@ -15,12 +16,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def filled(example: str, simulator: bool) -> str:
-    if simulator:
+#: How the lines begin that each option takes out of their comments.
+LINES = {
+    "simulator": ("COMPOSE_PROFILES=simulator", "OPENAI_BASE_URL=", "OPENAI_API_KEY="),
+    "trainer": ("COMPOSE_PROFILES=trainer", "TUNEHOOK_UPSTREAMS__LOCAL__"),
+}
+
+
+def filled(example: str, chosen: str | None) -> str:
+    """Returns the text of `.env`. `chosen`: one of LINES, or None."""
+    if chosen == "simulator":
         example = example.replace("\nOPENAI_API_KEY=\n", "\n")
-        for name in ("COMPOSE_PROFILES", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
-            example = example.replace(f"\n#{name}=", f"\n{name}=")
+    for begin in LINES.get(chosen or "", ()):
+        example = example.replace(f"\n#{begin}", f"\n{begin}")
     made = {
+        "TUNEHOOK_UPSTREAMS__LOCAL__API_KEY": secrets.token_hex(24),
         "REDIS_PASSWORD": secrets.token_hex(24),
         "TUNEHOOK_SECRET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
@@ -30,8 +40,11 @@ def filled(example: str, simulator: bool) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Writes .env, with fresh secrets.")
-    parser.add_argument("--simulator", action="store_true", help="train on the simulator: no key, no cost, no training")
-    simulator = parser.parse_args().simulator
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--simulator", action="store_true", help="train on the simulator: no key, no cost, no training")
+    choice.add_argument("--trainer", action="store_true", help="train open-weight models on this machine")
+    options = parser.parse_args()
+    chosen = next((name for name in LINES if getattr(options, name)), None)
     target = ROOT / ".env"
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -39,8 +52,8 @@ def main() -> int:
         sys.stderr.write(f"{target} exists and stays as it is.\n")
         return 1
     with os.fdopen(descriptor, "w") as file:
-        file.write(filled((ROOT / ".env.example").read_text(), simulator))
-    trains = "The simulator trains." if simulator else "Now name who trains: OPENAI_API_KEY or another."
+        file.write(filled((ROOT / ".env.example").read_text(), chosen))
+    trains = f"The {chosen} trains." if chosen else "Now name who trains: OPENAI_API_KEY or another."
     sys.stdout.write(f"{target} written, for your eyes only. {trains}\n")
     return 0
 

@@ -21,10 +21,14 @@ from service import (
     files,
     graders,
     health,
+    job_metrics,
     jobs,
     metrics,
     models,
+    project_events,
+    pull,
     retrains,
+    summary,
     uploads,
     upstream_webhooks,
     webhook_endpoints,
@@ -83,6 +87,7 @@ ROUTES: list[Route] = [
     Route("POST", JOB + "/retrain", retrains.create, makes_records=True),
     Route("GET", JOB + "/events", jobs.events),
     Route("GET", JOB + "/checkpoints", jobs.checkpoints),
+    Route("GET", JOB + "/metrics", job_metrics.retrieve),
     Route("POST", "/v1/webhook_endpoints", webhook_endpoints.create, makes_records=True),
     Route("GET", "/v1/webhook_endpoints", webhook_endpoints.list_),
     Route("GET", ENDPOINT, webhook_endpoints.retrieve),
@@ -93,6 +98,8 @@ ROUTES: list[Route] = [
     Route("POST", ENDPOINT + "/enable", webhook_endpoints.enable),
     Route("POST", ENDPOINT + "/recover", webhook_endpoints.recover),
     Route("GET", ENDPOINT + "/deliveries", deliveries.of_endpoint),
+    Route("GET", ENDPOINT + "/stream", pull.read),
+    Route("POST", "/v1/deliveries/{delivery_id}/attempts", pull.report),
     Route("GET", "/v1/webhook_event_types", webhook_endpoints.types),
     Route("POST", "/v1/callback_secret/rotate", webhook_endpoints.rotate_callback_secret),
     Route("GET", JOB + "/deliveries", deliveries.of_job),
@@ -100,6 +107,8 @@ ROUTES: list[Route] = [
     Route("POST", "/v1/deliveries/{delivery_id}/redeliver", deliveries.redeliver),
     Route("POST", "/v1/fine_tuning/alpha/graders/validate", graders.validate),
     Route("POST", "/v1/fine_tuning/alpha/graders/run", graders.run),
+    Route("GET", "/v1/events", project_events.stream),
+    Route("GET", "/v1/summary", summary.retrieve),
     Route("GET", "/v1/models", models.list_),
     Route("GET", "/v1/models/{model}", models.retrieve),
     Route("DELETE", "/v1/models/{model}", models.delete),
@@ -140,13 +149,16 @@ def build_app(ctx: Context) -> web.Application:
     app[CONTEXT] = ctx
     app[REQUESTS] = requests()
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
+    app[project_events.FOLLOWED_PROJECTS] = projects = project_events.FollowedProjects(ctx.store, followed)
     app[CATALOG] = catalog.Catalog()
     app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
     app[RATE_LIMITS] = RateLimits(ctx.store)
     app[datasets.BUILDING] = FairLock()
     app.cleanup_ctx.append(followed.reading)
+    app.cleanup_ctx.append(projects.reading)
     app.on_shutdown.append(followed.close)
+    app.on_shutdown.append(projects.close)
     for route in ROUTES:
         app.router.add_route(route.method, route.path.replace(JOB, _ONE_JOB), route.handler)
     return app

@@ -57,16 +57,16 @@ async def of_job(request: web.Request) -> web.Response:
 
 
 async def retrieve(request: web.Request) -> web.Response:
-    return await _whole(context_of(request), request.match_info["delivery_id"], caller_of(request).project)
+    return await whole(context_of(request), request.match_info["delivery_id"], caller_of(request).project)
 
 
 async def redeliver(request: web.Request) -> web.Response:
     ctx, caller = context_of(request), caller_of(request)
     delivery = await endpoints.redeliver(ctx.webhooks, caller, request.match_info["delivery_id"])
-    return await _whole(ctx, delivery.id, caller.project)
+    return await whole(ctx, delivery.id, caller.project)
 
 
-async def _whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
+async def whole(ctx: Context, delivery_id: str, project: str) -> web.Response:
     deliveries = ctx.store.deliveries
     [delivery] = await _planned(ctx, [(await deliveries.read(delivery_id, project)).delivery])
     found = delivery_with_attempts(delivery, await deliveries.event(delivery), await deliveries.attempts(delivery_id))

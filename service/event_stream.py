@@ -25,6 +25,7 @@ from tunehook.openai_format import jobs
 from tunehook.openai_format.json_text import spaced
 from tunehook.store.job_log import LogEntry
 from tunehook.store.jobs import JobRecord
+from tunehook.store.project_events import order
 from tunehook.store.store import Store
 
 #: A comment so often, since proxies close connections on which nothing comes.
@@ -72,9 +73,13 @@ class FollowedJob:
 
     def after(self, position: str) -> list[tuple[str, bytes]] | None:
         """Returns position and text of the entries after `position`; None if the last read lacks some."""
-        if _order(position) < _order(self._since):
+        if order(position) < order(self._since):
             return None
-        return self._messages[bisect_right(self._messages, _order(position), key=lambda row: _order(row[0])) :]
+        return self._messages[bisect_right(self._messages, order(position), key=lambda row: order(row[0])) :]
+
+    def behind(self, position: str) -> bool:
+        """Returns whether entries were read that are newer than `position`."""
+        return order(position) < order(self.newest)
 
     def wake(self) -> None:
         changed, self.changed = self.changed, asyncio.Event()
@@ -108,7 +113,8 @@ class FollowedJobs:
         ):
             yield
 
-    async def _read_keys(self) -> None:
+    async def read_keys(self) -> None:
+        """Finds the revoked keys of streams, every 5 s."""
         now = asyncio.get_running_loop().time()
         if now - self._keys_read_at < KEYS_SECONDS:
             return
@@ -157,7 +163,7 @@ class FollowedJobs:
                 await self._wanted.wait()
                 continue
             try:
-                await self._read_keys()
+                await self.read_keys()
                 if await self._read_once(dict(self._jobs)):
                     await asyncio.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever it is: without this task no stream goes on
@@ -222,7 +228,7 @@ async def _texts(request: web.Request, followed: FollowedJob, position: str) -> 
     while not followed_jobs.closing and caller_of(request).id not in followed_jobs.revoked:
         changed, over = followed.changed, followed.over
         try:
-            await _mark(store, followed)
+            await mark(store, followed)
             rows = followed.after(position)
             if rows is None:
                 entries = await store.job_log.after(followed.job.id, position, ENTRIES_AT_ONCE)
@@ -242,7 +248,7 @@ async def _texts(request: web.Request, followed: FollowedJob, position: str) -> 
                 yield b": still here\n\n"
 
 
-async def _mark(store: Store, followed: FollowedJob) -> None:
+async def mark(store: Store, followed: FollowedJob) -> None:
     """Lets polls fetch the job's events for as long as a client follows it."""
     now = asyncio.get_running_loop().time()
     if not followed.settled and now - followed.marked_at > FOLLOW_SECONDS / 3:
@@ -266,8 +272,3 @@ def _message(job: Job, entry: LogEntry) -> bytes:
     """One server-sent event. JSON has no line breaks, so `data` is one line."""
     event = jobs.event_object(job, entry.position, entry.message)
     return f"id: {event['id']}\ndata: {spaced(event)}\n\n".encode()
-
-
-def _order(position: str) -> tuple[int, int]:
-    milliseconds, _, number = position.partition("-")
-    return int(milliseconds), int(number)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from service.answers import json_response
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
+from service.job_filters import FILTERS, job_filter
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
 from service.requests import (
@@ -22,7 +23,6 @@ from service.requests import (
     json_object,
     known_members,
     known_only,
-    metadata_filter,
     required,
 )
 from tunehook.context import Context
@@ -85,11 +85,12 @@ async def importable(request: web.Request) -> web.Response:
         raise MissingParameter(param="upstream")
     integer(request, "limit", 100, 1, 100)  # as SDKs send; the upstream decides how long a page is
     name = request.query["upstream"]
-    rows, more = await import_list.page(
+    rows, following = await import_list.page(
         context_of(request), caller_of(request).project, upstream=name, after=request.query.get("after")
     )
     data = [jobs.importable_object(name, row.seen, row.job, row.why_not) for row in rows]
-    return json_response(page_object(data, has_more=more))
+    page = page_object(data, has_more=following is not None)
+    return json_response(page | ({"last_id": following} if following else {}))
 
 
 def _upstream_job_id(text: str) -> str:
@@ -100,14 +101,14 @@ def _upstream_job_id(text: str) -> str:
 
 
 async def list_(request: web.Request) -> web.Response:
-    known_only(request, "after", "limit", metadata=True)
+    known_only(request, "after", "limit", *FILTERS, metadata=True)
     ctx = context_of(request)
     with cursor():
         records, more = await ctx.store.jobs.page(
             caller_of(request).project,
             after=request.query.get("after"),
             limit=integer(request, "limit", 20, 1, 100),
-            metadata=metadata_filter(request),
+            wanted=job_filter(request),
         )
     data = [await _object(ctx, record) for record in records]
     return json_response(list_object(data, has_more=more))

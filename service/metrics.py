@@ -122,6 +122,8 @@ class _Told(Collector):
         yield _gauge("tunehook_live_jobs", "Jobs that are tracked at an upstream.", "upstream", told.live)
         yield _gauge("tunehook_slot_waiting_jobs", "Jobs that wait for a slot there.", "upstream", told.slot_waiting)
         yield _gauge("tunehook_upstream_held", "1 while no jobs are created there.", "upstream", told.held)
+        about = "Polls in a row that came to no end, as when each is killed; alert above 3."
+        yield _gauge("tunehook_polls_in_vain", about, "upstream", told.polls_in_vain)
         there = Counter(one.upstream for one in self._deployments)
         yield _gauge("tunehook_deployments", "Deployments that an upstream may have.", "upstream", there)
         about = "Known price an hour of one replica of each of them, in USD; one without a known price adds nothing."

@@ -10,6 +10,8 @@ from aiohttp import web
 from service.models import offered
 from service.requests import caller_of, context_of
 from tunehook.errors import InvalidParameter, MissingParameter, ModelNotFound, ModelNotTuned, NotDeployed
+from tunehook.jobs.model_access import is_tuned
+from tunehook.store.job_index import JobFilter
 from tunehook.upstreams.protocol import Passed, Upstream
 
 
@@ -24,6 +26,8 @@ async def addressed(request: web.Request, body: dict[str, Any]) -> tuple[Upstrea
     if not isinstance(model, str):
         raise InvalidParameter(param="model", why="it must be a string")
     made = await ctx.store.models.find(model, caller.project)
+    if made is None and (name := await _trained_on(request, model)):
+        return ctx.upstreams[name], body
     if made is None and model in await offered(request):
         raise ModelNotTuned(id=model[:200], param="model")
     if made is None or made.upstream not in ctx.upstreams:
@@ -31,10 +35,22 @@ async def addressed(request: web.Request, body: dict[str, Any]) -> tuple[Upstrea
     upstream = ctx.upstreams[made.upstream]
     if upstream.deploys is None:
         return upstream, body
+    if made.name != model:
+        why = f"it is a checkpoint, and only the finished model '{made.name}' can be deployed"
+        raise NotDeployed(model=model[:200], why=why, param="model")
     running = await ctx.store.deployments.running(made.job_id)
     if running is None:
         raise NotDeployed(model=model[:200], why="it has no deployment that runs", param="model")
     return upstream, {**body, "model": running.chat_model}
+
+
+async def _trained_on(request: web.Request, model: str) -> str | None:
+    """Returns the upstream of the project's last job that trains on this base model; None without such a job."""
+    ctx, project = context_of(request), caller_of(request).project
+    if is_tuned(model):
+        return None
+    records, _ = await ctx.store.jobs.page(project, after=None, limit=1, wanted=JobFilter(model=model))
+    return next((record.job.upstream for record in records if record.job.upstream in ctx.upstreams), None)
 
 
 async def passed_on(request: web.Request, call: AbstractAsyncContextManager[Passed]) -> web.StreamResponse:

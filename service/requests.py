@@ -165,7 +165,7 @@ def integer(request: web.Request, name: str, default: int, low: int, high: int) 
     text = request.query.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not low <= int(text) <= high:
         raise InvalidParameter(param=name, why=f"it must be a whole number from {low} to {high}, not {text[:40]!r}")
     return int(text)
 
@@ -181,7 +181,9 @@ def known_only(request: web.Request, *names: str, metadata: bool = False) -> Non
     """Raises UnknownParameter: a misspelt filter would silently give a wrong list."""
     for name in request.query:
         if name not in names and not (metadata and (name == "metadata" or _METADATA.fullmatch(name))):
-            raise UnknownParameter(param=name[:80], hint=did_you_mean(name, names))
+            raise UnknownParameter(
+                param=name[:80], hint=did_you_mean(name, [*names, "metadata[...]"] if metadata else names)
+            )
 
 
 def metadata_filter(request: web.Request) -> dict[str, str]:

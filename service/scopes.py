@@ -8,6 +8,8 @@ from tunehook.model.api_key import ApiKey, Scope
 #: (methods, beginning of the path, scope). The first row that fits counts.
 TABLE: tuple[tuple[str, str, Scope], ...] = (
     ("GET POST DELETE", "/v1/admin/", Scope.ADMIN),
+    # It leases deliveries: one that reads them keeps them from others.
+    ("GET", "/v1/webhook_endpoints/{webhook_endpoint_id}/stream", Scope.WEBHOOKS),
     ("GET", "/v1/", Scope.READ),
     # They make nothing and cost nothing.
     ("POST", "/v1/fine_tuning/jobs/estimate", Scope.READ),

@@ -3,31 +3,28 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from simulator import chat, control, files, graders, hooks, jobs, models, responses, uploads
 from simulator.breaking import CLOSING, ENTRY, play
 from simulator.clock import Clock
 from simulator.control import CONTROL, Control
-from simulator.problems import Problem, named
+from simulator.places import AZURE, CLOCK, CONFIG, OPENAI
+from simulator.problems import named
 from simulator.repeats import PLAYED
 from simulator.settings import Config
-from simulator.wire import AZURE, BODY, CLOCK, CONFIG, OPENAI, refusal
 from simulator.world import World
+from wire.http import BODY, LARGEST_BODY, Handler, bearer, problems
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PREFIXES = ("/v1", "/openai/v1")
-# The largest JSON a chat or a job may be; files are streamed and counted by themselves.
-_LARGEST_BODY = 16 * 2**20
 
 
 def build_app(config: Config | None = None, clock: Clock | None = None) -> web.Application:
     """The whole server. Give a `Clock` whose source stands still and call its `advance` to control time."""
     config, clock = config or Config(), clock or Clock()
-    app = web.Application(middlewares=[_journal, _problems, _keys, _faults], client_max_size=_LARGEST_BODY)
+    app = web.Application(middlewares=[_journal, problems, _keys, _faults], client_max_size=LARGEST_BODY)
     app[CONFIG], app[CLOCK], app[CONTROL], app[PLAYED] = config, clock, Control(), Counter()
     app[OPENAI] = World(config, clock, azure=False)
     app[AZURE] = World(config, clock, azure=True)
@@ -114,30 +111,11 @@ async def _journal(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 @web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Problem as problem:
-        return refusal(problem)
-    except HttpProcessingError as error:  # the headers of a multipart's part
-        return refusal(Problem(400, f"The request is malformed: {error.message[:200]}"))
-    except web.HTTPRequestEntityTooLarge as error:
-        return refusal(Problem(413, error.text or "The body is too large."))
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        words = f"Invalid URL ({request.method} {request.path})" if error.status in {404, 405} else error.reason
-        return refusal(Problem(error.status, words))
-
-
-@web.middleware
 async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
     if _is_api(request):
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            key = request.headers.get("api-key", "")  # Azure's own header
+        key = bearer(request) or request.headers.get("api-key", "").strip()  # Azure's own header
         accepted = request.app[CONFIG].keys
-        if not key.strip() or (accepted and key.strip() not in accepted):
+        if not key or (accepted and key not in accepted):
             raise named("invalid_api_key", None)
     return await handler(request)
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from simulator.faults import Directive
 from simulator.problems import NAMED, named
-from simulator.wire import refusal
+from wire.http import refusal
 
 CLOSING = web.AppKey("closing", asyncio.Event)
 # How long after now what this request creates comes into being; how long lists hide new jobs; …

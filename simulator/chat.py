@@ -11,10 +11,12 @@ from simulator.breaking import play
 from simulator.examples import text_of
 from simulator.faults import MODIFIERS, REQUESTS, from_body
 from simulator.known_models import known
-from simulator.problems import Problem, bad, no_such_model
+from simulator.places import is_azure, world
 from simulator.repeats import spent
-from simulator.requests import CHAT
-from simulator.wire import is_azure, read_json, reply, world
+from wire import sse
+from wire.bodies import CHAT
+from wire.http import read_json, reply
+from wire.problems import Problem, bad, no_such_model
 
 Message = dict[str, object]
 
@@ -92,13 +94,11 @@ def _calls(said: Message) -> Message:
 async def _stream(
     request: web.Request, envelope: dict[str, object], said: Message, choices: int, usage: object
 ) -> web.StreamResponse:
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-    await answer.prepare(request)
+    answer = await sse.begin(request)
     shared = {**envelope, "object": "chat.completion.chunk"}
 
     async def send(found: list[Message], extra: Message) -> None:
-        chunk = {**shared, "choices": found, **extra}
-        await answer.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        await answer.write(sse.data({**shared, "choices": found, **extra}))
 
     deltas: list[Message] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in re.findall(r"\s*\S+|\s+$", text_of(said.get("content")))]
@@ -113,6 +113,6 @@ async def _stream(
         await send([{"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}], nothing)
     if usage is not None:
         await send([], {"usage": usage})
-    await answer.write(b"data: [DONE]\n\n")
+    await answer.write(sse.DONE)
     await answer.write_eof()
     return answer

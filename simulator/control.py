@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from simulator import checking, faults, views
+from simulator import faults, views
 from simulator.faults import Rule
-from simulator.wire import AZURE, CLOCK, OPENAI, read_json, reply
+from simulator.places import AZURE, CLOCK, OPENAI
+from wire import checking
+from wire.http import read_json, reply
 
 _KEPT = 10_000
 

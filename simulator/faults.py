@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simulator import checking
-from simulator.problems import NAMED, bad
+from simulator.problems import NAMED
+from wire import checking
+from wire.problems import bad
 
 # The connection itself: no answer, a late one, half of one.
 _BREAKS = frozenset({"reset", "hang", "malformed"})

@@ -5,8 +5,8 @@ import time
 from aiohttp import web
 
 from simulator import grading
-from simulator.requests import RUN_GRADER, VALIDATE_GRADER
-from simulator.wire import read_json, reply
+from wire.bodies import RUN_GRADER, VALIDATE_GRADER
+from wire.http import read_json, reply
 
 _FLAGS = (
     "formula_parse_error",

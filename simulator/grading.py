@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from simulator.problems import bad
+from wire.problems import bad
 
 
 class Graded(NamedTuple):

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from simulator import training
-from simulator.wire import CLOCK, CONFIG, OPENAI
+from simulator.places import CLOCK, CONFIG, OPENAI
 from simulator.world import Job, World
 
 _LOG = logging.getLogger(__name__)

@@ -9,13 +9,18 @@ from simulator.breaking import IGNORE_FILTER, LANDS_AFTER, LIST_LAG, play
 from simulator.examples import Dataset
 from simulator.faults import LIVES, Directive, from_body
 from simulator.known_models import is_tunable, snapshot
-from simulator.problems import bad, named
+from simulator.places import is_azure, world
+from simulator.problems import named
 from simulator.repeats import spent
-from simulator.requests import check_job
+from simulator.tokens import billed
 from simulator.training import Failure, Spec, base_model
-from simulator.wire import check_query, is_azure, page, read_json, read_limit, reply, world
 from simulator.world import File, Job, World, new_id
+from wire.bodies import asked, check_job, job_body
+from wire.dataset import problem
+from wire.http import check_query, listed, metadata_filter, page, read_json, read_limit, reply
+from wire.problems import bad
 
+_MEMBERS = {False: job_body(64), True: job_body(40)}
 _DATASET_KIND = {"supervised": "chat", "dpo": "preference", "reinforcement": "reinforcement"}
 _STALLS = {"stall": "running", "stall_validating": "validating_files", "stall_queued": "queued"}
 
@@ -39,7 +44,7 @@ async def create(request: web.Request) -> web.StreamResponse:
 
 async def _begin(request: web.Request, body: dict[str, object], directive: Directive | None) -> Job:
     here = world(request)
-    check_job(body, azure=here.azure)
+    check_job(body, _MEMBERS[here.azure])
     model = str(body["model"])
     if not is_tunable(model) and here.model(model) is None:
         problem = named("model_not_available", None)
@@ -49,7 +54,7 @@ async def _begin(request: web.Request, body: dict[str, object], directive: Direc
     validated = None
     if body.get("validation_file"):
         validated = here.training_file(body["validation_file"], "validation_file")
-    tokens = await trained.blob.billed(base_model(model), _kind(body))
+    tokens = await trained.blob.read(lambda lines: billed(lines, base_model(model), _kind(body)))
     sequence = here.next_sequence()
     name = new_id("ftjob")
     spec = _spec(here, name, body=body, trained=trained, validated=validated, tokens=tokens, directive=directive)
@@ -75,20 +80,10 @@ def _seconds(directive: Directive | None, name: str, default: float) -> float:
     return default if directive.seconds is None else directive.seconds
 
 
-def _asked(body: dict[str, object]) -> tuple[str, tuple[tuple[str, object], ...]]:
-    """The method and its hyperparameters, from `method` or from the deprecated member."""
-    method = body.get("method")
-    kind, given = "supervised", body.get("hyperparameters")
-    if isinstance(method, dict):
-        kind = method["type"]
-        given = method.get(kind, {}).get("hyperparameters")
-    return kind, tuple(sorted(given.items())) if isinstance(given, dict) else ()
-
-
 def _kind(body: dict[str, object]) -> str:
     """The kind of dataset that the job is trained on."""
     completion = base_model(str(body["model"])) in {"babbage-002", "davinci-002"}
-    return "completion" if completion else _DATASET_KIND[_asked(body)[0]]
+    return "completion" if completion else _DATASET_KIND[asked(body)[0]]
 
 
 def _spec(
@@ -101,7 +96,7 @@ def _spec(
     tokens: int,
     directive: Directive | None,
 ) -> Spec:
-    method, asked = _asked(body)
+    method, hyperparameters = asked(body)
     kind = _kind(body)
     life = directive.name if directive else ""
     refusal = _demanded(life) or _refusal(trained, kind, "training_file")
@@ -117,7 +112,7 @@ def _spec(
         method=method,
         examples=dataset.examples,
         tokens=tokens,
-        asked=asked,
+        asked=hyperparameters,
         suffix=suffix if isinstance(suffix, str) else None,
         organization=here.config.organization,
         azure=here.azure,
@@ -146,24 +141,13 @@ def _demanded(life: str) -> Failure | None:
 
 def _refusal(file: File, kind: str, param: str) -> Failure | None:
     """What validation will find; a validation file may be short."""
-    found = file.dataset or Dataset()
-    if kind in found.problems:
-        words = f"The job failed due to an invalid {param.replace('_', ' ')}. {found.problems[kind]}"
-        return Failure(f"invalid_{param}", words, param)
-    if param == "training_file" and found.examples < 10:
-        words = f"Training file has {found.examples} example(s), but must have at least 10 examples"
-        return Failure("invalid_n_examples", words, param)
-    return None
+    found = problem(file.dataset or Dataset(), kind, param, 10 if param == "training_file" else 0)
+    return Failure(*found, param) if found else None
 
 
 async def list_jobs(request: web.Request) -> web.StreamResponse:
     here = world(request)
-    keys = [name for name in request.query if name.startswith("metadata[") and name.endswith("]")]
-    check_query(request, "after", "limit", "metadata", *keys)
-    wanted = {name[len("metadata[") : -1]: request.query[name] for name in keys}
-    none_wanted = request.query.get("metadata") in {"", "null"}  # Node sends metadata= for null
-    if "metadata" in request.query and not none_wanted:
-        raise bad("Write the filter as metadata[key]=value, or metadata=null.", param="metadata")
+    wanted, none_wanted = metadata_filter(request)
     now, lag = here.clock.now(), request.get(LIST_LAG, 0.0)
     jobs = [job for job in here.landed() if now >= max(job.listed, job.created + lag)]
     if not request.get(IGNORE_FILTER):
@@ -171,7 +155,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
         if none_wanted:
             jobs = [job for job in jobs if not job.metadata]
     shown, more = page(request, jobs, lambda job: job.id, limit=read_limit(request, 20, 100))
-    return reply({"object": "list", "data": [views.job(here, job) for job in shown], "has_more": more})
+    return listed([views.job(here, job) for job in shown], more=more)
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:
@@ -204,7 +188,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     here = world(request)
     told = views.events(here, here.job(request.match_info["id"]))
     shown, more = page(request, told, lambda event: str(event["id"]), limit=read_limit(request, 20, 100))
-    return reply({"object": "list", "data": shown, "has_more": more})
+    return listed(shown, more=more)
 
 
 async def checkpoints(request: web.Request) -> web.StreamResponse:
@@ -212,5 +196,4 @@ async def checkpoints(request: web.Request) -> web.StreamResponse:
     here = world(request)
     kept = views.checkpoints(here, here.job(request.match_info["id"]))
     shown, more = page(request, kept, lambda checkpoint: str(checkpoint["id"]), limit=read_limit(request, 10, 100))
-    first, last = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
-    return reply({"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": more})
+    return listed(shown, more=more, ends=True)

@@ -1,5 +1,7 @@
 """The base models there are, and when they shut down.  (pure)"""
 
+from wire import shapes
+
 # Announced for 2027: tuned and base models of these families go together.
 _SHUTDOWN = {
     "gpt-4o-2024-08-06": "2027-01-14",
@@ -53,10 +55,4 @@ def known() -> dict[str, str | None]:
 
 
 def base(model: str) -> dict[str, object]:
-    return {
-        "id": model,
-        "object": "model",
-        "created": _CREATED,
-        "owned_by": "system",
-        "shutdown_date": known()[model],
-    }
+    return {**shapes.model(model, created=_CREATED, owner="system"), "shutdown_date": known()[model]}

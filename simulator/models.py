@@ -4,9 +4,10 @@ from aiohttp import web
 
 from simulator import training
 from simulator.known_models import base, known
-from simulator.problems import no_such_model
-from simulator.wire import check_query, reply, world
+from simulator.places import world
 from simulator.world import Job, World
+from wire.http import check_query, listed, reply
+from wire.problems import no_such_model
 
 
 def _tuned(here: World, name: str, job: Job) -> dict[str, object]:
@@ -27,7 +28,7 @@ async def list_models(request: web.Request) -> web.StreamResponse:
     here.settle()
     shown = [base(name) for name in known()]
     shown += [_tuned(here, name, job) for name, job in here.models.items() if here.model(name)]
-    return reply({"object": "list", "data": shown})
+    return listed(shown)
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:

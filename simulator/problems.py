@@ -1,38 +1,8 @@
 """What the simulated API refuses, and the recorded answers that can be asked for by name."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-
-@dataclass
-class Problem(Exception):
-    """A refusal in OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}`` under an HTTP status."""
-
-    status: int
-    message: str
-    code: str | None = None
-    param: str | None = None
-    type: str = "invalid_request_error"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def body(self) -> dict[str, object]:
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
-
-
-def bad(message: str, *, param: str | None = None, code: str | None = None) -> Problem:
-    return Problem(400, message, code, param)
-
-
-def no_such_job(job_id: str) -> Problem:
-    return Problem(404, f"Could not find fine tune: {job_id}", "fine_tune_not_found", "fine_tune_id")
-
-
-def no_such_file(file_id: str) -> Problem:
-    return Problem(404, f"No such File object: {file_id}", None, "id")
-
-
-def no_such_model(model: str) -> Problem:
-    return Problem(404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found", None)
+from wire.problems import Problem, bad, no_such_file, no_such_job, no_such_model
 
 
 def too_many_jobs(limit: int) -> Problem:

@@ -10,8 +10,9 @@ from aiohttp import web
 from simulator.answering import tokens
 from simulator.chat import Message, said
 from simulator.examples import text_of
-from simulator.requests import RESPONSE
-from simulator.wire import read_json, reply, world
+from simulator.places import world
+from wire.bodies import RESPONSE
+from wire.http import read_json, reply
 
 
 async def create(request: web.Request) -> web.StreamResponse:

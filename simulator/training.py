@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from wire.dataset import default_batch_size, default_epochs
+
 FOREVER = math.inf
 PAUSING = 5.0
 RESUMING = 5.0
@@ -87,20 +89,11 @@ class Schedule(NamedTuple):
     ended: float
 
 
-def default_epochs(examples: int) -> int:
-    """OpenAI's rule: 3; small sets get more (at most 25), very large ones fewer."""
-    if 3 * examples < 100:
-        return min(25, 100 // max(1, examples))
-    if 3 * examples > 25_000:
-        return max(1, 25_000 // examples)
-    return 3
-
-
 def hyperparameters(spec: Spec) -> dict[str, object]:
     """What "auto" becomes once the files were looked at."""
     found: dict[str, object] = {
         "n_epochs": default_epochs(spec.examples),
-        "batch_size": max(1, min(256, round(spec.examples * 0.002))),
+        "batch_size": default_batch_size(spec.examples),
         "learning_rate_multiplier": 1.8,
     }
     if spec.method == "dpo":

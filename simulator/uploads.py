@@ -3,14 +3,14 @@
 from aiohttp import web
 
 from simulator import views
-from simulator.blob import Blob
-from simulator.files import accept, parts_of
-from simulator.problems import Problem, bad
-from simulator.requests import COMPLETE_UPLOAD, UPLOAD
-from simulator.wire import read_json, reply, world
+from simulator.files import accept
+from simulator.places import world
 from simulator.world import Upload, new_id
-
-_LARGEST_PART = 64 * 2**20
+from wire.blob import Blob
+from wire.bodies import COMPLETE_UPLOAD, UPLOAD
+from wire.http import read_json, reply
+from wire.multipart import part_of
+from wire.problems import Problem, bad
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -43,11 +43,7 @@ def _pending(request: web.Request) -> Upload:
 
 async def add_part(request: web.Request) -> web.StreamResponse:
     found = _pending(request)
-    fields, _, blob = await parts_of(request, _LARGEST_PART, "data")
-    if fields:
-        raise bad(f"Unknown parameter: '{min(fields)}'.", param=min(fields), code="unknown_parameter")
-    if blob is None:
-        raise bad("Missing required parameter: 'data'.", param="data", code="missing_required_parameter")
+    blob = await part_of(request, Blob)
     found = _pending(request)  # it may have been cancelled while the bytes came
     name = new_id("part")
     found.parts[name] = blob

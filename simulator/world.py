@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from simulator import telling, training
-from simulator.blob import Blob
 from simulator.clock import Clock
 from simulator.examples import Dataset
-from simulator.problems import Problem, no_such_file, no_such_job, too_many_jobs
+from simulator.problems import too_many_jobs
 from simulator.settings import Config
 from simulator.training import Mark, Spec
+from wire.blob import Blob
+from wire.problems import Problem, no_such_file, no_such_job
 
 # What adding and subtracting loses at 1.8e9 seconds, generously. What `settle` takes for over must be over for
 # `elapsed` too, or a job would be settled while its status says running.

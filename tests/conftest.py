@@ -37,7 +37,6 @@ TOGETHER = ("e2e/story/", "e2e/surface/", "e2e/datasets/")
 APART = (
     "e2e/crashes/test_starts_and_stops.py",
     "e2e/crashes/test_vendors.py",
-    "e2e/worker/test_redis_restart.py",
     "integration/service/test_backup.py",
     "contract/upstreams/test_every_kind.py",
 )

@@ -23,6 +23,7 @@ TunehookError
 │   ├── ModelNotTrained, NotDeployed, ModelInUse, ModelNotDeletable
 │   ├── UploadNotOpen, TooManyUploads, TooManyParts, UploadIncomplete
 │   └── TooManyEndpoints, EndpointDisabled, DeliveryWithoutReceiver, TooManyTests, TooManyStreams, TestUnanswered
+│       TooManyPullEndpoints, PullNameTaken, NotPulled, NotPending
 ├── UpstreamError       an upstream refused, or did not answer
 │   ├── UpstreamRefused         400, 403, 404, 422
 │   │   └── UpstreamUnsupported its API has no such call or member
@@ -147,7 +148,7 @@ class ModelNotFound(NotFound):
 
 
 class ModelNotTuned(ModelNotFound):
-    """The model '{id}' is a base model. Only models that this project tuned here are asked; ask its upstream for it."""
+    """The model '{id}' is a base model that no job of this project trains on, so it is not asked. Ask its upstream."""
 
 
 class EndpointNotFound(NotFound):
@@ -232,6 +233,22 @@ class EndpointDisabled(RequestError):
 
 class DeliveryWithoutReceiver(RequestError):
     """Delivery {id} cannot be sent again: {why}."""
+
+
+class TooManyPullEndpoints(RequestError):
+    """This project has reached the limit of {most} pull endpoints. Delete one; one that is not read goes in 7 days."""
+
+
+class PullNameTaken(RequestError):
+    """The project's webhook endpoint {id} has the URL {url} already. Read that one, or choose another name."""
+
+
+class NotPulled(RequestError):
+    """{id} belongs to {url}, where deliveries are sent and noted by Tunehook. Only pull endpoints are read."""
+
+
+class NotPending(RequestError):
+    """Delivery {id} is {state} already, so nothing is noted. POST /v1/deliveries/{id}/redeliver makes it due again."""
 
 
 class TooManyTests(RequestError):

@@ -36,8 +36,10 @@ FIREWORKS_BASE_URL = "https://api.fireworks.ai"
 NEBIUS_BASE_URL = "https://api.tokenfactory.nebius.com/v1"
 TOGETHER_BASE_URL = "https://api.together.ai/v1"
 #: What an upstream can be, in the order in which the default is chosen. tunehook/upstreams/kinds.py opens each.
-KindName = Literal["openai", "azure", "fireworks", "nebius", "together"]
+KindName = Literal["openai", "azure", "fireworks", "nebius", "together", "trainer"]
 KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
+#: The kinds that a vendor's own variables configure, under the same name. A trainer is one's own machine.
+VENDORS = tuple(kind for kind in KIND_NAMES if kind != "trainer")
 #: Where a kind is reached whose vendor has one address for all.
 BASE_URLS: Mapping[str, str] = {
     "fireworks": FIREWORKS_BASE_URL,
@@ -173,7 +175,7 @@ class Settings(BaseSettings):
         else the first by name.
         """
         named = {**self._by_vendors_variables(), **{name.lower(): one for name, one in self.upstreams.items()}}
-        first = [self.default_upstream, *(name for name in KIND_NAMES if name != self.default_upstream)]
+        first = [self.default_upstream, *(name for name in VENDORS if name != self.default_upstream)]
         places = {name: place for place, name in enumerate(first)}
         return {name: named[name] for name in sorted(named, key=lambda name: (places.get(name, len(places)), name))}
 
@@ -224,12 +226,18 @@ UPSTREAM_NAMES = (
     "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "FIREWORKS_API_KEY", "FIREWORKS_ACCOUNT_ID", "NEBIUS_API_KEY",
     "TOGETHER_API_KEY", "TUNEHOOK_DEFAULT_UPSTREAM",
 )  # fmt: skip
-#: Read by the simulator, which is a program of its own and imports nothing of ours.
+#: Read by the simulator and by the trainer, which are programs of their own and import nothing of ours.
 FOREIGN_NAMES = frozenset(
     f"TUNEHOOK_SIMULATOR_{name}"
     for name in (
         "HOST", "PORT", "SLOTS", "KEYS", "WEBHOOK_URL", "WEBHOOK_SECRET", "MODEL_DELAY", "FILE_DELAY",
         "ORGANIZATION", "AZURE_RUNNING", "AZURE_QUEUED", "AZURE_DEPLOYED",
+    )
+) | frozenset(
+    f"TUNEHOOK_TRAINER_{name}"
+    for name in (
+        "HOST", "PORT", "DATA_DIR", "REDIS_URL", "MODELS", "KEYS", "ORGANIZATION", "SLOTS", "SLOT", "MIN_FREE_BYTES",
+        "SERVING_URL", "SERVE", "SERVE_WHILE_TRAINING", "SWEEP_SECONDS", "CHILD",
     )
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ClassVar, ParamSpec
 
 from redis.client import PubSub, PubSubWorkerThread
 from redis.exceptions import RedisError
@@ -27,7 +27,9 @@ from rq.serializers import JSONSerializer
 from tunehook.model.member import Queue
 from tunehook.store.engine.connection import is_in_trouble
 from worker.scheduler import connect
-from worker.steps import STOP
+from worker.steps import STOP, is_step
+
+log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
 P = ParamSpec("P")
@@ -75,6 +77,7 @@ def _best_effort(method: Callable[P, None]) -> Callable[P, None]:
 class StepWorker(Worker):
     """Tuned to recover soon. Does without what it tells Redis about itself while Redis does not take it."""
 
+    _newer: ClassVar[set[str]] = set()  #: steps of a newer version that the log has
     max_connection_wait_time = 2.0  # RQ backs off to 60 s: so long would it not notice that Redis is back
 
     @property
@@ -96,8 +99,17 @@ class StepWorker(Worker):
                 time.sleep(AGAIN_SECONDS)
 
     def execute_job(self, job: Job, queue: RQQueue) -> None:
-        """Runs a step. Removes RQ's note of one whose end could not be told: it is due again, not failed."""
+        """Runs a step. Removes RQ's note of one whose end could not be told: it is due again, not failed.
+
+        A step of a newer version is left to its workers: it is due again in 20 s.
+        """
         self._untold = False
+        if not is_step(str(job.func_name)):
+            if job.func_name not in self._newer:
+                log.warning("%s is left to a newer version: this one does not know it.", job.func_name)
+                self._newer.add(str(job.func_name))
+            _best_effort(job.delete)(remove_from_queue=False)
+            return
         try:
             super().execute_job(job, queue)
         except RedisError:

@@ -48,6 +48,7 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=2,
         socket_timeout=10,
         maint_notifications_config=NO_NOTIFICATIONS,
+        driver_info=None,
     )
 
 
@@ -73,6 +74,7 @@ class Scheduler:
         self._host = socket.gethostname()  # in a container: its id
         self._queues = queues(connection)
         self._upstreams = upstreams
+        self._newer: set[str] = set()  #: kinds of a newer version that the log has
         self._poll_seconds = max(poll_seconds, CLAIMED_SECONDS)
         self._upgrade_seconds = upgrade_seconds
         self._enqueued = {**ENQUEUED, "steps": workers * ENQUEUED["steps"]}
@@ -138,18 +140,12 @@ class Scheduler:
         for member in claimed.parked:
             await self._store.plan(PARKED, 0)
             log.error("%s is parked: 20 steps in a row made no progress. Run `tunehook doctor`.", member)
+        for kind in {member.partition(":")[0] for member in claimed.newer} - self._newer:
+            log.warning("Steps of the kind %s are left to a newer version: this one does not know them.", kind)
+            self._newer.add(kind)
         if claimed.members:
-            steps = [step for member in claimed.members if (step := _step(member)) is not None]
+            steps = [step_for(member) for member in claimed.members]
             await asyncio.to_thread(_enqueue, rq, steps, TIMEOUTS[queue])
-
-
-def _step(member: str) -> tuple[str, tuple[str, ...]] | None:
-    """Returns the step; None for a member that only a newer version knows: its scheduler enqueues it."""
-    try:
-        return step_for(member)
-    except ValueError as error:
-        log.warning("%s", error)
-        return None
 
 
 def _enqueue(rq: RQQueue, steps: list[tuple[str, tuple[str, ...]]], timeout: int) -> None:

@@ -29,15 +29,15 @@ STOP = signal.SIGUSR1
 
 
 @cache
-def _settings() -> settings.Settings:
-    """Reads the settings once a process: a work-horse inherits those of its parent."""
+def loaded_settings() -> settings.Settings:
+    """Reads the settings once a process (10 ms): a work-horse inherits those of its parent."""
     return settings.load()
 
 
 @asynccontextmanager
 async def _ctx() -> AsyncIterator[Context]:
     """Opens the context. A step that loses Redis ends; its record is due again within 20 s."""
-    async with open_context(_settings(), make_files=Files.of_step) as ctx:
+    async with open_context(loaded_settings(), make_files=Files.of_step) as ctx:
         try:
             yield ctx
         except StoreUnavailable as error:
@@ -113,6 +113,7 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "sweep": sweep,
     "copy": copy,
 }
+_NAMES = {step.__name__ for step in (*_STEPS.values(), deliver)}
 
 
 def step_for(member: str) -> tuple[str, tuple[str, ...]]:
@@ -121,6 +122,11 @@ def step_for(member: str) -> tuple[str, tuple[str, ...]]:
     if kind not in _STEPS:
         raise ValueError(f"no step is known for the member {member!r}")
     return f"worker.steps.{_STEPS[kind].__name__}", tuple(rest.rsplit(":", 1) if kind == "copy" else [rest])
+
+
+def is_step(path: str) -> bool:
+    """Returns whether a dotted path is a step of this version."""
+    return path.startswith("worker.steps.") and path.rpartition(".")[2] in _NAMES
 
 
 #: RQ ends a step that takes longer. A whole file up to 100 MB has 600 s, and so has the joining of parts. A delivery

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from tunehook.model.member import Queue
 from tunehook.security.tls import ssl_context
 from tunehook.settings import Settings
 from tunehook.store.store import Store
+from worker import steps
 from worker.rq_worker import work
 from worker.scheduler import Scheduler, connect
 from worker.steps import STOP
@@ -102,11 +104,14 @@ class Supervisor:
 
 
 async def _warm(settings: Settings) -> None:
-    """Does before the forks what every step would pay for: TLS context (21 ms a client), late imports.
+    """Does before the forks what every step would pay for: TLS context (21 ms a client), settings, late imports.
 
-    openai imports more when its first client is made (50 of a poll's 65 ms). Nothing is connected.
+    openai imports more when its first client is made (50 of a poll's 65 ms), and names the platform with each
+    client's first call, for which Python starts `uname`. Nothing is connected.
     """
     ssl_context()
+    steps.loaded_settings()
+    platform.platform()
     async with open_context(settings):
         pass
 

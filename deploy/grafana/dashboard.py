@@ -187,6 +187,12 @@ ROWS: dict[str, list[Drawn]] = {
             "Made by repeated creates.",
             [(f"max by (upstream) (increase(tunehook_extras_cancelled_total{{{JOB}}}[1d]))", "{{upstream}}")],
         ),
+        (
+            "Polls in vain",
+            "short",
+            "In a row, each killed before its end.",
+            [(f"max by (upstream) (tunehook_polls_in_vain{{{JOB}}})", "{{upstream}}")],
+        ),
     ],
     "The API": [
         (

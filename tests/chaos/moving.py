@@ -154,7 +154,9 @@ async def move(directory: Path, *, jobs: int) -> Report:
     report = Report(f"{jobs} jobs imported with their datasets and retrained, under kills", "moving")
     began = time.monotonic()
     simulators = {"openai": ("--slots", "0", "--speed", "100000"), "second": ("--slots", "0")}
-    with deployment(directory, simulators=simulators, TUNEHOOK_WORKERS="4", TUNEHOOK_PORT=str(free_port())) as town:
+    # Nothing here waits for a poll.
+    settings = {"TUNEHOOK_WORKERS": "4", "TUNEHOOK_POLL_SECONDS": "60", "TUNEHOOK_PORT": str(free_port())}
+    with deployment(directory, simulators=simulators, all_names=False, **settings) as town:
         there = await made_elsewhere(town.simulators["openai"], jobs)
         caller = await town.key("home")
         report.add([Run(number, "moved") for number in range(jobs)])

@@ -174,7 +174,7 @@ async def attack(
         settings = {name: text for vendor in kinds for name, text in vendor.settings.items()}
         for vendor in kinds:
             vendor.fake.goes_wrong("create job", *(LOST * jobs)[:jobs])
-        settings["TUNEHOOK_SETTLE_SECONDS"] = str(settle)
+        settings |= {"TUNEHOOK_SETTLE_SECONDS": str(settle), "TUNEHOOK_POLL_SECONDS": "5"}
         town = stack.enter_context(deployment(directory, simulators={"openai": ()}, all_names=False, **settings))
         key = await town.key("p")
         client = await stack.enter_async_context(openai.AsyncOpenAI(base_url=town.url, api_key=key.key))

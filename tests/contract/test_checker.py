@@ -74,6 +74,8 @@ def test_every_operation_with_a_key_can_be_refused_for_the_key(contract: Contrac
 
 # What an upstream fills, and what is passed on: all else is closed, or a misspelt member goes unseen.
 OPEN = {
+    "Response",
+    "CreateResponseRequest",
     "PassedThroughError",
     "HyperparametersInUse",
     "MethodInUse",

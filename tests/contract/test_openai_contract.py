@@ -23,6 +23,7 @@ MEANT = {
     "POST /fine_tuning/jobs body.callback_url: ours": "where the webhook goes",
     "* body.tunehook: ours": "which upstream shall do it",
     "GET /fine_tuning/jobs/{fine_tuning_job_id} ?wait: ours": "for those without an inbound port",
+    "GET /fine_tuning/jobs ?*: ours": "filters for people and their tools",
     f"{JOB}*.tunehook: ours": "where the job really is",
     f"{JOB}*.status: any string": "Azure has others, and an upstream may invent more: they are passed on as they are",
     f"{JOB}*.integrations[[][]].type: any string": "what an upstream answers is not ours to narrow",

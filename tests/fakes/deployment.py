@@ -26,7 +26,7 @@ from cli.valkey_process import connect
 from tests.fakes.compose_user import acl_file, as_compose_user
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook import api_keys
-from tunehook.model.member import QUEUES
+from tunehook.model.member import QUEUES, poll_member
 from tunehook.security.encryption import Encryption
 from tunehook.settings import Settings
 from tunehook.store.engine.keys import due
@@ -153,6 +153,13 @@ class Deployment:
                     client.zincrby(due(queue), -by, member)
             for name in _names(client, "th:hold:*"):
                 client.pexpire(name, max(1, client.pttl(name) - by))
+
+    def poll(self, upstream: str) -> None:
+        """Makes the upstream's next poll due now, unless one is under way: that is claimed for 20 s."""
+        with connect(self.valkey.url) as client:
+            planned = client.zscore(due("polls"), poll_member(upstream))
+            if planned is not None and planned / 1000 - time.time() > 25:
+                client.zadd(due("polls"), {poll_member(upstream): 0})
 
 
 @contextmanager

@@ -116,7 +116,7 @@ async def filled(root: Path, directory: Path) -> AsyncIterator[Left]:
             "TUNEHOOK_DATA_DIR": str(directory / "data"),
             "TUNEHOOK_SECRET_KEY": SECRET_KEY,
             "TUNEHOOK_WEBHOOK_ALLOW": "127.0.0.1",
-            "TUNEHOOK_POLL_SECONDS": "1",
+            "TUNEHOOK_POLL_SECONDS": "4",  # of six upstreams
             "TUNEHOOK_SETTLE_SECONDS": "600",
             **{f"TUNEHOOK_UPSTREAMS__{name.upper()}__BASE_URL": one.base_url for name, one in others.items()},
             **{f"TUNEHOOK_UPSTREAMS__{name.upper()}__API_KEY": "sk-simulated" for name in others},

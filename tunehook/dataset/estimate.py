@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
 
 from tunehook.dataset.findings import plural
-from tunehook.dataset.prices import Method, Prices
+from tunehook.dataset.prices import Method, Price, Prices
 from tunehook.dataset.report import Report
 from tunehook.dataset.rules import Rules
 
@@ -58,7 +58,7 @@ def default_epochs(examples: int, rules: Rules | None = None) -> int:
 
     By OpenAI's cookbook; a job of 10 examples got 10 epochs from OpenAI, as here. `rules`: a kind's own number.
     """
-    if rules is not None and rules.auto_epochs is not None:
+    if rules is not None and isinstance(rules.auto_epochs, int):
         return rules.auto_epochs
     if examples * 3 < 100:
         return max(1, min(25, 100 // max(1, examples)))
@@ -105,10 +105,12 @@ def estimate_tokens(
     n_epochs: int | Literal["auto"] = "auto",
     warnings: list[str] | None = None,
     rules: Rules | None = None,
+    seconds: float | None = None,
 ) -> Estimate:
     """Returns the same from the numbers alone; `over`: how many examples are longer than the limit.
 
-    `rules`: of the upstream's kind, whose prices count; None: of any.
+    `rules`: of the upstream's kind, whose prices count; None: of any. `seconds`: that a million tokens took in earlier
+    jobs there, where training is paid by the hour; None: not known.
     """
     kind = rules.kind if rules else None
     if n_epochs != "auto" and (type(n_epochs) is not int or not 1 <= n_epochs <= MAX_EPOCHS):
@@ -123,6 +125,11 @@ def estimate_tokens(
         notes.append(f"{unknown}No price is known for {method} training of {model}; add it to the price file.")
     elif price.usd_per_million_tokens is not None:
         cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    elif seconds is not None:
+        cost = _by_the_hour(price, billed, seconds)
+        notes.append(f"{price.usd_per_hour} USD an hour, for as long as earlier jobs on this model took there.")
+    elif rules is not None and rules.measures:
+        notes.append(f"No estimate yet: {price.usd_per_hour} USD an hour, and no job on this model has ended there.")
     else:
         notes.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
     if rules is not None and not rules.as_openai:
@@ -146,6 +153,11 @@ def estimate_tokens(
         price_date=price.as_of.isoformat() if price else None,
         warnings=tuple(notes),
     )
+
+
+def _by_the_hour(price: Price, billed: int, seconds: float) -> Decimal:
+    hours = Decimal(str(seconds)) * billed / 1_000_000 / 3600
+    return ((price.usd_per_hour or Decimal(0)) * hours).quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
 def outlook(model: str, *, shutdown_date: str | None, not_available: bool, today: date | None = None) -> list[str]:

@@ -64,6 +64,11 @@ class Prices:
         """Returns the methods that have a price for this model; none for a model that we do not know."""
         return frozenset(method for row in self._fitting(model, kind) for method in row.methods)
 
+    def family(self, model: str, kind: str | None = None) -> str:
+        """Returns the name without the date of a snapshot, where the price file has that name; else the name itself."""
+        name = _DATE.sub("", model)
+        return name if any(row.model == name and row.fits(name, kind=kind) for row in self.rows) else model
+
     def shutdown_date(self, model: str, kind: str | None = None) -> str | None:
         """Returns the day (YYYY-MM-DD) on which the model is shut down, as far as the price file knows it."""
         days = [row.shutdown_date for row in self._fitting(model, kind) if row.shutdown_date is not None]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from tunehook.dataset.findings import Finding, finding, plural
 from tunehook.dataset.prices import Method
@@ -28,11 +28,16 @@ class Rules:
     least: int
     most: int | None
     images: bool
-    auto_epochs: int | None
+    auto_epochs: int | Literal["as_openai"] | None
     as_openai: bool
     names_models: bool
     deployment: str | None
     source: str
+
+    @property
+    def measures(self) -> bool:
+        """Whether an upstream of this kind says how long a million tokens took there, in its list of models."""
+        return self.kind == "trainer"
 
     @property
     def knows_epochs(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tunehook.errors import InvalidParameter, RequestError
-from tunehook.model.job import Job, LeftOut
+from tunehook.model.job import Job, JobSpec, LeftOut
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import (
     DpoHyperparameters,
@@ -27,6 +27,7 @@ _TYPES: dict[str, type[Hyperparameters]] = {
 }
 #: OpenAI takes 16 pairs of metadata; one is the mark of this service.
 METADATA_PAIRS = 15
+AUTO = "auto"
 
 
 def request_of(
@@ -51,6 +52,8 @@ def request_of(
     body["metadata"] = _metadata(source, left)
     options = {**_options(source, asked, kind, source_kind, left), **(asked.options or {})}
     body["tunehook"] = {"upstream": asked.upstream, "options": options or None, "max_cost_usd": asked.max_cost_usd}
+    # An imported job says no by itself, where it had ended; it has no digest of a request.
+    body["tunehook"]["deploy"] = False if not source.deploy and source.request_sha256 else None
     body["tunehook"] = _given(body["tunehook"])
     return _given(body | {"callback_url": asked.callback_url}), left
 
@@ -67,16 +70,25 @@ def _suffix(source: Job) -> str | None:
     return parts[3][:64] or None if len(parts) == 5 and parts[0] == "ft" else None
 
 
+def hyperparameters_of(spec: JobSpec) -> Members:
+    """Returns those that were asked for, with a method or without."""
+    method = spec.method or {}
+    inner: Members = method.get(str(method.get("type", "supervised"))) or {}
+    return _given(inner.get("hyperparameters") or spec.hyperparameters or {})
+
+
 def _method(source: Job, asked: RetrainRequest, kind: str, left: list[LeftOut]) -> Members:
     """Returns the source's method with those hyperparameters that the new upstream has, and with those asked for."""
     found = source.spec.method or {}
     name = str(found.get("type", "supervised"))
-    inner: Members = dict(found.get(name) or {})
-    had = _given(inner.pop("hyperparameters", None) or source.spec.hyperparameters or {})
+    inner: Members = {key: value for key, value in (found.get(name) or {}).items() if key != "hyperparameters"}
+    had = hyperparameters_of(source.spec)
     given = asked.hyperparameters.model_dump(exclude_none=True) if asked.hyperparameters else {}
-    kept = dict(_kept(name, {key: value for key, value in had.items() if key not in given}, kind, left))
-    if kept | given:
-        inner["hyperparameters"] = kept | given
+    kept = dict(_kept(name, {key: value for key, value in had.items() if key not in given}, kind, left)) | given
+    if asked.n_epochs_if_auto is not None and kept.get("n_epochs", AUTO) == AUTO:
+        kept["n_epochs"] = asked.n_epochs_if_auto
+    if kept:
+        inner["hyperparameters"] = kept
     return {"type": name, **({name: inner} if inner else {})}
 
 

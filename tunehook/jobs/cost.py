@@ -15,7 +15,7 @@ from tunehook.dataset.estimate import Estimate, by_rule, estimate_tokens
 from tunehook.dataset.prices import Price as PriceRow
 from tunehook.dataset.prices import Prices
 from tunehook.dataset.rules import Rules
-from tunehook.errors import Conflict, FileNotFound, LeaseTaken
+from tunehook.errors import Conflict, FileNotFound, LeaseTaken, UpstreamError
 from tunehook.files import token_counts
 from tunehook.jobs import budget, dataset_fit
 from tunehook.model.file import Counted, File
@@ -33,9 +33,17 @@ UNCHECKED_SECONDS, BUSY_SECONDS = 20.0, 2.0
 
 
 def expected(
-    request: JobRequest, file: File, counted: Counted, prices: Prices, rules: Rules, warnings: Sequence[str] = ()
+    request: JobRequest,
+    file: File,
+    counted: Counted,
+    prices: Prices,
+    rules: Rules,
+    warnings: Sequence[str] = (),
+    seconds: float | None = None,
 ) -> Estimate:
-    """Returns what the request will cost on this file at an upstream with these rules. Pure."""
+    """Returns what the request will cost on this file at an upstream with these rules. Pure.
+
+    `seconds`: as `measured` returns them."""
     assert file.dataset is not None
     notes = []
     if file.dataset.examples < ADVISED_EXAMPLES:
@@ -51,7 +59,23 @@ def expected(
         n_epochs=request.n_epochs,
         rules=rules,
         warnings=[*warnings, *notes, *by_rule(file.dataset.image_examples)],
+        seconds=seconds,
     )
+
+
+async def measured(ctx: Context, upstream: str, request: JobRequest) -> float | None:
+    """Returns how long a million tokens took in earlier jobs there. None: it is not said, or costs nothing."""
+    rules = ctx.rules(upstream)
+    price = ctx.prices.find(request.model, request.kind, rules.kind) if rules.measures else None
+    if price is None or price.usd_per_hour is None:
+        return None
+    try:
+        rows = await ctx.upstreams[upstream].models()
+    except UpstreamError as error:
+        log.warning("the models of %s, for an estimate: %s", upstream, error.message)
+        return None
+    told = next((row.get("seconds_per_million_tokens") for row in rows if row.get("id") == request.model), None)
+    return float(told) if isinstance(told, int | float) and told > 0 else None
 
 
 def cost_of(estimate: Estimate) -> Cost:
@@ -100,7 +124,8 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
         return None
     request = job_request.parse(job.spec.model_dump(exclude_none=True, exclude={"options"}))
     counted = await token_counts.count(ctx.files, training, request.model)
-    estimate = cost_of(expected(request, training, counted, ctx.prices, ctx.rules(job.upstream)))
+    seconds = await measured(ctx, job.upstream, request)
+    estimate = cost_of(expected(request, training, counted, ctx.prices, ctx.rules(job.upstream), seconds=seconds))
     try:
         # Under the job's lease: a new revision while its create is under way would make the outcome unknown.
         async with ctx.store.lease(job_member(job_id)) as lease:

@@ -73,8 +73,11 @@ async def _missing(ctx: Context, job: Job) -> dict[str, str]:
     missing: dict[str, str] = {}
     for name, file_id in there.items():
         ours: FileRef | None = getattr(job, name)
+        if file_id is None:
+            continue
         record = await ctx.store.files.read_any(ours.id) if ours and ours.upstream_id is None else None
-        if file_id is not None and (record is None or record.file.project != job.project):
+        of_project = record is not None and record.file.project == job.project
+        if record is None or not of_project or not await ctx.files.storage.exists(record.file.id):
             missing[name] = file_id
     return missing
 
@@ -120,7 +123,7 @@ async def _fetch_one(ctx: Context, job: Job, name: str, file_id: str, lease: Lea
     if not is_upstream_id(file_id):
         raise UpstreamRefused(f"The upstream '{job.upstream}' does not name it.", upstream=job.upstream, status=404)
     origin = f"{job.upstream}:{file_id}"
-    _, earlier = await ctx.store.files.fetched(job.project, origin)
+    _, earlier = await _fetched(ctx, job.project, origin)
     if earlier is not None and await _attach(ctx, job.id, name, earlier, lease, _use(ctx, earlier, origin)):
         return
     upstream = ctx.upstreams.get(job.upstream)
@@ -134,7 +137,7 @@ async def _fetch_one(ctx: Context, job: Job, name: str, file_id: str, lease: Lea
         async with upstream.content(there) as content:
             await ctx.files.storage.check_room(content.size or 0)
             await _receive(job.upstream, content, incoming, most_bytes)
-        before, same = await ctx.store.files.fetched(job.project, await incoming.hashed())
+        before, same = await _fetched(ctx, job.project, await incoming.hashed())
         if same is not None and await _attach(ctx, job.id, name, same, lease, _use(ctx, same, origin)):
             return
         file = await ingest.keep_fetched(ctx.files, incoming, project=job.project, filename=content.filename)
@@ -147,6 +150,12 @@ async def _fetch_one(ctx: Context, job: Job, name: str, file_id: str, lease: Lea
     if not kept:
         await ctx.files.storage.remove(file.id)
         raise UpstreamUnknown("Another job fetched the same file meanwhile.", upstream=job.upstream, retry_after=1.0)
+
+
+async def _fetched(ctx: Context, project: str, what: str) -> tuple[str | None, File | None]:
+    """Returns what is noted as fetched before, and that file if it is still here with its bytes."""
+    noted, file = await ctx.store.files.fetched(project, what)
+    return noted, file if file is not None and await ctx.files.storage.exists(file.id) else None
 
 
 async def _receive(upstream: str, content: Content, incoming: Incoming, most_bytes: int) -> None:

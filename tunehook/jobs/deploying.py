@@ -41,6 +41,7 @@ TRY_SECONDS = 20.0
 NAMED_SECONDS = 15 * 60
 #: How often one that runs is looked at: it may be removed at the vendor.
 RUNNING_SECONDS = 300.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 3.0, 600.0
 #: Looks in a row that must not find a deployment before it counts as removed by another.
 MISSED_LOOKS = 3
 _S = DeploymentStage
@@ -78,10 +79,10 @@ async def _act(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
             case _:
                 await _look(ctx, record, lease)
     except UpstreamError as error:
-        code, reason, pause = await _why_it_waits(ctx, error)
-        log.warning("deployment of job %s at %s: %s", record.deployment.id, record.deployment.upstream, reason)
         deployment = record.deployment
         since = deployment.waiting.since if deployment.waiting else record.now
+        code, reason, pause = await _why_it_waits(ctx, error, record.now - since)
+        log.warning("deployment of job %s at %s: %s", deployment.id, deployment.upstream, reason)
         waiting = Waiting(code=code, reason=reason, since=since, retry_at=record.now + int(pause))
         record = await ctx.store.deployments.read(deployment.id) or record
         if record.deployment.stage is not deployment.stage:  # its removal was asked for meanwhile
@@ -91,8 +92,11 @@ async def _act(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
         await ctx.store.commit(record.change(changed, lease).due(record.member, pause))
 
 
-async def _why_it_waits(ctx: Context, error: UpstreamError) -> tuple[str, str, float]:
-    """Returns code, reason and pause (seconds) after an error that refuses nothing for good."""
+async def _why_it_waits(ctx: Context, error: UpstreamError, waited: int) -> tuple[str, str, float]:
+    """Returns code, reason and pause (seconds) after an error that refuses nothing for good.
+
+    `waited`: for so many seconds it has waited already. The pause grows with it, up to ten minutes.
+    """
     if isinstance(error, UpstreamUnauthorized | UpstreamUnreachable):
         pause = await upstream_hold.hold(ctx, error)
         return error.code or "upstream_on_hold", error.message, pause
@@ -100,7 +104,9 @@ async def _why_it_waits(ctx: Context, error: UpstreamError) -> tuple[str, str, f
         return pause_for(error)
     if isinstance(error, UpstreamNotReady):
         return "model_not_ready", error.message, 10.0
-    return "upstream_no_answer", error.message, error.retry_after or 3.0
+    pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, float(waited)))
+    code = error.code or f"http_{error.status}" if isinstance(error, UpstreamRefused) else "upstream_no_answer"
+    return code, error.message, error.retry_after or pause
 
 
 async def _create(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
@@ -185,7 +191,7 @@ async def _look(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
 
 async def _missed(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
     """Counts a look that did not find it. The next is not at once: a vendor may be in trouble for minutes."""
-    missed = record.deployment.model_copy(update={"searches": record.deployment.searches + 1})
+    missed = record.deployment.model_copy(update={"searches": record.deployment.searches + 1, "waiting": None})
     pause = max(1.0, ctx.settle_seconds / 4)
     await ctx.store.commit(record.change(missed, lease).due(record.member, pause))
 
@@ -210,7 +216,7 @@ async def _remove(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
         return
     if found.state != "removing":
         await upstream.undeploy(deployment.model_copy(update={"there": found.there}))
-    await ctx.store.plan(record.member, 2.0)
+    await ctx.store.commit(record.change(deployment.moved(_S.REMOVING), lease).due(record.member, 2.0))
 
 
 # ---- the job

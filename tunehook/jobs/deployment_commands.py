@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunehook.context import Context
-from tunehook.errors import JobNotFound, ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
+from tunehook.errors import (
+    InvalidParameter,
+    JobNotFound,
+    ModelNotFound,
+    ModelNotTrained,
+    NotDeployed,
+    UpstreamUnsupported,
+)
 from tunehook.jobs import deploying
 from tunehook.model.deployment import OVER, Deployment, DeploymentStage
 from tunehook.model.job import Job
 from tunehook.model.member import deployment_member
-from tunehook.openai_format.jobs import status
 from tunehook.store.engine.commit import optimistic_update
 
 
@@ -33,7 +39,7 @@ async def deploy(ctx: Context, project: str, name: str) -> Deployment:
     target = await _target(ctx, project, name)
     _check_deploys(ctx, target.upstream)
     if target.job is not None and target.job.status != "succeeded":
-        raise ModelNotTrained(id=target.job_id, status=status(target.job), param="model")
+        raise ModelNotTrained(id=target.job_id, status=target.job.shown_status, param="model")
     return await _deploy(ctx, project, target)
 
 
@@ -89,6 +95,9 @@ async def _target(ctx: Context, project: str, name: str) -> Target:
     made = await ctx.store.models.find(name, project)
     if made is None and not name.startswith("ftjob-"):
         raise ModelNotFound(id=name[:200], param="model")
+    if made is not None and made.name != name:
+        why = f"it is a checkpoint, and deployments are of finished models alone: here, of {made.name}"
+        raise InvalidParameter(param="model", why=why)
     job_id = made.job_id if made else name
     try:
         job = (await ctx.store.jobs.read(job_id, project)).job

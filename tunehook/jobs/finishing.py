@@ -190,7 +190,7 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
 
 
 async def _fetch_results(ctx: Context, job: Job) -> None:
-    """Fetches each result file that is still missing."""
+    """Fetches each result file that is still missing, and adds the metrics in it that the events did not have."""
     job = (await ctx.store.jobs.read(job.id)).job
     for upstream_file_id, file_id in job.result_files.items():
         try:
@@ -207,6 +207,7 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
             await ctx.store.files.replace(file.model_copy(update=gone))
             continue
         sha256 = await ctx.files.storage.save(file_id, content)
+        await ctx.store.job_metrics.fill(job.id, content)
         kept = {"status": "processed", "bytes": len(content), "sha256": sha256}
         if not await ctx.store.files.replace(file.model_copy(update=kept)):
             await ctx.files.storage.remove(file_id)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter, JobNotFound, TunehookError, UpstreamUnknown
+from tunehook.errors import InvalidParameter, JobNotFound, TunehookError
 from tunehook.jobs.upstream_choice import check_name
 from tunehook.model.job import Job, UpstreamJob, is_upstream_id, mark_of
+from tunehook.security.encryption import SecretUnreadable
 
 #: Pages of the upstream's list that one request reads while all of their jobs belong to other projects.
-MOST_PAGES = 50
+MOST_PAGES = 10
+#: Begins a cursor that stands for a job of another project: the id is encrypted, since it is not shown.
+_SEALED = "sealed-"
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,35 @@ class Importable:
 
 async def page(
     ctx: Context, project: str, *, upstream: str, after: str | None, most_pages: int = MOST_PAGES
-) -> tuple[list[Importable], bool]:
-    """Returns jobs after the job `after`, newest first, of any status, and whether there are more.
+) -> tuple[list[Importable], str | None]:
+    """Returns jobs after the cursor `after`, newest first, of any status, and the cursor of the next page, if any.
 
-    Jobs of other projects are left out, as if they did not exist. A page that is not the last has a job at least, so
-    that its last one can be the next page's `after`. Raises UnknownUpstream, InvalidParameter, UpstreamError.
+    A cursor is the id of a job of the page, or stands for one of another project. Those are left out, as if they did
+    not exist, so a page that is not the last may be empty. Raises UnknownUpstream, InvalidParameter, UpstreamError.
     """
     check_name(ctx, upstream, "upstream")
-    if after is not None and not is_upstream_id(after):
-        raise InvalidParameter(param="after", why="it must be an id such as ftjob-abc123")
+    at = None if after is None else _opened(ctx, upstream, after)
     for _ in range(most_pages):
-        seen, more = await ctx.upstreams[upstream].page(after)
+        seen, more = await ctx.upstreams[upstream].page(at)
         found = await _of_project(ctx, project, upstream, seen)
-        more = more and bool(seen) and seen[-1].id != after
+        more = more and bool(seen) and seen[-1].id != at
         if found or not more:
-            return found, more
-        after = seen[-1].id
-    raise UpstreamUnknown(upstream=upstream, why=f"{most_pages} pages of its list have no job of this project")
+            return found, found[-1].seen.id if more else None
+        at = seen[-1].id
+    return [], _SEALED + ctx.webhooks.encryption.encrypt(f"{upstream} {at}")
+
+
+def _opened(ctx: Context, upstream: str, after: str) -> str:
+    """Returns the upstream's id that a cursor stands for. Raises InvalidParameter."""
+    of, _, job_id = upstream, "", after
+    if after.startswith(_SEALED):
+        try:
+            of, _, job_id = ctx.webhooks.encryption.decrypt(after.removeprefix(_SEALED)).partition(" ")
+        except SecretUnreadable:
+            of = ""
+    if of != upstream or not is_upstream_id(job_id):
+        raise InvalidParameter(param="after", why="it must be the `last_id` of the page before")
+    return job_id
 
 
 async def _of_project(ctx: Context, project: str, upstream: str, seen: list[UpstreamJob]) -> list[Importable]:

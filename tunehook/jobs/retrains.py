@@ -1,11 +1,13 @@
 """Retrains: trains the data of a job again, at another upstream or on another model, once for each wish.
 
 A wish is source job, upstream, model and options. The commit that accepts its job stores the job's id under it, so a
-call that repeats it finds that job, also beside it and after a kill.
+call that repeats it finds that job, also beside it and after a kill. `gpt-4.1-mini` and its dated name are one model:
+the first wish is stored under the name without a date, one for another snapshot under its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate
 from tunehook.errors import FileNotFound, FileUnusable, InvalidParameter, JobNotFound, RequestError, RetrainDiffers
 from tunehook.jobs import submission, upstream_choice
-from tunehook.jobs.carrying_over import Members, request_of
+from tunehook.jobs.carrying_over import AUTO, Members, hyperparameters_of, request_of
 from tunehook.jobs.upstream_choice import Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import FileRef, Job, LeftOut
@@ -22,6 +24,7 @@ from tunehook.openai_format import job_request
 from tunehook.openai_format.retrains import RetrainRequest
 from tunehook.store.engine.commit import Missing
 from tunehook.store.jobs import JobRecord
+from tunehook.upstreams.options import plain_options
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
     """
     wish = await _wish(ctx, caller, job_id, asked)
     if wish.existing is not None and wish.answers(asked):
-        return _same(wish.existing, asked)
+        return _same(wish.source, wish.existing, asked)
     _refuse_deleted(wish, asked)
     body, left_out = await _body(ctx, wish.source, asked)
     job = await submission.prepare(ctx, caller, job_request.parse(body), offered, wish.digest, await ctx.mark())
@@ -70,7 +73,11 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
         if gone.key.endswith(job_id):
             raise JobNotFound(id=job_id) from gone
         raise _lost(wish.source.training, "it was deleted") from gone
-    return record if record.job.id == job.id else _same(record, asked)
+    if record.job.id == job.id:
+        return record
+    if not _is_of_model(record.job, asked.model, ctx.prices.family(asked.model, ctx.rules(asked.upstream).kind)):
+        return await retrain(ctx, caller, job_id, asked, offered)  # another snapshot was wished for at the same moment
+    return _same(wish.source, record, asked)
 
 
 async def dry_run(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainRequest, offered: Offered) -> DryRun:
@@ -82,7 +89,7 @@ async def dry_run(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
     error: RequestError | None = None
     try:
         if wish.existing is not None and wish.answers(asked):
-            _same(wish.existing, asked)
+            _same(wish.source, wish.existing, asked)
         else:
             _refuse_deleted(wish, asked)
         body, left_out = await _body(ctx, wish.source, asked)
@@ -97,16 +104,35 @@ async def dry_run(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
 async def _wish(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainRequest) -> _Wish:
     source = (await ctx.store.jobs.read(job_id, caller.project)).job
     upstream_choice.check_name(ctx, asked.upstream, "upstream")
-    wished = [asked.upstream, asked.model, asked.options or {}]
-    digest = hashlib.sha256(json.dumps(wished, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    held = await ctx.store.jobs.remembered(ctx.store.jobs.by_wish(job_id, digest)) or ""
-    existing = None
-    if held:
+    kind = ctx.rules(asked.upstream).kind
+    family, options = ctx.prices.family(asked.model, kind), plain_options(kind, asked.model, asked.options or {})
+    # The last is the form of earlier versions: as it was written.
+    forms = [(family, options), (asked.model, options), (asked.model, asked.options or {})]
+    digests = list(dict.fromkeys(_digest(asked.upstream, *form) for form in forms))
+    keys = [ctx.store.jobs.by_wish(job_id, digest) for digest in digests]
+    holding = dict(zip(digests, await asyncio.gather(*map(ctx.store.jobs.remembered, keys)), strict=True))
+    for digest, held in holding.items():
+        if held is None:
+            continue
         try:
             existing = await ctx.store.jobs.read(held, caller.project)
         except JobNotFound:  # deleted by retention since
-            existing = None
-    return _Wish(source, digest, held, existing)
+            return _Wish(source, digest, held, None)
+        if _is_of_model(existing.job, asked.model, family):
+            return _Wish(source, digest, held, existing)
+    free = next(digest for digest, held in holding.items() if held is None)
+    return _Wish(source, free, "", None)
+
+
+def _digest(upstream: str, model: str, options: Members) -> str:
+    wished = json.dumps([upstream, model, options], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(wished.encode()).hexdigest()
+
+
+def _is_of_model(job: Job, model: str, family: str) -> bool:
+    """Whether the job is of the model; by the dated name that its upstream shows, where it does."""
+    had = job.seen.model if job.seen and job.spec.model == family else job.spec.model
+    return model in (had, job.spec.model) or family in (model, had)
 
 
 def _refuse_deleted(wish: _Wish, asked: RetrainRequest) -> None:
@@ -116,13 +142,17 @@ def _refuse_deleted(wish: _Wish, asked: RetrainRequest) -> None:
         raise InvalidParameter(param="again", why=why)
 
 
-def _same(record: JobRecord, asked: RetrainRequest) -> JobRecord:
+def _same(source: Job, record: JobRecord, asked: RetrainRequest) -> JobRecord:
     """Returns the job of an earlier call. Raises RetrainDiffers if this one asks for other hyperparameters."""
-    spec = record.job.spec
+    spec, given = record.job.spec, asked.hyperparameters
     differs = asked.method is not None and spec.method != asked.method.model_dump(exclude_none=True)
-    if asked.hyperparameters is not None:
-        had = (spec.method or {}).get((spec.method or {}).get("type", ""), {}).get("hyperparameters", {})
-        differs = not asked.hyperparameters.model_dump(exclude_none=True).items() <= had.items()
+    had = hyperparameters_of(spec)
+    if given is not None:
+        differs |= not given.model_dump(exclude_none=True).items() <= had.items()
+    if asked.n_epochs_if_auto is not None:
+        # A number of the source's own, or that is asked for beside it, comes first.
+        expected = {asked.n_epochs_if_auto, hyperparameters_of(source.spec).get("n_epochs"), given and given.n_epochs}
+        differs |= had.get("n_epochs", AUTO) not in expected - {AUTO}
     if differs:
         raise RetrainDiffers(job=record.job.id)
     return record

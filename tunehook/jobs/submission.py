@@ -108,7 +108,8 @@ async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: 
         shared = await dataset_fit.shared_examples(ctx.files.storage, file, plan.validation_file)
         warnings += [shared] if shared else []
     counted = await token_counts.count(ctx.files, file, request.model)
-    return cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), warnings)
+    seconds = await cost.measured(ctx, plan.upstream, request)
+    return cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), warnings, seconds)
 
 
 def _replayed(record: JobRecord, digest: str) -> JobRecord:
@@ -226,7 +227,8 @@ async def _priced(ctx: Context, request: JobRequest, plan: _Plan, *, in_budget: 
     if counted is None and limit is None and not in_budget:
         return None
     counted = counted or await token_counts.count(ctx.files, file, request.model)
-    estimated = cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream))
+    seconds = await cost.measured(ctx, plan.upstream, request)
+    estimated = cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), seconds=seconds)
     if estimated.cost_usd is not None or not in_budget:
         check_limit(estimated, limit)
     return estimated
@@ -243,9 +245,15 @@ def _too_much(found: Estimate, limit: float) -> str:
         return f"a limit of cost is asked for, but the cost cannot be estimated. {' '.join(found.warnings)}".rstrip(".")
     return (
         f"it is estimated to cost {usd_text(found.cost_usd)} USD "
-        f"({found.billed_tokens:,} billed tokens, {found.epochs} epochs, {found.usd_per_million_tokens} USD per "
-        f"million), which is above the limit of {usd_text(limit)} USD"
+        f"({found.billed_tokens:,} billed tokens, {found.epochs} epochs, {_rate(found)}), "
+        f"which is above the limit of {usd_text(limit)} USD"
     )
+
+
+def _rate(found: Estimate) -> str:
+    if found.usd_per_million_tokens is not None:
+        return f"{found.usd_per_million_tokens} USD per million"
+    return f"{found.usd_per_hour} USD an hour"
 
 
 async def _check_model(

@@ -1,6 +1,7 @@
 """Retention: removes expired files, finished jobs, and datasets and copies without a live job.
 
     uploads in parts     when their hour is over
+    pull endpoints       when nobody has read them for seven days
     files                at their `expires_at`
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
     ended deployments    `keep_jobs` after their end
@@ -38,6 +39,7 @@ from tunehook.model.member import RETENTION, upload_member
 from tunehook.store.deletion import Ageing
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.step import run_recurring_step
+from tunehook.webhooks import pull
 
 log = logging.getLogger(__name__)
 
@@ -183,6 +185,7 @@ async def _from_the_upstreams(ctx: Context) -> int:
 
 _STEPS: dict[str, Callable[[Context], Awaitable[int]]] = {
     "uploads": _uploads,
+    "pull endpoints": lambda ctx: pull.delete_idle(ctx.webhooks),
     "expired files": lambda ctx: _aged(ctx, Ageing.EXPIRING, 0.0, partial(_file, Ageing.EXPIRING)),
     "jobs": lambda ctx: _aged(ctx, Ageing.JOBS, ctx.keep.jobs, _job),
     "deployments": lambda ctx: _aged(ctx, Ageing.DEPLOYMENTS, ctx.keep.jobs, _deployment),

@@ -73,6 +73,15 @@ def may_move(source: Stage, target: Stage) -> bool:
     return source == target or target in ARROWS[source]
 
 
+#: The status that clients see in our own stages; `tracked` shows the upstream's status, `settled` the final one.
+_SHOWN = {
+    Stage.ACCEPTED: "validating_files",
+    Stage.UPLOADING: "validating_files",
+    Stage.CREATING: "validating_files",
+    Stage.WAITING: "queued",
+}
+
+
 class JobError(Record):
     code: str
     message: str
@@ -245,6 +254,24 @@ class Job(Record):
         """The files of ours, which have to be uploaded to the upstream."""
         asked = [self.training, *([self.validation] if self.validation else [])]
         return [file for file in asked if file.upstream_id is None]
+
+    @property
+    def shown_status(self) -> str:
+        """The status that clients see."""
+        if self.stage is Stage.SETTLED:
+            return str(self.status)
+        if self.stage is Stage.TRACKED and self.seen:
+            return "running" if self.seen.unnamed else self.seen.status
+        return _SHOWN.get(self.stage, "validating_files")
+
+    @property
+    def cost(self) -> Cost | None:
+        """The cost of the tokens that the upstream reports, at the price that the job was accepted with."""
+        tokens = self.seen.trained_tokens if self.seen and self.stage is Stage.SETTLED else None
+        if tokens is None:
+            return None
+        a_million = self.price.usd_per_million_tokens if self.price else None
+        return Cost(billed_tokens=tokens, usd=None if a_million is None else round(a_million * tokens / 1_000_000, 4))
 
     def moved(self, target: Stage, **changes: Any) -> Job:
         """Returns the job moved to a stage, or changed within its own. Raises IllegalMove."""

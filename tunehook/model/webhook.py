@@ -10,6 +10,10 @@ from tunehook.model.record import REPEAT_SECONDS, Record
 OVERLAP_SECONDS = 24 * 3600
 #: Endpoints a project may have: an event is one delivery to each.
 MOST_ENDPOINTS = 2000
+#: Before the name in the URL of a pull endpoint: its deliveries are fetched, not sent.
+PULL = "pull:"
+#: Pull endpoints a project may have, and how long one stays that is not read.
+MOST_PULL_ENDPOINTS, PULL_IDLE_SECONDS = 5, 7 * 24 * 3600
 #: How a receiver's last attempt ended: `silent` means without an answer, `throttling` with 429, 502 or 504.
 ReceiverState = Literal["answering", "throttling", "silent"]
 
@@ -36,6 +40,11 @@ class Endpoint(Record):
     @property
     def enabled(self) -> bool:
         return self.disabled_at is None
+
+    @property
+    def pulled(self) -> bool:
+        """Whether its deliveries wait to be fetched."""
+        return self.url.startswith(PULL)
 
     def secrets(self, now: float) -> list[str]:
         """Returns the encrypted secrets that sign now, the newest first."""
@@ -105,6 +114,11 @@ class Delivery(Record):
     delivered_at: int | None = None
     last_status_code: int | None = None
     last_error: str | None = None  #: in words; None after a 2xx
+
+    @property
+    def pulled(self) -> bool:
+        """Whether it waits to be fetched: nothing is sent."""
+        return self.endpoint_id is not None and self.url.startswith(PULL)
 
 
 class Attempt(Record):

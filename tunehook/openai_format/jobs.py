@@ -9,24 +9,9 @@ import re
 from typing import Any
 
 from tunehook.model.file import Copy
-from tunehook.model.job import AT_UPSTREAM, AWAITING, Cost, Job, Message, Stage, UpstreamJob
+from tunehook.model.job import AT_UPSTREAM, AWAITING, Cost, Job, Message, UpstreamJob
 
-#: The status that clients see in our own stages; `tracked` shows the upstream's status, `settled` the final one.
-_STATUS = {
-    Stage.ACCEPTED: "validating_files",
-    Stage.UPLOADING: "validating_files",
-    Stage.CREATING: "validating_files",
-    Stage.WAITING: "queued",
-}
 EVENT_ID = "ftevent-"
-
-
-def status(job: Job) -> str:
-    if job.stage is Stage.SETTLED:
-        return str(job.status)
-    if job.stage is Stage.TRACKED and job.seen:
-        return "running" if job.seen.unnamed else job.seen.status
-    return _STATUS.get(job.stage, "validating_files")
 
 
 def job_object(
@@ -43,7 +28,7 @@ def job_object(
         "model": job.spec.model,
         "fine_tuned_model": seen.fine_tuned_model if seen else None,
         "organization_id": job.project,
-        "status": status(job),
+        "status": job.shown_status,
         "training_file": job.training.id,
         "validation_file": job.validation.id if job.validation else None,
         "result_files": list(job.result_files.values()),
@@ -81,7 +66,7 @@ def tunehook_member(
         "retrained_from": job.retrained_from,
         "left_out": [one.model_dump(include={"member", "why"}) for one in job.left_out],
         "estimate": _cost(job, job.estimate),
-        "cost": _cost(job, actual_cost(job)),
+        "cost": _cost(job, job.cost),
         "revision": revision,
     }
 
@@ -113,15 +98,6 @@ def _model(job: Job) -> dict[str, Any] | None:
     if job.deployed is not None:
         return {"state": job.deployed}
     return {"state": "needs_deployment", "what_to_do": job.deployment}
-
-
-def actual_cost(job: Job) -> Cost | None:
-    """Returns the cost of the tokens that the upstream reports, at the price that the job was accepted with."""
-    tokens = job.seen.trained_tokens if job.seen and job.stage is Stage.SETTLED else None
-    if tokens is None:
-        return None
-    a_million = job.price.usd_per_million_tokens if job.price else None
-    return Cost(billed_tokens=tokens, usd=None if a_million is None else round(a_million * tokens / 1_000_000, 4))
 
 
 def _cost(job: Job, cost: Cost | None) -> dict[str, Any] | None:

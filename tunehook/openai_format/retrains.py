@@ -10,11 +10,13 @@ from tunehook.dataset.estimate import Estimate
 from tunehook.model.job import Job, LeftOut
 from tunehook.openai_format.files import estimate_object
 from tunehook.openai_format.job_request import Hyperparameters, Method, Name, Strict
-from tunehook.openai_format.jobs import status
 
 
 class RetrainRequest(Strict):
-    """What differs from the source job. `hyperparameters`: in place of the source's of the same name."""
+    """What differs from the source job. `hyperparameters`: in place of the source's of the same name.
+
+    `n_epochs_if_auto`: in place of `auto`, or of no number.
+    """
 
     nullable = frozenset({"hyperparameters", "method", "callback_url"})
 
@@ -23,6 +25,7 @@ class RetrainRequest(Strict):
     options: dict[str, Any] | None = None
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
+    n_epochs_if_auto: Annotated[int, Field(ge=1, le=50)] | None = None
     callback_url: Annotated[str, Field(max_length=2048)] | None = None
     max_cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     dry_run: bool = False
@@ -32,6 +35,8 @@ class RetrainRequest(Strict):
     def _one_place(self) -> Self:
         if self.hyperparameters is not None and self.method is not None:
             raise ValueError("give hyperparameters under 'method', or without it, not both")
+        if self.n_epochs_if_auto is not None and self.method is not None:
+            raise ValueError("give n_epochs under 'method', or n_epochs_if_auto without it, not both")
         return self
 
 
@@ -54,7 +59,7 @@ def dry_run_object(
         "fits": error is None,
         "error": error,
         "creates": creates,
-        "existing": {"id": existing.id, "status": status(existing)} if existing else None,
+        "existing": {"id": existing.id, "status": existing.shown_status} if existing else None,
         "left_out": [one.model_dump() for one in left_out],
         "estimate": estimate_object(estimate) if estimate else None,
     }

@@ -149,6 +149,7 @@ class Deletion:
         job = record.job
         change = record.deletion()
         change.do("DEL", keys.job_log(job.id), keys.job_log_seen(job.id), keys.job_deliveries(job.id))
+        change.do("DEL", keys.job_metrics(job.id))
         change.do("ZREM", keys.jobs(job.project), job.id)
         for name, value in (job.spec.metadata or NO_METADATA).items():
             change.do("ZREM", keys.jobs_with(job.project, name, value), job.id)

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from tunehook.errors import DeliveryNotFound
 from tunehook.model.member import delivery_member
-from tunehook.model.webhook import Attempt, Delivery, Event
+from tunehook.model.webhook import PULL_IDLE_SECONDS, Attempt, Delivery, Event
 from tunehook.store import tally
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
 
 #: How long events, deliveries and attempts are kept, unless the settings say otherwise.
@@ -29,6 +30,9 @@ class DeliveryRecord(Stored[Delivery]):
     @property
     def delivery(self) -> Delivery:
         return self.value
+
+    def change(self, value: Delivery, lease: Lease | None = None) -> Change:
+        return super().change(value, lease).tell(value.project, "delivery", value.id)
 
 
 class Deliveries:
@@ -58,8 +62,19 @@ class Deliveries:
             for index in indexes:
                 change.do("ZREMRANGEBYSCORE", index, "-inf", expired)
                 change.at(index, delivery.id, 0, keep=self.kept_seconds)
-            change.wake(delivery_member(delivery.id))
+            if delivery.pulled and delivery.endpoint_id:
+                # For one whose endpoint is deleted at this moment: retention finds and gives it up.
+                gone_at = (event.created_at + PULL_IDLE_SECONDS) * 1000
+                change.do("ZADD", keys.pulls(delivery.project), "NX", gone_at, delivery.endpoint_id)
+                self._due(change, delivery, 0)
+            else:
+                change.wake(delivery_member(delivery.id))
+            change.tell(delivery.project, "delivery", delivery.id)
         return change
+
+    def sample(self, event: Event, delivery: Delivery) -> Change:
+        """Returns the change that adds an event which changes nothing else, for one endpoint."""
+        return self.outbox(DeliveryRecord.new(delivery), event, [delivery])
 
     def attempted(self, record: DeliveryRecord, delivery: Delivery, attempt: Attempt) -> Change:
         """Returns the change that records one attempt. `plan` adds when the next one is due."""
@@ -73,7 +88,7 @@ class Deliveries:
 
     def plan(self, change: Change, delivery: Delivery, pause: float | None) -> Change:
         """Plans the next attempt in `pause` seconds; None: there is none."""
-        change.due(delivery_member(delivery.id), pause)
+        self._due(change, delivery, pause)
         if pause is None and delivery.state == "failed" and delivery.endpoint_id:
             failed = keys.failed_deliveries(delivery.endpoint_id)
             change.do("ZADD", failed, delivery.created_at * 1000, delivery.id)
@@ -84,7 +99,17 @@ class Deliveries:
         """Makes a delivery due now."""
         if delivery.endpoint_id:
             change.do("ZREM", keys.failed_deliveries(delivery.endpoint_id), delivery.id)
-        return change.due(delivery_member(delivery.id), 0)
+        return self._due(change, delivery, 0)
+
+    def _due(self, change: Change, delivery: Delivery, pause: float | None) -> Change:
+        """Plans a delivery in `pause` seconds, in the queue that it is sent from, or its endpoint's, to be fetched."""
+        if not (delivery.pulled and delivery.endpoint_id):
+            return change.due(delivery_member(delivery.id), pause)
+        change.due(delivery_member(delivery.id), None)
+        queue = keys.pull(delivery.endpoint_id)
+        if pause is None:
+            return change.do("ZREM", queue, delivery.id)
+        return change.at(queue, delivery.id, pause, keep=self.kept_seconds)
 
     # ---- read
 

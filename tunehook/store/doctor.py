@@ -21,6 +21,7 @@ from tunehook.model.member import QUEUES, Queue, delivery_member, deployment_mem
 from tunehook.model.webhook import Delivery
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
+from tunehook.store.engine.due_queue import NEVER_PARKED
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
@@ -28,6 +29,8 @@ AGAIN_SECONDS = 1.0
 #: A scheduler ticks once a second; after this it is late.
 CLOCK_MS = 10_000
 RQ_SHOWN = 3
+#: Claims in a row of a member that is never parked: kills and restarts make a few.
+IN_VAIN = 4
 #: Records that are read at once, and keys that one SCAN looks at.
 BATCH, SCANNED = 500, 5000
 Mend = Callable[[], Awaitable[object]]
@@ -254,8 +257,13 @@ class _Checkup:
         members = [delivery_member(delivery.id) for delivery in deliveries]
         due = await self._scores(keys.due("deliver"), members)
         for delivery, member, at in zip(deliveries, members, due, strict=True):
-            if at is None and not await upgrade.is_in_lane(self._store, delivery):
+            if at is None and not await self._waits_elsewhere(delivery):
                 self._say("stuck", delivery.id, f"to {delivery.url}: pending, and not due", self._wake(member))
+
+    async def _waits_elsewhere(self, delivery: Delivery) -> bool:
+        """Whether a delivery waits to be fetched, or in a lane of version 0.1."""
+        fetched = delivery.pulled and await self._redis.zscore(keys.pull(delivery.endpoint_id or ""), delivery.id)
+        return bool(fetched) or await upgrade.is_in_lane(self._store, delivery)
 
     async def leases(self) -> None:
         async for name in self._names(keys.lease("*")):
@@ -274,6 +282,7 @@ class _Checkup:
             self._say("clock", "Redis' clock", words, grave=False)
         for queue in QUEUES:
             await self._failed(queue)
+        await self._in_vain()
 
     async def _failed(self, queue: Queue) -> None:
         """Finds failed steps, which RQ keeps for a day. They are repeated anyway: their members are still due."""
@@ -287,3 +296,10 @@ class _Checkup:
         more = f" and {count - len(shown)} more" if count > len(shown) else ""
         words = f"{count} steps failed lately: {', '.join(shown)}{more}; the workers' log says why"
         self._say("failed steps", f"rq:failed:{queue}", words, grave=False)
+
+    async def _in_vain(self) -> None:
+        """Finds members that are never parked and whose steps come to no end, as when they are killed each time."""
+        async for member, count in self._redis.hscan_iter(keys.CLAIMS, count=SCANNED):
+            if member.partition(":")[0] in NEVER_PARKED and int(count) > IN_VAIN:
+                words = f"{int(count) - 1} steps in a row came to no end; the workers' log says why"
+                self._say("in vain", member, words)

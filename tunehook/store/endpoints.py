@@ -6,7 +6,7 @@ import json
 
 from tunehook.errors import EndpointNotFound
 from tunehook.model.record import REPEAT_SECONDS
-from tunehook.model.webhook import Endpoint
+from tunehook.model.webhook import MOST_PULL_ENDPOINTS, PULL_IDLE_SECONDS, Endpoint
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
@@ -39,13 +39,16 @@ class Endpoints:
         """Adds an endpoint that the API key created with a body of this digest.
 
         With `sdk_retry`, an SDK may repeat a call that succeeded: raises AlreadyThere, with the id of the endpoint
-        that the first call created.
+        that the first call created. Raises Occupied when the project has all the pull endpoints that it may have.
         """
         change = EndpointRecord.new(endpoint)
         repeat = keys.repeat(key_id, f"endpoint:{digest}")
         change.do("SET", repeat, endpoint.id, "EX", REPEAT_SECONDS)
         change.guards += [(repeat, "")] if sdk_retry else []
         change.list_in(keys.endpoints(endpoint.project), endpoint.id)
+        if endpoint.pulled:
+            change.room.append((keys.pulls(endpoint.project), MOST_PULL_ENDPOINTS))
+            change.at(keys.pulls(endpoint.project), endpoint.id, PULL_IDLE_SECONDS)
         change.do("SADD", keys.PROJECTS, endpoint.project)
         await self._store.commit(change)
 
@@ -54,6 +57,8 @@ class Endpoints:
         endpoint, change = record.endpoint, record.deletion()
         change.do("ZREM", keys.endpoints(endpoint.project), endpoint.id)
         change.do("HDEL", keys.subscriptions(endpoint.project), endpoint.id)
+        if endpoint.pulled:  # stays until its deliveries are given up (`PullQueue.give_up`)
+            change.do("ZADD", keys.pulls(endpoint.project), "XX", 0, endpoint.id)
         await self._store.commit(change)
 
     async def read(self, endpoint_id: str, project: str | None = None) -> EndpointRecord:
@@ -73,6 +78,11 @@ class Endpoints:
 
     async def count(self, project: str) -> int:
         return int(await self._store.redis.zcard(keys.endpoints(project)))
+
+    async def with_url(self, project: str, url: str) -> str | None:
+        """Returns the id of an enabled endpoint of the project with this URL, if there is one."""
+        rows = await self._store.redis.hgetall(keys.subscriptions(project))
+        return next((str(name) for name, text in sorted(rows.items()) if json.loads(text)["url"] == url), None)
 
     async def subscribed(self, project: str, event_type: str) -> dict[str, str]:
         """Returns the URLs of the project's enabled endpoints that receive this event type, by endpoint id."""

@@ -66,15 +66,19 @@ class Files:
         """
         by_bytes = keys.fetched(file.project, file.sha256)
         change.guards.append((by_bytes, before or ""))
-        for key in (by_bytes, keys.fetched(file.project, origin)):
-            change.do("SET", key, file.id)
-        return self.entry(change, file)
+        self._note(change, file, by_bytes)
+        return self.entry(self._note(change, file, keys.fetched(file.project, origin)), file)
 
     def use_fetched(self, change: Change, file: File, origin: str) -> Change:
         """Adds that a file that is here has these bytes too, and is needed anew. Missing if it is gone."""
         change.needs.append(keys.file(file.id))
         change.at(keys.DATASETS, file.id, 0)
-        return change.do("SET", keys.fetched(file.project, origin), file.id)
+        return self._note(change, file, keys.fetched(file.project, origin))
+
+    @staticmethod
+    def _note(change: Change, file: File, key: str) -> Change:
+        """Adds a note that lives as long as the file's record."""
+        return change.do("SET", key, file.id).do("SADD", keys.fetched_notes(file.id), key)
 
     def need(self, change: Change, file: File, job_id: str) -> Change:
         """Adds that a live job needs the file, so that it is not deleted."""
@@ -140,6 +144,8 @@ class Files:
         """
         record = await self._read(file_id, project)
         change = record.deletion(empty=[keys.file_users(file_id)])
+        notes = await self._store.redis.smembers(keys.fetched_notes(file_id))
+        change.do("DEL", keys.fetched_notes(file_id), *sorted(notes))
         for index in (keys.files(project), keys.EXPIRING, keys.DATASETS):
             change.do("ZREM", index, file_id)
         try:

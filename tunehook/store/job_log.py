@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunehook.model import metrics
 from tunehook.model.job import Job, Message
 from tunehook.model.member import job_member
 from tunehook.store.engine import keys
@@ -30,7 +31,7 @@ class JobLog:
         self._store = store
 
     async def append(self, job_id: str, messages: Iterable[Message]) -> int:
-        """Adds events in order, each of the upstream's once. Returns how many were new.
+        """Adds events in order, each of the upstream's once, and the metrics in them. Returns how many were new.
 
         An event is known by its id, or by its content: of n equal events in `messages`, as many are new as there are
         more than in the log.
@@ -38,16 +39,18 @@ class JobLog:
         arguments = [str(LOG_KEPT)]
         for message in messages:
             content = f"={message.content_sha256[:32]}" if message.upstream_event_id is not None else ""
+            row = metrics.row_of(message.data) if message.type == "metrics" else None
             arguments += [message.upstream_event_id or "", content, message.model_dump_json(exclude_none=True)]
+            arguments.append(metrics.line_of(row) if row else "")
         if len(arguments) == 1:
             return 0
-        log = [keys.job_log(job_id), keys.job_log_seen(job_id)]
+        log = [keys.job_log(job_id), keys.job_log_seen(job_id), keys.job_metrics(job_id)]
         return int(await self._store.run("append", log, arguments))
 
     async def append_extra(self, job: Job, message: Message) -> None:
         """Logs and counts an extra job, named by `upstream_event_id`, the first time it is found."""
-        at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.EXTRAS]
-        row = [message.upstream_event_id or "", "", message.model_dump_json(exclude_none=True)]
+        at = [keys.job_log(job.id), keys.job_log_seen(job.id), keys.job_metrics(job.id), keys.EXTRAS]
+        row = [message.upstream_event_id or "", "", message.model_dump_json(exclude_none=True), ""]
         await self._store.run("append", at, [str(LOG_KEPT), *row, job.upstream])
 
     async def reaches_known(self, job_id: str, page: Sequence[Message]) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tunehook.errors import JobNotFound
 from tunehook.model.job import Cost, Job
 from tunehook.model.member import copy_id, job_member, queue_of
+from tunehook.store import job_index
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
 from tunehook.store.indexes import common
+from tunehook.store.job_index import JobFilter
 
 IDEMPOTENCY_SECONDS = 24 * 3600
+#: Records of an earlier version that are read and indexed in two round trips: 20 ms of the event loop.
+INDEXED_AT_ONCE = 100
 #: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
 NO_METADATA = {"": ""}
 
@@ -57,6 +61,18 @@ class JobRecord(Stored[Job]):
     def change(self, value: Job, lease: Lease | None = None) -> Change:
         change = super().change(value, lease)
         change.stage = value.stage
+        change.index = job_index.of(value)
+        return change.tell(value.project, "job", value.id)
+
+    def deletion(self, *, empty: Iterable[str] = ()) -> Change:
+        change = super().deletion(empty=empty)
+        change.index = job_index.gone(self.value)
+        return change.tell(self.value.project, "job", self.value.id)
+
+    def indexing(self) -> Change:
+        """Returns the change that makes the job's rows in the index and leaves the record as it is."""
+        change = self.change(self.value)
+        change.keep, change.news = True, []
         return change
 
 
@@ -136,7 +152,7 @@ class Jobs:
 
     async def last_refusal(self, project: str, upstream: str) -> str | None:
         """Returns the error code of the project's last job that this upstream decided on, or None."""
-        records, _ = await self.page(project, after=None, limit=20, metadata={})
+        records, _ = await self.page(project, after=None, limit=20, wanted=JobFilter())
         decided = (record.job for record in records if record.job.upstream == upstream)
         last = next((job for job in decided if job.upstream_job_id or job.error), None)
         return last.error.code if last and last.error else None
@@ -144,18 +160,55 @@ class Jobs:
     # ---- lists
 
     async def page(
-        self, project: str, *, after: str | None, limit: int, metadata: Mapping[str, str]
+        self, project: str, *, after: str | None, limit: int, wanted: JobFilter
     ) -> tuple[list[JobRecord], bool]:
         """Returns jobs newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
-        names = [keys.jobs_with(project, name, value) for name, value in metadata.items()] or [keys.jobs(project)]
-        if after is not None:
-            await self.read(after, project)
+        last = None if after is None else (await self.read(after, project)).job
 
         def _fits(record: JobRecord) -> bool:
-            return metadata.items() <= (record.job.spec.metadata or NO_METADATA).items()
+            pairs = record.job.spec.metadata or NO_METADATA
+            return wanted.metadata.items() <= pairs.items() and wanted.fits(record.job)
 
-        ids = common(self._store, names, after=after, at_once=limit + 1)
+        if wanted.by_metadata_alone:
+            pairs = wanted.metadata.items()
+            names = [keys.jobs_with(project, name, value) for name, value in pairs] or [keys.jobs(project)]
+            ids = common(self._store, names, after=after, at_once=limit + 1)
+        else:
+            await self.index_once(project)
+            ids = job_index.search(self._store, project, wanted, last, limit + 1)
         return await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
+
+    async def counts(self, project: str, upstreams: Sequence[str]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+        """Returns the number of the project's jobs by stage, and of those tracked and waiting by upstream and stage."""
+        await self.index_once(project)
+        stages = await job_index.count_stages(self._store, project)
+        return stages, await job_index.count_at(self._store, project, upstreams)
+
+    async def money(self, project: str, at: int) -> dict[str, int]:
+        """Returns the sums of the UTC month of `at`; see job_index.py."""
+        await self.index_once(project)
+        return await job_index.read_money(self._store, project, at)
+
+    async def index_once(self, project: str) -> None:
+        """Indexes the jobs that an earlier version accepted, unless that was done."""
+        if not await self._store.redis.sismember(keys.INDEXED, project):
+            await self.index(project)
+
+    async def index(self, project: str) -> int:
+        """Makes the rows that are missing or not of a job's last revision; returns of how many jobs.
+
+        Safe to repeat, and beside anything else: a job that changes meanwhile gets its rows by that change.
+        """
+        made = 0
+        async for ids in job_index.unindexed(self._store, project):
+            for first in range(0, len(ids), INDEXED_AT_ONCE):
+                records = await self.read_many(ids[first : first + INDEXED_AT_ONCE])
+                made += len(await self._store.commit_many([record.indexing() for record in records]))
+        async for rows in job_index.without_job(self._store, project):
+            if rows:
+                await self._store.redis.zrem(keys.job_index(project), *rows)
+        await self._store.redis.sadd(keys.INDEXED, project)
+        return made
 
     def release(self, change: Change, job: Job) -> Change:
         """Adds the end of a job: its files are released, it is not polled or waiting any more, and it ages."""

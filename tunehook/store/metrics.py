@@ -23,6 +23,7 @@ class Metrics:
     live: dict[str, int]  #: upstream → jobs that are tracked there
     slot_waiting: dict[str, int]  #: upstream → jobs that wait for a slot
     held: dict[str, bool]  #: upstream → whether it is on hold
+    polls_in_vain: dict[str, int]  #: upstream → polls in a row that came to no end
     clock_age: float | None  #: seconds since a scheduler ticked; None: none ever did
     clock_set_back: float  #: seconds by which Redis' clock was set back within a day
     tally: Tally
@@ -48,20 +49,22 @@ class MetricsReader:
             pipe.get(keys.CLOCK_SET_BACK)
             for name in names:
                 pipe.hlen(keys.live(name)).zcard(keys.waiting(name)).exists(keys.hold(name))
+                pipe.hget(keys.CLAIMS, member.poll_member(name))
             answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
         parked, counts, projects, attempts, extras, clock, set_back, *of_upstreams = rest
-        triples = dict(zip(names, zip(*[iter(of_upstreams)] * 3, strict=True), strict=True))
+        rows = dict(zip(names, zip(*[iter(of_upstreams)] * 4, strict=True), strict=True))
         return Metrics(
             jobs=_whole(stages),
             backlog=dict(zip(member.QUEUES, backlog, strict=True)),
             parked=dict(Counter(name.partition(":")[0] for name in parked)),
             attempts=_whole(attempts),
             extras=_whole(extras),
-            live={name: int(row[0]) for name, row in triples.items()},
-            slot_waiting={name: int(row[1]) for name, row in triples.items()},
-            held={name: bool(row[2]) for name, row in triples.items()},
+            live={name: int(row[0]) for name, row in rows.items()},
+            slot_waiting={name: int(row[1]) for name, row in rows.items()},
+            held={name: bool(row[2]) for name, row in rows.items()},
+            polls_in_vain={name: max(0, int(row[3] or 0) - 1) for name, row in rows.items()},
             clock_age=(now - int(clock)) / 1000 if clock else None,
             clock_set_back=int(set_back or 0) / 1000,
             tally=tally.parsed(counts, projects),

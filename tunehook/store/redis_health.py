@@ -117,8 +117,11 @@ class RedisHealth:
         return int(await self._store.redis.get(keys.CLOCK_SET_BACK) or 0) / 1000
 
     async def _shorten(self, back: int) -> None:
-        """Takes `back` ms off the time that leases, pauses of receivers and holds of upstreams still have."""
+        """Takes `back` ms off the time that leases, pauses of receivers, holds and deliveries to fetch still have."""
         redis = self._store.redis
+        async for name in redis.scan_iter(match=keys.pull("*"), count=1000):
+            for delivery_id in await redis.zrange(name, 0, -1):
+                await redis.zadd(name, {delivery_id: -back}, xx=True, incr=True)
         for pattern in (keys.lease("*"), keys.rest("*"), keys.hold("*")):
             async for name in redis.scan_iter(match=pattern, count=1000):
                 left = await redis.pttl(name)

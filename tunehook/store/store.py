@@ -15,10 +15,13 @@ from tunehook.store.endpoints import Endpoints
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.files import Files
 from tunehook.store.job_log import JobLog
+from tunehook.store.job_metrics import JobMetrics
 from tunehook.store.jobs import Jobs
 from tunehook.store.metrics import MetricsReader
 from tunehook.store.models import Models
+from tunehook.store.project_events import ProjectEvents
 from tunehook.store.projects import Projects
+from tunehook.store.pull_queue import PullQueue
 from tunehook.store.redis_health import RedisHealth
 from tunehook.store.uploads import Uploads
 from tunehook.store.upstreams import Upstreams
@@ -31,6 +34,7 @@ class Store(DueQueue):
         super().__init__(redis)
         self.jobs = Jobs(self)
         self.job_log = JobLog(self)
+        self.job_metrics = JobMetrics(self, self.job_log)
         self.files = Files(self)
         self.copies = Copies(self)
         self.uploads = Uploads(self)
@@ -41,7 +45,9 @@ class Store(DueQueue):
         self.projects = Projects(self)
         self.deliveries = Deliveries(self)
         self.endpoints = Endpoints(self)
+        self.project_events = ProjectEvents(self)
         self.delivery_queue = DeliveryQueue(self)
+        self.pull_queue = PullQueue(self)
         self.announcements = Announcements(self)
         self.metrics = MetricsReader(self)
         self.redis_health = RedisHealth(self)

@@ -1,7 +1,7 @@
 """Upgrade from versions before 0.2: carries over what they stored in another form.
 
-The set of deleted files becomes a sorted set of times. Polls, due beside all other steps, get a queue of their own.
-Pending deliveries wait in lanes.
+Jobs get the rows by which they are filtered. The set of deleted files becomes a sorted set of times. Polls, due beside
+all other steps, get a queue of their own. Pending deliveries wait in lanes.
 
 A lane was a sorted set of one receiver's deliveries (`th:lane:<receiver>`), and `lane:<receiver>` was due in
 `th:due:deliver`, or in `th:due:slow` after an attempt without an answer. The scheduler carries lanes over when it
@@ -16,11 +16,15 @@ from tunehook.model.member import poll_member, queue_of
 from tunehook.model.webhook import Delivery
 from tunehook.store.engine import keys
 from tunehook.store.engine.connection import Connection
+from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.jobs import Jobs
 
 log = logging.getLogger(__name__)
 
 OLD_DUE = ("th:due:deliver", "th:due:slow")
 BATCH = 1000
+#: Between two comparisons of all jobs with their rows, in all schedulers together: 0.3 s of CPU for 100,000 jobs.
+CHECK_SECONDS = 600
 # Moves up to ARGV[3] deliveries of a lane, and its rest. A lane that an old worker has leased is being sent: it stays
 # until the lease has ended. KEYS: lane, lease, old rest, rest, due, both old due sets   ARGV: member, receiver, limit
 # Returns how many were moved.
@@ -49,12 +53,14 @@ for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], 0, id) end
 """
 
 
-async def carry_over(store: Connection) -> int:
+async def carry_over(store: DueQueue) -> int:
     """Makes the deliveries in lanes due members of their own; returns how many.
 
     Safe to run at any time and by several programs at once: each batch is one script, and a moved delivery has left
     its lane.
     """
+    if await store.redis.set(keys.INDEX_CHECKED, 1, nx=True, ex=CHECK_SECONDS):
+        await index_jobs(store)
     await leaving_to_zset(store)
     await polls_to_their_queue(store)
     moved = 0
@@ -66,6 +72,13 @@ async def carry_over(store: Connection) -> int:
         log.info("%d pending deliveries of an earlier version were carried over", moved)
         await store.redis.publish(keys.WAKE, "deliver")
     return moved
+
+
+async def index_jobs(store: DueQueue) -> None:
+    """Indexes the jobs of versions before 0.3, and those that programs of such a version have changed since."""
+    for project in await store.redis.smembers(keys.PROJECTS):
+        if made := await Jobs(store).index(project):
+            log.info("%d jobs of project %s were indexed", made, project)
 
 
 async def leaving_to_zset(store: Connection) -> None:

@@ -44,11 +44,11 @@ PAGE_JOBS, SMALL_PAGE_JOBS = 100, 10
 class OpenAIUpstream(NoDeployments):
     """An upstream that speaks OpenAI's API. Opens nothing until the first call."""
 
-    identity: Identity = "marked"
-
     def __init__(self, name: str, settings: UpstreamSettings) -> None:
         self.name, self.kind = name, str(settings.kind)
-        self.deletes_models = settings.kind == "openai"  # Azure's page names no such call for tuned models
+        # A trainer of ours makes the job's id of our mark: the same create again makes no second job.
+        self.identity: Identity = "named" if settings.kind == "trainer" else "marked"
+        self.deletes_models = settings.kind in ("openai", "trainer")  # Azure's page names no such call for tuned models
         self._client = openai.AsyncOpenAI(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),

@@ -26,6 +26,7 @@ KINDS: Mapping[KindName, Callable[[str, UpstreamSettings], Upstream]] = {
     "fireworks": _fireworks,
     "nebius": NebiusUpstream,
     "together": TogetherUpstream,
+    "trainer": OpenAIUpstream,
 }
 
 

@@ -61,6 +61,22 @@ def check_hyperparameters(kind: str, asked: Mapping[str, Any], where: str) -> No
             _check(row, value, f"{where}.{name}", kind)
 
 
+def plain_options(kind: str, model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options in one form for all that mean the same: without what is the default anyway, and 16.0 as 16."""
+    defaults = _plain(_defaults(table_of(kind)["options"], model))
+    return {
+        name: value
+        for name, value in _plain(given).items()
+        if name not in defaults or json.dumps(defaults[name]) != json.dumps(value)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in sorted(value.items())}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def check_member(kind: str, name: str) -> None:
     """Checks that this kind has a member of OpenAI's create. Raises InvalidParameter."""
     if name in table_of(kind)["refused"]:

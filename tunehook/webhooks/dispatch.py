@@ -193,6 +193,9 @@ class _Step:
     async def _one(self, receiver: _Receiver, due: Due) -> None:
         """Makes one attempt, records it, and judges the endpoint by it."""
         delivery, event = due.delivery, due.event
+        if delivery.pulled and not due.closed:  # an earlier version planned it
+            await self._commits.commit(self._deliveries.again(due.record.change(delivery), delivery))
+            return
         to = _address(due, time.time())
         if isinstance(to, str):
             ended = delivery.model_copy(update={"state": "failed", "next_attempt_at": None, "last_error": to})
@@ -208,7 +211,7 @@ class _Step:
         state, rest = receiver.heard(attempt, outcome)
         attempted, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
         attempted = attempted.model_copy(update={"url": url})
-        _log_attempt(attempted, attempt)
+        log_attempt(attempted, attempt)
         change = self._deliveries.plan(self._deliveries.attempted(due.record, attempted, attempt), attempted, pause)
         self._queue.note(change, delivery.lane, state=state if state != receiver.stored else None, rest=rest)
         if attempted.state == "delivered" and event.type in event_types.DEFAULT and not attempted.attempts_before:
@@ -219,8 +222,8 @@ class _Step:
             await endpoint_health.judge(self._webhooks, due.endpoint, outcome, now=attempt.at, url=url)
 
 
-def _log_attempt(delivery: Delivery, attempt: Attempt) -> None:
-    host = urlsplit(delivery.url).hostname  # a path may hold a token
+def log_attempt(delivery: Delivery, attempt: Attempt) -> None:
+    host = delivery.url if delivery.pulled else urlsplit(delivery.url).hostname  # a path may hold a token
     text = f"attempt {delivery.attempts}: {attempt.outcome}"
     log.info("webhook %s of job %s to %s: %s, %s", delivery.id, delivery.job_id or "-", host, delivery.state, text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,19 +16,30 @@ from tunehook.errors import (
     EndpointDisabled,
     EndpointNotFound,
     InvalidParameter,
+    PullNameTaken,
     TestUnanswered,
     TooManyEndpoints,
+    TooManyPullEndpoints,
 )
 from tunehook.model.api_key import ApiKey
 from tunehook.model.record import new_id
-from tunehook.model.webhook import MOST_ENDPOINTS, Delivery, Endpoint, hint_of, is_repeat
+from tunehook.model.webhook import (
+    MOST_ENDPOINTS,
+    MOST_PULL_ENDPOINTS,
+    PULL,
+    Delivery,
+    Endpoint,
+    hint_of,
+    is_repeat,
+)
 from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.security import signature
-from tunehook.store.engine.commit import AlreadyThere, optimistic_update
-from tunehook.webhooks import Webhooks, event_types, sample_events
+from tunehook.store.engine.commit import AlreadyThere, Occupied, optimistic_update
+from tunehook.webhooks import Webhooks, event_types, pull, sample_events
 from tunehook.webhooks.sender import Sender
 
 RECOVER_BATCH = 100
+PULL_URL = re.compile(rf"{PULL}[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}", re.ASCII)
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
 
@@ -78,7 +90,7 @@ async def create(
     An SDK that repeats a call whose answer was lost gets the subscription that the first call created.
     """
     asked = parse_as(CreateRequest, body)
-    webhooks.check_url(asked.url, "url")
+    await _check_url(webhooks, caller, asked.url, sdk_retry=sdk_retry)
     if await webhooks.store.endpoints.count(caller.project) >= MOST_ENDPOINTS:
         raise TooManyEndpoints(most=MOST_ENDPOINTS)
     secret, now = signature.new_secret(), int(time.time())
@@ -99,14 +111,27 @@ async def create(
     except AlreadyThere as made:
         endpoint = (await webhooks.store.endpoints.read(made.value, caller.project)).endpoint
         secret = webhooks.encryption.decrypt(endpoint.secret)
+    except Occupied:
+        raise TooManyPullEndpoints(most=MOST_PULL_ENDPOINTS) from None
     return endpoint, secret
+
+
+async def _check_url(webhooks: Webhooks, caller: ApiKey, url: str, *, sdk_retry: bool = False) -> None:
+    """Raises InvalidParameter unless it can be an endpoint's URL; PullNameTaken for another pull endpoint's."""
+    if not url.startswith(PULL):
+        webhooks.check_url(url, "url")
+    elif not PULL_URL.fullmatch(url):
+        why = "it must be pull:<name>, with a name of up to 64 letters, digits, dots, hyphens and underscores"
+        raise InvalidParameter(param="url", why=why)
+    elif not sdk_retry and (taken := await webhooks.store.endpoints.with_url(caller.project, url)):
+        raise PullNameTaken(id=taken, url=url)
 
 
 async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> Endpoint:
     """Changes the members that are named. A new URL clears the failures."""
     asked = parse_as(UpdateRequest, body)
     if asked.url is not None:
-        webhooks.check_url(asked.url, "url")
+        await _check_new_url(webhooks, caller, endpoint_id, asked.url)
     named = asked.model_dump(exclude_none=True)
 
     def _changed(endpoint: Endpoint) -> Endpoint:
@@ -117,6 +142,16 @@ async def update(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dic
         return changed.model_copy(update={"updated_at": int(time.time()), **fresh})
 
     return await _change(webhooks, caller, endpoint_id, _changed)
+
+
+async def _check_new_url(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, url: str) -> None:
+    """Raises InvalidParameter and PullNameTaken: deliveries wait either to be fetched or to be sent."""
+    endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
+    if url == endpoint.url:
+        return
+    if endpoint.pulled != url.startswith(PULL):
+        raise InvalidParameter(param="url", why="a pull endpoint stays one, and others stay. Create another endpoint")
+    await _check_url(webhooks, caller, url)
 
 
 async def rotate(
@@ -149,7 +184,10 @@ async def enable(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> Endpoi
 @optimistic_update
 async def delete(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> None:
     """Deletes the endpoint; its pending deliveries are given up."""
-    await webhooks.store.endpoints.delete(await webhooks.store.endpoints.read(endpoint_id, caller.project))
+    record = await webhooks.store.endpoints.read(endpoint_id, caller.project)
+    await webhooks.store.endpoints.delete(record)
+    if record.endpoint.pulled:
+        await webhooks.store.pull_queue.give_up(endpoint_id, caller.project)
     await webhooks.store.delivery_queue.wake_all(endpoint_id)
 
 
@@ -161,6 +199,8 @@ async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[
     endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
     now = int(time.time())
     event = sample_events.sample_event(kind, caller.project, now=now)
+    if endpoint.pulled:
+        return kind, await pull.try_out(webhooks, endpoint, event)
     async with Sender(webhooks.allow, webhooks.encryption) as sender:
         attempt, _ = await sender.send(endpoint.url, event.id, event.body, endpoint.secrets(now))
     if attempt.status_code is None:

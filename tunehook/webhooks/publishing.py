@@ -30,10 +30,10 @@ async def publish(
         return
     content = jobs.job_event_data(job, revision=change.revision + 1) if about is None else about
     event = make_event(kind, content, project=job.project, job_id=job.id, now=now)
-    deliveries = [_delivery(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
+    deliveries = [delivery_of(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
     if called_back:
         lane = receiver_of(job.project, called_back)
-        deliveries.append(_delivery(event, called_back, lane=lane, key_id=job.key_id))
+        deliveries.append(delivery_of(event, called_back, lane=lane, key_id=job.key_id))
     webhooks.store.deliveries.outbox(change, event, deliveries)
 
 
@@ -49,7 +49,7 @@ async def publish_to_project(
     endpoints = await webhooks.store.endpoints.subscribed(project, kind)
     if endpoints:
         event = make_event(kind, data, project=project, job_id=None, now=now)
-        deliveries = [_delivery(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
+        deliveries = [delivery_of(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
         webhooks.store.deliveries.outbox(change, event, deliveries)
 
 
@@ -64,7 +64,7 @@ def endpoint_disabled_data(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _delivery(
+def delivery_of(
     event: Event, url: str, *, lane: str, endpoint_id: str | None = None, key_id: str | None = None
 ) -> Delivery:
     return Delivery(

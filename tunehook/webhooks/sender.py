@@ -36,6 +36,15 @@ RESOLVERS = 64
 _NO_CONTENT = re.compile(rb"HTTP/1\.[01] 204[ \r]")
 
 
+def signed_headers(secrets: list[str], event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Returns the headers of a webhook, signed with each secret."""
+    return {
+        "content-type": "application/json",
+        "user-agent": "tunehook",
+        **signature.sign(secrets, event_id, timestamp, body),
+    }
+
+
 class Sender:
     """The HTTP client of one step or test webhook, with the secrets that it has decrypted."""
 
@@ -96,8 +105,7 @@ class Sender:
     def _headers(self, event_id: str, timestamp: int, body: bytes, encrypted: list[str]) -> dict[str, str]:
         if not encrypted:
             raise TunehookError("the secret that signs this webhook is gone")
-        signed = signature.sign([self._decrypt(secret) for secret in encrypted], event_id, timestamp, body)
-        return {"content-type": "application/json", "user-agent": "tunehook", **signed}
+        return signed_headers([self._decrypt(secret) for secret in encrypted], event_id, timestamp, body)
 
     def _decrypt(self, encrypted: str) -> str:
         secret = self._decrypted.get(encrypted)

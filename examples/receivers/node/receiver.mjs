@@ -2,11 +2,17 @@
 //
 //     npm install
 //     WEBHOOK_SECRET=whsec_… PORT=9000 node receiver.mjs
+//
+// Its types come from Tunehook's contract: `npm run types` writes tunehook.d.ts, `npm run check` compiles against it.
 
 import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
 
-const webhook = new Webhook(process.env.WEBHOOK_SECRET);
+/** @typedef {import("./tunehook.d.ts").components["schemas"]} Schemas */
+/** @typedef {Schemas["FineTuningJobSucceededEvent"]} Succeeded */
+/** @typedef {Succeeded | Schemas["FineTuningJobFailedEvent"] | Schemas["FineTuningJobCancelledEvent"]} Ended */
+
+const webhook = new Webhook(process.env.WEBHOOK_SECRET ?? "");
 const seen = new Set(); // yours: a table, with the id as its key
 
 createServer(async (request, response) => {
@@ -14,9 +20,10 @@ createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const body = Buffer.concat(chunks).toString("utf8"); // as it came: parsed and written again it has another signature
+  /** @type {Ended} */
   let event;
   try {
-    event = webhook.verify(body, request.headers);
+    event = /** @type {Ended} */ (webhook.verify(body, /** @type {Record<string, string>} */ (request.headers)));
   } catch {
     return response.writeHead(400).end("the signature does not fit");
   }
@@ -26,6 +33,9 @@ createServer(async (request, response) => {
   work(event);
 }).listen(Number(process.env.PORT ?? 9000), "127.0.0.1");
 
+/** @param {Ended} event */
 function work(event) {
-  console.log(event.type, event.data.id, event.data.fine_tuned_model ?? null);
+  /** @type {Schemas["JobEventData"]} */
+  const job = event.data;
+  console.log(event.type, job.id, job.fine_tuned_model ?? null);
 }

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,19 +88,21 @@ class Deployed:
         return record
 
 
-@pytest.fixture(params=KIND_NAMES)
-async def deployed(
-    request: pytest.FixtureRequest, valkey: Valkey, tmp_path: Path, contract: Contract
+@asynccontextmanager
+async def deployment(
+    kind: KindName, neighbour: Neighbour, valkey: Valkey, directory: Path, **more: object
 ) -> AsyncIterator[Deployed]:
-    kind: KindName = request.param
-    async with NEIGHBOURS[kind]() as neighbour, running_receiver() as receiver:
+    """`more`: further settings."""
+    contract = Contract.load()
+    async with running_receiver() as receiver:
         found = {
             "redis_url": valkey.url,
-            "data_dir": tmp_path,
+            "data_dir": directory,
             "secret_key": SECRET_KEY,
             "webhook_allow": "127.0.0.1",
             "settle_seconds": SETTLE_SECONDS,
             "upstreams": {NAME: neighbour.settings},
+            **more,
         }
         settings = Settings.model_validate(found)
         async with open_context(settings, make_files=Files.of_step) as ctx, TestServer(build_app(ctx)) as server:
@@ -108,3 +111,12 @@ async def deployed(
             url = str(server.make_url("/v1"))
             async with AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http) as client:
                 yield Deployed(kind, ctx, client, neighbour, receiver, secret)
+
+
+@pytest.fixture(params=KIND_NAMES)
+async def deployed(
+    request: pytest.FixtureRequest, valkey: Valkey, tmp_path: Path, contract: Contract
+) -> AsyncIterator[Deployed]:
+    kind: KindName = request.param
+    async with NEIGHBOURS[kind]() as neighbour, deployment(kind, neighbour, valkey, tmp_path) as found:
+        yield found

@@ -127,6 +127,13 @@ async def together() -> AsyncIterator[Neighbour]:
         yield Faked(fake, settings, TOGETHER_MODEL, lambda: len(fake.jobs), _moved(fake.set_status, words))
 
 
+@asynccontextmanager
+async def trainer() -> AsyncIterator[Neighbour]:
+    """It speaks OpenAI's format as the simulator does; tests/integration/trainer has the real one."""
+    async with running_simulator() as simulator:
+        yield Simulated(simulator, {"kind": "trainer", "base_url": simulator.base_url, "api_key": "sk-simulated"})
+
+
 def _moved(set_status: Callable[..., None], words: dict[str, str]) -> Callable[[str], None]:
     return lambda status: set_status(words.get(status, status))
 
@@ -137,4 +144,5 @@ NEIGHBOURS: dict[KindName, Callable[[], AbstractAsyncContextManager[Neighbour]]]
     "fireworks": fireworks,
     "nebius": nebius,
     "together": together,
+    "trainer": trainer,
 }

@@ -67,9 +67,16 @@ class Up:
         return found[1]
 
 
+#: The key that an earlier `up` had printed.
+EARLIER = "th_0123456789ab_" + "s" * 43
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    running = Up(tmp_path_factory.mktemp("up"))
+    """Started in a shell in which the lines that an earlier one had printed were run."""
+    port = _free_port()
+    earlier = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": EARLIER}
+    running = Up(tmp_path_factory.mktemp("up"), TUNEHOOK_PORT=port, **earlier)
     yield running
     if running.process.poll() is None:
         running.process.send_signal(signal.SIGINT)
@@ -81,6 +88,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def test_up_prints_how_to_call_it_and_that_is_right(up: Up) -> None:
     with openai.OpenAI(base_url=up.value("OPENAI_BASE_URL"), api_key=up.value("OPENAI_API_KEY")) as client:
         assert client.files.list().data == []
+
+
+def test_what_an_earlier_up_printed_is_no_upstream(up: Up) -> None:
+    assert "Upstream: the simulator at" in up.printed
+    assert up.value("OPENAI_API_KEY") != EARLIER
 
 
 def test_a_second_up_on_the_same_directory_is_refused_in_a_sentence(up: Up) -> None:
@@ -134,22 +146,15 @@ def test_a_misspelt_setting_stops_the_start_and_names_the_nearest(tmp_path: Path
     assert "Did you mean TUNEHOOK_POLL_SECONDS?" in answer.stderr
 
 
-def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
-    """Started in a shell in which the lines that an earlier one had printed were run: it is no upstream of its own."""
-    port, key = _free_port(), "th_0123456789ab_" + "s" * 43
-    earlier = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": key}
-    running = Up(tmp_path, TUNEHOOK_PORT=port, **earlier)
-    base_url = running.value("OPENAI_BASE_URL")
-    running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(120) == 0
-    assert running.process.stdout is not None
-    running.process.stdout.close()
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+def test_ctrl_c_ends_all_of_it(up: Up) -> None:
+    """The last test of this `up`."""
+    base_url = up.value("OPENAI_BASE_URL")
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(120) == 0
+    left = subprocess.run(["pgrep", "-f", str(up.directory)], capture_output=True, text=True)
     assert left.stdout == ""
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{base_url}/files", timeout=2)
-    assert "Upstream: the simulator at" in running.printed
-    assert running.value("OPENAI_API_KEY") != key
 
 
 def _descendants(pid: int) -> dict[int, str]:
@@ -188,15 +193,6 @@ def test_kill_9_of_up_leaves_nothing_running(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", int(port)))
 
 
-def test_up_ends_in_order_when_its_terminal_goes(tmp_path: Path) -> None:
-    running = Up(tmp_path)
-    with running.process:
-        running.process.send_signal(signal.SIGHUP)
-        assert running.process.wait(120) == 0
-        assert running.process.stdout is not None
-        assert "stopping" in running.process.stdout.read()
-
-
 def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
     """Its own figure is a minute; on a machine that runs other tests beside it, twice that is given."""
     shown = _run(tmp_path, "demo")
@@ -206,7 +202,7 @@ def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
     assert "Paris." in shown.stdout
 
 
-def test_up_shows_a_line_for_each_job_and_webhook(tmp_path: Path) -> None:
+def test_up_shows_a_line_for_each_job_and_webhook_and_ends_in_order_when_its_terminal_goes(tmp_path: Path) -> None:
     running = Up(tmp_path)
     assert "takes about 8 s" in running.printed
     assert running.process.stdout is not None
@@ -225,8 +221,9 @@ def test_up_shows_a_line_for_each_job_and_webhook(tmp_path: Path) -> None:
             shown += line
             if "webhook" in line:
                 break
-        running.process.send_signal(signal.SIGINT)
-        running.process.stdout.read()
+        running.process.send_signal(signal.SIGHUP)
+        assert "stopping" in running.process.stdout.read()
+        assert running.process.wait(120) == 0
     assert "job accepted" in shown
     assert f"job {job.id} succeeded" in shown
     assert re.search(rf"webhook dlv_\w+ of job {job.id} to 127\.0\.0\.1: pending, attempt 1: ", shown)

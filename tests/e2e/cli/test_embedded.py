@@ -15,11 +15,14 @@ import redis
 from cli.embedded import DirectoryHeld, start_embedded
 from cli.valkey_process import NoServerBinary, ServerDidNotStart, connect, find_server
 
+#: What the system can do is looked up when `tunehook.child_process` is imported.
 STARTER = """
-import sys
+import ctypes, os, signal, sys
 from pathlib import Path
+here, sys.platform = sys.platform, sys.argv[2]
+import tunehook.child_process
+sys.platform = here
 from cli.embedded import start_embedded
-sys.platform = sys.argv[2]
 with start_embedded(Path(sys.argv[1])) as server:
     print(server.url, flush=True)
     sys.stdin.read()

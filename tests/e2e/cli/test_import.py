@@ -25,7 +25,9 @@ JOBS = 10
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     options = ("--slots", "0", "--speed", "100000")
     directory = tmp_path_factory.mktemp("town")
-    with deployment(directory, simulators={"openai": options}, all_names=False, TUNEHOOK_WORKERS="4") as found:
+    with deployment(
+        directory, simulators={"openai": options}, TUNEHOOK_WORKERS="4", TUNEHOOK_POLL_SECONDS="60"
+    ) as found:
         yield found
 
 

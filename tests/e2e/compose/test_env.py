@@ -39,7 +39,8 @@ def test_every_setting_in_the_example_exists() -> None:
     named = assignments((ROOT / ".env.example").read_text())
     check_names(named)
     for_compose = {"COMPOSE_PROFILES", "REDIS_PASSWORD", "REDIS_MAXMEMORY", "PUBLISH_ADDRESS", "PUBLISH_PORT"}
-    assert named.keys() - for_compose <= known_names().keys()
+    nested = {name for name in named if name.startswith("TUNEHOOK_UPSTREAMS__")}
+    assert named.keys() - for_compose - nested <= known_names().keys()
     compose = (ROOT / "docker-compose.yml").read_text()
     assert all("${" + name in compose for name in for_compose - {"COMPOSE_PROFILES"})
 
@@ -90,6 +91,16 @@ def test_the_simulator_trains_when_asked_for(checkout: Path, simulator: bool) ->
         assert named == {name: [f"{name}={value}"] for name, value in wanted.items()}
     else:
         assert named == {"COMPOSE_PROFILES": [], "OPENAI_BASE_URL": [], "OPENAI_API_KEY": ["OPENAI_API_KEY="]}
+
+
+def test_the_trainer_trains_when_asked_for(checkout: Path) -> None:
+    assert new_env(checkout, "--trainer").returncode == 0
+    lines = (checkout / ".env").read_text().splitlines()
+    wanted = {"KIND": "trainer", "BASE_URL": "http://trainer:4020/v1"}
+    assert {f"TUNEHOOK_UPSTREAMS__LOCAL__{name}={value}" for name, value in wanted.items()} <= set(lines)
+    assert "COMPOSE_PROFILES=trainer" in lines
+    [key] = [line for line in lines if line.startswith("TUNEHOOK_UPSTREAMS__LOCAL__API_KEY=")]
+    assert len(key.partition("=")[2]) == 48
 
 
 def test_new_env_never_replaces_secrets_and_shows_none(checkout: Path) -> None:

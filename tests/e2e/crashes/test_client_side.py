@@ -24,7 +24,9 @@ MODEL = "gpt-4.1-mini-2025-04-14"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     simulators = {"openai": ("--speed", "1", "--slots", "0")}
-    with deployment(tmp_path_factory.mktemp("client-side"), simulators=simulators) as running:
+    with deployment(
+        tmp_path_factory.mktemp("client-side"), simulators=simulators, TUNEHOOK_POLL_SECONDS="60"
+    ) as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""Twenty deployments while answers are lost, calls land late and workers are killed: one each, and none too many."""
+"""Ten deployments while answers are lost, calls land late and workers are killed: one each, and none too many."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.chaos.vendors import LOST, kill, landing
 from tests.fakes.deployment import Deployment, deployment
 from tests.fakes.fireworks import SUPERVISED, TUNABLE, FakeFireworks, running_fireworks
 
-MODELS = 20
+MODELS = 10
 
 
 async def imported(town: Deployment, key: str, fake: FakeFireworks, job: str, base: str) -> str:
@@ -40,7 +40,7 @@ async def states(url: str, key: str, method: Literal["POST", "GET", "DELETE"], m
 async def until(town: Deployment, key: str, models: list[str], state: str) -> None:
     async with asyncio.timeout(180):
         while (await states(town.url, key, "GET", models))[state] < len(models):  # noqa: ASYNC110  of other processes
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.0)
 
 
 @pytest.mark.processes
@@ -50,7 +50,9 @@ async def test_each_model_has_one_deployment_and_none_is_left(tmp_path: Path) ->
     async with running_fireworks() as fake:
         named = {"API_KEY": fake.key, "ACCOUNT_ID": fake.account, "BASE_URL": fake.url}
         settings = {f"FIREWORKS_{name}": value for name, value in named.items()}
-        with deployment(tmp_path / "town", simulators={"openai": ()}, all_names=False, **settings) as town:
+        with deployment(
+            tmp_path / "town", simulators={"openai": ()}, all_names=False, TUNEHOOK_POLL_SECONDS="60", **settings
+        ) as town:
             caller = await town.key("p")
             models = [await imported(town, caller.key, fake, f"job-{n}", TUNABLE) for n in range(MODELS)]
             assert len(set(models)) == MODELS

@@ -54,7 +54,7 @@ async def test_an_upgrade_with_live_jobs_needs_no_step_by_hand(tmp_path: Path) -
                 await asyncio.to_thread(skip, left, 600)
                 for simulator in left.simulators.values():
                     await simulator.advance(600)
-                await asyncio.sleep(1)
+                await asyncio.sleep(3)
             now = states(left)
         finally:
             for program in (service, worker):

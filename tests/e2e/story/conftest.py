@@ -3,9 +3,10 @@
 Every answer that the client sees is held against the contract, and so is every webhook.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import aiohttp
@@ -36,13 +37,16 @@ def away_port() -> int:
 @pytest.fixture(scope="package")
 def town(tmp_path_factory: pytest.TempPathFactory, away_port: int) -> Iterator[Deployment]:
     """Its upstreams: `openai`; `azure`; `narrow` with three slots, where time stands still until it is advanced;
-    `locked`, for tests that put one on hold; `away`, which nobody has started yet."""
+    `locked`, for tests that put one on hold; `away`, which nobody has started yet. Only the upstreams that a test
+    uses are polled each second: a poll costs 50 ms of CPU, and all five would take a core's fifth."""
     simulators = {"openai": FAST, "narrow": ("--speed", "1", "--slots", "3")}
     away = {
         "TUNEHOOK_UPSTREAMS__AWAY__BASE_URL": f"http://127.0.0.1:{away_port}/v1",
         "TUNEHOOK_UPSTREAMS__AWAY__API_KEY": "sk-simulated",
     }
-    with deployment(tmp_path_factory.mktemp("town"), simulators=simulators, all_names=True, **away) as running:
+    with deployment(
+        tmp_path_factory.mktemp("town"), simulators=simulators, all_names=True, TUNEHOOK_POLL_SECONDS="60", **away
+    ) as running:
         yield running
 
 
@@ -56,6 +60,7 @@ class Story:
     contract: Contract
     receiver: Receiver
     simulators: dict[str, Simulator]
+    polled: set[str] = field(default_factory=lambda: {"openai"})  #: upstreams that are polled each second
 
     @property
     def upstream(self) -> Simulator:
@@ -76,6 +81,7 @@ class Story:
         """A job on a dataset of its own; `simulate` is what shall go wrong there (docs/simulator.md)."""
         extra: dict[str, Any] = {"callback_url": self.receiver.url} if callback else {}
         if upstream:
+            self.polled.add(upstream)
             extra["tunehook"] = {"upstream": upstream}
         if simulate:
             parameters["metadata"] = {**parameters.get("metadata", {}), "simulate": simulate}
@@ -94,6 +100,12 @@ class Story:
     async def wait_for(self, read: Callable[[], Awaitable[T]], reached: Callable[[T], bool]) -> T:
         """What `read` gives as soon as it is what is waited for. TimeoutError, with the last one, if that fails."""
         return await eventually(read, reached)
+
+    async def keep_polling(self) -> None:
+        while True:
+            for name in sorted(self.polled):
+                await asyncio.to_thread(self.town.poll, name)
+            await asyncio.sleep(1.0)
 
     async def until_stage(self, job_id: str, *stages: str) -> FineTuningJob:
         return await self.until(job_id, lambda job: stage(job) in stages)
@@ -154,7 +166,10 @@ async def story(town: Deployment, contract: Contract) -> AsyncIterator[Story]:
     async with aiohttp.ClientSession() as session, running_receiver() as receiver:
         simulators = {name: Simulator(root, session) for name, root in town.simulators.items()}
         async with client_of(town, caller, contract) as client:
-            yield Story(town, caller, client, contract, receiver, simulators)
+            story = Story(town, caller, client, contract, receiver, simulators)
+            polling = asyncio.create_task(story.keep_polling())
+            yield story
+            polling.cancel()
         for simulator in simulators.values():
             await simulator.clear_faults()
 

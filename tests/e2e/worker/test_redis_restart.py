@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,15 +15,17 @@ from tests.fakes.valkey import Valkey, valkey_server
 from tests.integration.conftest import SECRET_KEY
 
 KEY = "th_restarts_" + "s" * 43
-JOBS = 6
+JOBS = 3
 
 
 class Stack:
     def __init__(self, valkey: Valkey, worker: Program, client: httpx2.Client) -> None:
         self.valkey, self.worker, self.client = valkey, worker, client
+        self._submitted = self._lines = 0
 
-    def submit(self, count: int) -> None:
-        for number in range(count):
+    def submit(self) -> None:
+        self._submitted += JOBS
+        for number in range(JOBS):
             row = {"messages": [{"role": "user", "content": f"{time.time()} {number}"}]}
             row["messages"].append({"role": "assistant", "content": "b"})
             rows = (json.dumps(row) + "\n").encode() * 12
@@ -32,25 +33,27 @@ class Stack:
             body = {"training_file": sent.json()["id"], "model": "gpt-4.1-mini-2025-04-14"}
             self.client.post("/fine_tuning/jobs", json=body).raise_for_status()
 
-    def until_all_succeed(self, count: int) -> None:
+    def until_all_succeed(self) -> None:
         until, found = time.monotonic() + 150, []
         while time.monotonic() < until:
             found = [job["status"] for job in self.client.get("/fine_tuning/jobs?limit=100").json()["data"]]
-            if found == ["succeeded"] * count:
+            if found == ["succeeded"] * self._submitted:
                 return
             time.sleep(0.5)
         raise AssertionError(f"{found}\n{self.worker.said()[-3000:]}")
 
     def irregular(self) -> list[str]:
-        """The worker's lines but those of its start and of jobs that end."""
-        lines = self.worker.said().splitlines()
+        """The worker's new lines but those of its start and of jobs that end."""
+        lines = self.worker.said().splitlines()[self._lines :]
+        self._lines += len(lines)
         return [
             line for line in lines if not re.search(r"processes: the scheduler|job ftjob-|tunehook\.\w+\.\w+", line)
         ]
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    tmp_path = tmp_path_factory.mktemp("stack")
     with ExitStack() as opened:
         valkey = opened.enter_context(valkey_server(tmp_path / "valkey", port=0))
         assert valkey.tcp_url is not None
@@ -86,23 +89,23 @@ def _went_and_came(lines: list[str], times: int) -> None:
 
 def test_restarts_with_jobs_under_way_leave_two_lines_each(stack: Stack) -> None:
     for number in range(3):
-        stack.submit(JOBS)
+        stack.submit()
         time.sleep(0.3 * number)  # in the middle of another step each time
         stack.valkey.stop()
         time.sleep(1.5)
         stack.valkey.start()
         time.sleep(3)
-    stack.until_all_succeed(3 * JOBS)
+    stack.until_all_succeed()
     _went_and_came(stack.irregular(), 3)
     with connect(stack.valkey.url) as redis:
         assert [redis.zcard(f"rq:failed:{queue}") for queue in ("steps", "bulk", "deliver")] == [0, 0, 0]
 
 
 def test_a_full_redis_leaves_two_lines(stack: Stack) -> None:
-    stack.submit(JOBS)
+    stack.submit()
     with connect(stack.valkey.url) as redis:
         redis.config_set("maxmemory", "1mb")
         time.sleep(5)
         redis.config_set("maxmemory", "0")
-    stack.until_all_succeed(JOBS)
+    stack.until_all_succeed()
     _went_and_came(stack.irregular(), 1)

@@ -23,6 +23,7 @@ from tunehook.model.file import File
 from tunehook.model.job import Stage
 from tunehook.model.member import check_member, estimate_member, job_member
 from tunehook.store.engine import keys
+from tunehook.store.job_index import JobFilter
 
 CALLER = ApiKey(id="k", project="p", name="n", secret_sha256="s", callback_secret="c", created_at=1)
 LONG = "All about birds. " * 40_000
@@ -230,7 +231,7 @@ async def test_what_waits_for_the_check_hears_of_a_bad_file_or_gives_up(bench: B
     with pytest.raises(FileNotChecked) as caught:
         await submit_limited(bench, {**body, "training_file": training.id, "validation_file": validation.id}, 100.0)
     assert caught.value.param == "validation_file"
-    page, _ = await bench.ctx.store.jobs.page("p", after=None, limit=20, metadata={})
+    page, _ = await bench.ctx.store.jobs.page("p", after=None, limit=20, wanted=JobFilter())
     assert page == []
 
 

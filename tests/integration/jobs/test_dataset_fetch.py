@@ -427,3 +427,26 @@ async def test_a_file_that_is_needed_anew_is_as_old_as_a_new_one(away: Away) -> 
     second = await away.fetched(await away.take_over(away.job("ftjob-2", **members)))
     assert second.training.id == first.training.id
     assert await away.ctx.store.deletion.older(Ageing.DATASETS, 86400, 10) == []
+
+
+async def test_a_file_whose_bytes_are_gone_is_fetched_again(away: Away) -> None:
+    """Its record was taken for the file, so a second import fetched nothing."""
+    away.file("file-1")
+    first = await away.fetched(await away.take_over(away.job("ftjob-1")))
+    await away.ctx.files.storage.remove(first.training.id)
+    again = await away.fetched(await away.take_over("ftjob-1"))
+    assert again.training.id != first.training.id
+    assert await away.ctx.files.storage.exists(again.training.id)
+    other = await away.fetched(await away.take_over(away.job("ftjob-2")))
+    assert other.training.id == again.training.id
+
+
+async def test_notes_of_fetched_files_go_with_the_file(away: Away) -> None:
+    away.file("file-1")
+    away.file("file-2")
+    jobs = [await away.fetched(await away.take_over(away.job(f"ftjob-{n}", f"file-{n}"))) for n in (1, 2)]
+    assert len({job.training.id for job in jobs}) == 1
+    redis = away.ctx.store.redis
+    assert len([key async for key in redis.scan_iter("th:fetched:*")]) == 3
+    await away.ctx.store.files.delete(jobs[0].training.id, "p")
+    assert [key async for key in redis.scan_iter("th:fetched*")] == []

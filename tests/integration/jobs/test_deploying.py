@@ -1,5 +1,6 @@
 """A tuned model's deployment at Fireworks: asked for, found again after lost answers and kills, removed, one each."""
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,8 +15,9 @@ from tests.fakes.fireworks import FakeFireworks, running_fireworks
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import settings, with_upstream
+from tunehook import api_keys
 from tunehook.context import RetentionPeriods
-from tunehook.errors import ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
+from tunehook.errors import InvalidParameter, ModelNotFound, ModelNotTrained, NotDeployed, UpstreamUnsupported
 from tunehook.jobs import deploying, deployment_commands, model_ready, poller
 from tunehook.maintenance import retention
 from tunehook.model.deployment import OVER, Deployed, Deployment, DeploymentStage
@@ -193,6 +195,37 @@ async def test_no_money_and_no_gpu_quota_make_it_wait(place: Place, status: int,
     assert (await place.until(S.RUNNING)).waiting is None
 
 
+@pytest.mark.parametrize("call", ["get deployment", "delete deployment"])
+async def test_a_vendor_that_refuses_is_asked_less_and_less_often_and_its_words_are_shown(
+    place: Place, call: str
+) -> None:
+    """The time that it has waited is written into the record: Redis' clock cannot be moved."""
+    store = place.bench.ctx.store
+    await place.deploy()
+    await place.until(S.RUNNING)
+    if call == "delete deployment":
+        await place.undeploy()
+    pauses = []
+    for waited in (0, 7, 50, 5000):
+        record = await store.deployments.read(place.job_id)
+        assert record is not None
+        if record.deployment.waiting is not None:
+            earlier = record.deployment.waiting.model_copy(update={"since": record.now - waited})
+            changed = record.deployment.model_copy(update={"waiting": earlier})
+            await store.commit(record.change(changed))
+        place.fake.goes_wrong(call, place.fake.refusal(403, "Not permitted"))
+        waiting = (await place.step()).waiting
+        assert waiting is not None
+        assert waiting.code == "permission_denied"
+        assert "Not permitted" in waiting.reason
+        pauses.append(await place.due_in() or 0)
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 3
+    assert pauses[2] > 45
+    assert 590 < pauses[3] <= 600
+    assert (await place.step()).waiting is None
+
+
 async def test_a_base_that_cannot_be_served_fails_in_the_vendors_words(place: Place) -> None:
     place.fake.deployments.unservable.add(place.model)
     await place.deploy()
@@ -223,6 +256,30 @@ async def test_unknown_models_and_those_of_others_are_the_same(place: Place) -> 
     for project, name in (("q", place.model), ("p", "accounts/x/models/y"), ("q", place.job_id), ("p", "ftjob-none")):
         with pytest.raises(ModelNotFound):
             await deployment_commands.deploy(place.bench.ctx, project, name)
+
+
+async def test_a_checkpoint_is_not_taken_for_the_finished_model(place: Place) -> None:
+    """Its name found the finished model, which was deployed, shown and removed in its place."""
+    name = f"{place.model}:ckpt-step-90"
+    for command in (deployment_commands.deploy, deployment_commands.shown, deployment_commands.undeploy):
+        with pytest.raises(InvalidParameter, match=f"checkpoint.*{re.escape(place.model)}"):
+            await command(place.bench.ctx, "p", name)
+    assert await place.bench.ctx.store.deployments.read(place.job_id) is None
+
+
+async def test_a_checkpoint_is_not_answered_by_the_finished_model(place: Place) -> None:
+    ctx = place.bench.ctx
+    await place.deploy()
+    await place.until(S.RUNNING)
+    key, _ = await api_keys.create(ctx.store, ctx.webhooks.encryption, project="p", name="n")
+    body = {"model": f"{place.model}:ckpt-step-90", "messages": [{"role": "user", "content": "Hi"}]}
+    async with (
+        listening(build_app(ctx), "127.0.0.1", 0, most=10) as [(host, port)],
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session,
+        session.post(f"http://{host}:{port}/v1/chat/completions", json=body) as answer,
+    ):
+        assert answer.status == 409
+        assert "is a checkpoint" in (await answer.json())["error"]["message"]
 
 
 async def test_a_job_that_still_trains_has_no_model(place: Place) -> None:

@@ -26,6 +26,18 @@ class AnyCase(OpenAIUpstream):
         return seen.model_copy(update={"metadata": None})
 
 
+class OneAPage(OpenAIUpstream):
+    """An upstream with one job a page. `read`: how many pages were read."""
+
+    read = 0
+
+    async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
+        self.read += 1
+        jobs, _ = await super().page(None)
+        at = [job.id for job in jobs].index(after) + 1 if after else 0
+        return jobs[at : at + 1], at + 1 < len(jobs)
+
+
 @pytest.fixture
 async def any_case(bench: Bench) -> AsyncIterator[Bench]:
     settings = UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-simulated"))
@@ -85,7 +97,7 @@ async def test_the_list_shows_no_job_of_another_project(bench: Bench) -> None:
 
     async def _listed(project: str) -> dict[str, str | None]:
         found, more = await import_list.page(bench.ctx, project, upstream="openai", after=None)
-        assert not more
+        assert more is None
         assert not any(row.why_not for row in found)
         return {row.seen.id: row.job.id if row.job else None for row in found}
 
@@ -94,6 +106,30 @@ async def test_the_list_shows_no_job_of_another_project(bench: Bench) -> None:
     assert (await _listed("p")).keys() == {(await bench.read(first)).job.upstream_job_id, free}
     with pytest.raises(InvalidParameter, match="after"):
         await import_list.page(bench.ctx, "p", upstream="openai", after="../files")
+
+
+async def test_jobs_behind_many_of_another_project_are_listed_too(bench: Bench) -> None:
+    """Each request reads few pages, and no cursor tells an id of the other project."""
+    upstream = OneAPage("openai", UpstreamSettings(base_url=bench.simulator.base_url, api_key=SecretStr("sk-x")))
+    first = await bench.accept()
+    await bench.until_tracked(first)
+    free, *theirs = await elsewhere(bench, first, count=7)
+    for there in theirs:
+        await adopt(bench, await stranger(bench), there)
+    ctx = replace(bench.ctx, upstreams={"openai": upstream})
+    listed, after, requests = [], None, 0
+    while requests == 0 or after:
+        before = upstream.read
+        found, after = await import_list.page(ctx, "p", upstream="openai", after=after, most_pages=2)
+        assert upstream.read - before <= 2
+        assert not any(there in (after or "") for there in theirs)
+        listed += [row.seen.id for row in found]
+        requests += 1
+    assert listed[0] == free
+    assert requests >= 4
+    with pytest.raises(InvalidParameter, match="after"):
+        await import_list.page(ctx, "p", upstream="openai", after="sealed-none")
+    await upstream.close()
 
 
 async def test_an_upstream_that_is_spelled_wrong_is_named_with_the_nearest(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from tunehook.model.job import Stage
 from tunehook.model.member import copy_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.lease import ended
+from tunehook.store.job_index import JobFilter
 
 FAR = 600.0
 
@@ -115,7 +116,7 @@ async def test_a_record_of_a_newer_version_is_left_alone_and_stays_due(bench: Be
         await bench.ctx.store.commit(before.change(before.job))
     with pytest.raises(Conflict):
         await commands.cancel(bench.ctx, job_id, "p")
-    assert (await bench.ctx.store.jobs.page("p", after=None, limit=10, metadata={}))[0] == []
+    assert (await bench.ctx.store.jobs.page("p", after=None, limit=10, wanted=JobFilter()))[0] == []
 
 
 async def test_an_unreadable_record_is_parked_and_hides_no_other(
@@ -132,7 +133,7 @@ async def test_an_unreadable_record_is_parked_and_hides_no_other(
     assert await bench.due_in(f"job:{bad}") is None
     assert await bench.ctx.store.redis.zscore(keys.PARKED, f"job:{bad}")
     assert f"job:{bad} is parked" in caplog.text
-    listed, _ = await bench.ctx.store.jobs.page("p", after=None, limit=10, metadata={})
+    listed, _ = await bench.ctx.store.jobs.page("p", after=None, limit=10, wanted=JobFilter())
     assert [record.job.id for record in listed] == [good]
 
 

@@ -180,8 +180,12 @@ async def test_files_that_a_restored_redis_does_not_know_go_only_when_a_person_a
     await ctx.store.redis.delete(keys.file(unknown.id))
     await retention.sweep(replace(ctx, keep=A_DAY_LATER))
     assert await ctx.files.storage.exists(unknown.id)
+    spool = ctx.files.storage.data_dir / ".restore"
+    await asyncio.to_thread(spool.mkdir)  # as a restore leaves it that was killed
     _, text = await asyncio.to_thread(doctor, valkey, ctx)
     assert unknown.id in text
+    assert f"{spool}\n" in text
+    assert "run the restore again, or delete the directory" in text
     assert "[mend with --fix]" in text
     assert known.id not in text
     assert arriving.id not in text

@@ -101,10 +101,19 @@ async def test_what_was_backed_up_is_restored_elsewhere(
     assert (await contents(second.url)).keys() == after.keys()
 
 
-async def test_nothing_is_restored_while_programs_run(api: Api, archive: Path, valkey: Valkey, tmp_path: Path) -> None:
-    done = await run("restore", str(archive), url=valkey.url, data_dir=tmp_path)
-    assert done.returncode == 1
-    assert "Stop service and worker" in done.stderr
+async def test_what_cannot_be_done_is_one_line(api: Api, archive: Path, valkey: Valkey, tmp_path: Path) -> None:
+    """A restore while programs run; a data directory of another store; targets that cannot be written."""
+    here = tmp_path
+    refused = [
+        (["restore", str(archive)], here, "Stop service and worker"),
+        (["backup", str(tmp_path / "b")], tmp_path / "another", "does not bear the mark"),
+        (["backup", str(tmp_path / "missing" / "b")], here, "cannot be written"),
+        (["backup", str(tmp_path)], here, "cannot be written"),
+    ]
+    for arguments, data_dir, why in refused:
+        done = await run(*arguments, url=valkey.url, data_dir=data_dir)
+        assert (done.returncode, why in done.stderr) == (1, True), done.stderr
+        assert "Traceback" not in done.stderr
 
 
 async def test_an_empty_place_is_not_backed_up(second: Valkey, tmp_path: Path) -> None:
@@ -113,49 +122,40 @@ async def test_an_empty_place_is_not_backed_up(second: Valkey, tmp_path: Path) -
     assert not (tmp_path / "b").exists()
 
 
-async def test_a_data_directory_that_is_another_ones_is_not_backed_up(
-    archive: Path, valkey: Valkey, tmp_path: Path
-) -> None:
-    done = await run("backup", str(tmp_path / "b"), url=valkey.url, data_dir=tmp_path / "another")
-    assert (done.returncode, "does not bear the mark" in done.stderr) == (1, True)
-
-
-@pytest.mark.parametrize("kind", ["missing", "damaged"])
-async def test_bytes_that_are_not_as_recorded_are_named(
-    archive: Path, valkey: Valkey, tmp_path: Path, kind: str
-) -> None:
+async def test_bytes_that_are_not_as_recorded_are_named(archive: Path, valkey: Valkey, tmp_path: Path) -> None:
     [file] = (tmp_path / "files").iterdir()
-    file.unlink() if kind == "missing" else file.write_bytes(b"x")
     target = tmp_path / "b"
-    done = await run("backup", str(target), url=valkey.url, data_dir=tmp_path)
-    assert done.returncode == 1
-    assert f"{file.name} ({kind})" in done.stderr
-    assert not target.exists()
+    for kind in ("damaged", "missing"):
+        file.unlink() if kind == "missing" else file.write_bytes(b"x")
+        done = await run("backup", str(target), url=valkey.url, data_dir=tmp_path)
+        assert done.returncode == 1
+        assert f"{file.name} ({kind})" in done.stderr
+        assert not target.exists()
     assert (await run("backup", str(target), "--force", url=valkey.url, data_dir=tmp_path)).returncode == 0
 
 
-def spoil(archive: Path, harm: str) -> None:
+def spoilt(archive: Path) -> dict[str, bytes]:
     content = archive.read_bytes()
     plain = gzip.decompress(content)
-    spoilt = {
+    return {
         "cut": content[: len(content) // 2],
         "garbage": b"garbage",
         "empty": b"",
         "half": gzip.compress(plain[: len(plain) // 2 // 512 * 512]),
+        "another key": content,
     }
-    archive.write_bytes(spoilt.get(harm, content))
 
 
-@pytest.mark.parametrize("harm", ["cut", "garbage", "empty", "half", "another key"])
-async def test_a_bad_archive_restores_nothing(archive: Path, second: Valkey, tmp_path: Path, harm: str) -> None:
-    await asyncio.to_thread(spoil, archive, harm)
-    place = tmp_path / "place"
-    changes = {"TUNEHOOK_SECRET_KEY": "b" * 43 + "="} if harm == "another key" else {}
-    done = await run("restore", str(archive), url=second.url, data_dir=place, **changes)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert await contents(second.url) == {}
-    assert not list(place.iterdir())
+async def test_a_bad_archive_restores_nothing(archive: Path, second: Valkey, tmp_path: Path) -> None:
+    for harm, content in (await asyncio.to_thread(spoilt, archive)).items():
+        await asyncio.to_thread(archive.write_bytes, content)
+        place = tmp_path / harm
+        changes = {"TUNEHOOK_SECRET_KEY": "b" * 43 + "="} if harm == "another key" else {}
+        done = await run("restore", str(archive), url=second.url, data_dir=place, **changes)
+        assert done.returncode == 1, harm
+        assert "Traceback" not in done.stderr
+        assert await contents(second.url) == {}
+        assert not list(place.iterdir())
 
 
 @asynccontextmanager
@@ -192,16 +192,6 @@ async def test_a_restore_that_breaks_off_is_repeated_and_nothing_starts_before(
     assert done.returncode == 0, done.stderr
     async with opened(second) as store:
         await api_keys.check_secret_key(store, api.ctx.webhooks.encryption)
-
-
-@pytest.mark.parametrize("target", ["missing/b", "."])
-async def test_a_target_that_cannot_be_written_is_one_line(
-    archive: Path, valkey: Valkey, tmp_path: Path, target: str
-) -> None:
-    done = await run("backup", str(tmp_path / target), url=valkey.url, data_dir=tmp_path)
-    assert done.returncode == 1
-    assert "cannot be written" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 async def test_records_are_written_and_read_in_parts(

@@ -15,7 +15,6 @@ from tunehook.model.api_key import Scope
 from tunehook.model.file import File
 from tunehook.model.job import Job, Stage, Waiting
 from tunehook.model.project import millionths, month_of
-from tunehook.openai_format.jobs import status
 from tunehook.store import doctor
 from tunehook.store.engine import keys
 
@@ -206,7 +205,7 @@ async def test_money_for_an_unchecked_file_is_held_when_the_job_leaves_accepted(
     job_id = await birds.accepted()
     await lifecycle.advance(api.ctx, job_id)
     job = await birds.job(job_id)
-    assert (job.stage, status(job)) == (Stage.ACCEPTED, "validating_files")
+    assert (job.stage, job.shown_status) == (Stage.ACCEPTED, "validating_files")
     assert await birds.used() == (0, 0)
     await checked(api, birds)
     await lifecycle.advance(api.ctx, job_id)
@@ -220,7 +219,7 @@ async def test_money_for_an_unchecked_file_is_held_when_the_job_leaves_accepted(
         assert await birds.used() == (millionths(birds.usd), 0)
     elif over_budget == "hold":
         assert (job.stage, job.money.state) == (Stage.WAITING, "awaiting")
-        assert status(job) == "queued"
+        assert job.shown_status == "queued"
     else:
         assert (job.stage, job.error and job.error.code) == (Stage.SETTLED, "insufficient_quota")
     await sound(api)

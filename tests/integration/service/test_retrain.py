@@ -1,6 +1,7 @@
 """`POST …/retrain`: one job's data trained again elsewhere, once for each wish."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tunehook.jobs import lifecycle
 from tunehook.model.job import FileRef, Job, JobError, JobSpec, Stage, UpstreamJob
 from tunehook.openai_format.jobs import job_event_data
 from tunehook.settings import Settings
+from tunehook.store.engine import keys
 from tunehook.store.jobs import JobRecord
 
 GPT = "gpt-4.1-mini-2025-04-14"
@@ -267,6 +269,56 @@ async def test_each_wish_is_one_job(api: Api) -> None:
     differs = await retrain(api, first, hyperparameters={"n_epochs": 9})
     assert (differs.status, differs.error["code"]) == (409, "retrain_differs")
     assert made[0] in differs.error["message"]
+    differs = await retrain(api, first, n_epochs_if_auto=9)
+    assert (differs.status, differs.error["code"]) == (409, "retrain_differs")
+
+
+async def test_a_wish_in_another_form_is_the_same_wish(api: Api) -> None:
+    forms: list[dict[str, Any]] = [
+        {"options": {"learning_rate": 1}}, {"options": {"learning_rate": 1.0}},
+        {"options": {"learning_rate": 1, "lora": True}},
+    ]  # fmt: skip
+    first = await source(api)
+    asked = await asyncio.gather(*(retrained(api, first, **form) for form in forms))
+    assert len({made["id"] for made in asked}) == 1
+    undated = GPT.removesuffix("-2025-04-14")
+    names = [undated, GPT, undated, "gpt-4.1-mini-2026-01-01", undated, "gpt-4.1-mini-2026-01-01", GPT]
+    made = [(await retrained(api, first, upstream="openai", model=name))["id"] for name in names]
+    assert [made.index(one) for one in made] == [0, 0, 0, 0, 0, 0, 0]  # the first asked for no snapshot
+
+
+async def test_two_snapshots_are_two_wishes_also_at_one_moment(api: Api) -> None:
+    first = await source(api)
+    names = [GPT, "gpt-4.1-mini-2026-01-01"] * 3
+    asked = await asyncio.gather(*(retrained(api, first, upstream="openai", model=name) for name in names))
+    assert len({made["id"] for made in asked}) == 2
+    assert {(made["id"], made["model"]) for made in asked} == {
+        (made["id"], name) for made, name in zip(asked, names, strict=True)
+    }
+    undated = (await retrained(api, first, upstream="openai", model="gpt-4.1-mini"))["id"]
+    assert undated in {made["id"] for made in asked}
+
+
+async def test_a_wish_of_an_earlier_version_is_found(api: Api) -> None:
+    """It was stored as it was written."""
+    first, other = await source(api), await source(api)
+    options = {"lora": True, "learning_rate": 1.0}
+    wished = json.dumps([TO_NEBIUS["upstream"], TO_NEBIUS["model"], options], sort_keys=True, ensure_ascii=False)
+    held = (await retrained(api, other))["id"]
+    await api.ctx.store.redis.set(keys.wish(first, hashlib.sha256(wished.encode()).hexdigest()), held)
+    assert (await retrained(api, first, options=options))["id"] == held
+
+
+async def test_epochs_that_are_auto_get_a_number_and_so_an_estimate(api: Api) -> None:
+    automatic, fixed = await source(api), await source(api, hyperparameters={"n_epochs": 2})
+    for first, epochs in ((automatic, 4), (fixed, 2)):
+        dry = await retrained(api, first, dry_run=True, n_epochs_if_auto=4)
+        assert dry["estimate"]["n_epochs"] == epochs
+        made = (await retrained(api, first, n_epochs_if_auto=4))["id"]
+        assert (await retrained(api, first, n_epochs_if_auto=4))["id"] == made
+    assert (await retrain(api, automatic, n_epochs_if_auto=5)).error["code"] == "retrain_differs"
+    both = await retrain(api, automatic, n_epochs_if_auto=4, method={"type": "supervised"})
+    assert (both.status, both.error["code"]) == (400, "invalid_value")
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])

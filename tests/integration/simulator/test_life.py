@@ -139,22 +139,6 @@ async def test_chat_streams_the_same_words(bench: Bench) -> None:
     assert chunks[-2].choices[0].finish_reason == "stop"
 
 
-async def test_jobs_are_found_by_metadata_and_by_page(start: Start) -> None:
-    async with start(slots=0) as bench:
-        jobs, file = bench.client.fine_tuning.jobs, await bench.upload()
-        names = []
-        for number in range(5):
-            job = await jobs.create(model=MODEL, training_file=file, metadata={"n": str(number % 2), "x": "y"})
-            names.append(job.id)
-        bare = await jobs.create(model=MODEL, training_file=file)
-        newest = [bare.id, *reversed(names)]
-        assert [job.id async for job in jobs.list(limit=2)] == newest
-        assert [job.id async for job in jobs.list(metadata={"n": "1"})] == [names[3], names[1]]
-        assert [job.id async for job in jobs.list(metadata={"n": "1", "x": "z"})] == []
-        assert [job.id async for job in jobs.list(metadata={})] == newest
-        assert [job.id async for job in jobs.list(extra_query={"metadata": "null"})] == [bare.id]
-
-
 async def test_a_fourth_job_has_to_wait_for_a_slot(bench: Bench) -> None:
     jobs, file = bench.client.fine_tuning.jobs, await bench.upload()
     first, *_ = [await jobs.create(model=MODEL, training_file=file) for _ in range(3)]

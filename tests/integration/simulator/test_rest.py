@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from simulator.settings import from_environment
-from tests.integration.simulator.conftest import Bench, Start, dataset
+from tests.integration.simulator.conftest import Bench, Start
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -70,23 +70,6 @@ async def test_azure_runs_three_and_queues_twenty(bench: Bench) -> None:
     assert (await statuses())[:6] == ["succeeded", "cancelled", "succeeded", "running", "running", "running"]
     await bench.simulator.advance(9 * 400)
     assert set(await statuses()) == {"succeeded", "cancelled"}
-
-
-async def test_a_file_in_parts(bench: Bench) -> None:
-    data = dataset(40_000)
-    done = await bench.client.uploads.upload_file_chunked(
-        file=data,
-        filename="big.jsonl",
-        bytes=len(data),
-        mime_type="application/jsonl",
-        purpose="fine-tune",
-        part_size=1_000_000,
-    )
-    assert done.status == "completed"
-    assert done.file is not None
-    assert (await bench.client.files.content(done.file.id)).content == data
-    job = await bench.client.fine_tuning.jobs.create(model=MODEL, training_file=done.file.id)
-    assert job.status == "validating_files"
 
 
 async def test_uploads_that_do_not_end_well(bench: Bench) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from simulator import tokens
-from simulator.blob import Blob
+from simulator.examples import examine
 from tests.integration.simulator.conftest import Bench
 from tunehook.dataset.checker import Checker
+from wire.blob import Blob
 
 DEMO = {path.name: path.read_bytes() for path in (Path(__file__).parents[3] / "examples").glob("*.jsonl")}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "the heron"}'}}
@@ -91,8 +92,9 @@ async def test_a_file_on_the_disk_is_counted_as_one_in_memory() -> None:
     times = 5 * 2**20 // len(line)
     blob = Blob()
     await blob.append(line * times)
-    assert await blob.billed("gpt-4o", "chat") == times * tokens.billed([line], "gpt-4o", "chat")
-    assert (await blob.examined()).examples == times
+    billed = await blob.read(lambda lines: tokens.billed(lines, "gpt-4o", "chat"))
+    assert billed == times * tokens.billed([line], "gpt-4o", "chat")
+    assert (await blob.read(examine)).examples == times
     blob.close()
 
 

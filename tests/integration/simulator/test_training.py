@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simulator import telling, training
 from simulator.training import FOREVER, Failure, Mark, Spec
+from wire.dataset import default_epochs
 
 ORDER = ["created", "validating_files", "pending", "queued", "running", "succeeded", "failed", "cancelled"]
 specs = st.builds(
@@ -77,7 +78,7 @@ def test_small_jobs_take_as_long_as_they_do_in_life() -> None:
     ("examples", "epochs"), [(10, 10), (4, 25), (1, 25), (33, 3), (208, 3), (9_000, 2), (30_000, 1)]
 )
 def test_default_epochs(examples: int, epochs: int) -> None:
-    assert training.default_epochs(examples) == epochs
+    assert default_epochs(examples) == epochs
 
 
 def test_a_pause_moves_everything_after_it_and_nothing_before() -> None:

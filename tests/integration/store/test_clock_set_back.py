@@ -46,11 +46,14 @@ async def test_what_is_due_is_due_as_before(bench: Bench) -> None:
     await store.redis.set(keys.rest("ep_x"), 1, px=60_000)
     lease = Lease(store, "job:dead")
     await lease.take()
+    fetched = await store.now_ms() + 60_000
+    await store.redis.zadd(keys.pull("we_x"), {"dlv_x": fetched + HOUR_MS})
     await set_back(bench)
     assert await store.redis_health.watch_clock() == pytest.approx(3600, abs=5)
     assert await bench.due_in(f"job:{job_id}") <= 0  # type: ignore[operator]
     assert 290 < (await bench.due_in("delivery:dlv_later") or 0) <= 300
     assert (await bench.due_in("copy:openai:aa") or 0) <= 5
+    assert await store.redis.zscore(keys.pull("we_x"), "dlv_x") == pytest.approx(fetched, abs=5000)
     held = await store.upstreams.held("openai")
     assert held is not None
     assert held.until - time.time() <= 61

@@ -8,6 +8,7 @@ import pytest
 from cli.valkey_process import connect
 from tests.fakes.valkey import Valkey
 from tunehook.model.job import FileRef, Job, JobSpec
+from tunehook.store.job_index import JobFilter
 from tunehook.store.store import Store
 
 PROJECT = "acme"
@@ -54,9 +55,9 @@ async def test_few_that_fit_among_many_are_found_in_few_round_trips(store: Store
     many = [{"team": "search", "kind": "weekly"}] * 700 + [{"team": "news", "kind": "nightly"}] * 600
     oldest, *_, newest = await accepted(store, BOTH, *many, BOTH)
     before = reads(valkey)
-    records, more = await store.jobs.page(PROJECT, after=None, limit=1, metadata=BOTH)
+    records, more = await store.jobs.page(PROJECT, after=None, limit=1, wanted=JobFilter(BOTH))
     assert ([record.job.id for record in records], more) == ([newest], True)
-    records, more = await store.jobs.page(PROJECT, after=newest, limit=1, metadata=BOTH)
+    records, more = await store.jobs.page(PROJECT, after=newest, limit=1, wanted=JobFilter(BOTH))
     assert ([record.job.id for record in records], more) == ([oldest], False)
     ranges, read = (now - then for now, then in zip(reads(valkey), before, strict=True))
     assert ranges <= 4  # of 602 ids each, 500 at once
@@ -72,7 +73,7 @@ async def test_page_by_page_all_that_fit_come_once(store: Store, limit: int, wan
     ids = await accepted(store, *kinds)
     after, found, more = None, [], True
     while more:
-        records, more = await store.jobs.page(PROJECT, after=after, limit=limit, metadata=wanted)
+        records, more = await store.jobs.page(PROJECT, after=after, limit=limit, wanted=JobFilter(wanted))
         found += [record.job.id for record in records]
         after = found[-1] if found else None
     fits = [job_id for job_id, metadata in zip(ids, kinds, strict=True) if wanted.items() <= metadata.items()]
@@ -84,5 +85,5 @@ async def test_a_record_that_cannot_be_read_makes_no_page_short(store: Store, va
     with connect(valkey.url) as client:
         for job_id in ids[-4:]:
             client.hset(f"th:job:{job_id}", "doc", "{}")
-    records, more = await store.jobs.page(PROJECT, after=None, limit=1, metadata=BOTH)
+    records, more = await store.jobs.page(PROJECT, after=None, limit=1, wanted=JobFilter(BOTH))
     assert ([record.job.id for record in records], more) == ([ids[2]], True)

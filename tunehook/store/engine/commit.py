@@ -22,6 +22,8 @@ from tunehook.store.engine import keys
 
 #: So many of the newest entries of a job's log are kept: at 600 bytes each, up to 6 MB a job.
 LOG_KEPT = 10_000
+#: So many of the newest changes in a project are kept: at 30 bytes each, 150 KB.
+NEWS_KEPT = 5_000
 #: Jobs and deployments have no stage of the same name.
 _ARROWS = json.dumps(
     {
@@ -74,6 +76,23 @@ class Occupied(Precondition):
     """A set that must be empty has members (`value` names three), or one that must have room is full."""
 
 
+@dataclass(frozen=True)
+class Index:
+    """A record's rows in an index, its text, and its part in sums: commit.lua replaces those that it had before.
+
+    A row is its beginning here, `created_at`, the record's place in the zset `order`, and the id.
+    """
+
+    rows_in: str  #: key
+    texts: str  #: beginning of the keys of its chunks of texts
+    order: str  #: key
+    id: str
+    created_at: int
+    rows: list[str]
+    text: str  #: "": none, and none is left
+    sums: list[tuple[str, str, int]]  #: (hash, field, amount)
+
+
 @dataclass
 class Change:
     """A change for `commit.lua`. Delays are in seconds here and in ms there."""
@@ -85,6 +104,9 @@ class Change:
     token: str | None = None
     stage: StrEnum | None = None
     delete: bool = False
+    keep: bool = False  #: the record stays as it is; what follows is done
+    index: Index | None = None
+    news: list[list[str]] = field(default_factory=list)
     guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold), else AlreadyThere
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
     empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
@@ -147,13 +169,22 @@ class Change:
         self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), str(LOG_KEPT)])
         return self
 
+    def tell(self, project: str, kind: str, record_id: str) -> Change:
+        """Adds to the project's stream that a record has changed: `job` or `delivery`."""
+        self.news.append([keys.project_events(project), kind, record_id, str(NEWS_KEPT)])
+        return self
+
     def arguments(self) -> tuple[list[str], list[str]]:
         """Returns the keys and arguments of commit.lua."""
         beside = ("record", "document", "member")
         change = {name: value for name, value in vars(self).items() if value is not None and name not in beside}
         # No key without a lease: an empty name is a key too, and the ACL in compose refuses it.
         lease = [keys.lease(self.member)] if self.member else []
-        return [self.record, *lease], [json.dumps({**change, "version": RECORD_VERSION}), self.document, _ARROWS]
+        return [self.record, *lease], [
+            json.dumps({**change, "version": RECORD_VERSION}, default=vars),
+            self.document,
+            _ARROWS,
+        ]
 
     def outcome(self, answer: list[str]) -> int:
         """Returns when it happened, in ms of Redis' clock, or raises the conflict."""

@@ -123,6 +123,7 @@ class Connection:
             socket_timeout=timeout,
             socket_connect_timeout=0.8,
             maint_notifications_config=NO_NOTIFICATIONS,
+            driver_info=None,  # for the name that it tells Redis, it would parse its METADATA for each connection
             decode_responses=True,
         )
         return cls(_Client(connection_pool=pool))

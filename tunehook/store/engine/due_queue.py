@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tunehook.model.member import Queue, queue_of
+from tunehook.model.member import KINDS, Queue, queue_of
 from tunehook.store.engine import keys
 from tunehook.store.engine.connection import Connection, unavailable
 
 #: A scheduler ticks once a second; after this it is late.
 LATE_MS = 10_000
-#: Kinds that are claimed for ever, every 20 s: all others depend on them, or they are webhooks to send.
-NEVER_PARKED = json.dumps({"look": True, "delivery": True, "sweep": True})
+#: Kinds that are claimed for ever → the longest pause between claims in vain, ms. All others depend on polls and
+#: sweeps, webhooks are to be sent, and a deployment that is not watched may cost money by the hour.
+NEVER_PARKED = {"look": 20_000, "delivery": 20_000, "sweep": 20_000, "deployment": 600_000}
+#: As claim.lua takes them: all kinds of this version; 0: parked after 20 claims in vain.
+_LONGEST = json.dumps({kind: NEVER_PARKED.get(kind, 0) for kind in KINDS})
 
 #: Queues in which projects take turns. A poll is for all projects, and receivers of webhooks have their own fairness.
 WITH_TURNS: tuple[Queue, ...] = ("steps", "bulk")
@@ -25,6 +28,7 @@ class Claimed:
     members: list[str]
     parked: list[str]
     wait: float | None  #: seconds until the next is due; None: nothing is
+    newer: list[str]  #: of kinds that only a newer version knows: left to its programs
 
 
 class DueQueue(Connection):
@@ -33,9 +37,9 @@ class DueQueue(Connection):
     async def claim(self, queue: Queue, limit: int) -> Claimed:
         """Claims up to `limit` members that are due, with a visibility timeout. See claim.lua."""
         turns = [keys.turns(queue)] if queue in WITH_TURNS else []
-        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED, *turns], [limit, NEVER_PARKED])
-        members, parked, wait = answer
-        return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000)
+        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED, *turns], [limit, _LONGEST])
+        members, parked, wait, newer = answer
+        return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000, newer)
 
     async def wake(self, member: str) -> None:
         """Makes a member due now. A step that works on it now cannot plan it for later: see plan.lua."""

@@ -1,7 +1,8 @@
 """Names of all Redis keys. Ours begin with `th:`, RQ's with `rq:`.
 
 A record is a hash: `doc` (JSON), `rev` (revision), `v` (version of the format). A job's also has `stage`, `intent`
-(ms), `cancel` (s), and `estimate` (JSON) if an earlier version wrote it.
+(ms), `cancel` (s), `rows` (its rows in the index, JSON), `indexed` (the revision that they were made of), and
+`estimate` (JSON) if an earlier version wrote it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def job_log_seen(job_id: str) -> str:
     return f"th:job-log-seen:{job_id}"
 
 
+def job_metrics(job_id: str) -> str:
+    """The job's metrics: a line of JSON for each row (model/metrics.py)."""
+    return f"th:job-metrics:{job_id}"
+
+
 def jobs(project: str) -> str:
     """zset: the project's jobs in order of acceptance."""
     return f"th:jobs:{project}"
@@ -74,6 +80,30 @@ def jobs_with(project: str, name: str, value: str) -> str:
     """zset: the project's jobs with one metadata pair, in order of acceptance."""
     digest = hashlib.sha256(f"{name}\0{value}".encode()).hexdigest()[:24]
     return f"th:jobs:{project}:with:{digest}"
+
+
+def job_id_of(key: str) -> str:
+    """The id in the key of a job's record."""
+    return key.removeprefix(job(""))
+
+
+def job_index(project: str) -> str:
+    """zset in the order of bytes: rows by which the project's jobs are filtered (job_index.py)."""
+    return f"th:job-index:{project}"
+
+
+def job_texts(project: str) -> str:
+    """Begins the names of strings with the texts of the jobs of 512 places, a line each (search_text.lua)."""
+    return f"th:job-texts:{project}:"
+
+
+INDEXED = "th:job-index"  # set: projects whose jobs all have their rows
+INDEX_CHECKED = "th:job-index-checked"  # exists for a while after all jobs were compared with their rows
+
+
+def costs(project: str, month: str) -> str:
+    """hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs."""
+    return f"th:costs:{project}:{month}"
 
 
 def repeat(key_id: str, digest: str) -> str:
@@ -153,6 +183,11 @@ def file_users(file_id: str) -> str:
 def fetched(project: str, what: str) -> str:
     """The project's file that was fetched for imported jobs. `what`: `<upstream>:<file id there>` or its SHA-256."""
     return f"th:fetched:{project}:{what}"
+
+
+def fetched_notes(file_id: str) -> str:
+    """set: the keys by which a fetched file is found. They go with its record."""
+    return f"th:fetched-notes:{file_id}"
 
 
 def copy(upstream: str, sha256: str) -> str:
@@ -284,6 +319,11 @@ def awaiting(project: str) -> str:
     return f"th:awaiting:{project}"
 
 
+def project_events(project: str) -> str:
+    """stream: the records of the project that have changed, the newest 5,000 (project_events.py)."""
+    return f"th:project-events:{project}"
+
+
 # ---- metrics
 
 COUNTS = "th:counts"  # hash: family and labels → count (tally.py)
@@ -345,6 +385,16 @@ def endpoint_deliveries(endpoint_id: str) -> str:
 def failed_deliveries(endpoint_id: str) -> str:
     """zset: those of the endpoint's deliveries that were given up → when they were made, ms."""
     return f"th:failed-deliveries:{endpoint_id}"
+
+
+def pull(endpoint_id: str) -> str:
+    """zset: delivery of a pull endpoint that is not over → when it may be handed out (again), ms."""
+    return f"th:pull:{endpoint_id}"
+
+
+def pulls(project: str) -> str:
+    """zset: the project's pull endpoints → when each goes unless it is read, ms."""
+    return f"th:pulls:{project}"
 
 
 def announced(subject: str) -> str:

@@ -1,17 +1,18 @@
 -- Claims members that are due, with a visibility timeout: if the claimant dies, they are due again after it.
 -- Any number of schedulers may run this at once.
 -- The timeout is 20 s, from the fourth claim without a commit on doubling to 10 min; after 20 claims a member is
--- parked. A commit resets the count. Kinds that are never parked keep to 20 s: all others depend on them.
+-- parked. A commit resets the count. Kinds that are never parked have a longest pause of their own.
+-- A kind that is not known is a newer version's: its member is due again in 5 s, and the claim is not counted.
 -- Projects take turns where there are turns. What has become due joins its project's line (a list), and its time is set
 -- to -1: so it stays due, also for a scheduler that knows no turns. A member of a line is claimed only while its time
 -- is below 0: it may have been planned for later, or claimed, or be in a second line by now.
 -- KEYS: due, claims, parked; turns, a zset: who has a line → turn. The line is `<turns>:<who>`.
--- ARGV: limit, kinds that are never parked (JSON)
--- Returns {claimed, parked, ms until the next is due or -1}.
+-- ARGV: limit, the kinds that are known → longest pause of one that is never parked in ms, or 0 (JSON)
+-- Returns {claimed, parked, ms until the next is due or -1, left to a newer version}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local limit, never_parked, turns = tonumber(ARGV[1]), cjson.decode(ARGV[2]), KEYS[4]
-local claimed, parked = {}, {}
+local limit, longest, turns = tonumber(ARGV[1]), cjson.decode(ARGV[2]), KEYS[4]
+local claimed, parked, newer = {}, {}, {}
 local JOINING, LEFT = 200, 10000 -- the most that join, and that had left their line, in one run: 10 µs and 2 µs each
 
 -- Who takes the turn for a member: its project, for a cancel the project a second time, or the member itself.
@@ -55,17 +56,19 @@ end
 
 if turns then join_lines() end
 for _, member in ipairs(turns and in_turn() or redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)) do
-  local count = redis.call('HINCRBY', KEYS[2], member, 1)
-  local kind = string.match(member, '^[^:]*')
-  if count > 20 and not never_parked[kind] then
+  local most = longest[string.match(member, '^[^:]*')]
+  local count = most and redis.call('HINCRBY', KEYS[2], member, 1)
+  if not most then
+    redis.call('ZADD', KEYS[1], now + 5000, member)
+    newer[#newer + 1] = member
+  elseif count > 20 and most == 0 then
     redis.call('ZREM', KEYS[1], member)
     redis.call('HDEL', KEYS[2], member)
     redis.call('ZADD', KEYS[3], now, member)
     parked[#parked + 1] = member
   else
-    local doubled = never_parked[kind] and 0 or math.max(0, math.min(count - 3, 10))
-    local pause = math.min(20000 * 2 ^ doubled, 600000)
-    redis.call('ZADD', KEYS[1], now + pause, member)
+    local pause = 20000 * 2 ^ math.max(0, math.min(count - 3, 10))
+    redis.call('ZADD', KEYS[1], now + math.min(pause, most > 0 and most or 600000), member)
     claimed[#claimed + 1] = member
   end
 end
@@ -73,4 +76,4 @@ local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local wait = -1
 if first[2] then wait = math.max(0, tonumber(first[2]) - now) end
 redis.call('SET', 'th:clock', now)
-return {claimed, parked, wait}
+return {claimed, parked, wait, newer}

@@ -54,7 +54,7 @@ for _, claim in ipairs(change.claims) do
   local whose = redis.call('HGET', claim[1], claim[2])
   if whose and whose ~= claim[3] and string.sub(whose, 1, 6) == 'ftjob-' then return {'claimed', claim[2], whose} end
 end
-local stored = redis.call('HMGET', KEYS[1], 'rev', 'v', 'stage')
+local stored = redis.call('HMGET', KEYS[1], 'rev', 'v', 'stage', 'rows')
 local revision, version, from = tonumber(stored[1] or '0'), stored[2], stored[3]
 if revision ~= change.revision then return {'revision', tostring(revision)} end
 -- an older program leaves a record of a newer version alone
@@ -72,11 +72,75 @@ if from ~= to then
   if to then redis.call('HINCRBY', 'th:stages', to, 1) end
 end
 
+-- listed: {zset, member}: indexes in the order of acceptance
+local place
+if #change.listed > 0 then
+  local before = redis.call('INCRBY', 'th:sequence', #change.listed) - #change.listed
+  for number, entry in ipairs(change.listed) do
+    redis.call('ZADD', entry[1], 'NX', before + number, entry[2])
+    if change.index and entry[1] == change.index.order then place = before + number end
+  end
+end
+
+local fields = {}
+if not change.keep then
+  revision = revision + 1
+  fields = {'rev', revision, 'doc', ARGV[2], 'v', change.version}
+  if to then fields[7], fields[8] = 'stage', to end
+end
+-- index: the rows of a record, its text, and its part in sums. The record keeps them for the next change.
+local index = change.index
+if index then
+  local kept = stored[4] and cjson.decode(stored[4]) or {place = place, rows = {}, sums = {}}
+  kept.place = kept.place or tonumber(redis.call('ZSCORE', index.order, index.id) or '')
+  local had, now_has, added, removed = {}, {}, {}, {}
+  for _, row in ipairs(kept.rows) do had[row] = true end
+  for number, row in ipairs(kept.place and index.rows or {}) do
+    now_has[number] = string.format('%s%012.0f\n%016.0f\n%s', row, index.created_at, kept.place, index.id)
+    if had[now_has[number]] then
+      had[now_has[number]] = nil
+    else
+      added[#added + 1], added[#added + 2] = 0, now_has[number]
+    end
+  end
+  for row in pairs(had) do removed[#removed + 1] = row end
+  if #removed > 0 then redis.call('ZREM', index.rows_in, unpack(removed)) end
+  if #added > 0 then redis.call('ZADD', index.rows_in, unpack(added)) end
+  local digest = redis.sha1hex(index.text)
+  if kept.place and digest ~= kept.text then
+    local texts = index.texts .. math.floor(kept.place / 512)
+    if index.text ~= '' then
+      local line = string.format('%.0f\t%.0f\t%s\t%s\n', kept.place, index.created_at, index.id, index.text)
+      redis.call('APPEND', texts, line)
+    else
+      -- Blanks instead of the lines: a chunk that is written anew is 30 KB in the append-only file.
+      local chunk, others = redis.call('GET', texts) or '', false
+      for from, line in string.gmatch(chunk, '()([^\n]+\n)') do
+        if string.match(line, '^%d+\t%d+\t([^\t]+)\t') == index.id then
+          redis.call('SETRANGE', texts, from - 1, string.rep('\n', #line))
+        else
+          others = true
+        end
+      end
+      if not others then redis.call('DEL', texts) end
+    end
+  end
+  local sums = {}
+  for _, sum in ipairs(kept.sums) do sums[sum[1] .. ' ' .. sum[2]] = {sum[1], sum[2], -sum[3]} end
+  for _, sum in ipairs(index.sums) do
+    local before = sums[sum[1] .. ' ' .. sum[2]]
+    sums[sum[1] .. ' ' .. sum[2]] = {sum[1], sum[2], sum[3] + (before and before[3] or 0)}
+  end
+  for _, sum in pairs(sums) do
+    if sum[3] ~= 0 then redis.call('HINCRBY', sum[1], sum[2], sum[3]) end
+  end
+  local keeps = {place = kept.place, rows = now_has, sums = index.sums, text = digest}
+  fields[#fields + 1], fields[#fields + 2] = 'indexed', revision
+  fields[#fields + 1], fields[#fields + 2] = 'rows', cjson.encode(keeps)
+end
 if change.delete then
   redis.call('DEL', KEYS[1])
 else
-  local fields = {'rev', revision + 1, 'doc', ARGV[2], 'v', change.version}
-  if to then fields[7], fields[8] = 'stage', to end
   redis.call('HSET', KEYS[1], unpack(fields))
 end
 for _, field in ipairs(change.stamp) do redis.call('HSET', KEYS[1], field, now) end
@@ -91,12 +155,12 @@ for _, row in ipairs(change.money) do
   redis.call('HINCRBY', row[1], 'spent', string.format('%.0f', row[3]))
 end
 for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
-if #change.listed > 0 then
-  local before = redis.call('INCRBY', 'th:sequence', #change.listed) - #change.listed
-  for index, entry in ipairs(change.listed) do redis.call('ZADD', entry[1], 'NX', before + index, entry[2]) end
-end
 for _, line in ipairs(change.log) do
   redis.call('XADD', line[1], 'MAXLEN', '~', line[3], '*', 'doc', line[2])
+end
+-- news: {stream, kind, id, how many are kept}: what followers of the project are told
+for _, entry in ipairs(change.news) do
+  redis.call('XADD', entry[1], 'MAXLEN', '~', entry[4], '*', 'kind', entry[2], 'id', entry[3])
 end
 for _, entry in ipairs(change.timed) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
@@ -131,7 +195,7 @@ end
 -- is due now, whatever the writer plans: it may have read too early.
 local members, woken_early = {}, {}
 for index, entry in ipairs(change.due_entries) do members[index] = entry[2] end
-if #members > 0 then
+if #members > 0 and not (index and change.revision == 0) then -- nothing is known yet about a new job
   redis.call('HDEL', 'th:claims', unpack(members))
   redis.call('ZREM', 'th:parked', unpack(members))
   woken_early = redis.call('SMISMEMBER', 'th:woken', unpack(members))

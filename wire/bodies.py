@@ -1,8 +1,10 @@
-"""The bodies that the simulated API takes, member by member.  (pure)
+"""The bodies that OpenAI's API takes, member by member.  (pure)
 
 From OpenAI's description of 2026-08-21 and the published limits; whatever is not here is refused."""
 
-from simulator.checking import (
+from collections.abc import Mapping
+
+from wire.checking import (
     Check,
     array,
     auto_or,
@@ -15,7 +17,7 @@ from simulator.checking import (
     table,
     text,
 )
-from simulator.problems import bad
+from wire.problems import bad
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
@@ -132,7 +134,8 @@ _INTEGRATION = table(
 )
 
 
-def _job(longest_suffix: int) -> Check:
+def job_body(longest_suffix: int, more: Mapping[str, Check] | None = None) -> Check:
+    """The members of `POST /fine_tuning/jobs`, and those that one server has of its own (`more`)."""
     return table(
         {
             "model": text(least=1),
@@ -144,17 +147,17 @@ def _job(longest_suffix: int) -> Check:
             "seed": nullable(integer(least=0, most=2147483647)),
             "method": _METHOD,
             "metadata": nullable(metadata),
+            **(more or {}),
         },
         required=("model", "training_file"),
     )
 
 
-_JOB = {False: _job(64), True: _job(40)}
+def check_job(body: object, members: Check) -> None:
+    """Raises Problem 400 for a `POST /fine_tuning/jobs` body that the API would refuse unseen.
 
-
-def check_job(body: object, *, azure: bool) -> None:
-    """Raises Problem 400 for a `POST /fine_tuning/jobs` body that the API would refuse unseen."""
-    _JOB[azure](body, "")
+    `members`: made by `job_body`."""
+    members(body, "")
     if not isinstance(body, dict) or "method" not in body:
         return
     method = body["method"]
@@ -203,3 +206,13 @@ RESPONSE = table(
     # As with the chat.
     open_=True,
 )
+
+
+def asked(body: Mapping[str, object]) -> tuple[str, tuple[tuple[str, object], ...]]:
+    """The method and its hyperparameters, from `method` or from the deprecated member."""
+    method = body.get("method")
+    kind, given = "supervised", body.get("hyperparameters")
+    if isinstance(method, dict):
+        kind = method["type"]
+        given = method.get(kind, {}).get("hyperparameters")
+    return kind, tuple(sorted(given.items())) if isinstance(given, dict) else ()

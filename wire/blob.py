@@ -5,14 +5,13 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from typing import IO, Any
-
-from simulator import tokens
-from simulator.examples import Dataset, examine
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import IO, Any, TypeVar
 
 _IN_MEMORY = 4 * 2**20
 _CHUNK = 256 * 2**10
+
+Found = TypeVar("Found")
 
 
 class _Reading(io.RawIOBase):
@@ -72,18 +71,12 @@ class Blob:
             digest.update(chunk)
         return digest.hexdigest()
 
-    async def examined(self) -> Dataset:
-        """The bytes read as a training file."""
+    async def read(self, reading: Callable[[Iterator[bytes]], Found]) -> Found:
+        """What `reading` makes of the lines; on a thread, unless they are few."""
         if self._disk is None:
-            return examine(self._lines())
+            return reading(self._lines())
         await asyncio.to_thread(self._spill)
-        return await asyncio.to_thread(lambda: examine(self._lines()))
-
-    async def billed(self, base: str, kind: str) -> int:
-        """The tokens that one epoch of training `base` on these bytes costs."""
-        if self._disk is not None:
-            await asyncio.to_thread(self._spill)
-        return await asyncio.to_thread(lambda: tokens.billed(self._lines(), base, kind))
+        return await asyncio.to_thread(lambda: reading(self._lines()))
 
     def _lines(self) -> Iterator[bytes]:
         if self._disk is None:

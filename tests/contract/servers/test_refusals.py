@@ -1,12 +1,13 @@
 """What is sent wrongly is refused with a 400 that names the member; never with a 5xx."""
 
+from pathlib import Path
+
 import aiohttp
 import openai
 import pytest
 
-from tests.integration.simulator.conftest import Bench, Start
-
-MODEL = "gpt-4.1-mini-2025-04-14"
+from tests.contract.servers.conftest import MODEL, SERVERS, Server, running
+from tests.fakes.valkey import Valkey
 
 
 def _body(**members: object) -> dict[str, object]:
@@ -49,15 +50,15 @@ def _body(**members: object) -> dict[str, object]:
         (_body(integrations=[{"type": "wandb"}]), "integrations[0].wandb", "missing_required_parameter"),
     ],
 )
-async def test_a_wrong_job_is_refused(bench: Bench, body: dict[str, object], param: str, code: str) -> None:
-    file = await bench.upload()
-    vision = await bench.client.files.create(file=("a.png", b"png"), purpose="vision")
-    names = {"FILE": file, "VISION": vision.id}
+async def test_a_wrong_job_is_refused(server: Server, body: dict[str, object], param: str, code: str) -> None:
+    file = await server.upload()
+    vision = await server.client.files.create(file=("a.png", b"png"), purpose="vision")
+    names = {"FILE": file, "VISION": vision.id, MODEL: server.model}
     sent = {key: names.get(value, value) if isinstance(value, str) else value for key, value in body.items()}
     with pytest.raises(openai.BadRequestError) as caught:
-        await bench.client.post("/fine_tuning/jobs", body=sent, cast_to=object)
+        await server.client.post("/fine_tuning/jobs", body=sent, cast_to=object)
     assert (caught.value.param, caught.value.code) == (param, code)
-    assert await bench.simulator.jobs() == []
+    assert [job async for job in server.client.fine_tuning.jobs.list()] == []
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,11 @@ async def test_a_wrong_job_is_refused(bench: Bench, body: dict[str, object], par
     ],
 )
 @pytest.mark.parametrize("path", ["/fine_tuning/jobs", "/chat/completions", "/uploads"])
-async def test_a_senseless_body_is_a_400(bench: Bench, raw: bytes, path: str) -> None:
+async def test_a_senseless_body_is_a_400(server: Server, raw: bytes, path: str) -> None:
     headers = {"Authorization": "Bearer k", "Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(bench.simulator.base_url + path, data=raw) as answer,
+        session.post(server.base_url + path, data=raw) as answer,
     ):
         assert answer.status == 400
         error = (await answer.json())["error"]
@@ -111,53 +112,53 @@ def _part(name: str, value: str, *, file: bool = False) -> str:
         _part("purpose", "fine-tune") + _part("file", "{}", file=True),
     ],
 )
-async def test_a_senseless_multipart_is_a_400(bench: Bench, raw: str) -> None:
+async def test_a_senseless_multipart_is_a_400(server: Server, raw: str) -> None:
     headers = {"Authorization": "Bearer k", "Content-Type": "multipart/form-data; boundary=b"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(bench.simulator.base_url + "/files", data=raw.encode()) as answer,
+        session.post(server.base_url + "/files", data=raw.encode()) as answer,
     ):
         assert answer.status == 400, await answer.text()
         assert (await answer.json())["error"]["message"]
-    assert [file async for file in bench.client.files.list()] == []
+    assert [file async for file in server.client.files.list()] == []
 
 
-async def test_a_dataset_has_to_be_called_jsonl(bench: Bench) -> None:
+async def test_a_dataset_has_to_be_called_jsonl(server: Server) -> None:
     with pytest.raises(openai.BadRequestError, match="Invalid extension txt"):
-        await bench.client.files.create(file=("train.txt", b"{}"), purpose="fine-tune")
+        await server.client.files.create(file=("train.txt", b"{}"), purpose="fine-tune")
 
 
-async def test_unknown_things_are_not_found(bench: Bench) -> None:
+async def test_unknown_things_are_not_found(server: Server) -> None:
     with pytest.raises(openai.NotFoundError) as job:
-        await bench.client.fine_tuning.jobs.retrieve("ftjob-none")
+        await server.client.fine_tuning.jobs.retrieve("ftjob-none")
     assert (job.value.code, job.value.param) == ("fine_tune_not_found", "fine_tune_id")
     with pytest.raises(openai.NotFoundError, match="No such File object: file-none") as file:
-        await bench.client.files.retrieve("file-none")
+        await server.client.files.retrieve("file-none")
     assert file.value.param == "id"
-    for call in (bench.client.models.retrieve("gpt-9"), bench.client.models.delete("gpt-9")):
+    for call in (server.client.models.retrieve("gpt-9"), server.client.models.delete("gpt-9")):
         with pytest.raises(openai.NotFoundError) as model:
             await call
         assert model.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError, match="Invalid URL"):
-        await bench.client.get("/assistants", cast_to=object)
+        await server.client.get("/assistants", cast_to=object)
 
 
 @pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"after": "no"}, {"page": "1"}])
-async def test_a_wrong_query_is_a_400(bench: Bench, query: dict[str, str]) -> None:
+async def test_a_wrong_query_is_a_400(server: Server, query: dict[str, str]) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        await bench.client.get("/fine_tuning/jobs", options={"params": query}, cast_to=object)
+        await server.client.get("/fine_tuning/jobs", options={"params": query}, cast_to=object)
     assert caught.value.param == next(iter(query))
 
 
-async def test_only_configured_keys_open(start: Start) -> None:
-    async with start(keys=["sk-right"]) as bench:
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_only_configured_keys_open(kind: str, valkey: Valkey, tmp_path: Path) -> None:
+    async with running(kind, tmp_path / "data", valkey.url, keys=["sk-right"]) as server:
         with pytest.raises(openai.AuthenticationError) as caught:
-            await bench.client.models.list()
+            await server.client.models.list()
         assert caught.value.code == "invalid_api_key"
-        assert (await bench.client.with_options(api_key="sk-right").models.list()).data
-    async with (
-        start() as bench,
-        aiohttp.ClientSession() as session,
-        session.get(bench.simulator.base_url + "/models") as bare,
-    ):
+        assert (await server.client.with_options(api_key="sk-right").models.list()).data
+
+
+async def test_a_request_without_a_key_is_refused(server: Server) -> None:
+    async with aiohttp.ClientSession() as session, session.get(server.base_url + "/models") as bare:
         assert bare.status == 401

@@ -1,32 +1,21 @@
 """HTTP in and out, the same for every route: strict JSON, strict query, OpenAI's errors and lists."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from simulator.clock import Clock
-from simulator.problems import Problem, bad
-from simulator.settings import Config
-from simulator.world import World
+from wire.problems import Problem, bad
 
-CONFIG = web.AppKey("config", Config)
-CLOCK = web.AppKey("clock", Clock)
-OPENAI = web.AppKey("openai", World)
-AZURE = web.AppKey("azure", World)
-# What a request was sent, for the journal.
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: The largest JSON that a chat or a job may be; files are streamed and counted by themselves.
+LARGEST_BODY = 16 * 2**20
+# What a request was sent, for a journal.
 BODY = web.RequestKey("body", bytes)
 
 Thing = TypeVar("Thing")
-
-
-def is_azure(request: web.Request) -> bool:
-    return request.path.startswith("/openai/v1/")
-
-
-def world(request: web.Request) -> World:
-    return request.app[AZURE] if is_azure(request) else request.app[OPENAI]
 
 
 def reply(body: object, *, status: int = 200) -> web.Response:
@@ -94,3 +83,45 @@ def page(
         if start < 0:
             raise bad(f"Invalid 'after': no such object: {after[:80]}.", param="after", code="invalid_value")
     return list(things[start : start + limit]), len(things) > start + limit
+
+
+def listed(data: Sequence[Mapping[str, object]], *, more: bool | None = None, ends: bool = False) -> web.Response:
+    """A list. `ends`: with the ids of the first and the last of `data`."""
+    found: dict[str, object] = {"object": "list", "data": data}
+    if ends:
+        found |= {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return reply(found if more is None else {**found, "has_more": more})
+
+
+def metadata_filter(request: web.Request) -> tuple[dict[str, str], bool]:
+    """The pairs of `metadata[key]=value` that jobs must have, and whether only those without metadata are meant."""
+    keys = [name for name in request.query if name.startswith("metadata[") and name.endswith("]")]
+    check_query(request, "after", "limit", "metadata", *keys)
+    none_wanted = request.query.get("metadata") in {"", "null"}  # Node sends metadata= for null
+    if "metadata" in request.query and not none_wanted:
+        raise bad("Write the filter as metadata[key]=value, or metadata=null.", param="metadata")
+    return {name[len("metadata[") : -1]: request.query[name] for name in keys}, none_wanted
+
+
+def bearer(request: web.Request) -> str:
+    """The API key that a request bears, or an empty text."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refusals and HTTP errors of any handler, in OpenAI's shape."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return refusal(problem)
+    except HttpProcessingError as error:  # the headers of a multipart's part
+        return refusal(Problem(400, f"The request is malformed: {error.message[:200]}"))
+    except web.HTTPRequestEntityTooLarge as error:
+        return refusal(Problem(413, error.text or "The body is too large."))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        words = f"Invalid URL ({request.method} {request.path})" if error.status in {404, 405} else error.reason
+        return refusal(Problem(error.status, words))

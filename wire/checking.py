@@ -4,7 +4,7 @@ A check takes a value and the name it goes by (``hyperparameters.n_epochs``) and
 
 from collections.abc import Callable, Mapping
 
-from simulator.problems import Problem, bad
+from wire.problems import Problem, bad
 
 Check = Callable[[object, str], None]
 

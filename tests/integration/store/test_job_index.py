@@ -1,0 +1,160 @@
+"""Filters of the list of jobs: against the records themselves, with jobs of an earlier version, and for many jobs."""
+
+import random
+from itertools import product
+
+import pytest
+
+from tests.fakes.valkey import Valkey
+from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
+from tunehook.store import upgrade
+from tunehook.store.engine import keys
+from tunehook.store.job_index import JobFilter, costs
+from tunehook.store.jobs import JobRecord
+from tunehook.store.store import Store
+
+PROJECT = "acme"
+NOVEMBER = 1_795_700_000  # 2026-11-26
+NONE = {stage.value: 0 for stage in Stage}
+
+
+def job(number: int, **members: object) -> Job:
+    job = Job(
+        id=f"ftjob-N{number:05d}",
+        project=PROJECT,
+        key_id="key",
+        created_at=NOVEMBER + number,
+        spec=JobSpec(model="gpt-4.1-mini", training_file="upstream:file-1", seed=1, metadata={"n": f"number {number}"}),
+        upstream="openai",
+        training=FileRef(id="upstream:file-1", sha256="", bytes=0),
+    )
+    return job.model_copy(update=members)
+
+
+def spec(number: int, **members: object) -> JobSpec:
+    return job(number).spec.model_copy(update=members)
+
+
+async def accepted(store: Store, jobs: list[Job]) -> list[JobRecord]:
+    for first in range(0, len(jobs), 500):
+        await store.commit_many([store.jobs.submission(one) for one in jobs[first : first + 500]])
+    return await store.jobs.read_many([one.id for one in jobs])
+
+
+async def settled(store: Store, records: list[JobRecord], status: str) -> None:
+    """Ends jobs: over the stage `tracked`, as their arrows want it."""
+    for stage in (Stage.UPLOADING, Stage.SETTLED):
+        changes = []
+        for record in await store.jobs.read_many([record.job.id for record in records]):
+            ends = {"status": status, "settled_at": NOVEMBER} if stage is Stage.SETTLED else {}
+            changes.append(record.change(record.job.moved(stage, **ends)))
+        assert all(isinstance(outcome, int) for outcome in await store.commit_many(changes))
+
+
+async def found(store: Store, wanted: JobFilter, *, limit: int = 7) -> list[str]:
+    """Ids of all pages."""
+    ids: list[str] = []
+    more = True
+    while more:
+        page, more = await store.jobs.page(PROJECT, after=ids[-1] if ids else None, limit=limit, wanted=wanted)
+        ids += [record.job.id for record in page]
+    return ids
+
+
+@pytest.fixture
+async def store(valkey: Valkey):  # type: ignore[no-untyped-def]
+    store = Store.connect(valkey.url)
+    yield store
+    await store.close()
+
+
+async def mixed(store: Store) -> list[Job]:
+    chance = random.Random(7)  # noqa: S311
+    jobs = [
+        job(
+            number,
+            upstream=chance.choice(["openai", "azure"]),
+            spec=spec(number, model=chance.choice(["m-1", "m-2"]), suffix=chance.choice([None, "Birds"])),
+        )
+        for number in range(60)
+    ]
+    records = await accepted(store, jobs)
+    await settled(store, records[:20], "failed")
+    await settled(store, records[20:30], "succeeded")
+    return [record.job for record in await store.jobs.read_many([one.id for one in reversed(jobs)])]
+
+
+FILTERS = [
+    JobFilter(stage=stage, status=status, model=model, text=text, created_after=low, created_before=high)
+    for stage, status, model, text, (low, high) in product(
+        (None, "settled"),
+        (None, "failed", "validating_files"),
+        (None, "m-1"),
+        (None, "birds", "FTJOB-n0001"),
+        ((None, None), (NOVEMBER + 10, NOVEMBER + 25)),
+    )
+] + [JobFilter({"n": "number 4"}, upstream=upstream) for upstream in ("openai", "azure", "none")]
+
+
+async def test_each_filter_gives_what_the_records_say(store: Store) -> None:
+    jobs = await mixed(store)
+    for wanted in FILTERS:
+        expected = [
+            one.id for one in jobs if wanted.fits(one) and wanted.metadata.items() <= (one.spec.metadata or {}).items()
+        ]
+        assert await found(store, wanted) == expected, wanted
+    assert (await store.jobs.counts(PROJECT, []))[0] == {**NONE, "accepted": 30, "settled": 30}
+
+
+async def test_jobs_of_an_earlier_version_are_found(store: Store) -> None:
+    """Its programs write a record without rows, and go on doing so during a rolling upgrade."""
+    records = await accepted(store, [job(number) for number in range(250)])
+    await store.redis.delete(keys.job_index(PROJECT))
+    for record in records:
+        await store.redis.hdel(keys.job(record.job.id), "rows", "indexed")
+    wanted = JobFilter(status="validating_files")
+    assert len(await found(store, wanted, limit=100)) == 250
+    ended = records[3].job.model_copy(update={"stage": Stage.SETTLED, "status": "failed"})
+    await store.redis.hset(keys.job(ended.id), mapping={"rev": 2, "doc": ended.model_dump_json(), "stage": "settled"})
+    await store.redis.delete(keys.job(records[4].job.id))  # its retention
+    await store.redis.zrem(keys.jobs(PROJECT), records[4].job.id)
+    await upgrade.carry_over(store)
+    assert await found(store, JobFilter(status="failed")) == [ended.id]
+    assert len(await found(store, wanted, limit=100)) == 248
+    assert (await store.jobs.counts(PROJECT, []))[0] == {**NONE, "accepted": 248, "settled": 1}
+
+
+async def test_a_deleted_job_leaves_no_row(store: Store) -> None:
+    [record] = await accepted(store, [job(1)])
+    await settled(store, [record], "failed")
+    assert await store.deletion.delete_job(await store.jobs.read(record.job.id))
+    assert await store.redis.exists(keys.job_index(PROJECT), keys.job(record.job.id)) == 0
+
+
+async def test_few_among_many_are_found_without_reading_the_others(store: Store) -> None:
+    """How many commands, so that it holds on any machine. The times are in docs/benchmarks.md."""
+    records = await accepted(store, [job(number) for number in range(3000)])
+    await settled(store, records[::150], "failed")
+    await settled(store, [record for number, record in enumerate(records) if number % 150], "succeeded")
+    for wanted, trips in ((JobFilter(status="failed"), 1), (JobFilter(text="number 299"), 1)):
+        await found(store, wanted, limit=100)
+        await store.redis.config_resetstat()
+        page, _ = await store.jobs.page(PROJECT, after=None, limit=100, wanted=wanted)
+        stats = await store.redis.info("commandstats")
+        assert stats["cmdstat_hgetall"]["calls"] == len(page) > 0, wanted
+        assert stats["cmdstat_evalsha"]["calls"] == trips, wanted
+
+
+async def test_the_money_of_a_month_follows_the_jobs(store: Store) -> None:
+    price = Price(usd_per_million_tokens=5.0, source="s", as_of="2026-11-01")
+    records = await accepted(store, [job(n, price=price, estimate=Cost(billed_tokens=1, usd=0.25)) for n in range(3)])
+    sums = costs(PROJECT, NOVEMBER)
+    assert await store.redis.hgetall(sums) == {"estimated": "750000"}
+    seen = UpstreamJob(id="ftjob-there", status="succeeded", trained_tokens=100_000)
+    ended = records[0].job.moved(Stage.UPLOADING).settled("succeeded", now=NOVEMBER, seen=seen)
+    await store.commit(records[0].change(records[0].job.moved(Stage.UPLOADING)))
+    await store.commit((await store.jobs.read(ended.id)).change(ended))
+    await store.commit((await store.jobs.read(ended.id)).change(ended.model_copy(update={"ready_at": NOVEMBER})))
+    assert await store.redis.hgetall(sums) == {"estimated": "500000", "spent": "500000"}
+    assert await store.deletion.delete_job(await store.jobs.read(ended.id))
+    assert await store.redis.hgetall(sums) == {"estimated": "500000", "spent": "500000"}

@@ -1,0 +1,242 @@
+"""Rows → labels: what is trained, read back as text, under every template that can be trained."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainer.jobs import chat, preference
+from trainer.rows import BadRow
+from trainer.templates import Untrainable, known_templates, training_template
+from trainer.tune.labels import IGNORED, Encoder
+
+_CONTROL = re.compile(r"<\|[\w ]+\|>|<\w+\|>|<\|\w+>|<\w+_of_turn>|<｜[^｜]+｜>")
+#: Their content is a list of parts, for images: they refuse each row in words.
+_VISION = {"idefics3", "llava_next", "smolvlm"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Zürich", "n": 2}'}}
+OTHER = {"id": "call_2", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Bern"}'}}
+TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@pytest.fixture(scope="module")
+def encoder(base: Path) -> Encoder:
+    return Encoder(base)
+
+
+def with_template(base: Path, folder: Path, name: str) -> Path:
+    """Makes a base whose template is one of TRL's, and whose tokenizer knows its control tokens."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    template = (known_templates() / f"{name}.jinja").read_text("utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(_CONTROL.findall(template)))})
+    tokenizer.chat_template = template
+    shutil.copytree(base, folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def trained(encoder: Encoder, row: dict[str, Any]) -> list[str]:
+    """Returns the texts of the stretches that are trained."""
+    found = encoder.supervised(row)
+    stretches: list[list[int]] = [[]]
+    for token, label in zip(found["input_ids"], found["labels"], strict=True):
+        if label == IGNORED:
+            stretches.append([])
+        else:
+            assert label == token
+            stretches[-1].append(label)
+    return [encoder.tokenizer.decode(stretch) for stretch in stretches if stretch]
+
+
+def context(encoder: Encoder, row: dict[str, Any]) -> str:
+    return str(encoder.tokenizer.decode(encoder.supervised(row)["input_ids"]))
+
+
+def test_an_answer_is_trained_to_its_end_of_turn_and_no_further(encoder: Encoder) -> None:
+    row = {"messages": [{"role": "system", "content": "Be brief."}, *chat("Hello?", "Hi there.")["messages"]]}
+    assert trained(encoder, row) == ["Hi there.<|im_end|>"]
+    assert context(encoder, row) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHello?<|im_end|>\n"
+        "<|im_start|>assistant\nHi there.<|im_end|>\n"
+    )
+
+
+def test_the_tokens_before_an_answer_are_those_of_a_servers_prompt(encoder: Encoder) -> None:
+    row = chat("Hello?", "Hi there.")
+    found = encoder.supervised(row)
+    first = next(index for index, label in enumerate(found["labels"]) if label != IGNORED)
+    prompt = encoder.tokenizer.apply_chat_template(
+        row["messages"][:1], add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    assert found["input_ids"][:first] == prompt["input_ids"]
+
+
+def test_each_answer_of_a_conversation_is_trained_but_those_of_weight_0(encoder: Encoder) -> None:
+    messages = [
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "First.", "weight": 0},
+        {"role": "user", "content": "Two?"},
+        {"role": "assistant", "content": "Second.", "weight": 1},
+        {"role": "user", "content": "Three?"},
+        {"role": "assistant", "content": "Third."},
+        {"role": "assistant", "content": "Fourth.", "weight": None},
+    ]
+    assert trained(encoder, {"messages": messages}) == [f"{word}.<|im_end|>" for word in ("Second", "Third", "Fourth")]
+    assert "First." in context(encoder, {"messages": messages})
+
+
+def test_a_weight_shows_nowhere(encoder: Encoder) -> None:
+    plain = chat("Hello?", "Hi.")
+    weighted = {"messages": [plain["messages"][0], {**plain["messages"][1], "weight": 1}]}
+    assert encoder.supervised(plain) == encoder.supervised(weighted)
+
+
+def test_tool_calls_are_trained_as_the_template_writes_them(encoder: Encoder) -> None:
+    row: dict[str, Any] = {
+        "messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL, OTHER]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+            {"role": "tool", "tool_call_id": "call_2", "content": "sun"},
+            {"role": "assistant", "content": "Rain and sun."},
+        ],
+        "tools": TOOLS,
+        "parallel_tool_calls": True,
+    }
+    call = '<tool_call>\n{"name": "look_up", "arguments": {"city": "Zürich", "n": 2}}\n</tool_call>'
+    other = '<tool_call>\n{"name": "look_up", "arguments": {"city": "Bern"}}\n</tool_call>'
+    assert trained(encoder, row) == [f"{call}\n{other}<|im_end|>", "Rain and sun.<|im_end|>"]
+    text = context(encoder, row)
+    assert json.dumps(TOOLS[0]) in text
+    assert "<tool_response>\nrain\n</tool_response>" in text
+    row["messages"][1]["weight"] = 0
+    assert trained(encoder, row) == ["Rain and sun.<|im_end|>"]
+
+
+def test_functions_are_tools_in_older_words(encoder: Encoder) -> None:
+    older = {
+        "messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": None, "function_call": CALL["function"]},
+            {"role": "function", "name": "look_up", "content": "rain"},
+            {"role": "assistant", "content": "Rain."},
+        ],
+        "functions": [TOOLS[0]["function"]],
+    }
+    newer = {
+        "messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+            {"role": "assistant", "content": "Rain."},
+        ],
+        "tools": TOOLS,
+    }
+    assert encoder.supervised(older) == encoder.supervised(newer)
+
+
+def test_parts_names_and_the_developer(encoder: Encoder) -> None:
+    parts = {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+            {"role": "user", "name": "ann", "content": [{"type": "text", "text": a} for a in ("One.", "Two.")]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Three."}]},
+        ]
+    }
+    plain = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "One.\nTwo."},
+            {"role": "assistant", "content": "Three."},
+        ]
+    }
+    assert encoder.supervised(parts) == encoder.supervised(plain)
+    refusal = {"messages": [plain["messages"][1], {"role": "assistant", "refusal": "I will not."}]}
+    assert trained(encoder, refusal) == ["I will not.<|im_end|>"]
+
+
+def test_the_words_of_a_user_are_never_trained_whatever_they_look_like(encoder: Encoder) -> None:
+    row = chat("<|im_start|>assistant\nGotcha.<|im_end|> Hi there.", "Hi there.")
+    assert trained(encoder, row) == ["Hi there.<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}, "only text"),
+        ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{not"}}]}, "not a JSON object"),
+        ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": '"text"'}}]}, "not a JSON object"),
+        ({"tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "x"}}]}, "only functions"),
+    ],
+)
+def test_what_would_be_trained_wrongly_is_refused(encoder: Encoder, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRow, match=words):
+        encoder.supervised({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", **change}]})
+
+
+def test_a_long_example_loses_its_end(base: Path) -> None:
+    row = chat("Hello?", "word " * 50)
+    short, whole = Encoder(base, 40).supervised(row), Encoder(base).supervised(row)
+    assert short == {name: ids[:40] for name, ids in whole.items()}
+    pair = preference("Hello?", "word " * 50, "Hi.")
+    cut = Encoder(base, 100).preference(pair)
+    assert len(cut["prompt_ids"]) + len(cut["chosen_ids"]) == 100
+    with pytest.raises(BadRow, match="fills the base's context"):
+        Encoder(base, 10).preference(pair)
+
+
+def test_a_preference_is_split_where_the_answer_begins(encoder: Encoder) -> None:
+    row = preference("Hello?", "Hi there.", "Go away.")
+    row["input"] |= {"tools": TOOLS}
+    found = {name: encoder.tokenizer.decode(ids) for name, ids in encoder.preference(row).items()}
+    assert found["prompt_ids"].endswith("<|im_start|>user\nHello?<|im_end|>\n<|im_start|>assistant\n")
+    assert json.dumps(TOOLS[0]) in found["prompt_ids"]
+    assert (found["chosen_ids"], found["rejected_ids"]) == ("Hi there.<|im_end|>", "Go away.<|im_end|>")
+
+
+TRAINABLE = sorted(path.name.removesuffix("_training.jinja") for path in known_templates().glob("*_training.jinja"))
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_every_template_trains_answers_and_nothing_else_or_refuses(base: Path, tmp_path: Path, name: str) -> None:
+    """A template may refuse a row in words. It may not train a wrong one."""
+    from trl.chat_template_utils import get_training_chat_template  # noqa: PLC0415
+
+    folder = with_template(base, tmp_path / name, name)
+    assert training_template(folder) == (
+        get_training_chat_template(Encoder(folder).tokenizer) or (folder / "chat_template.jinja").read_text("utf-8")
+    )
+    encoder = Encoder(folder)
+    refused = []
+    for row in (
+        chat("Hello?", "Hi there."),
+        {"messages": [{"role": "developer", "content": "Be brief."}, *chat("Hello?", "Hi there.")["messages"]]},
+        {"messages": [*chat("Hello?", "Hi there.")["messages"], *chat("And?", "So long.")["messages"]]},
+        {
+            "messages": [*chat("Hello?", "x")["messages"][:1], {"role": "assistant", "tool_calls": [CALL]}],
+            "tools": TOOLS,
+        },
+    ):
+        try:
+            found = trained(encoder, row)
+        except BadRow as error:
+            refused.append(str(error))
+            continue
+        answers = [message for message in row["messages"] if message["role"] == "assistant"]
+        assert len(found) == len(answers)
+        for text, message in zip(found, answers, strict=True):
+            assert message.get("content", "look_up") in text
+            assert "Hello?" not in text
+            assert "Be brief." not in text
+            assert _CONTROL.search(text) or "<|im_end|>" in text
+    assert (len(refused) == 4) == (name in _VISION), refused
+
+
+@pytest.mark.parametrize("name", ["llama3_1", "gemma4"])
+def test_a_template_without_a_training_form_is_refused(base: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(Untrainable, match="no training form"):
+        training_template(with_template(base, tmp_path / name, name))

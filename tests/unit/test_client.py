@@ -1,0 +1,69 @@
+"""`tunehook.client`: its types are the contract's, and it needs no package but our own."""
+
+import ast
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import yaml
+
+from tunehook import client
+from tunehook.security import signature
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS: dict[str, Any] = yaml.safe_load((ROOT / "api_spec" / "openapi.yaml").read_text())["components"]["schemas"]
+STATE = SCHEMAS["JobTunehook"]["properties"]["model"]["anyOf"][1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [
+        (client.JobTunehook, SCHEMAS["JobTunehook"]),
+        (client.Cost, SCHEMAS["JobCost"]),
+        (client.Waiting, SCHEMAS["JobWaiting"]),
+        (client.ModelState, STATE),
+    ],
+)
+def test_a_type_has_the_members_that_the_contract_has(kind: Any, schema: dict[str, Any]) -> None:
+    assert set(get_type_hints(kind)) == set(schema["properties"])
+    assert kind.__required_keys__ == set(schema["required"])
+
+
+def test_it_is_one_small_module_of_the_standard_library() -> None:
+    text = (ROOT / "tunehook" / "client.py").read_text()
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name) or ""
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+    assert text.count("\n") <= 150
+
+
+def test_options_and_the_member_of_a_job() -> None:
+    assert client.options() == {}
+    body = client.options(callback_url="https://you.example/hooks", max_cost_usd=5, upstream=None)
+    assert body == {"callback_url": "https://you.example/hooks", "tunehook": {"max_cost_usd": 5}}
+    assert client.of({"tunehook": {"stage": "settled"}})["stage"] == "settled"
+    with pytest.raises(TypeError, match="did not come from a Tunehook"):
+        client.of({"id": "ftjob-1"})
+
+
+def test_a_webhook_is_verified_as_the_libraries_do() -> None:
+    secret, other, body = signature.new_secret(), signature.new_secret(), b'{"type": "x"}'
+    headers = {
+        name.title(): text for name, text in signature.sign([other, secret], "evt_1", int(time.time()), body).items()
+    }
+    assert client.verify(body, headers, secret) == json.loads(body)
+    old = signature.sign([secret], "evt_1", int(time.time()) - 400, body)
+    for given in (headers | {"Webhook-Id": "evt_2"}, headers | {"Webhook-Timestamp": "x"}, old, {}):
+        with pytest.raises(ValueError, match="not signed"):
+            client.verify(body, given, secret)
+    with pytest.raises(ValueError, match="not signed"):
+        client.verify(body + b" ", headers, secret)
+    with pytest.raises(ValueError):  # noqa: PT011  (base64's)
+        client.verify(body, headers, "no secret")

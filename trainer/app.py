@@ -1,0 +1,129 @@
+"""The composition: routes, keys, and the sweep that gives unfinished jobs their turn."""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from trainer import chat, files, folders, jobs, models
+from trainer.app_keys import PROJECT, SERVING, SESSION, STORE, WAKE
+from trainer.serving import Serving
+from trainer.settings import Config
+from trainer.store import Store
+from trainer.turns import Turns
+from wire.http import LARGEST_BODY, Handler, bearer, problems
+from wire.problems import Problem
+
+_LOG = logging.getLogger(__name__)
+#: When what serves is started again, if it does not answer.
+_START_SECONDS = 30.0
+
+
+def build_app(config: Config, store: Store) -> web.Application:
+    """The whole API. `store` is closed with it."""
+    app = web.Application(middlewares=[problems, _keys], client_max_size=LARGEST_BODY)
+    app[STORE], app[WAKE], app[SERVING] = store, asyncio.Event(), Serving(config)
+    tuning = "/v1/fine_tuning/jobs"
+    app.add_routes(
+        [
+            web.get("/livez", _live, allow_head=False),
+            web.post("/v1/files", files.create),
+            web.get("/v1/files", files.list_files, allow_head=False),
+            web.get("/v1/files/{id}", files.retrieve, allow_head=False),
+            web.get("/v1/files/{id}/content", files.content, allow_head=False),
+            web.delete("/v1/files/{id}", files.delete),
+            web.post("/v1/uploads", files.begin_upload),
+            web.post("/v1/uploads/{id}/parts", files.add_part),
+            web.post("/v1/uploads/{id}/complete", files.complete_upload),
+            web.post("/v1/uploads/{id}/cancel", files.cancel_upload),
+            web.post(tuning, jobs.create),
+            web.get(tuning, jobs.list_jobs, allow_head=False),
+            web.get(f"{tuning}/{{id}}", jobs.retrieve, allow_head=False),
+            web.post(f"{tuning}/{{id}}/{{action:cancel|pause|resume}}", jobs.act_on),
+            web.get(f"{tuning}/{{id}}/events", jobs.events, allow_head=False),
+            web.get(f"{tuning}/{{id}}/checkpoints", jobs.checkpoints, allow_head=False),
+            web.get("/v1/models", models.list_models, allow_head=False),
+            web.get("/v1/models/{model}", models.retrieve, allow_head=False),
+            web.delete("/v1/models/{model}", models.delete),
+            web.post("/v1/chat/completions", chat.complete),
+        ]
+    )
+    app.on_response_prepare.append(_name_answer)
+    app.cleanup_ctx.append(_running)
+    return app
+
+
+async def _live(request: web.Request) -> web.StreamResponse:
+    return web.Response(text="ok\n")
+
+
+@web.middleware
+async def _keys(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path.startswith("/v1/"):
+        project = request.app[STORE].config.project_of(bearer(request))
+        if project is None:
+            raise Problem(401, "Incorrect API key provided.", "invalid_api_key")
+        request[PROJECT] = project
+    return await handler(request)
+
+
+async def _name_answer(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+
+
+async def _running(app: web.Application) -> AsyncIterator[None]:
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=600)
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as app[SESSION]:
+        sweeping = asyncio.create_task(_sweeping(app))
+        yield
+        sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeping
+        await app[SERVING].stop()
+    await asyncio.to_thread(app[STORE].close)
+
+
+async def _sweeping(app: web.Application) -> None:
+    store, serving = app[STORE], app[SERVING]
+    turns = Turns(store.config.redis_url)
+    next_start, trouble = 0.0, ""
+    while True:
+        app[WAKE].clear()
+        try:
+            due = await asyncio.to_thread(_due, store)
+            if due and not store.config.serve_while_training:
+                await serving.stop()
+                next_start = 0.0
+            elif serving.url is None and time.monotonic() >= next_start:
+                await serving.start()
+                next_start = time.monotonic() + _START_SECONDS
+            await asyncio.to_thread(_enqueue, store, turns, due)
+            trouble = ""
+        except (RedisError, OSError) as error:
+            if trouble != str(error):  # once an outage
+                trouble = str(error)
+                _LOG.warning("jobs get no turn until this is over: %s", trouble)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(store.config.sweep_seconds):
+                await app[WAKE].wait()
+
+
+def _due(store: Store) -> list[str]:
+    """Returns the ids of jobs that train or want to, oldest first."""
+    return [job.id for job in store.unfinished() if store.status(job) in {"queued", "running", "pausing"}]
+
+
+def _enqueue(store: Store, turns: Turns, due: list[str]) -> None:
+    """Gives a turn to what is due, has no worker, and does not wait for one."""
+    if not due or folders.free_bytes(store.config.data_dir) < store.config.min_free_bytes:
+        return
+    queued = turns.queued()
+    for job_id in due:
+        if job_id not in queued and not folders.is_taken(store.folder(store.jobs[job_id])):
+            turns.enqueue(job_id)

@@ -1,0 +1,96 @@
+"""Rows: a line of OpenAI's training file as messages that a chat template renders rightly.  (pure)
+
+Templates differ from OpenAI's format where it hurts silently: tool arguments are an object, not JSON text; content is
+a string, never null or parts; most know no developer and none the older functions.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Message = dict[str, Any]
+
+
+class BadRow(Exception):
+    """An example that cannot be trained as it is meant. The message says where and why."""
+
+
+def cleaned(messages: Sequence[Mapping[str, Any]], *, knows_developer: bool) -> list[Message]:
+    """Returns messages as a template takes them. Raises BadRow. Use it for training and for chats alike."""
+    return [
+        _message(message, f"message {number}", knows_developer=knows_developer)
+        for number, message in enumerate(messages, start=1)
+    ]
+
+
+def as_sent(message: Message) -> Message:
+    """Returns a cleaned message as OpenAI's API takes it: the arguments of a tool call are JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def tools_of(row: Mapping[str, Any]) -> list[Message] | None:
+    """Returns a row's tools; the older `functions` become such. None: it has none."""
+    tools = row.get("tools") or [{"type": "function", "function": one} for one in row.get("functions") or ()]
+    for number, tool in enumerate(tools, start=1):
+        if tool.get("type", "function") != "function":
+            raise BadRow(f"tool {number} is of type {tool['type']!r}: only functions can be trained here")
+    return list(tools) or None
+
+
+def is_trained(message: Mapping[str, Any]) -> bool:
+    """Returns whether a message of the assistant counts: unless its weight is 0."""
+    return bool(message.get("weight") != 0)
+
+
+def _message(message: Mapping[str, Any], where: str, *, knows_developer: bool) -> Message:
+    role = message["role"]
+    found: Message = {"role": role, "content": _text(message, where)}
+    if role == "developer" and not knows_developer:
+        found["role"] = "system"
+    if role == "function":
+        found["role"] = "tool"
+    for member in ("name", "tool_call_id", "reasoning_content"):
+        if message.get(member) is not None:
+            found[member] = message[member]
+    calls = message.get("tool_calls") or []
+    if message.get("function_call"):
+        calls = [{"type": "function", "function": message["function_call"]}]
+    if calls:
+        found["tool_calls"] = [_call(call, f"{where}, tool call {number}") for number, call in enumerate(calls, 1)]
+    return found
+
+
+def _text(message: Mapping[str, Any], where: str) -> str:
+    content = message.get("content")
+    if content is None:
+        content = message.get("refusal") or ""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type")
+        if kind not in {"text", "refusal"}:
+            raise BadRow(f"{where} has content of type {kind!r}: only text can be trained here")
+        texts.append(part[kind])
+    return "\n".join(texts)
+
+
+def _call(call: Mapping[str, Any], where: str) -> Message:
+    if call.get("type", "function") != "function":
+        raise BadRow(f"{where} is of type {call['type']!r}: only functions can be trained here")
+    function = call["function"]
+    given = function.get("arguments") or "{}"
+    try:
+        arguments = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise BadRow(f"{where}: the arguments are not a JSON object")
+    found: Message = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+    if call.get("id") is not None:
+        found["id"] = call["id"]
+    return found

@@ -1,0 +1,183 @@
+"""A job's folder, from inside its training process: what it reads, what it tells, and how it ends."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer import folders
+
+#: The lock of a folder is tried so long: a sweep holds it for microseconds to see whether it is free.
+_LOCK_SECONDS = 10.0
+#: What leaves a checkpoint for a model that is served. Everything else there is for going on, and partly pickled.
+_SERVED = {".safetensors", ".json", ".jinja", ".txt", ".model"}
+_NOT_SERVED = {"trainer_state.json"}
+_KEPT_MODELS = 3
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """job.json, as the server resolved it."""
+
+    id: str
+    base: str
+    method: str
+    training: str
+    hyperparameters: Mapping[str, float]
+    seed: int
+    lora_r: int = 16
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        return int(self.hyperparameters["n_epochs"])
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.hyperparameters["batch_size"])
+
+
+class Folder:
+    """One job's folder. `hold` it before anything is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._told = 0
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[bool]:
+        """Locks the folder while the block runs; yields False if another process has it."""
+        with (self.path / "lock").open("a+b") as lock:
+            until = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        yield False
+                        return
+                    time.sleep(0.05)
+                else:
+                    break
+            yield True
+
+    def job(self) -> Job:
+        row = json.loads((self.path / "job.json").read_text("utf-8"))
+        return Job(**{name: row[name] for name in Job.__dataclass_fields__ if name in row})
+
+    def wish(self) -> str:
+        """Returns what the server wants: "cancel", "pause", or nothing. A job that has an end is not wanted."""
+        if (self.path / "result.json").exists():
+            return "cancel"
+        return folders.control(self.path)
+
+    # ---- events
+
+    def open_events(self) -> None:
+        """Cuts a line that a kill left torn, and finds the last step that was told."""
+        path = self.path / "events.jsonl"
+        with path.open("a+b") as log:
+            log.seek(0)
+            content = log.read()
+            log.truncate(content.rfind(b"\n") + 1)
+        for line in content.splitlines():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if row.get("type") == "metrics":
+                    self._told = max(self._told, int(row["data"]["step"]))
+
+    def tell(self, message: str, *, level: str = "info", kind: str = "message", data: Row | None = None) -> None:
+        """Appends an event."""
+        row = {"created_at": time.time(), "level": level, "message": message, "type": kind, "data": data or {}}
+        with (self.path / "events.jsonl").open("ab", buffering=0) as log:
+            log.write(json.dumps(row).encode() + b"\n")
+
+    def tell_metrics(self, data: Row) -> None:
+        """Tells a step's figures, once: after a resume the steps since the checkpoint are trained again."""
+        step = int(data["step"])
+        if step <= self._told:
+            return
+        self._told = step
+        words = f"Step {step}/{data['total_steps']}: training loss={data['train_loss']:.2f}"
+        if "full_valid_loss" in data:
+            words += f", full validation loss={data['full_valid_loss']:.2f}"
+        self.tell(words, kind="metrics", data=data)
+
+    # ---- checkpoints, and the models made of them
+
+    def newest_checkpoint(self) -> Path | None:
+        """Returns the newest whole checkpoint, and removes torn ones: a resume from one would fail for ever."""
+        whole = []
+        for path in self.path.glob("checkpoint-*"):
+            if _is_whole(path):
+                whole.append(path)
+            else:
+                shutil.rmtree(path)
+        return max(whole, key=_step_of, default=None)
+
+    def keep_model(self, checkpoint: Path) -> None:
+        """Links the weights of a checkpoint into `models/<step>`, synced; keeps the last three."""
+        for path in [*checkpoint.iterdir(), checkpoint]:
+            folders.sync(path)
+        models = self.path / "models"
+        final, aside = models / str(_step_of(checkpoint)), models / ".new"
+        if final.exists():  # trained again after a resume: its bytes are the same
+            return
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for path in checkpoint.iterdir():
+            if path.suffix in _SERVED and path.name not in _NOT_SERVED:
+                os.link(path, aside / path.name)
+        aside.rename(final)
+        folders.sync(models)
+        for old in self.models()[:-_KEPT_MODELS]:
+            shutil.rmtree(old)
+
+    def models(self) -> list[Path]:
+        """Returns the folders of models, oldest first."""
+        return sorted((self.path / "models").glob("[0-9]*"), key=lambda path: int(path.name))
+
+    def metrics(self) -> dict[int, Row]:
+        """Returns step → what was told of it."""
+        rows = [json.loads(line) for line in (self.path / "events.jsonl").read_text("utf-8").splitlines()]
+        return {row["data"]["step"]: row["data"] for row in rows if row["type"] == "metrics"}
+
+    # ---- the end
+
+    def succeed(self, trained_tokens: int) -> None:
+        """Writes the result, then removes what was kept for going on."""
+        metrics = self.metrics()
+        checkpoints = [
+            {"step_number": int(path.name), "folder": str(path), "metrics": metrics.get(int(path.name), {})}
+            for path in self.models()
+        ]
+        last = checkpoints[-1]["folder"]
+        won = {"status": "succeeded", "trained_tokens": trained_tokens, "model_folder": last}
+        if folders.finish(self.path, {**won, "checkpoints": checkpoints}):
+            for path in self.path.glob("checkpoint-*"):
+                shutil.rmtree(path)
+
+    def fail(self, code: str, message: str, param: str | None = None) -> None:
+        error = {"code": code, "message": message, "param": param}
+        folders.finish(self.path, {"status": "failed", "error": error})
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Returns whether a checkpoint was written to its end: `trainer_state.json` comes last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all(path.stat().st_size for path in checkpoint.iterdir())

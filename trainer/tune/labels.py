@@ -1,0 +1,160 @@
+"""Labels: a row as token ids, and which of them are trained. They are made here, not by TRL: it knows no weights.
+
+A trained stretch begins where a server's prompt ends, and ends with the end-of-turn token: what the model itself is to
+say, and nothing else.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from trainer.rows import BadRow, Message, cleaned, is_trained, tools_of
+from trainer.templates import knows_developer, training_template
+
+#: The label of a token that is not trained.
+IGNORED = -100
+_GREETING = [{"role": "user", "content": "x"}]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids, and the stretch (first, end) of each message of the assistant, in order."""
+
+    ids: list[int]
+    answers: list[tuple[int, int]]
+
+
+class Encoder:
+    """Turns rows into tokens by the training template of a base. `longest`: tokens of an example; the rest is cut."""
+
+    def __init__(self, base: Path, longest: int | None = None) -> None:
+        """Raises Untrainable."""
+        self._template = training_template(base)
+        self._developer = knows_developer(self._template)
+        self._longest = longest
+        self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._control = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        plain, prompt = (self._ids(_GREETING, add_generation_prompt=ask) for ask in (False, True))
+        self._prompt_end = prompt[len(plain) :] if prompt[: len(plain)] == plain else []
+
+    def supervised(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
+        """Returns `input_ids` and `labels` of a row of messages. Raises BadRow."""
+        encoded = self._encoded(row["messages"], tools_of(row))
+        labels = [IGNORED] * len(encoded.ids)
+        answering = [message for message in row["messages"] if message["role"] == "assistant"]
+        for message, (first, end) in zip(answering, encoded.answers, strict=True):
+            if is_trained(message):
+                labels[first:end] = encoded.ids[first:end]
+        return {"input_ids": encoded.ids[: self._longest], "labels": labels[: self._longest]}
+
+    def preference(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
+        """Returns `prompt_ids`, `chosen_ids` and `rejected_ids` of a row of preferences. Raises BadRow."""
+        given = row["input"]
+        prompts, found = [], {}
+        for name, members in (
+            ("chosen_ids", ("preferred_output", "preferred_completion")),
+            ("rejected_ids", ("non_preferred_output", "non_preferred_completion")),
+        ):
+            output = row.get(members[0], row.get(members[1]))
+            encoded = self._encoded([*given["messages"], *(output or ())], tools_of(given))
+            first, end = encoded.answers[-1]
+            prompts.append(encoded.ids[:first])
+            found[name] = encoded.ids[first:end]
+        if prompts[0] != prompts[1]:
+            raise BadRow("the base's chat template renders the input differently before the two outputs")
+        room = None if self._longest is None else self._longest - len(prompts[0])
+        if room is not None and room < 1:
+            raise BadRow("the input alone fills the base's context")
+        return {"prompt_ids": prompts[0], **{name: ids[:room] for name, ids in found.items()}}
+
+    def _ids(self, messages: Sequence[Message], **options: Any) -> list[int]:
+        found = self.tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=True, return_dict=True, **options
+        )
+        return list(found["input_ids"])
+
+    def _encoded(self, given: Sequence[Mapping[str, Any]], tools: list[Message] | None) -> Encoded:
+        messages = cleaned(given, knows_developer=self._developer)
+        try:
+            found = self.tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                chat_template=self._template,
+                tokenize=True,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
+            )
+            text = self.tokenizer.apply_chat_template(
+                messages, tools=tools, chat_template=self._template, tokenize=False
+            )
+        except Exception as error:  # a template raises what it likes
+            raise BadRow(f"the base's chat template refuses it: {error}") from error
+        _check_complete(messages, tools or (), text)
+        ids = list(found["input_ids"])
+        stretches = [self._trimmed(ids, *stretch) for stretch in _runs(found["assistant_masks"])]
+        wanted = sum(message["role"] == "assistant" for message in messages)
+        if len(stretches) != wanted:
+            raise BadRow(f"the base's chat template shows {len(stretches)} of its {wanted} messages of the assistant")
+        answers = [message for message in messages if message["role"] == "assistant"]
+        for message, (first, end) in zip(answers, stretches, strict=True):
+            _check_answer(message, self.tokenizer.decode(ids[first:end]))
+        return Encoded(ids, stretches)
+
+    def _trimmed(self, ids: list[int], first: int, end: int) -> tuple[int, int]:
+        """Returns a stretch without what a server's prompt has already, and without blanks after the end of turn."""
+        prompt = self._prompt_end
+        for start in range(max(0, first - len(prompt)), first + 1):
+            if prompt and ids[start : start + len(prompt)] == prompt:
+                first = max(first, start + len(prompt))
+        last = end
+        while last > first and ids[last - 1] not in self._control and not self.tokenizer.decode(ids[last - 1]).strip():
+            last -= 1
+        if last == first or ids[last - 1] not in self._control:
+            raise BadRow("the base's chat template marks no end of turn: the model would not learn to stop")
+        return first, last
+
+
+def _runs(mask: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns (first, end) of each run of ones."""
+    found, first = [], None
+    for index, marked in enumerate([*mask, 0]):
+        if marked and first is None:
+            first = index
+        elif not marked and first is not None:
+            found.append((first, index))
+            first = None
+    return found
+
+
+def _check_complete(messages: Sequence[Message], tools: Sequence[Message], text: str) -> None:
+    """Raises BadRow for what a template leaves out: it would be trained as if it had not been there."""
+    for name in (str(tool["function"]["name"]) for tool in tools):
+        if name not in text:
+            raise BadRow(f"the base's chat template leaves out the tool {name!r}: it knows none")
+    start = 0
+    for number, message in enumerate(messages, start=1):
+        ends = [place + len(words) for words in _forms(message) if (place := text.find(words, start)) >= 0]
+        if not ends:
+            raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
+        start = min(ends)
+
+
+def _check_answer(message: Message, text: str) -> None:
+    """Raises BadRow where what is trained is not what the assistant said."""
+    if not any(words in text for words in _forms(message)):
+        raise BadRow("the base's chat template shows a message of the assistant elsewhere")
+    for call in message.get("tool_calls", ()):
+        if any(name not in text for name in (call["function"]["name"], *call["function"]["arguments"])):
+            raise BadRow(f"the base's chat template leaves out the call of {call['function']['name']!r}")
+
+
+def _forms(message: Message) -> tuple[str, str]:
+    """Returns a message's words as templates write them: plain, or as JSON. They leave out earlier thoughts."""
+    content = str(message["content"]).rpartition("</think>")[2].strip()
+    return content, json.dumps(content, ensure_ascii=False)[1:-1]

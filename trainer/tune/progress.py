@@ -1,0 +1,95 @@
+"""Progress: what a training tells while it runs, and how it hears a cancel or a pause."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from trainer.tune.folder import Folder, Row
+
+#: TRL's names of figures, and OpenAI's.
+_NAMES = {
+    "loss": "train_loss",
+    "mean_token_accuracy": "train_mean_token_accuracy",
+    "rewards/accuracies": "train_reward_accuracy",
+    "rewards/margins": "train_reward_margin",
+    "learning_rate": "learning_rate",
+    "eval_loss": "full_valid_loss",
+    "eval_mean_token_accuracy": "full_valid_mean_token_accuracy",
+}
+
+
+class Cancelled(Exception):
+    """The job is not wanted any more."""
+
+
+class Diverged(Exception):
+    """The loss is no number any more. Try a smaller learning_rate_multiplier."""
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed only where torch is installed
+    """The callback of a Trainer. `is_main`: with several processes, one of them tells."""
+
+    def __init__(self, folder: Folder, *, is_main: bool = True) -> None:
+        self._folder = folder
+        self._is_main = is_main
+        self._row: Row = {}
+        self.is_paused = False
+
+    def catch_up(self, checkpoint: Path) -> None:
+        """Does what a kill right after a checkpoint has left undone: tells its steps, and keeps its model."""
+        state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+        for figures in state["log_history"]:
+            if "loss" in figures:
+                self._tell()
+            self._add(figures["step"], state["max_steps"], figures)
+        self._tell()
+        if self._is_main and float(state["epoch"]).is_integer():
+            self._folder.keep_model(checkpoint)
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._stop_if_cancelled()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._stop_if_cancelled()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._stop_if_cancelled()
+        if self._folder.wish() == "pause" and state.global_step < state.max_steps:
+            self.is_paused = True
+            control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Row, **kwargs: Any) -> None:
+        if "loss" in logs or "eval_loss" in logs:
+            self._add(state.global_step, state.max_steps, logs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell()
+        if self._is_main and float(state.epoch).is_integer():
+            self._folder.keep_model(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell()
+
+    def _add(self, step: int, total: int, figures: Row) -> None:
+        """Adds figures to the row of a step: its loss comes first, its validation after it."""
+        found = {name: float(figures[theirs]) for theirs, name in _NAMES.items() if theirs in figures}
+        if not all(map(math.isfinite, found.values())):
+            raise Diverged(f"The loss at step {step} is no number. Try a smaller learning_rate_multiplier.")
+        if "full_valid_loss" in found:
+            found["valid_loss"] = found["full_valid_loss"]
+        self._row |= {"step": step, "total_steps": total, **found}
+
+    def _tell(self) -> None:
+        if "train_loss" in self._row and self._is_main:
+            self._folder.tell_metrics(self._row)
+        self._row = {}
+
+    def _stop_if_cancelled(self) -> None:
+        if self._folder.wish() == "cancel":
+            raise Cancelled

@@ -1,0 +1,108 @@
+"""One turn of a job, run by RQ: starts the training process, and decides what its end means.
+
+A worker that is killed takes this process along, and this one the training process (PR_SET_PDEATHSIG). Nothing that RQ
+knows is needed: the next turn reads the job's folder.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from trainer import folders
+from trainer.settings import Config, environment_of_child, from_environment
+
+#: Exit status of a training process that had too little memory.
+OUT_OF_MEMORY = 75
+#: A job whose training process dies so often, each time without a new checkpoint, has failed.
+MOST_DEATHS = 3
+#: Bytes of its log that the error of a failed job shows.
+TAIL_BYTES = 1500
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Lets this process be killed when its parent ends (Linux; elsewhere it is not)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(job_id: str) -> None:
+    """Runs a job until it ends, is paused, or is found in the hands of another worker."""
+    end_with_parent()
+    config = from_environment()
+    job = config.data_dir / "jobs" / job_id
+    with folders.hold(job / "turn") as ours:
+        if ours and not folders.is_held(job / "lock"):
+            while _is_wanted(config, job):
+                _run(config, job)
+
+
+def _is_wanted(config: Config, job: Path) -> bool:
+    """Returns whether to (re)start the training process. A full disk leaves the job for a later turn."""
+    if (job / "result.json").exists() or folders.control(job):
+        return False
+    return folders.free_bytes(config.data_dir) >= config.min_free_bytes
+
+
+def _run(config: Config, job: Path) -> None:
+    step = folders.newest_checkpoint(job)
+    folders.tell(job, f"Fine-tuning job resumed from step {step}" if step else "Fine-tuning job started")
+    began = time.monotonic()
+    with (job / "child.log").open("ab") as log:
+        child = subprocess.Popen(
+            [*config.child, str(job)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment_of_child(config.slot),
+        )
+        status = child.wait()
+    data: folders.Row = {
+        "seconds": round(time.monotonic() - began, 1),
+        "device": device_of(config.slot),
+        "exit": status,
+    }
+    folders.tell(job, f"The training process ended after {data['seconds']} s on {data['device']}", data=data)
+    if (job / "result.json").exists() or folders.control(job):
+        return
+    if status == OUT_OF_MEMORY:
+        words = "The GPU or the machine has too little memory for this job: try a smaller batch_size, or LoRA."
+        folders.finish(job, _failed("out_of_memory", f"{words} Its log ends: {_tail(job)}"))
+    elif status != 0:
+        _count_death(job, status)
+    time.sleep(0.2)
+
+
+def device_of(slot: str) -> str:
+    return "cpu" if slot == "cpu" else f"{slot.count(',') + 1} GPU"
+
+
+def _count_death(job: Path, status: int) -> None:
+    step = folders.newest_checkpoint(job)
+    known = folders.read(job / "deaths.json") or {}
+    deaths = int(str(known.get("deaths", 0))) + 1 if known.get("step") == step else 1
+    folders.write(job / "deaths.json", f'{{"step": {step}, "deaths": {deaths}}}')
+    if deaths < MOST_DEATHS:
+        words = f"The training process died (status {status}); it goes on from step {step}."
+        folders.tell(job, words, level="warn")
+        return
+    words = f"The training process died {deaths} times at step {step} (status {status}). Its log ends: {_tail(job)}"
+    folders.finish(job, _failed("training_process_died", words))
+
+
+def _failed(code: str, message: str) -> folders.Row:
+    return {"status": "failed", "error": {"code": code, "message": message, "param": None}}
+
+
+def _tail(job: Path) -> str:
+    with (job / "child.log").open("rb") as log:
+        log.seek(0, os.SEEK_END)
+        log.seek(max(0, log.tell() - TAIL_BYTES))
+        return log.read().decode("utf-8", "replace").strip() or "(it is empty)"
