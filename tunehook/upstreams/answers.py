@@ -6,10 +6,12 @@ upstream's. No answer is read further than its kind can be long, counted after d
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
 from functools import reduce
 from typing import Any
@@ -46,6 +48,17 @@ _BROKEN: dict[type[BaseException], str] = {
 }
 
 
+#: (upstream, HTTP status or `none`) → answers of this process that are not yet in the metrics.
+_had: Counter[tuple[str, str]] = Counter()
+
+
+def take_counts() -> dict[tuple[str, str], int]:
+    """Returns how many answers this process had since the last call, by upstream and HTTP status."""
+    counts = dict(_had)
+    _had.clear()
+    return counts
+
+
 class BoundedClient(httpx2.AsyncClient):
     """An HTTP client for one upstream. Raises UpstreamTooLarge when an answer passes its limit.
 
@@ -65,7 +78,13 @@ class BoundedClient(httpx2.AsyncClient):
         follow_redirects: object = None,
     ) -> httpx2.Response:
         """Returns the answer, decompressed. `auth` and `follow_redirects` have no effect: the SDK sets a header."""
-        whole = await super().send(request, stream=True, follow_redirects=False)
+        try:
+            whole = await super().send(request, stream=True, follow_redirects=False)
+        except (httpx2.TransportError, asyncio.CancelledError):  # cancelled: its time is over
+            _had[self._name, "none"] += 1
+            raise
+        status = whole.status_code
+        _had[self._name, str(status) if 100 <= status < 600 else "other"] += 1
         encoded = ("content-encoding", "content-length")
         key = _key_of(request)
         answer = httpx2.Response(
