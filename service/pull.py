@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -66,7 +67,7 @@ async def _texts(
         try:
             if clock() - checked_at > KEYS_SECONDS:
                 key, checked_at = await ctx.store.api_keys.get(caller_of(request).id), clock()
-                if key is None or key.revoked_at:
+                if key is None or key.state(time.time()) != "active":
                     return
             held = await ctx.store.pull_queue.still_held(endpoint_id, held)
             found, _ = await pull.hand_out(
