@@ -14,7 +14,9 @@ from cli.failures import AskedWrongly
 
 #: As where Tunehook sends webhooks itself.
 ATTEMPT_SECONDS = 15.0
-ANSWER_CHARACTERS = 2048
+ANSWER_BYTES = 2048
+#: More is refused in a report.
+RETRY_AFTER_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,10 @@ class Target:
         at, begun = round(time.time(), 3), time.monotonic()
         found: dict[str, Any] = {}
         try:
-            answer = self._http.post(self._url, content=body, headers={**headers, **self._headers})
-            found = {"status_code": answer.status_code, "retry_after": answer.headers.get("retry-after")}
-            found["response_body"] = answer.text[:ANSWER_CHARACTERS] or None
+            with self._http.stream("POST", self._url, content=body, headers={**headers, **self._headers}) as answer:
+                beginning = _beginning(answer, begun + ATTEMPT_SECONDS)
+            found = {"status_code": answer.status_code, "response_body": beginning or None}
+            found["retry_after"] = answer.headers.get("retry-after", "")[:RETRY_AFTER_CHARACTERS] or None
         except httpx2.ConnectError as error:
             why = f"refused: nothing listens on port {self.port}"
             found = {"error": why if "refused" in str(error) else f"no connection: {error}"[:900], "refused": True}
@@ -85,6 +88,18 @@ class Target:
         except OSError:
             return False
         return True
+
+
+def _beginning(answer: httpx2.Response, until: float) -> str:
+    """Returns what an answer begins with. Its charset is not trusted: it may name a codec that is none of text."""
+    found = b""
+    for piece in answer.iter_bytes(ANSWER_BYTES):
+        found += piece
+        if len(found) >= ANSWER_BYTES:
+            break
+        if time.monotonic() > until:
+            raise httpx2.ReadTimeout("the answer did not end")
+    return found[:ANSWER_BYTES].decode(errors="replace")
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from cli.failures import STILL_RUNNING
 from cli.forward import Answer, Target
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
+from cli.terminal import clean, print_json, say
 from tunehook.errors import TunehookError
 
 #: Forwarded at a time. Each takes 15 s at most, so it is reported before its lease of 30 s ends.
@@ -115,14 +116,14 @@ class Listener:
             try:
                 with self._client.opened("GET", self._path, headers=headers) as stream:
                     if away:
-                        _say("connected again")
+                        say("connected again")
                     away = False
                     for event in httpx2.EventSource(stream):
                         self._take(json.loads(event.data))
                         last = event.id
             except ServiceUnreachable as error:
                 if not away:
-                    _say(f"{error} Trying again; nothing is lost.")
+                    say(f"{error} Trying again; nothing is lost.")
                 away = True
             except ServiceRefused as refused:
                 if refused.code == "invalid_value" and last:  # it has expired
@@ -166,7 +167,7 @@ class Listener:
             except (ServiceUnreachable, ServiceRefused) as error:
                 final = isinstance(error, ServiceRefused) and error.status < 500 and error.status != 429
                 if final or self._over.is_set():
-                    _say(f"{delivery_id}: the answer was not noted: {error}")
+                    say(f"{delivery_id}: the answer was not noted: {error}")
                     return None
             self._over.wait(PAUSE_SECONDS)
 
@@ -192,11 +193,10 @@ class Listener:
         clock = datetime.now().astimezone().strftime("%H:%M:%S")
         came = f"{answer.status_code}  {answer.duration_ms:.0f} ms" if answer.error is None else answer.error
         words = "" if answer.ok or noted is None else f"; {_next(noted, refused=answer.refused)}"
-        print(
-            f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {came}{words}", flush=True
-        )
+        row = f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {came}{words}"
+        print(clean(row), flush=True)
         if self._style == "body":
-            print(json.dumps(json.loads(item["body"]), indent=2, ensure_ascii=False), flush=True)
+            print_json(json.loads(item["body"]))
 
 
 def _next(delivery: dict[str, Any], *, refused: bool) -> str:
@@ -207,7 +207,3 @@ def _next(delivery: dict[str, Any], *, refused: bool) -> str:
     clock = datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
     early = "when it does, or " if refused else ""
     return f"sent again {early}at {clock}, as attempt {delivery['attempt_count'] + 1}"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

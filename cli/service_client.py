@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import httpx2
 
-from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed
+from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed, harmless
 from cli.options import Service
 from tunehook import settings
 from tunehook.model.api_key import KEY_FORM
@@ -204,7 +204,7 @@ def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[lis
         except ServiceRefused as refused:
             if refused.exit_status != FAILED:
                 raise
-            print(f"tunehook: {one}: {refused}", file=sys.stderr)
+            print(harmless(f"tunehook: {one}: {refused}"), file=sys.stderr)
             status = FAILED
     return found, status
 

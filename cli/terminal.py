@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.failures import NotConfirmed
+from cli.failures import NotConfirmed, harmless
 
 #: Signs and colours of a job's status or a delivery's state. A state is never told by colour alone.
 SIGNS = {
@@ -55,15 +55,21 @@ def is_terminal() -> bool:
 def say(*lines: str) -> None:
     """Prints talk: what is going on, beside the data."""
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        print(harmless(line), file=sys.stderr, flush=True)
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_text(value, indent=2), flush=True)
 
 
 def print_json_line(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+    print(json_text(value), flush=True)
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """Returns JSON with characters as they are, but those that would steer the terminal as `\\u…`."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, separators=None if indent else (",", ":"))
+    return "".join(one if one.isprintable() or one in "\n " else json.dumps(one)[1:-1] for one in text)
 
 
 def print_list(head: Sequence[str], objects: Sequence[Mapping[str, Any]], rows: Iterable[Cells], shape: Shape) -> None:
@@ -72,7 +78,7 @@ def print_list(head: Sequence[str], objects: Sequence[Mapping[str, Any]], rows: 
         print_json(list(objects))
     elif shape.ids:
         for one in objects:
-            print(one["id"])
+            print(clean(one["id"]))
     else:
         print_rows(head, list(rows))
 
@@ -82,7 +88,7 @@ def print_one(shown: Mapping[str, Any], facts: Mapping[str, object], shape: Shap
     if shape.as_json:
         print_json(shown)
     elif shape.ids:
-        print(shown["id"])
+        print(clean(shown["id"]))
     else:
         print_rows((), [(name, value) for name, value in facts.items() if value is not None])
 

@@ -13,6 +13,7 @@ from cli.failures import AskedWrongly
 from cli.forward import Answer, Target
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused
+from cli.terminal import clean
 from tunehook.errors import TunehookError
 from tunehook.openai_format import json_text
 from tunehook.security import signature
@@ -88,7 +89,7 @@ def _through(client: ServiceClient, kind: str, endpoint_id: str | None) -> int:
                 raise
             failed += 1
             came = str(refused)
-        print(f"{one['id']}  {one['url']}  → {came}", flush=True)
+        print(clean(f"{one['id']}  {one['url']}  → {came}"), flush=True)
     return int(failed > 0)
 
 

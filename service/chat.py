@@ -15,6 +15,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     body = await json_object(request, BODY_BYTES, LARGE_MARKS)  # 128 tools with long schemas
     if body.get("model") is not None and not isinstance(body.get("messages"), list):
         raise MissingParameter(param="messages")
+    responses.refuse_files(body.get("messages"), "messages")
     upstream, sent = await addressed(request, body)
     try:
         return await passed_on(request, upstream.chat(sent))

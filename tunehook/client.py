@@ -12,6 +12,7 @@ print(tunehook.of(job)["cost"])
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import time
 import urllib.error
@@ -125,11 +126,12 @@ def events(client: Client[Any], job_id: str, *, after: str = "") -> Iterator[dic
         asked = urllib.request.Request(url, headers=headers | ({"last-event-id": after} if after else {}))  # noqa: S310
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
-                for event in (json.loads(line[5:]) for line in answer if line.startswith(b"data:")):
+                for event in (json.loads(line[5:]) for line in answer if line[:5] == b"data:" and line[-1:] == b"\n"):
                     after = event["id"]
                     yield event
-            return
-        except OSError as error:
+                if answer.status == 204 or not after:  # a Tunehook that stops ends its streams too
+                    return
+        except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429:
                 raise
         time.sleep(1.0)
@@ -141,9 +143,8 @@ def verify(body: bytes, headers: Mapping[str, str], secret: str, *, tolerance: f
     event_id, sent_at = named.get("webhook-id", ""), named.get("webhook-timestamp", "")
     key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)  # its error is a ValueError too
     fresh = sent_at.isdecimal() and abs(time.time() - int(sent_at)) <= tolerance
-    digest = hmac.digest(key, f"{event_id}.{sent_at}.".encode() + body, hashlib.sha256)
-    wanted = b"v1," + base64.b64encode(digest)
+    wanted = b"v1," + base64.b64encode(hmac.digest(key, f"{event_id}.{sent_at}.".encode() + body, hashlib.sha256))
     given = named.get("webhook-signature", "").encode().split(b" ")
-    if not fresh or not any(hmac.compare_digest(wanted, one) for one in given):
-        raise ValueError("the webhook is not signed with this secret, or it is old")
+    if not key or not fresh or not any(hmac.compare_digest(wanted, one) for one in given):
+        raise ValueError("the webhook is not signed with this secret, or it is old, or the secret is empty")
     return cast(dict[str, Any], json.loads(body))

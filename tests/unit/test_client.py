@@ -1,10 +1,15 @@
 """`tunehook.client`: its types are the contract's, and it needs no package but our own."""
 
 import ast
+import base64
+import hmac
 import json
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
@@ -67,3 +72,49 @@ def test_a_webhook_is_verified_as_the_libraries_do() -> None:
         client.verify(body + b" ", headers, secret)
     with pytest.raises(ValueError):  # noqa: PT011  (base64's)
         client.verify(body, headers, "no secret")
+
+
+def test_an_empty_secret_signs_nothing() -> None:
+    body, now = b"{}", int(time.time())
+    digest = hmac.digest(b"", f"evt_1.{now}.".encode() + body, "sha256")
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+    }
+    for secret in ("", "whsec_"):
+        with pytest.raises(ValueError, match="secret is empty"):
+            client.verify(body, headers, secret)
+
+
+class _Stream(BaseHTTPRequestHandler):
+    """Ends the first stream as a Tunehook that stops, cuts the second in the middle, and says 204 to the fourth."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        after = self.headers.get("last-event-id", "")
+        self.send_response(204 if after == "e3" else 200)
+        if after != "e3":
+            self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        if after == "e3":
+            return
+        event = f'id: x\ndata: {{"id": "e{int(after[1:] or 0) + 1}"}}\n\n'
+        self.wfile.write(f"{len(event):x}\r\n{event}\r\n".encode())
+        if after == "e1":
+            self.wfile.write(b"40\r\ndata: {")
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_events_go_on_when_a_tunehook_stops_or_breaks_off() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Stream) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        of = SimpleNamespace(base_url=f"http://127.0.0.1:{server.server_address[1]}/v1/", api_key="th_1")
+        assert [event["id"] for event in client.events(of, "ftjob-1")] == ["e1", "e2", "e3"]
+        server.shutdown()

@@ -13,6 +13,10 @@ from tunehook.errors import InvalidParameter, MissingParameter
 
 #: Tools that the client runs.
 TOOLS = frozenset({"function", "custom", "namespace"})
+#: Items of `input` that bring all that they mean.
+ITEMS = frozenset({
+    "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning",
+})  # fmt: skip
 #: Member → what to do instead.
 STORED = {
     "previous_response_id": "send the earlier messages in `input`",
@@ -34,18 +38,44 @@ def passed_on(body: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidParameter(param=name, why=f"nothing is stored at the upstream for a project; {instead}")
     if body.get("store"):
         raise InvalidParameter(param="store", why="nothing is stored at the upstream for a project; leave it out")
-    for place, tool in enumerate(_objects(body.get("tools"))):
-        if tool.get("type") not in TOOLS:
-            raise InvalidParameter(
-                param=f"tools[{place}].type", why="only tools that you run yourself are passed on: function and custom"
-            )
-    if any(_names_a_file(part) for part in _parts(body["input"])):
-        raise InvalidParameter(param="input", why="files at the upstream cannot be named; send `file_data` or a URL")
+    _check_tools(body.get("tools"), "tools")
+    refuse_files(body["input"], "input")
+    if isinstance(body["input"], list):
+        for place, item in enumerate(body["input"]):
+            _check_item(item, f"input[{place}]")
     return {**body, "store": False}
 
 
-def _names_a_file(part: Mapping[str, Any]) -> bool:
-    return part.get("type") == "item_reference" or bool(part.get("file_id"))
+def refuse_files(given: object, param: str) -> None:
+    """Refuses the ids of files at the upstream, at any depth. Raises InvalidParameter."""
+    if any(part.get("file_id") or part.get("type") == "item_reference" for part in _parts(given)):
+        raise InvalidParameter(param=param, why="files at the upstream cannot be named; send `file_data` or a URL")
+
+
+def _check_tools(given: object, param: str) -> None:
+    for place, tool in enumerate(_objects(given)):
+        if tool.get("type") not in TOOLS:
+            raise InvalidParameter(
+                param=f"{param}[{place}].type",
+                why="only tools that you run yourself are passed on: function and custom",
+            )
+        if tool["type"] == "namespace":
+            for inner, one in enumerate(_objects(tool.get("tools"))):
+                if one.get("type") not in TOOLS - {"namespace"}:
+                    why = "a namespace may have tools of the types function and custom alone"
+                    raise InvalidParameter(param=f"{param}[{place}].tools[{inner}].type", why=why)
+
+
+def _check_item(item: object, param: str) -> None:
+    """Refuses an item that has no content of its own: the upstream would look its id up among what it has stored."""
+    if not isinstance(item, dict):
+        raise InvalidParameter(param=param, why="it must be an object")
+    kind = item.get("type") or ("message" if "role" in item else "item_reference")
+    if kind not in ITEMS:
+        why = f"nothing that is stored at the upstream can be named; send one of {', '.join(sorted(ITEMS))}"
+        raise InvalidParameter(param=param, why=why)
+    if kind == "reasoning" and not (item.get("encrypted_content") or item.get("content")):
+        raise InvalidParameter(param=param, why="reasoning needs its `encrypted_content`: it is not stored")
 
 
 def _parts(given: object) -> Iterator[Mapping[str, Any]]:

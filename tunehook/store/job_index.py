@@ -22,6 +22,8 @@ from tunehook.store.engine.due_queue import DueQueue
 
 #: What one run of a search reads at most, rows or bytes of texts: 1 to 2 ms of Redis.
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 2_000_000
+#: A line that has the text costs as much as so many bytes for each filter that it is compared with.
+BYTES_OF_A_LINE = 500
 #: Begins the row that every job has.
 ALL = "job\n"
 #: Stages whose jobs are counted by upstream.
@@ -143,6 +145,7 @@ async def search(
         "most": most,
         "rows": ROWS_AT_ONCE,
         "bytes": BYTES_AT_ONCE,
+        "line": BYTES_OF_A_LINE * (len(named) + len(wanted.metadata)),
     }
     script, names = "search", [keys.job_index(project)]
     if wanted.text is not None:

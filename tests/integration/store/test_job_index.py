@@ -9,7 +9,7 @@ from tests.fakes.valkey import Valkey
 from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
-from tunehook.store.job_index import JobFilter, costs
+from tunehook.store.job_index import JobFilter, costs, search
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
@@ -143,6 +143,14 @@ async def test_few_among_many_are_found_without_reading_the_others(store: Store)
         stats = await store.redis.info("commandstats")
         assert stats["cmdstat_hgetall"]["calls"] == len(page) > 0, wanted
         assert stats["cmdstat_evalsha"]["calls"] == trips, wanted
+
+
+async def test_a_text_that_all_jobs_have_is_looked_for_a_part_at_a_time(store: Store) -> None:
+    await accepted(store, [job(number) for number in range(2_000)])
+    wanted = JobFilter(text="ftjob-", upstream="another")
+    parts = [part async for part in search(store, PROJECT, wanted, None, 20)]
+    assert len(parts) >= 2, "one run of the script compared every job"
+    assert not any(parts)
 
 
 async def test_the_money_of_a_month_follows_the_jobs(store: Store) -> None:

@@ -172,6 +172,16 @@ async def test_a_stream_ends_with_its_endpoint_or_its_key(office: Office) -> Non
         await other.task
 
 
+async def test_a_stream_ends_with_the_time_of_its_key(office: Office) -> None:
+    reader = Reader(office, await listening(office))
+    await asyncio.sleep(0.2)
+    store = office.ctx.store
+    key = await api_keys.find(store, office.key)
+    await store.api_keys.replace(key, key.model_copy(update={"expires_at": int(time.time())}))
+    async with asyncio.timeout(60):
+        await reader.task
+
+
 async def test_a_report_that_is_sent_twice_is_noted_once(office: Office) -> None:
     endpoint_id = await listening(office)
     await office.happen()

@@ -19,7 +19,7 @@ from cli.main import COMMANDS, application, main
 from cli.metrics import Curve
 from cli.plan import Combination, Plan
 from cli.service_client import ServiceClient
-from cli.terminal import print_rows, sparkline
+from cli.terminal import Shape, print_json, print_json_line, print_list, print_one, print_rows, say, sparkline
 from cli.times import lasting, moment_of
 
 KEY = "th_abcdef123456_" + "a" * 43
@@ -272,3 +272,23 @@ def test_events_that_are_cut_off_go_on_after_the_last_one(capsys: pytest.Capture
         server.shutdown()
     assert asked == [None, "e1", "e2"]
     assert capsys.readouterr().err.count("Asking again.") == 2
+
+
+STEERS = "[red]\x1b]0;owned\x07\x9b2J\u202e\x7f"
+
+
+def test_no_name_steers_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    say(f"one\ntwo {STEERS}")
+    print_json({"name": STEERS})
+    print_json_line({"name": STEERS})
+    print_list((), [{"id": STEERS}], [], Shape(ids=True))
+    print_one({"id": STEERS}, {}, Shape(ids=True))
+    monkeypatch.setenv("TERM", "dumb")
+    with answering(404, {"error": {"message": STEERS}}) as url:
+        main(["jobs", "show", "x", "--url", url, "--key", KEY])
+        main(["jobs", "cancel", "x", "y", "--url", url, "--key", KEY])
+    main([STEERS])
+    out, err = capsys.readouterr()
+    assert [one for one in out + err if not one.isprintable() and one != "\n"] == []
+    assert json.loads(out[: out.index("\n}") + 2]) == {"name": STEERS}
+    assert "two [red] ]0;owned" in err

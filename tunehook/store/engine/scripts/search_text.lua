@@ -30,6 +30,7 @@ for chunk = math.floor((cursor - 1) / 512), math.floor(oldest / 512), -1 do
   if string.find(texts, query.text, 1, true) then
     for line in string.gmatch(texts, '[^\n]+') do
       if string.find(line, query.text, 1, true) then
+        read = read + query.line
         local place, created, begins, id = string.match(line, '^(%d+)\t(%d+)\t()([^\t]+)')
         -- A text that has changed is there twice.
         if not ids[tonumber(place)] and fits(place, created, id, line, begins) then
