@@ -17,7 +17,10 @@ def problems(*rows: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("said", [{"content": None, "refusal": "I will not."}, {"refusal": "I will not."}])
 def test_a_refusal_is_what_the_assistant_says(said: dict[str, Any]) -> None:
     assert "chat" not in problems({"messages": [USER, {"role": "assistant", **said}]})
-    assert "missing content" in problems({"messages": [USER | {"content": None} | said, {"role": "assistant", "content": "x"}]})["chat"]
+    assert (
+        "missing content"
+        in problems({"messages": [USER | {"content": None} | said, {"role": "assistant", "content": "x"}]})["chat"]
+    )
 
 
 def test_a_preference_is_between_answers_of_the_assistant() -> None:
