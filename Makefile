@@ -17,7 +17,7 @@ NOT_ON_CPU := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvi
 # Tests start hundreds of programs; each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-trained test-fast test neighbours trainer-ready trainer-test check compose-test chaos bench lock clean
+.PHONY: demo demo-trained test-fast test neighbours attack trainer-ready trainer-test check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
@@ -38,6 +38,10 @@ trainer-test: $(TRAINER)/.ready  ## the training itself, with torch on the CPU: 
 
 neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
 	$(BIN)/pytest tests/compat -o python_files='check_*.py'
+	$(BIN)/python -m tests.attack --short
+
+attack: $(NEIGHBOURS)  ## 50,000 random requests, planted secrets, clients that only wait: about half an hour
+	$(BIN)/python -m tests.attack
 
 check: $(READY)  ## linters, types and import rules
 	$(BIN)/ruff check .
@@ -76,7 +80,7 @@ $(READY): $(LOCAL)
 	@touch $@
 
 $(NEIGHBOURS): $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours,attack]'
 	@touch $@
 
 # The CPU build first: pip would take gigabytes of CUDA. PyPI has none; macOS has no other build.

@@ -13,6 +13,7 @@ from service.connections import listening, most_connections
 from tunehook import api_keys, logs, settings
 from tunehook.context import Context, open_context
 from tunehook.errors import StoreRefused, StoreUnavailable, TunehookError
+from tunehook.setting_values import parse_networks
 from tunehook.store import upgrade
 
 log = logging.getLogger("tunehook.api")
@@ -37,7 +38,8 @@ def main() -> int:
 async def serve(found: settings.Settings) -> None:
     async with open_context(found, store_timeout=STORE_SECONDS) as ctx:
         await _first_contact(found, ctx)
-        async with listening(build_app(ctx), found.host, found.port, most=most_connections()) as addresses:
+        app = build_app(ctx, parse_networks(found.trusted_proxies))
+        async with listening(app, found.host, found.port, most=most_connections()) as addresses:
             log.info("listening on %s", ", ".join(f"http://{host}:{port}" for host, port in addresses))
             # Objects made from now on are short-lived: without this, p99 is 28 ms instead of 11.
             gc.collect()

@@ -34,14 +34,17 @@ from service import (
     webhook_endpoints,
 )
 from service.auth import authenticated
+from service.client_address import TRUSTED_PROXIES
 from service.error_responses import ERROR_CODE, REQUEST_ID, BrokenOff, Handler, broken_off, note_begun, problems
 from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
+from service.metrics import REQUESTS, note_request, requests
 from service.models import CATALOG
 from service.request_log import log_request
 from service.requests import BODY_BYTES, CONTEXT, PARSING
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
+from tunehook.setting_values import Network
 from tunehook.store.rate_limits import RateLimits
 from tunehook.upstreams import catalog
 
@@ -136,7 +139,7 @@ ROUTES: list[Route] = [
 ]
 
 
-def build_app(ctx: Context) -> web.Application:
+def build_app(ctx: Context, trusted_proxies: tuple[Network, ...] = ()) -> web.Application:
     makes_records = frozenset(route.handler for route in ROUTES if route.makes_records)
     app = web.Application(
         client_max_size=BODY_BYTES,
@@ -146,6 +149,8 @@ def build_app(ctx: Context) -> web.Application:
     app.on_response_prepare.append(note_begun)
     app.on_response_prepare.append(tell_rate)
     app[CONTEXT] = ctx
+    app[TRUSTED_PROXIES] = trusted_proxies
+    app[REQUESTS] = requests()
     app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
     app[project_events.FOLLOWED_PROJECTS] = projects = project_events.FollowedProjects(ctx.store, followed)
     app[CATALOG] = catalog.Catalog()
@@ -172,9 +177,11 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     except ConnectionError as error:
         why = f"broken off: {error}" if isinstance(error, BrokenOff) else "closed by the client"
         log_request(request, request_id, begun, why)
+        note_request(request, None, time.perf_counter() - begun)
         raise
     if not response.prepared:
         response.headers["x-request-id"] = request_id
     if request.method != "GET" or response.status >= 400:
         log_request(request, request_id, begun, str(response.status), response.get(ERROR_CODE))
+    note_request(request, response, time.perf_counter() - begun)
     return response

@@ -7,7 +7,7 @@ from aiohttp import web
 from service import upstream_webhooks
 from service.error_responses import Handler
 from service.limits import count_request
-from service.requests import CALLER, context_of, refuse_odd_bytes
+from service.requests import CALLER, bearer_of, context_of, refuse_odd_bytes
 from service.scopes import check_scope
 from tunehook import api_keys
 from tunehook.errors import MissingKey
@@ -18,10 +18,10 @@ async def authenticated(request: web.Request, handler: Handler) -> web.StreamRes
     refuse_odd_bytes(request)
     found = not isinstance(request.match_info.http_exception, web.HTTPException)
     if found and request.path.startswith("/v1/") and not _is_signed(request):
-        kind, _, text = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not text.strip():
+        text = bearer_of(request)
+        if not text:
             raise MissingKey
-        request[CALLER] = caller = await api_keys.authenticate(context_of(request).store, text.strip())
+        request[CALLER] = caller = await api_keys.authenticate(context_of(request).store, text)
         resource = request.match_info.route.resource
         check_scope(caller, request.method, resource.canonical if resource else request.path)
         await count_request(request, caller.project)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from service.answers import json_response
-from service.limits import check_stored_bytes
+from service.limits import check_kept, check_stored_bytes
 from service.multipart import Chunk, clean_name, receive
 from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, required
 from tunehook.dataset.build import Built, build_from
@@ -56,12 +56,13 @@ async def create(request: web.Request) -> web.Response:
     """Makes a dataset from a JSON body with `pairs`, or from a file: CSV, TSV, JSON, JSONL or text."""
     await context_of(request).files.storage.check_room(request.content_length or 0)
     form = request.content_type == "multipart/form-data"
-    await check_stored_bytes(request, request.content_length or 0)
     asked = await (_from_form(request) if form else _from_json(request))
     project = caller_of(request).project
     async with request.app[BUILDING].turn(project):
         built = await asyncio.to_thread(_build, asked, "file" if form else "pairs")
+        await check_stored_bytes(request, len(built.training) + len(built.validation))
         made = await ingest.keep_built(context_of(request).files, built, project=project, filename=asked.filename)
+    await check_kept(request, *filter(None, (made.training, made.validation)))
     return json_response(dataset_object(made, built))
 
 

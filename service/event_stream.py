@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -17,9 +16,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from aiohttp import web
 
 from service.limits import Running
-from service.requests import caller_of, context_of
+from service.requests import bearer_of, caller_of, context_of
+from tunehook import api_keys
 from tunehook.errors import LimitReached, StoreUnavailable, TooManyStreams
-from tunehook.model.api_key import ApiKey
+from tunehook.model.api_key import ApiKey, Scope
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
 from tunehook.openai_format.json_text import spaced
@@ -40,7 +40,7 @@ GATHER_SECONDS = 0.02
 RETRY_SECONDS = 0.5
 #: Each takes 20 KiB and a connection.
 STREAMS_OF_A_KEY = 100
-#: So often the keys of all streams are read: those of a revoked key end.
+#: So often the keys of all streams are read: those end that their key would not open again.
 KEYS_SECONDS = 5.0
 log = logging.getLogger("tunehook.api")
 
@@ -96,7 +96,8 @@ class FollowedJobs:
         self._streams = Running()  # by key id
         self._of_projects = Running()
         self._keys_read_at = 0.0
-        self.revoked: set[str] = set()  #: ids of keys, revoked or expired, whose streams end
+        self._keys: dict[str, ApiKey | None] = {}  #: of the streams, as they were read last
+        self.keys_changed = False  #: since the read before that: their streams may have to end
         self.closing = False
 
     @contextmanager
@@ -111,18 +112,29 @@ class FollowedJobs:
             self._streams.one_more(caller.id, STREAMS_OF_A_KEY, TooManyStreams),
             self._of_projects.one_more(caller.project, sys.maxsize, TooManyStreams),
         ):
+            self._keys[caller.id] = caller
             yield
 
+    def goes_on(self, request: web.Request) -> bool:
+        """Returns whether a stream goes on: this process does, and the key that opened it would do so again.
+
+        It would not once it is revoked, expired, rotated or without the scope. Asked every 15 s at least.
+        """
+        key = self._keys.get(caller_of(request).id)
+        return not self.closing and api_keys.opens(key, bearer_of(request), Scope.READ)
+
     async def read_keys(self) -> None:
-        """Finds the revoked keys of streams, every 5 s."""
+        """Reads the keys of streams anew, every 5 s."""
         now = asyncio.get_running_loop().time()
         if now - self._keys_read_at < KEYS_SECONDS:
             return
         self._keys_read_at, ids = now, list(self._streams)
         found = await asyncio.gather(*map(self._store.api_keys.get, ids))
-        at = time.time()
-        self.revoked = {key_id for key_id, key in zip(ids, found, strict=True) if not key or key.state(at) != "active"}
-        if self.revoked:
+        read = dict(zip(ids, found, strict=True))
+        self.keys_changed = any(self._keys.get(key_id) != key for key_id, key in read.items())
+        # A stream may have begun, or ended, meanwhile.
+        self._keys = {key_id: read.get(key_id, self._keys.get(key_id)) for key_id in self._streams}
+        if self.keys_changed:
             for job in self._jobs.values():
                 job.wake()
 
@@ -225,7 +237,7 @@ async def _stream(request: web.Request, record: JobRecord, position: str | None)
 async def _texts(request: web.Request, followed: FollowedJob, position: str) -> AsyncIterator[bytes]:
     """Yields what a follower gets: entries after `position`, and a comment where none came for 15 s."""
     followed_jobs, store = request.app[FOLLOWED_JOBS], context_of(request).store
-    while not followed_jobs.closing and caller_of(request).id not in followed_jobs.revoked:
+    while followed_jobs.goes_on(request):
         changed, over = followed.changed, followed.over
         try:
             await mark(store, followed)

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from service.answers import json_response
-from service.limits import check_stored_bytes
+from service.limits import check_kept, check_stored_bytes
 from service.multipart import receive
 from service.requests import caller_of, choice, context_of, cursor, integer, known_only
 from tunehook.errors import (
@@ -46,6 +46,7 @@ async def create(request: web.Request) -> web.Response:
         await check_stored_bytes(request, incoming.bytes)
         file = await ingest.keep(ctx.files, incoming, project=caller.project, filename=form.filename, seconds=seconds)
         await ingest.record(ctx.files, file)
+    await check_kept(request, file)
     return web.json_response(file_object(file))
 
 

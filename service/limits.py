@@ -13,6 +13,8 @@ from aiohttp.typedefs import Middleware
 from service.error_responses import Handler
 from service.requests import caller_of, context_of
 from tunehook.errors import LimitReached, RateReached, RequestError, StoreUnavailable, TooManyTests
+from tunehook.files import ingest
+from tunehook.model.file import File
 from tunehook.store.rate_limits import Rate, RateLimits
 
 AT_ONCE = 16  #: in this process; further tests wait for a turn
@@ -78,10 +80,30 @@ async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def check_stored_bytes(request: web.Request, size: int) -> None:
-    """Raises LimitReached when the project's files would take more than its limit with `size` bytes more."""
+    """Raises LimitReached when the project's files and open uploads would take more than its limit with `size` more."""
+    await _check_bytes(request, size)
+
+
+async def check_kept(request: web.Request, *made: File) -> None:
+    """Discards files that were recorded a moment ago if those that came before them left no room. Raises LimitReached.
+
+    Several that arrive at once have all passed the check before; the first of them stay.
+    """
+    try:
+        await _check_bytes(request, made[-1].bytes, before=made[-1].id)
+    except LimitReached:
+        for file in made:
+            await ingest.discard(context_of(request).files, file)
+        raise
+
+
+async def _check_bytes(request: web.Request, size: int, before: str | None = None) -> None:
     store, project = context_of(request).store, caller_of(request).project
     most = store.projects.known(project).stored_bytes
-    if most is not None and await store.files.total_bytes(project) + size > most:
+    if most is None:
+        return
+    announced = await store.uploads.open_bytes(project)  # read first: one that is completed now counts twice, not never
+    if announced + await store.files.total_bytes(project, before) + size > most:
         raise LimitReached(most=f"{most:,}", what="stored bytes", then="Delete files that are not needed any more.")
 
 

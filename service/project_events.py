@@ -119,7 +119,7 @@ class FollowedProjects:
                 continue
             try:
                 await self._jobs.read_keys()
-                if self._jobs.revoked:
+                if self._jobs.keys_changed:
                     self._wake_all()
                 if await self._read_once(dict(self._projects)):
                     await asyncio.sleep(GATHER_SECONDS)
@@ -205,7 +205,7 @@ class Follower:
     async def texts(self) -> AsyncIterator[bytes]:
         """Yields what the follower gets, and a comment where nothing came for 15 s, until it is cut off."""
         followed, caught_up = self._request.app[FOLLOWED_JOBS], False
-        while not followed.closing and caller_of(self._request).id not in followed.revoked:
+        while followed.goes_on(self._request):
             changed = [self._project.changed, *(one.changed for one in self._logs.values())]
             try:
                 rows = self._project.after(self._at[""])

@@ -10,8 +10,10 @@ from aiohttp import web
 
 from service import deliveries
 from service.event_stream import FOLLOWED_JOBS, HEARTBEAT_SECONDS, KEYS_SECONDS, RETRY_SECONDS, wants_stream
-from service.requests import caller_of, context_of, cursor, integer, json_object, known_only
+from service.requests import bearer_of, caller_of, context_of, cursor, integer, json_object, known_only
+from tunehook import api_keys
 from tunehook.errors import EndpointNotFound, StoreUnavailable
+from tunehook.model.api_key import Scope
 from tunehook.model.record import new_id
 from tunehook.openai_format.json_text import spaced
 from tunehook.openai_format.lists import page_object
@@ -66,7 +68,7 @@ async def _texts(
         try:
             if clock() - checked_at > KEYS_SECONDS:
                 key, checked_at = await ctx.store.api_keys.get(caller_of(request).id), clock()
-                if key is None or key.revoked_at:
+                if not api_keys.opens(key, bearer_of(request), Scope.WEBHOOKS):
                     return
             held = await ctx.store.pull_queue.still_held(endpoint_id, held)
             found, _ = await pull.hand_out(

@@ -7,6 +7,7 @@ import time
 
 from aiohttp import web
 
+from service.client_address import client_address
 from service.requests import CALLER
 
 log = logging.getLogger("tunehook.api")
@@ -14,6 +15,8 @@ audit_log = logging.getLogger("tunehook.audit")
 
 #: The job that the request made; of other requests, the path has it.
 ACCEPTED_JOB: web.RequestKey[str] = web.RequestKey("accepted_job", str)
+#: Line breaks and other control characters, written out.
+_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 def log_request(request: web.Request, request_id: str, begun: float, outcome: str, code: str | None = None) -> None:
@@ -22,9 +25,12 @@ def log_request(request: web.Request, request_id: str, begun: float, outcome: st
     caller = request.get(CALLER)
     job = _shown(request.get(ACCEPTED_JOB) or request.match_info.get("fine_tuning_job_id", ""))
     path = _shown(request.path)
+    client = client_address(request)
     whose = f", {caller.project or 'admin'}/{caller.id}" if caller else ""
+    whose += f", {client}" if client else ""
     words = " ".join(filter(None, (outcome, code, "" if job in path else job)))
     fields = {"request_id": request_id, "method": request.method, "path": path, "outcome": outcome, "ms": ms}
+    fields |= {"client": client} if client else {}
     fields |= {"status": int(outcome)} if outcome.isdigit() else {}
     fields |= {"project": caller.project, "key": caller.id} if caller else {}
     fields |= {name: value for name, value in (("code", code), ("job", job)) if value}
@@ -33,9 +39,12 @@ def log_request(request: web.Request, request_id: str, begun: float, outcome: st
 
 def log_admin(request: web.Request, what: str, **fields: object) -> None:
     """Logs what an admin key has changed. `fields`: the new values."""
-    key = request[CALLER].id
+    key, client = request[CALLER].id, client_address(request)
     words = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
-    audit_log.info("%s: %s (admin/%s)", what, words, key, extra={"fields": {"what": what, "by": key, **fields}})
+    words = words.translate(_CONTROLS)  # a name may have line breaks: no line of the log is made up by it
+    by = f"admin/{key}, {client}" if client else f"admin/{key}"
+    fields = {"what": what, "by": key, "client": client, **fields}
+    audit_log.info("%s: %s (%s)", what, words, by, extra={"fields": fields})
 
 
 def _shown(text: str) -> str:

@@ -47,6 +47,12 @@ def caller_of(request: web.Request) -> ApiKey:
     return request[CALLER]
 
 
+def bearer_of(request: web.Request) -> str:
+    """Returns the API key that a request carries, or ""."""
+    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else ""
+
+
 class Deadline:
     """The time limit of a body; it grows with the bytes that have arrived."""
 
@@ -149,7 +155,9 @@ def optional(body: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     return required(body, name, kind) if name in body else None
 
 
-_WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
+_WORDS: Mapping[type, str] = {
+    str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "an object",
+}  # fmt: skip
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from service.files import check_purpose, expiry
 from service.limits import check_stored_bytes
 from service.multipart import clean_name, receive
 from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, optional, required
-from tunehook.errors import InvalidParameter
+from tunehook.errors import InvalidParameter, LimitReached
 from tunehook.files import ingest, uploads
 from tunehook.model.file import File, Upload
 from tunehook.openai_format.files import upload_object
@@ -34,6 +34,11 @@ async def create(request: web.Request) -> web.Response:
         size=size,
         expires_after=_expires_after(optional(body, "expires_after", dict)),
     )
+    try:
+        await check_stored_bytes(request, 0)
+    except LimitReached:  # others began at the same moment
+        await uploads.cancel(context_of(request).files, upload.id, upload.project)
+        raise
     return _answer(upload)
 
 

@@ -90,7 +90,8 @@ async def change(
     """
     found = await find(store, key_id)
     _check_end(expires_at)
-    new: dict[str, object] = {"name": name, "scopes": scopes and _checked(scopes), "expires_at": expires_at}
+    new: dict[str, object] = {"name": name, "expires_at": expires_at}
+    new["scopes"] = None if scopes is None else _checked(scopes)
     changed = found.model_copy(update={member: value for member, value in new.items() if value is not None})
     if changed.is_admin != found.is_admin:
         why = "an admin key has the scope 'admin' alone, and no other key has it. Make another key"
@@ -138,7 +139,7 @@ def _check_end(expires_at: int | None) -> None:
 
 @optimistic_update
 async def bootstrap(store: Store, encryption: Encryption, key: str, callback_secret: str | None) -> None:
-    """Creates the given key unless it exists; a revoked key stays revoked."""
+    """Creates the given key unless it exists; a revoked key stays revoked, and a rotated one rotated."""
     match = KEY_FORM.fullmatch(key)
     if match is None:
         raise BootstrapKeyMalformed
@@ -147,9 +148,12 @@ async def bootstrap(store: Store, encryption: Encryption, key: str, callback_sec
     await check_secret_key(store, encryption)
     made = _made(encryption, key, callback_secret or signature.new_secret(), project="default", name="bootstrap")
     found = await store.api_keys.get(made.id)
-    # A bootstrap key that was rotated since stays rotated.
-    if found is None or made.secret_sha256 not in (found.secret_sha256, found.old_secret_sha256):
-        await store.api_keys.replace(found, made)
+    secret = made.secret_sha256
+    # The first secret is noted: after two rotations nothing else tells that the setting is an old one.
+    if found is None or secret not in (found.secret_sha256, found.old_secret_sha256, found.bootstrap_sha256):
+        await store.api_keys.replace(found, made.model_copy(update={"bootstrap_sha256": secret}))
+    elif found.bootstrap_sha256 != secret:
+        await store.api_keys.replace(found, found.model_copy(update={"bootstrap_sha256": secret}))
 
 
 @optimistic_update
@@ -204,6 +208,14 @@ async def authenticate(store: Store, text: str) -> ApiKey:
 def day_of(seconds: float) -> str:
     """Returns the day in UTC, such as 2026-11-26."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def opens(key: ApiKey | None, text: str, scope: Scope) -> bool:
+    """Returns whether a key, as it is now, lets in what carries `text` and needs `scope`: for streams that go on."""
+    match, now = KEY_FORM.fullmatch(text), time.time()
+    if key is None or match is None or scope not in key.scopes or key.state(now) != "active":
+        return False
+    return _opens(key, match[2], now)
 
 
 def _opens(key: ApiKey, secret: str, now: float) -> bool:

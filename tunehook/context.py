@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
 from tunehook.dataset.prices import BadPriceFile, Prices, load_prices
 from tunehook.dataset.rules import Rules, rules_of
+from tunehook.errors import StoreUnavailable
 from tunehook.files import Files
 from tunehook.files.storage import Storage
 from tunehook.model.job import Job
@@ -18,6 +19,7 @@ from tunehook.security.allow_list import AllowList
 from tunehook.security.encryption import Encryption
 from tunehook.settings import Settings, SettingsError
 from tunehook.store.store import Store
+from tunehook.upstreams import answers
 from tunehook.upstreams.kinds import open_upstream
 from tunehook.upstreams.protocol import Upstream
 from tunehook.webhooks import Webhooks
@@ -57,6 +59,10 @@ class Context:
         known = self.upstreams.get(upstream)
         return rules_of(known.kind if known else "openai")
 
+    async def count_answers(self) -> None:
+        """Adds the answers of upstreams that this process had to the metrics."""
+        await self.store.metrics.count_answers(answers.take_counts())
+
     async def mark(self) -> str:
         """Returns what marks new jobs as this deployment's: its name, and the start of its store's random mark.
 
@@ -93,35 +99,38 @@ async def open_context(
     configured = settings.all_upstreams()
     upstreams = {name: open_upstream(name, upstream) for name, upstream in configured.items()}
     files = make_files(store, Storage(settings.data_dir, store.deletion))
+    ctx = Context(
+        store=store,
+        files=files,
+        webhooks=Webhooks(
+            store,
+            Encryption(settings.secret_key),
+            AllowList.parse(settings.webhook_allow),
+            operators=settings.operators_project,
+        ),
+        upstreams=upstreams,
+        prices=prices,
+        webhook_secrets={
+            name: upstream.webhook_secret.get_secret_value()
+            for name, upstream in configured.items()
+            if upstream.webhook_secret
+        },
+        free_slots={name: upstream.free_slots for name, upstream in configured.items() if upstream.free_slots},
+        instance=settings.instance,
+        poll_seconds=settings.poll_seconds,
+        settle_seconds=settings.settle_seconds,
+        on_unknown=settings.on_unknown,
+        chosen_default=settings.default_upstream or None,
+        keep=RetentionPeriods(
+            jobs=_seconds(settings.keep_jobs_days),
+            datasets=_seconds(settings.keep_datasets_days),
+            copies=_seconds(settings.keep_copies_days),
+        ),
+    )
     try:
-        yield Context(
-            store=store,
-            files=files,
-            webhooks=Webhooks(
-                store,
-                Encryption(settings.secret_key),
-                AllowList.parse(settings.webhook_allow),
-                operators=settings.operators_project,
-            ),
-            upstreams=upstreams,
-            prices=prices,
-            webhook_secrets={
-                name: upstream.webhook_secret.get_secret_value()
-                for name, upstream in configured.items()
-                if upstream.webhook_secret
-            },
-            free_slots={name: upstream.free_slots for name, upstream in configured.items() if upstream.free_slots},
-            instance=settings.instance,
-            poll_seconds=settings.poll_seconds,
-            settle_seconds=settings.settle_seconds,
-            on_unknown=settings.on_unknown,
-            chosen_default=settings.default_upstream or None,
-            keep=RetentionPeriods(
-                jobs=_seconds(settings.keep_jobs_days),
-                datasets=_seconds(settings.keep_datasets_days),
-                copies=_seconds(settings.keep_copies_days),
-            ),
-        )
+        yield ctx
     finally:
+        with suppress(StoreUnavailable):
+            await ctx.count_answers()
         await files.close()
         await asyncio.gather(store.close(), *(upstream.close() for upstream in upstreams.values()))

@@ -94,6 +94,26 @@ def _allow_list(value: str) -> str:
     return value
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Returns the networks of a comma list of addresses and CIDRs. Raises ValueError, which names a wrong entry."""
+    networks: list[Network] = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(entry))
+        except ValueError as error:
+            raise ValueError(f"it holds `{entry}`, which is no address or network: {error}") from None
+    return tuple(networks)
+
+
+def _networks(value: str) -> str:
+    parse_networks(value)
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(lambda value: _url(value, "http", "https"))]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 UpstreamKey = Annotated[SecretStr, AfterValidator(_upstream_key)]
@@ -102,6 +122,7 @@ OwnKey = Annotated[SecretStr, AfterValidator(_own_key)]
 FernetKey = Annotated[SecretStr, AfterValidator(_fernet_key)]
 Name = Annotated[str, AfterValidator(check_name)]
 Host = Annotated[str, AfterValidator(_host)]
+NetworksText = Annotated[str, AfterValidator(_networks)]
 AllowListText = Annotated[str, AfterValidator(_allow_list)]
 AccountId = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
 Days = Annotated[float, Field(ge=0, le=36500)]

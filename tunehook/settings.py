@@ -23,6 +23,7 @@ from tunehook.setting_values import (
     Host,
     HttpUrl,
     Name,
+    NetworksText,
     OwnKey,
     RedisUrl,
     UpstreamKey,
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     default_upstream: Annotated[str, AfterValidator(str.lower)] = ""
     host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    trusted_proxies: NetworksText = ""
     data_dir: Path = Path(".tunehook")
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 180

@@ -11,7 +11,13 @@ from pathlib import Path
 from tests.chaos.faults import Run
 
 ABOUT = "Written by the runs. [guarantees.md](guarantees.md) says what they prove and how to read them."
-HEADINGS = {"matrix": "The matrix", "soak": "Random kills", "vendors": "Vendors", "moving": "Moving an account"}
+HEADINGS = {
+    "matrix": "The matrix",
+    "soak": "Random kills",
+    "vendors": "Vendors",
+    "moving": "Moving an account",
+    "budgets": "Budgets",
+}
 
 
 @dataclass

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from tests.compat import node
+from tests.unit.architecture import told
+from tests.unit.architecture.test_dashboard import queries
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "tunehook"
@@ -33,7 +35,9 @@ SETS: dict[str, tuple[dict[str, Any], str]] = {
     "ingress": (NEEDED | {"ingress": HOST | {"className": "nginx", "annotations": {"a": "b"}}}, "1.35"),
     "gateway": (NEEDED | {"httpRoute": GATEWAY}, "1.35"),
     "watched": (
-        NEEDED | {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}, "prometheusRule": {"enabled": True}},
+        NEEDED
+        | {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}, "prometheusRule": {"enabled": True}}
+        | {"dashboard": {"enabled": True, "labels": {"grafana_dashboard": "1"}}},
         "1.35",
     ),
     "placed": (
@@ -126,6 +130,24 @@ def test_promtool_takes_the_alarms(tmp_path: Path) -> None:
     for command in (["check", "rules", "tunehook.rules.yml"], ["test", "rules", "tunehook.rules.test.yml"]):
         done = subprocess.run([str(program), *command], cwd=rules, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_takes_the_metrics(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(_promtool(tmp_path)), "check", "metrics"], input=told.text(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_promtool_takes_each_query_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries())]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = subprocess.run(
+        [str(_promtool(tmp_path)), "check", "rules", str(file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
 
 
 def _promtool(directory: Path) -> Path:

@@ -129,6 +129,8 @@ def test_our_own_key_in_the_place_of_openais_makes_us_no_upstream_of_ourselves()
 GOOD = {"REDIS_URL": "redis://127.0.0.1:1/0", "TUNEHOOK_SECRET_KEY": KEY}
 ABOUT_URL = "must start with http:// or https://, a host and perhaps a port"
 WRONG: list[tuple[dict[str, str], str]] = [
+    ({"TUNEHOOK_TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "TRUSTED_PROXIES: it holds `proxy`, which is no address"),
+    ({"TUNEHOOK_TRUSTED_PROXIES": "10.0.0.1/8"}, "host bits set"),
     ({"TUNEHOOK_WEBHOOK_ALLOW": "http://localhost:9000"}, "a host is given without `https://` and path"),
     ({"TUNEHOOK_WEBHOOK_ALLOW": "*.corp.example"}, "names are given in full, without `*`"),
     ({"OPENAI_BASE_URL": "localhost:1", "OPENAI_API_KEY": "k"}, f"OPENAI_BASE_URL: {ABOUT_URL}"),

@@ -125,6 +125,14 @@ class Storage:
             raise DataDirUnavailable(why=f"it has no room for {size:,} bytes", detail=detail)
         return f"{self.data_dir} is writable, {free // 1_000_000_000} GB free"
 
+    async def space(self) -> tuple[int, int] | None:
+        """Returns the bytes that are free on the directory's disk, and all of them; None while it is away."""
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, self.data_dir)
+        except OSError:
+            return None
+        return usage.free, usage.total
+
     async def sweep(self, older_than: float) -> int:
         """Removes half received files and uploads untouched for `older_than` seconds.
 

@@ -80,7 +80,8 @@ async def approve(ctx: Context, job_id: str, *, by: str) -> JobRecord:
     """
     record = await _awaiting(ctx, job_id)
     job = budget.held(record.job.moved(Stage.UPLOADING), record.now)
-    change = record.change(job).due(record.member, 0.0)
+    # `wake` too: a step of the waiting job may be under way, and plan it for an hour later.
+    change = record.change(job).due(record.member, 0.0).wake(record.member)
     budget.book(ctx, change, record.job.money, job)
     change.say(job.id, Message(created_at=record.now, message="An operator approved this job."))
     await ctx.store.commit(change)

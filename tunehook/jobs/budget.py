@@ -15,6 +15,7 @@ from tunehook.dataset.prices import usd_text
 from tunehook.errors import NoEstimate
 from tunehook.model.job import AWAITING, Job, Message, Stage, Waiting
 from tunehook.model.project import Money, dollars, millionths, month_of
+from tunehook.store import tally
 from tunehook.store.engine.commit import Change
 from tunehook.webhooks import event_types, publishing
 
@@ -95,6 +96,28 @@ def corrected(job: Job) -> Job:
     if job.money is None or not job.money.month or spent is None:
         return job
     return job.model_copy(update={"money": job.money.model_copy(update={"spent": spent})})
+
+
+def count_estimate(change: Change, job: Job) -> None:
+    """Adds the estimate of a job that the upstream has to the metrics."""
+    if job.estimate is not None and job.estimate.usd is not None:
+        tally.count(change, tally.ESTIMATED_USD, (job.upstream, job.project), millionths(job.estimate.usd))
+
+
+def count_spent(change: Change, before: Job, job: Job) -> None:
+    """Adds trained tokens and their price to the metrics; not an import's, which was not created from here."""
+    if not job.mark:
+        return
+    whose = job.upstream, job.project
+    tokens, spent = [now - then for now, then in zip(_trained(job), _trained(before), strict=True)]
+    tally.count(change, tally.TRAINED_TOKENS, whose, tokens)
+    tally.count(change, tally.SPENT_USD, whose, spent)
+
+
+def _trained(job: Job) -> tuple[int, int]:
+    """Returns the tokens of an ended job, and their price in millionths; 0 while the upstream has not counted."""
+    tokens = job.seen.trained_tokens if job.seen and job.status else None
+    return tokens or 0, (_counted(job) or 0) if tokens else 0
 
 
 def audit(before: Money | None, job: Job, by: str = "") -> None:

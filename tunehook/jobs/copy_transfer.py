@@ -17,6 +17,7 @@ from tunehook.errors import DataDirUnavailable, UpstreamBusy, UpstreamError, Ups
 from tunehook.model.file import Copy
 from tunehook.model.job import FileRef, JobError, Message, Stage, Waiting
 from tunehook.model.member import job_member
+from tunehook.store import tally
 from tunehook.store.copies import CopyRecord
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease
@@ -183,7 +184,7 @@ class Transfer:
                 await self._commit(change, due=STEP_DUE, logged=True)
 
     async def _commit(self, copy: Copy, *, due: float, logged: bool = False, wake: bool = False) -> None:
-        change = self.record.change(copy, self.lease).due(self.record.member, due)
+        change = self._counted(self.record.change(copy, self.lease), copy).due(self.record.member, due)
         if logged:
             await self._log_progress(change, copy)
         for job_id in self.waiters if wake else []:
@@ -194,7 +195,7 @@ class Transfer:
     async def _end(self, copy: Copy, *, logged: bool = False) -> None:
         async with self._lock:
             copy = copy.model_copy(update={"waiting": None})
-            change = self.record.change(copy, self.lease)
+            change = self._counted(self.record.change(copy, self.lease), copy)
             self.waiters = await self.ctx.store.copies.waiters(copy.upstream, copy.sha256)
             self.ctx.store.copies.release_waiters(change, copy)
             if copy.upstream_file_id:  # an upstream may give the same bytes the same id again
@@ -203,6 +204,10 @@ class Transfer:
                 await self._log_progress(change, copy)
             await self.ctx.store.commit(change)
             self.record = CopyRecord(copy, self.record.revision + 1)
+
+    def _counted(self, change: Change, copy: Copy) -> Change:
+        more = copy.bytes_sent - self.record.copy.bytes_sent
+        return tally.count(change, tally.UPLOADED_BYTES, (copy.upstream,), more)
 
     async def _log_progress(self, change: Change, copy: Copy) -> None:
         before, sent = [each.bytes_sent * LOGGED_TIMES // max(1, copy.bytes) for each in (self.record.copy, copy)]

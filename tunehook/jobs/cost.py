@@ -17,7 +17,7 @@ from tunehook.dataset.prices import Prices
 from tunehook.dataset.rules import Rules
 from tunehook.errors import Conflict, FileNotFound, LeaseTaken, UpstreamError
 from tunehook.files import token_counts
-from tunehook.jobs import dataset_fit
+from tunehook.jobs import budget, dataset_fit
 from tunehook.model.file import Counted, File
 from tunehook.model.job import Cost, FileRef, Job, Message, Price, Stage
 from tunehook.model.member import estimate_member, job_member
@@ -130,7 +130,10 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
         # Under the job's lease: a new revision while its create is under way would make the outcome unknown.
         async with ctx.store.lease(job_member(job_id)) as lease:
             record = await ctx.store.jobs.read(job_id)
-            change = record.change(record.job.model_copy(update={"estimate": estimate}), lease)
+            estimated = record.job.model_copy(update={"estimate": estimate})
+            change = record.change(estimated, lease)
+            if estimated.upstream_job_id and record.job.estimate is None:  # else its creation counts it
+                budget.count_estimate(change, estimated)
             # Its own step may have found the lease taken. One that waits keeps its time: after a 429 that is 10 s.
             if record.job.stage not in (Stage.WAITING, Stage.SETTLED):
                 change.wake(job_member(job_id))

@@ -11,6 +11,7 @@ from tunehook.model.file import File
 from tunehook.model.job import Job, JobError, Message, UpstreamJob, is_about
 from tunehook.model.member import job_member, ready_member
 from tunehook.model.record import new_id
+from tunehook.store import tally
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
@@ -51,6 +52,9 @@ async def settle(
     job = budget.closed(before, job)
     change = record.change(job, lease).due(record.member, 0.0 if job.upstream_job_id else None)
     budget.book(ctx, change, before.money, job)
+    budget.count_spent(change, before, job)
+    if seen and seen.finished_at and job.mark:
+        tally.observe(change, tally.NOTICED_SECONDS, (job.upstream,), record.now_ms / 1000 - seen.finished_at)
     change.clear.append("intent")
     ctx.store.jobs.release(change, job)
     ctx.store.upstreams.leave_queue(change, job)
@@ -176,6 +180,7 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
         return
     change = record.change(changed)
     budget.book(ctx, change, job.money, changed)
+    budget.count_spent(change, job, changed)
     for file in result_records(changed) if not job.result_files else []:
         ctx.store.files.entry(change, file)
     if before.unnamed and late["fine_tuned_model"]:

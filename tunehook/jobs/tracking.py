@@ -6,12 +6,13 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
-from tunehook.jobs import deploying
+from tunehook.jobs import budget, deploying
 from tunehook.jobs.finishing import settle
 from tunehook.model.deployment import OVER, Deployment, shown_state
 from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob, is_about
 from tunehook.model.member import job_member
 from tunehook.openai_format import jobs
+from tunehook.store import tally
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
@@ -179,6 +180,8 @@ async def track(ctx: Context, record: JobRecord, found: list[UpstreamJob], lease
     change = record.change(job, lease).due(record.member, 0.0 if record.cancel_requested_at else REASSURE_SECONDS)
     change.clear.append("intent")
     ctx.store.upstreams.track(change, job, made)
+    tally.observe(change, tally.CREATED_SECONDS, (job.upstream,), record.now_ms / 1000 - job.created_at)
+    budget.count_estimate(change, job)
     _say_odd_status(change, record.job, made, record.now)
     if made.status == "running":
         await publishing.publish(ctx.webhooks, change, job, event_types.RUNNING, now=record.now)

@@ -35,6 +35,7 @@ class ApiKey(Record):
     secret_sha256: str
     old_secret_sha256: str | None = None  #: the secret before the last rotation; valid until `old_secret_until`
     old_secret_until: int | None = None
+    bootstrap_sha256: str | None = None  #: of the secret in TUNEHOOK_BOOTSTRAP_KEY, for a key that is made of it
     scopes: Sequence[Scope] = OF_A_PROJECT
     callback_secret: str  #: encrypted
     old_callback_secret: str | None = None  #: encrypted; also signs until `old_callback_secret_until`

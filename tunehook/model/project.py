@@ -12,6 +12,8 @@ from typing import Literal
 from tunehook.model.record import Record
 
 MILLION = 1_000_000
+#: More is not told apart: sums of such amounts are still whole numbers in Redis, and in its scripts.
+MOST = 9 * 10**15
 
 
 class ProjectSettings(Record):
@@ -53,8 +55,8 @@ class Money(Record):
 
 
 def millionths(usd: float | Decimal) -> int:
-    """Returns an amount in millionths, rounded up."""
-    return int((Decimal(str(usd)) * MILLION).to_integral_value(ROUND_CEILING))
+    """Returns an amount in millionths, rounded up; 9 billion dollars at most."""
+    return int(min(Decimal(str(usd)) * MILLION, Decimal(MOST)).to_integral_value(ROUND_CEILING))
 
 
 def dollars(amount: int) -> float:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from tunehook.errors import DeliveryNotFound
 from tunehook.model.member import delivery_member
 from tunehook.model.webhook import PULL_IDLE_SECONDS, Attempt, Delivery, Event
+from tunehook.store import tally
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.due_queue import DueQueue
@@ -81,8 +82,9 @@ class Deliveries:
         attempts = keys.attempts(delivery.id)
         change.do("RPUSH", attempts, attempt.model_dump_json(exclude_none=True))
         change.do("EXPIRE", attempts, self.kept_seconds)
-        change.do("HINCRBY", keys.ATTEMPTS, _outcome(attempt.status_code), 1)
-        return change
+        outcome = _outcome(attempt.status_code)
+        change.do("HINCRBY", keys.ATTEMPTS, outcome, 1)
+        return tally.observe(change, tally.DELIVERY_SECONDS, (outcome,), attempt.seconds)
 
     def plan(self, change: Change, delivery: Delivery, pause: float | None) -> Change:
         """Plans the next attempt in `pause` seconds; None: there is none."""

@@ -78,6 +78,7 @@ class _Checkup:
         self._store = store
         self._redis = store.redis
         self.found: list[Finding] = []
+        self._all_read = True  #: no record of a job is unreadable, or of a newer version
         self._held: Counter[tuple[str, str]] = Counter()  #: (project, month) → millionths that its jobs hold
 
     def _say(self, kind: str, subject: str, words: str, mend: Mend | None = None, *, grave: bool = True) -> None:
@@ -127,6 +128,7 @@ class _Checkup:
         async for job_ids in self._batches(keys.job("")):
             unsettled: list[Job] = []
             for job_id, record in zip(job_ids, await JobRecord.examine(self._store, job_ids), strict=True):
+                self._all_read &= not isinstance(record, RecordUnreadable | RecordTooNew)
                 if isinstance(record, RecordUnreadable):
                     self._say("unreadable", job_member(job_id), record.message)
                 elif isinstance(record, RecordTooNew):
@@ -162,7 +164,9 @@ class _Checkup:
         projects = self._store.projects
         for account, (held, records) in (await projects.drifted(self._held)).items():
             words = f"it holds {held / 1e6:.6f} USD, and its unsettled jobs {records / 1e6:.6f} USD"
-            self._say("money", account, words, partial(projects.mend, account, records - held))
+            # A record that cannot be read may hold the difference: to release it would let the project overspend.
+            mend = partial(projects.mend, account, records - held) if self._all_read else None
+            self._say("money", account, words, mend)
         for project, job_id in await projects.uncounted():
             words = f"it is not counted among the unsettled jobs of {project}, which are limited"
             self._say("uncounted", job_id, words, partial(projects.count_late, project, job_id))

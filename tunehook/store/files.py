@@ -129,10 +129,10 @@ class Files:
         )
         return [record.file for record in found], more
 
-    async def total_bytes(self, project: str) -> int:
-        """Returns the bytes of all files of the project."""
+    async def total_bytes(self, project: str, before: str | None = None) -> int:
+        """Returns the bytes of all files of the project, or of those that came before the file `before`."""
         total = 0
-        async for ids in common(self._store, [keys.files(project)], after=None, at_once=READ_AT_ONCE):
+        async for ids in common(self._store, [keys.files(project)], after=before, at_once=READ_AT_ONCE):
             total += sum(record.file.bytes for record in await FileRecord.read_many(self._store, ids))
         return total
 

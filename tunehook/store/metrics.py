@@ -1,20 +1,23 @@
-"""Metrics from Redis: counted where things happen, so that reading them takes two round trips."""
+"""Metrics from Redis: counted where things happen, so that reading them takes two round trips. See tally.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tunehook.model import member
+from tunehook.store import tally
 from tunehook.store.engine import keys
 from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.tally import Tally
 
 
 @dataclass(frozen=True)
 class Metrics:
     jobs: dict[str, int]  #: stage → jobs
     backlog: dict[str, int]  #: queue → members that are due and not claimed yet
-    parked: int
+    parked: dict[str, int]  #: kind of member → members that were given up
     attempts: dict[str, int]  #: outcome → attempts of deliveries ever made
     extras: dict[str, int]  #: upstream → extra jobs found there and cancelled, ever
     live: dict[str, int]  #: upstream → jobs that are tracked there
@@ -23,6 +26,7 @@ class Metrics:
     polls_in_vain: dict[str, int]  #: upstream → polls in a row that came to no end
     clock_age: float | None  #: seconds since a scheduler ticked; None: none ever did
     clock_set_back: float  #: seconds by which Redis' clock was set back within a day
+    tally: Tally
 
 
 class MetricsReader:
@@ -37,7 +41,8 @@ class MetricsReader:
             pipe.hgetall(keys.STAGES)
             for queue in member.QUEUES:
                 pipe.zcount(keys.due(queue), "-inf", now)
-            pipe.zcard(keys.PARKED)
+            pipe.zrange(keys.PARKED, 0, -1).hgetall(keys.COUNTS)
+            pipe.zrange(keys.COUNTED_PROJECTS, 0, tally.MOST_PROJECTS - 1)
             pipe.hgetall(keys.ATTEMPTS)
             pipe.hgetall(keys.EXTRAS)
             pipe.get(keys.CLOCK)
@@ -48,12 +53,12 @@ class MetricsReader:
             answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
-        parked, attempts, extras, clock, set_back, *of_upstreams = rest
+        parked, counts, projects, attempts, extras, clock, set_back, *of_upstreams = rest
         rows = dict(zip(names, zip(*[iter(of_upstreams)] * 4, strict=True), strict=True))
         return Metrics(
             jobs=_whole(stages),
             backlog=dict(zip(member.QUEUES, backlog, strict=True)),
-            parked=int(parked),
+            parked=dict(Counter(name.partition(":")[0] for name in parked)),
             attempts=_whole(attempts),
             extras=_whole(extras),
             live={name: int(row[0]) for name, row in rows.items()},
@@ -62,7 +67,13 @@ class MetricsReader:
             polls_in_vain={name: max(0, int(row[3] or 0) - 1) for name, row in rows.items()},
             clock_age=(now - int(clock)) / 1000 if clock else None,
             clock_set_back=int(set_back or 0) / 1000,
+            tally=tally.parsed(counts, projects),
         )
+
+    async def count_answers(self, answers: Mapping[tuple[str, str], int]) -> None:
+        """Adds upstreams' answers: (upstream, code) → how many. One round trip, or none without answers."""
+        if answers:
+            await self._store.send(list(tally.additions(tally.UPSTREAM_ANSWERS, answers)))
 
 
 def _whole(rows: dict[str, str]) -> dict[str, int]:

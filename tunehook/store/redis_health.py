@@ -81,14 +81,18 @@ class RedisHealth:
 
     async def used(self) -> float:
         """Returns the part of its memory that is used, from 0; 0 if it has no limit, or does not say."""
+        used, limit = await self.memory()
+        return used / limit if limit else 0.0
+
+    async def memory(self) -> tuple[int, int]:
+        """Returns the bytes that count against its limit, and the limit (0: none, or it does not say)."""
         try:
             found = await self._store.redis.info("memory")
         except ResponseError:
-            return 0.0  # a managed Redis may forbid INFO
+            return 0, 0  # a managed Redis may forbid INFO
         # Redis does not count the buffers of the append-only file against its limit.
         used = int(found["used_memory"]) - int(found.get("mem_not_counted_for_evict", 0))
-        limit = int(found.get("maxmemory", 0))  # 0: none
-        return used / limit if limit else 0.0
+        return used, int(found.get("maxmemory", 0))
 
     # ---- the clock
 

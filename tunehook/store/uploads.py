@@ -63,6 +63,11 @@ class Uploads:
             raise UploadNotFound(id=upload_id[:100], param="id")
         return record
 
+    async def open_bytes(self, project: str) -> int:
+        """Returns the bytes that the project's open uploads are announced with."""
+        ids = await self._store.redis.zrangebyscore(keys.open_uploads(project), await self._store.now_ms(), "+inf")
+        return sum(record.upload.bytes for record in await UploadRecord.read_many(self._store, ids))
+
     async def add_part(self, upload: Upload, part_id: str, size: int, most_bytes: int) -> None:
         """Counts a part. Raises TooManyParts, UploadNotFound, or TooLarge above `most_bytes` in all."""
         names = [keys.upload(upload.id), keys.upload_parts(upload.id)]

@@ -6,10 +6,12 @@ upstream's. No answer is read further than its kind can be long, counted after d
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
 from functools import reduce
 from typing import Any
@@ -32,6 +34,8 @@ JSON_MARKS = 2_000_000
 DEPTH_SPARE = 20
 #: No call waits for one of these: a poll makes eight at once, and the API one per request.
 _LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+#: Instead of an upstream's key in its own answer. Shorter keys ("none", at a server of one's own) are no secret.
+HIDDEN, LEAST_KEY = "(key hidden)", 16
 #: Nothing was sent, for certain.
 _SENT_NOTHING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, ssl.SSLCertVerificationError)
 _BROKEN: dict[type[BaseException], str] = {
@@ -42,6 +46,17 @@ _BROKEN: dict[type[BaseException], str] = {
     httpx2.RemoteProtocolError: "the connection broke off, or the answer is not HTTP",
     httpx2.DecodingError: "its compression cannot be read",
 }
+
+
+#: (upstream, HTTP status or `none`) → answers of this process that are not yet in the metrics.
+_had: Counter[tuple[str, str]] = Counter()
+
+
+def take_counts() -> dict[tuple[str, str], int]:
+    """Returns how many answers this process had since the last call, by upstream and HTTP status."""
+    counts = dict(_had)
+    _had.clear()
+    return counts
 
 
 class BoundedClient(httpx2.AsyncClient):
@@ -63,12 +78,23 @@ class BoundedClient(httpx2.AsyncClient):
         follow_redirects: object = None,
     ) -> httpx2.Response:
         """Returns the answer, decompressed. `auth` and `follow_redirects` have no effect: the SDK sets a header."""
-        whole = await super().send(request, stream=True, follow_redirects=False)
+        try:
+            whole = await super().send(request, stream=True, follow_redirects=False)
+        except (httpx2.TransportError, asyncio.CancelledError):  # cancelled: its time is over
+            _had[self._name, "none"] += 1
+            raise
+        status = whole.status_code
+        _had[self._name, str(status) if 100 <= status < 600 else "other"] += 1
         encoded = ("content-encoding", "content-length")
+        key = _key_of(request)
         answer = httpx2.Response(
             whole.status_code,
-            headers=[(name, value) for name, value in whole.headers.multi_items() if name.lower() not in encoded],
-            stream=_Bounded(whole, self._limit(request, whole, stream), self._name),
+            headers=[
+                (name, value.replace(key, HIDDEN) if key else value)
+                for name, value in whole.headers.multi_items()
+                if name.lower() not in encoded
+            ],
+            stream=_Bounded(whole, self._limit(request, whole, stream), self._name, key),
             request=request,
             extensions=whole.extensions,
         )
@@ -89,17 +115,36 @@ class BoundedClient(httpx2.AsyncClient):
         return self._json_bytes
 
 
+def _key_of(request: httpx2.Request) -> str:
+    """Returns the key that the request bears; empty for one that is too short to be told from other words."""
+    key = request.headers.get("authorization", "").rpartition(" ")[2] or request.headers.get("api-key", "")
+    return key if len(key) >= LEAST_KEY else ""
+
+
+def _without(key: bytes, content: bytes) -> tuple[bytes, bytes]:
+    """Returns the content with the key hidden, and its end if the key may begin there."""
+    content = content.replace(key, HIDDEN.encode())
+    begun = next((size for size in range(min(len(key) - 1, len(content)), 0, -1) if content.endswith(key[:size])), 0)
+    return (content[:-begun], content[-begun:]) if begun else (content, b"")
+
+
 class _Bounded(httpx2.AsyncByteStream):
-    def __init__(self, whole: httpx2.Response, limit: int, name: str) -> None:
-        self._whole, self._limit, self._name = whole, limit, name
+    """The body of an answer, up to its limit, without the key that it was asked with: some upstreams repeat it."""
+
+    def __init__(self, whole: httpx2.Response, limit: int, name: str, key: str) -> None:
+        self._whole, self._limit, self._name, self._key = whole, limit, name, key.encode()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = 0
+        read, kept = 0, b""
         async for chunk in self._whole.aiter_bytes():
             read += len(chunk)
             if read > self._limit:
                 raise UpstreamTooLarge(upstream=self._name, limit=self._limit)
+            if self._key:
+                chunk, kept = _without(self._key, kept + chunk)  # noqa: PLW2901
             yield chunk
+        if kept:
+            yield kept
 
     async def aclose(self) -> None:
         await self._whole.aclose()

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from tunehook.errors import Conflict, TunehookError
 from tunehook.model.webhook import Attempt, Delivery, ReceiverState, both
+from tunehook.store import tally
 from tunehook.store.delivery_queue import Due
-from tunehook.webhooks import Webhooks, endpoint_health, retry_policy
+from tunehook.webhooks import Webhooks, endpoint_health, event_types, retry_policy
 from tunehook.webhooks.retry_policy import Outcome, Verdict
 from tunehook.webhooks.sender import ATTEMPT_SECONDS, Sender
 
@@ -213,6 +214,8 @@ class _Step:
         log_attempt(attempted, attempt)
         change = self._deliveries.plan(self._deliveries.attempted(due.record, attempted, attempt), attempted, pause)
         self._queue.note(change, delivery.lane, state=state if state != receiver.stored else None, rest=rest)
+        if attempted.state == "delivered" and event.type in event_types.DEFAULT and not attempted.attempts_before:
+            tally.observe(change, tally.RECEIVED_SECONDS, (), attempt.at + attempt.seconds - event.created_at)
         receiver.stored = state
         await self._commits.commit(change)
         if due.endpoint is not None:

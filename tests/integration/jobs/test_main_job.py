@@ -2,6 +2,7 @@
 and a blocking call of ours on the loop is an error (loop_guard.py)."""
 
 import json
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 from aiohttp.test_utils import TestServer
 from openai import AsyncOpenAI
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import build_app
 from simulator.clock import Clock
@@ -39,6 +41,7 @@ class Bench:
     simulator: Simulator
     receiver: Receiver
     secret: str
+    root: str
 
     async def work(self) -> list[str]:
         """Does what is due, as clock and workers would, until nothing is; returns the steps in their order."""
@@ -83,7 +86,7 @@ async def bench(valkey: Valkey, tmp_path: Path, contract: Contract) -> AsyncIter
                 http = httpx2.AsyncClient(transport=CheckedTransport(contract), timeout=30.0)
                 url = str(server.make_url("/v1"))
                 async with AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http) as client:
-                    yield Bench(ctx, client, simulator, receiver, secret)
+                    yield Bench(ctx, client, simulator, receiver, secret, url.removesuffix("/v1"))
 
 
 async def test_the_main_job_step_by_step(bench: Bench, contract: Contract) -> None:
@@ -118,6 +121,58 @@ async def test_the_main_job_step_by_step(bench: Bench, contract: Contract) -> No
     await bench.work()
     assert len(bench.receiver.hooks) == 1
     assert len(await bench.simulator.jobs()) == 1
+
+
+async def figures(bench: Bench) -> dict[str, float]:
+    """Returns what /metrics shows: name and values of the labels, by the labels' names → value."""
+    async with httpx2.AsyncClient() as http:
+        text = (await http.get(bench.root + "/metrics")).text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return {" ".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+
+
+async def test_the_main_job_in_the_metrics(bench: Bench) -> None:
+    jobs = bench.client.fine_tuning.jobs
+    content = dataset()
+    file = await bench.client.files.create(file=("train.jsonl", content), purpose="fine-tune")
+    job = await jobs.create(model=MODEL, training_file=file.id, extra_body={"callback_url": bench.receiver.url})
+    await bench.work()
+    created = await figures(bench)
+    assert created["tunehook_uploaded_bytes_total openai"] == len(content)
+    assert created["tunehook_job_created_seconds_count openai"] == 1
+    assert created["tunehook_estimated_usd_total p openai"] > 0
+    assert "tunehook_spent_usd_total p openai" not in created
+
+    await bench.simulator.advance(3600)
+    await bench.look_now()
+    await bench.look_now()  # nothing is counted twice
+    seen = (await bench.ctx.store.jobs.read(job.id)).job
+    assert seen.price
+    assert seen.seen
+    told = await figures(bench)
+    assert told["tunehook_trained_tokens_total p openai"] == seen.seen.trained_tokens
+    price = (seen.seen.trained_tokens or 0) * (seen.price.usd_per_million_tokens or 0)
+    assert told["tunehook_spent_usd_total p openai"] == math.ceil(price) / 1_000_000
+    assert told["tunehook_estimated_usd_total p openai"] == created["tunehook_estimated_usd_total p openai"]
+    assert told["tunehook_end_noticed_seconds_count openai"] == 1
+    assert told["tunehook_end_received_seconds_count"] == 1
+    assert 0 <= told["tunehook_end_received_seconds_sum"] < 60
+    assert told["tunehook_delivery_duration_seconds_count delivered"] == 1
+    assert told["tunehook_upstream_answers_total 200 openai"] >= len(await bench.simulator.jobs())
+    assert told["tunehook_redis_memory_used_bytes"] > 0
+    assert 0 < told["tunehook_data_disk_free_bytes"] <= told["tunehook_data_disk_size_bytes"]
+    assert told["tunehook_request_duration_seconds_count POST /v1/fine_tuning/jobs 2xx"] == 1
+
+
+async def test_the_end_of_an_import_costs_nothing_here(bench: Bench) -> None:
+    async with AsyncOpenAI(base_url=bench.simulator.base_url, api_key="sk-simulated", max_retries=0) as upstream:
+        file = await upstream.files.create(file=("train.jsonl", dataset()), purpose="fine-tune")
+        there = await upstream.fine_tuning.jobs.create(model=MODEL, training_file=file.id)
+    await bench.simulator.advance(3600)
+    body = {"upstream": "openai", "upstream_job_id": there.id}
+    await bench.client.post("/fine_tuning/jobs/import", cast_to=httpx2.Response, body=body)
+    await bench.work()
+    assert not [name for name in await figures(bench) if "trained_tokens_total" in name or "usd_total" in name]
 
 
 async def test_a_look_at_many_jobs_is_one_request_a_hundred(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from tests.integration.conftest import Bench
 from tunehook.jobs import copy_step, lifecycle
 from tunehook.model.job import Stage
+from tunehook.model.member import job_member, queue_of
 from tunehook.store.engine import keys
 from tunehook.store.upstreams import FREED_LEAST
 
@@ -74,6 +75,21 @@ async def test_a_job_that_leaves_takes_no_turn_and_an_older_versions_queue_is_se
     await bench.ctx.store.redis.zadd(keys.waiting("openai"), {older: 1})
     assert [await served(bench) for _ in range(2)] == [second, other]
     assert await bench.ctx.store.upstreams.next_waiting("openai") == older
+
+
+async def test_jobs_that_are_parked_hold_up_no_other_of_their_project(bench: Bench) -> None:
+    for number in range(25):
+        job_id = await queued(bench, "a")
+        if number % 3:
+            await bench.ctx.store.redis.zrem(keys.due(queue_of(job_member(job_id))), job_member(job_id))
+        else:  # by a version that knows no lines
+            await bench.ctx.store.redis.zrem(keys.waiting("openai"), job_id)
+    good = await queued(bench, "a")
+    for _ in range(2):
+        await queued(bench, "b")
+    upstreams = bench.ctx.store.upstreams
+    first = await upstreams.next_waiting("openai")
+    assert good in (first, await upstreams.next_waiting("openai", besides=first or ""))
 
 
 async def test_a_likely_time_needs_a_history(bench: Bench) -> None:

@@ -4,16 +4,19 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.integration.service.conftest import DATASET, Api, form
 from tunehook import api_keys, projects
-from tunehook.jobs import copy_step, cost, finishing, lifecycle, poller
+from tunehook.jobs import approvals, copy_step, cost, finishing, lifecycle, poller
 from tunehook.model.api_key import Scope
 from tunehook.model.file import File
 from tunehook.model.job import Job, Stage, Waiting
+from tunehook.model.member import job_member, queue_of
 from tunehook.model.project import millionths, month_of
 from tunehook.store import doctor
 from tunehook.store.engine import keys
@@ -170,6 +173,19 @@ async def test_over_a_budget_that_holds_a_job_waits_and_an_operator_lets_it_go_o
     await sound(api)
 
 
+async def test_an_approval_is_not_lost_to_a_step_that_read_the_job_before_it(api: Api, birds: Project) -> None:
+    await birds.limit(monthly_budget_usd=0, over_budget="hold")
+    job_id = await birds.accepted()
+    store, member = api.ctx.store, job_member(job_id)
+    read = await store.jobs.read(job_id)
+    async with store.lease(member):
+        await approvals.approve(api.ctx, job_id, by="an operator")
+        await approvals.still_awaits(api.ctx, read)
+    at = await store.redis.zscore(keys.due(queue_of(member)), member)
+    assert at is not None
+    assert at <= await store.now_ms()
+
+
 async def test_a_rejected_job_fails_and_holds_nothing(api: Api, birds: Project, admin: str) -> None:
     await birds.limit(monthly_budget_usd=0, over_budget="hold")
     job_id = await birds.accepted()
@@ -235,6 +251,19 @@ async def test_what_cannot_be_priced_states_its_limit_or_is_refused(birds: Proje
     assert (await birds.submit(**there, tunehook={"max_cost_usd": 7})).status == 429
 
 
+async def test_a_limit_beyond_all_sums_waits_for_an_operator_and_is_counted_whole(
+    api: Api, birds: Project, admin: str
+) -> None:
+    await birds.limit(monthly_budget_usd=10)
+    there = {"training_file": "upstream:file-abc", "tunehook": {"max_cost_usd": 1e300}}
+    assert (await birds.submit(**there)).error["code"] == "insufficient_quota"
+    await birds.limit(over_budget="hold")
+    job_id = (await birds.submit(**there)).json["id"]
+    assert (await api.call("POST", f"/v1/admin/jobs/{job_id}/approve", key=admin)).status == 200
+    assert await birds.used() == (9 * 10**15, 0)
+    await sound(api)
+
+
 async def test_unsettled_jobs_and_jobs_a_day_are_limited(api: Api, birds: Project) -> None:
     first = await birds.accepted()
     await birds.limit(unsettled_jobs=3)
@@ -263,6 +292,15 @@ async def test_the_doctor_finds_and_mends_counts_that_were_changed_by_hand(api: 
         assert finding.mend is not None
         await finding.mend()
     await sound(api)
+
+
+async def test_the_doctor_releases_no_money_that_an_unreadable_record_may_hold(api: Api, birds: Project) -> None:
+    await birds.limit(monthly_budget_usd=10)
+    job_id = await birds.accepted()
+    await api.ctx.store.redis.hset(keys.job(job_id), "v", 99)
+    found = {finding.kind: finding for finding in await doctor.findings(api.ctx.store)}
+    assert "newer" in found
+    assert found["money"].mend is None
 
 
 async def test_limits_are_set_seen_and_taken_away_by_an_admin_key(api: Api, birds: Project, admin: str) -> None:
@@ -306,6 +344,43 @@ async def test_stored_bytes_and_streams_are_limited_by_project(api: Api, birds: 
         assert stream.status == 200
         refused = await api.call("GET", f"{JOBS}/{job_id}/events", headers=headers)
         assert (refused.status, refused.error["code"]) == (429, "project_limit_reached")
+
+
+async def test_files_that_arrive_at_once_are_never_more_than_the_limit(api: Api, birds: Project) -> None:
+    await birds.limit(stored_bytes=3 * len(DATASET))
+    sent = [api.call("POST", "/v1/files", data=form(content=DATASET), key=birds.key) for _ in range(10)]
+    answers = await asyncio.gather(*sent)
+    assert Counter(answer.status for answer in answers) == {200: 2, 429: 8}
+    assert await api.ctx.store.files.total_bytes("birds") == 3 * len(DATASET)
+
+
+async def test_open_uploads_count_until_they_are_over(api: Api, birds: Project) -> None:
+    await birds.limit(stored_bytes=3 * len(DATASET))
+    body = {"filename": "a.jsonl", "bytes": len(DATASET), "purpose": "fine-tune", "mime_type": "text/jsonl"}
+    one, other, refused = [await api.call("POST", "/v1/uploads", json=body, key=birds.key) for _ in range(3)]
+    assert (one.status, other.status, refused.status) == (200, 200, 429)
+    assert (await api.call("POST", "/v1/files", data=form(content=DATASET), key=birds.key)).status == 429
+    await api.call("POST", f"/v1/uploads/{other.json['id']}/cancel", key=birds.key)
+    upload = f"/v1/uploads/{one.json['id']}"
+    data = aiohttp.FormData()
+    data.add_field("data", DATASET, filename="part")
+    part = (await api.call("POST", f"{upload}/parts", data=data, key=birds.key)).json["id"]
+    completed = await api.call("POST", f"{upload}/complete", json={"part_ids": [part]}, key=birds.key)
+    assert completed.json["status"] == "completed"
+    await asyncio.gather(*(api.call("POST", "/v1/uploads", json=body, key=birds.key) for _ in range(5)))
+    assert await api.ctx.store.uploads.open_bytes("birds") <= len(DATASET)
+
+
+async def test_a_dataset_is_measured_as_it_is_built(api: Api, birds: Project) -> None:
+    await birds.limit(stored_bytes=len(DATASET) + 1000)
+    pairs = [{"user": f"question {number}", "assistant": "an answer"} for number in range(30)]
+
+    async def unmeasured() -> AsyncIterator[bytes]:
+        yield json.dumps({"pairs": pairs}).encode()
+
+    headers = {"content-type": "application/json"}
+    answer = await api.call("POST", "/v1/datasets", data=unmeasured(), headers=headers, key=birds.key)
+    assert (answer.status, answer.error["code"]) == (429, "project_limit_reached")
 
 
 async def test_a_job_that_waits_for_a_slot_says_its_place_and_when_it_is_likely(api: Api, birds: Project) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
 from service.app import ROUTES
 from service.scopes import scope_of
 from tests.integration.service.conftest import Api, form
@@ -120,6 +122,45 @@ async def test_a_key_is_refused_from_its_expiry_date_on_and_its_streams_end(furn
     assert (await furnished.call("GET", JOBS, key=key)).status == 200
 
 
+async def test_streams_end_that_their_key_would_not_open_again(furnished: Api) -> None:
+    store, pull = (
+        furnished.ctx.store,
+        await furnished.post(
+            "/v1/webhook_endpoints", {"url": "pull:here", "name": "here", "event_types": ["fine_tuning.job.succeeded"]}
+        ),
+    )
+    paths = (
+        furnished.path(JOBS + "/{fine_tuning_job_id}/events"),
+        "/v1/events",
+        f"/v1/webhook_endpoints/{pull['id']}/stream",
+    )
+
+    async def ends(path: str, how: str) -> None:
+        key = await key_with(furnished, Scope.READ, Scope.WEBHOOKS)
+        headers = {"authorization": f"Bearer {key}", "accept": "text/event-stream"}
+        async with furnished.session.get(furnished.root + path, headers=headers) as stream:
+            assert stream.status == 200, path
+            if how == "scope":
+                await api_keys.change(store, key, scopes=[Scope.CHAT])
+            elif how == "rotation":
+                await api_keys.rotate(store, key, keep_old=False, now=int(time.time()))
+            else:
+                found = await api_keys.find(store, key)
+                await store.api_keys.replace(found, found.model_copy(update={"expires_at": int(time.time())}))
+            async with asyncio.timeout(90):
+                await stream.content.read()
+
+    await asyncio.gather(*(ends(path, how) for path in paths for how in ("scope", "rotation", "expiry")))
+
+
+async def test_a_name_makes_up_no_line_of_the_audit(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tunehook.audit")
+    await made(api, await key_with(api, Scope.ADMIN), project="p", name="a\nkey revoked: b\u2028c")
+    [line] = [record.getMessage() for record in caplog.records if record.name == "tunehook.audit"]
+    assert "a\\u000akey revoked: b\\u2028c" in line
+    assert len(line.splitlines()) == 1
+
+
 async def test_a_wrong_wish_for_a_key_is_400(api: Api) -> None:
     admin = await key_with(api, Scope.ADMIN)
     wrong: list[dict[str, Any]] = [
@@ -136,7 +177,7 @@ async def test_a_wrong_wish_for_a_key_is_400(api: Api) -> None:
     for body in wrong:
         assert (await api.call("POST", KEYS, json=body, key=admin)).status == 400, body
     key = await made(api, admin, project="p")
-    for body in ({"scopes": ["admin"]}, {"project": "q"}, {"expires_at": 1}):
+    for body in ({"scopes": ["admin"]}, {"scopes": []}, {"project": "q"}, {"expires_at": 1}):
         assert (await api.call("POST", f"{KEYS}/{key['id']}", json=body, key=admin)).status == 400, body
 
 

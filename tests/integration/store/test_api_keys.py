@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.redis_between import redis_between
 from tests.fakes.valkey import Valkey
 from tunehook import api_keys
-from tunehook.errors import TunehookError, WrongKey
+from tunehook.errors import StoreUnavailable, TunehookError, WrongKey
 from tunehook.security.encryption import Encryption, EncryptionKeyMissing, SecretUnreadable
 from tunehook.security.signature import SecretMalformed, decode_secret, new_secret
 from tunehook.settings import Settings
@@ -130,6 +130,33 @@ async def test_a_revocation_does_not_write_over_a_new_callback_secret(
     assert kept.revoked_at
 
 
+async def test_a_lost_answer_is_no_conflict_and_rotates_once(store: Store, valkey: Valkey, tmp_path: Path) -> None:
+    """redis-py calls a connection that is lost while it watches a conflict, and a conflict is tried again."""
+    text, _ = await api_keys.create(store, encryption(), project="p", name="n")
+    key = await api_keys.authenticate(store, text)
+    lost = 0
+
+    async def lose(commands: list[list[bytes]]) -> None:
+        nonlocal lost
+        if any(command[0] == b"EXEC" for command in commands):
+            lost += 1
+            raise ConnectionResetError
+
+    async with redis_between(valkey.url, tmp_path, after=lose) as url:
+        between = Store.connect(url)
+        with pytest.raises(StoreUnavailable):
+            await api_keys.rotate(between, key.id, keep_old=True, now=key.created_at)
+        with pytest.raises(StoreUnavailable):
+            await api_keys.create(between, encryption(), project="p", name="n")
+        await between.close()
+    assert lost == 2
+    kept = await store.api_keys.get(key.id)
+    assert kept is not None
+    assert kept.old_secret_sha256 == hashlib.sha256(text.split("_", 2)[2].encode()).hexdigest(), (
+        "the old key still opens"
+    )
+
+
 async def test_two_first_starts_at_once_keep_one_bootstrap_key(store: Store, valkey: Valkey, tmp_path: Path) -> None:
     """The slower one has seen that there is none; the key has been revoked by then."""
     key = "th_bootstrap_" + "s" * 43
@@ -157,6 +184,21 @@ async def test_the_bootstrap_key_exists_from_the_first_start_and_survives_the_ne
     await api_keys.bootstrap(store, encryption(), key, secret)
     with pytest.raises(WrongKey, match="revoked"):
         await api_keys.authenticate(store, key)
+
+
+@pytest.mark.parametrize("rotations", [1, 2, 3])
+async def test_a_start_takes_back_no_rotation_of_the_bootstrap_key(store: Store, rotations: int) -> None:
+    first = "th_bootstrap_" + "s" * 43
+    await api_keys.bootstrap(store, encryption(), first, None)
+    for _ in range(rotations):
+        last, _ = await api_keys.rotate(store, "bootstrap", keep_old=False, now=0)
+    await api_keys.bootstrap(store, encryption(), first, None)
+    await api_keys.authenticate(store, last)
+    with pytest.raises(WrongKey):
+        await api_keys.authenticate(store, first)
+    other = "th_bootstrap_" + "t" * 43
+    await api_keys.bootstrap(store, encryption(), other, None)
+    await api_keys.authenticate(store, other)
 
 
 @pytest.mark.parametrize("key", ["", "th_short", "th_bootstrap_" + "s" * 42, "TH_bootstrap_" + "s" * 43, "sk-123"])

@@ -158,3 +158,11 @@ async def test_the_money_of_a_month_follows_the_jobs(store: Store) -> None:
     assert await store.redis.hgetall(sums) == {"estimated": "500000", "spent": "500000"}
     assert await store.deletion.delete_job(await store.jobs.read(ended.id))
     assert await store.redis.hgetall(sums) == {"estimated": "500000", "spent": "500000"}
+
+
+async def test_a_redis_that_does_not_know_a_script_gets_its_text_once(store: Store) -> None:
+    await store.redis.script_flush()
+    await store.redis.config_resetstat()
+    assert len(await accepted(store, [job(number) for number in range(300)])) == 300
+    stats = await store.redis.info("commandstats")
+    assert stats["cmdstat_eval"]["calls"] == 1

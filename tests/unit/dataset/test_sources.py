@@ -173,7 +173,8 @@ def test_other_encodings() -> None:
     with pytest.raises(CannotBuild, match="may be UTF-16"):
         made("question,answer\na,b\n".encode("utf-16-le"), "csv")
     assert turns(made("question,answer\na,b\n".encode("utf-16-le"), "csv", encoding="utf-16-le")) == [["u:a", "a:b"]]
-    for wrong, said in (("latin-99", "no encoding that is known"), ("ascii", "not ascii")):
+    unknown = ("latin-99", "a\0b", "\ud800", "punycode", "undefined", "hex", "x" * 1000)
+    for wrong, said in (("ascii", "not ascii"), *((name, "no encoding that is known") for name in unknown)):
         with pytest.raises(CannotBuild, match=said):
             made(table, "csv", encoding=wrong)
 

@@ -28,7 +28,7 @@ from tunehook.errors import Conflict, StoreRefused, StoreUnavailable
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
-from tunehook.store.engine.scripts import Command, call, with_text
+from tunehook.store.engine.scripts import Command, call, with_texts
 
 #: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
 #: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
@@ -70,6 +70,8 @@ class unavailable:  # lower case: it reads as a statement
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, WatchError) and is_in_trouble(error.__context__):
+            raise _ours(error) from error  # redis-py's error for a connection lost while it watches; nothing changed
         if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
             return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
         if isinstance(error, RedisError | OSError | TimeoutError):
@@ -148,7 +150,7 @@ class Connection:
             answers = await self._round_trip(commands)
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            again = await self.send([with_text(commands[index]) for index in unknown])
+            again = await self.send(with_texts([commands[index] for index in unknown]))
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
         return answers

@@ -324,6 +324,12 @@ def project_events(project: str) -> str:
     return f"th:project-events:{project}"
 
 
+# ---- metrics
+
+COUNTS = "th:counts"  # hash: family and labels → count (tally.py)
+COUNTED_PROJECTS = "th:counted-projects"  # zset: project in the order in which they were counted first
+
+
 # ---- webhooks
 
 ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made

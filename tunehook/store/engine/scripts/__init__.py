@@ -18,6 +18,10 @@ def call(script: str, keys: list[str], arguments: list[Any]) -> Command:
     return ("EVALSHA", _DIGESTS[script], len(keys), *keys, *arguments)
 
 
-def with_text(command: Command) -> Command:
-    """Returns the same call with the script's text, for a Redis that does not know it (anew)."""
-    return ("EVAL", _TEXTS[command[1]], *command[2:])
+def with_texts(commands: list[Command]) -> list[Command]:
+    """Returns the same calls for a Redis that does not know these scripts (anew): the first of each has its text."""
+    first = {command[1]: place for place, command in reversed(list(enumerate(commands)))}
+    return [
+        ("EVAL", _TEXTS[command[1]], *command[2:]) if first[command[1]] == place else command
+        for place, command in enumerate(commands)
+    ]
