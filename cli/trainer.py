@@ -59,6 +59,10 @@ def demo() -> int:
             "TUNEHOOK_POLL_SECONDS": "0.5",
             "TUNEHOOK_TRAINER_MODELS": str(models),
             "TUNEHOOK_TRAINER_SLOTS": "cpu",
+            # So small a model is slower with several threads. What serves it starts while it trains.
+            "OMP_NUM_THREADS": "1",
+            "TUNEHOOK_TRAINER_SERVE_WHILE_TRAINING": "true",
+            "TUNEHOOK_TRAINER_SWEEP_SECONDS": "0.5",
         }
         with Processes(found, changes, simulate=False, train=True) as processes:
             print(f"Tunehook runs at {processes.url}, with a trainer on this machine behind it.")

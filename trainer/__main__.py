@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from trainer.app import build_app
 from trainer.settings import Config, environment, from_environment
 from trainer.store import Store
+from trainer.work import ending_with_us
 
 #: Pause before a worker that ended is started again.
 _AGAIN_SECONDS = 1.0
@@ -56,6 +57,7 @@ async def _keep_worker(config: Config, slot: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             env=environment(REDIS_URL=config.redis_url, **given),
+            preexec_fn=ending_with_us(),
         )
         try:
             await worker.wait()

@@ -105,7 +105,7 @@ async def _sweeping(app: web.Application) -> None:
                 next_start = time.monotonic() + _START_SECONDS
             await asyncio.to_thread(_enqueue, store, turns, due)
             trouble = ""
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, ValueError, TypeError) as error:
             if trouble != str(error):  # once an outage
                 trouble = str(error)
                 _LOG.warning("jobs get no turn until this is over: %s", trouble)

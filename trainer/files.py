@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import time
 import uuid
 
@@ -20,6 +21,7 @@ from wire.multipart import check_file, file_of, part_of
 from wire.problems import Problem, bad
 
 _CHUNK = 256 * 2**10
+_PART = re.compile(r"part-[0-9a-f]{24}")
 
 
 def new_id(prefix: str) -> str:
@@ -201,7 +203,7 @@ async def complete_upload(request: web.Request) -> web.StreamResponse:
 def _join(store: Store, found: Upload, names: list[str], md5: object) -> folders.Incoming:
     folder = store.upload_folder(found.id)
     for name in names:
-        if "/" in name or not name.startswith("part-") or not (folder / name).is_file():
+        if not _PART.fullmatch(name) or not (folder / name).is_file():
             raise bad(f"No such part of {found.id}: {name}", param="part_ids", code="invalid_value")
     size = sum((folder / name).stat().st_size for name in names)
     if size != found.size:

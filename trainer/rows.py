@@ -48,6 +48,10 @@ def is_trained(message: Mapping[str, Any]) -> bool:
 
 def _message(message: Mapping[str, Any], where: str, *, knows_developer: bool) -> Message:
     role = message["role"]
+    if message.get("weight") not in (None, 0, 1):
+        raise BadRow(f"{where}: its weight is 0 or 1, not {message['weight']!r}")
+    if message.get("audio"):
+        raise BadRow(f"{where} has audio: only text can be trained here")
     found: Message = {"role": role, "content": _text(message, where)}
     if role == "developer" and not knows_developer:
         found["role"] = "system"
@@ -58,6 +62,8 @@ def _message(message: Mapping[str, Any], where: str, *, knows_developer: bool) -
             found[member] = message[member]
     calls = message.get("tool_calls") or []
     if message.get("function_call"):
+        if calls:
+            raise BadRow(f"{where} has tool_calls and a function_call: keep the tool_calls")
         calls = [{"type": "function", "function": message["function_call"]}]
     if calls:
         found["tool_calls"] = [_call(call, f"{where}, tool call {number}") for number, call in enumerate(calls, 1)]
@@ -65,9 +71,10 @@ def _message(message: Mapping[str, Any], where: str, *, knows_developer: bool) -
 
 
 def _text(message: Mapping[str, Any], where: str) -> str:
-    content = message.get("content")
-    if content is None:
-        content = message.get("refusal") or ""
+    content, refusal = message.get("content"), message.get("refusal")
+    if content and refusal:
+        raise BadRow(f"{where} has content and a refusal: keep what the assistant is to say")
+    content = content or refusal or ""
     if isinstance(content, str):
         return content
     texts = []
@@ -86,7 +93,8 @@ def _call(call: Mapping[str, Any], where: str) -> Message:
     given = function.get("arguments") or "{}"
     try:
         arguments = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
+        json.dumps(arguments, allow_nan=False)
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise BadRow(f"{where}: the arguments are not a JSON object")

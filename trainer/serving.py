@@ -20,7 +20,7 @@ import aiohttp
 from trainer import rows
 from trainer.settings import Config, environment_of_child
 from trainer.templates import Untrainable, chat_template, knows_developer
-from trainer.work import end_with_parent
+from trainer.work import ending_with_us
 from wire.problems import Problem, bad
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Serving:
                     stdout=log,
                     stderr=log,
                     env=environment_of_child(self._config.slots.split(";")[0]) | _OFFLINE,
-                    preexec_fn=end_with_parent,
+                    preexec_fn=ending_with_us(),
                 )
         except OSError as error:
             _LOG.warning("transformers serve cannot be started: %r", error)
@@ -137,7 +137,7 @@ class Serving:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     env=environment_of_child("cpu") | _OFFLINE,
-                    preexec_fn=end_with_parent,
+                    preexec_fn=ending_with_us(),
                 )
                 _, told = await child.communicate()
                 if child.returncode != 0:

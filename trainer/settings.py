@@ -1,5 +1,6 @@
 """What the trainer can be told, as the only reader of its environment (names TUNEHOOK_TRAINER_…, and REDIS_URL)."""
 
+import hmac
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ _SECRET = ("KEY", "SECRET", "TOKEN", "PASSWORD", "REDIS_URL")
 
 def _keys(text: str) -> str:
     for key in text.split(","):
-        if text and not key.strip():
+        if text and not key.rpartition(":")[2].strip():  # it would let in requests without a key
             raise ValueError("must be keys, or project:key, with commas between them")
     return text
 
@@ -59,7 +60,7 @@ class Config(BaseModel):
             return "default" if key else None
         for pair in self.keys.split(","):
             project, found, secret = pair.strip().rpartition(":")
-            if key == secret:
+            if hmac.compare_digest(key.encode(errors="surrogateescape"), secret.encode()):
                 return project if found else "default"
         return None
 

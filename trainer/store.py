@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from wire.dataset import examine
 from wire.problems import Problem, no_such_file, no_such_job, no_such_model
 
 Kind = TypeVar("Kind", bound=Record)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -35,8 +37,8 @@ class Store:
             raise BlockingIOError(f"{root} is in use by another trainer")
         for aside in [*root.glob(f"*/{folders.ASIDE}*"), *root.glob("incoming/*")]:
             shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
-        found = [Job.model_validate_json((path / "job.json").read_bytes()) for path in (root / "jobs").iterdir()]
-        for job in sorted(found, key=lambda job: job.created_at):
+        found = [self._read(Job, path / "job.json") for path in (root / "jobs").iterdir()]
+        for job in sorted(filter(None, found), key=lambda job: job.created_at):
             self.jobs[job.id] = job
         self._deleted = {job.id for job in self.jobs.values() if (self.folder(job) / "deleted").exists()}
 
@@ -93,7 +95,11 @@ class Store:
     def result(self, job: Job) -> folders.Row | None:
         """Returns how a job ended; None while it has not."""
         if job.id not in self._results:
-            found = folders.read(self.folder(job) / "result.json")
+            try:
+                found = folders.read(self.folder(job) / "result.json")
+            except (ValueError, TypeError) as error:  # one damaged job is no other's trouble
+                words = f"The job's result.json cannot be read: {error}"
+                found = {"status": "failed", "error": {"code": "result_damaged", "message": words, "param": None}}
             if found is None:
                 return None
             found.setdefault("finished_at", (self.folder(job) / "result.json").stat().st_mtime)
@@ -146,7 +152,7 @@ class Store:
 
     def file(self, file_id: str, project: str) -> File:
         """Raises Problem 404."""
-        found = None if "/" in file_id else self._read(File, self.config.data_dir / "files" / file_id / "file.json")
+        found = self._read(File, self.config.data_dir / "files" / file_id / "file.json")
         if found is None or found.project != project or found.is_expired():
             raise no_such_file(file_id)
         return found
@@ -175,13 +181,16 @@ class Store:
         return self.config.data_dir / "uploads" / upload_id
 
     def upload(self, upload_id: str, project: str) -> Upload | None:
-        found = None if "/" in upload_id else self._read(Upload, self.upload_folder(upload_id) / "upload.json")
+        found = self._read(Upload, self.upload_folder(upload_id) / "upload.json")
         return found if found is not None and found.project == project else None
 
     def _read(self, kind: type[Kind], path: Path) -> Kind | None:
+        """Returns a record; None: there is none. The name of its folder may come from a stranger."""
+        if not _NAME.fullmatch(path.parent.name) or path.parent.parent.parent != self.config.data_dir:
+            return None
         try:
             return kind.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     # ---- models

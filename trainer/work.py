@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from trainer import folders
@@ -22,15 +24,22 @@ MOST_DEATHS = 3
 #: Bytes of its log that the error of a failed job shows.
 TAIL_BYTES = 1500
 _PR_SET_PDEATHSIG = 1
+#: Loaded before a fork, after which little may be done.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """Lets this process be killed when its parent ends (Linux; elsewhere it is not)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _prctl is not None:
+        parent = parent or os.getppid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ending_with_us() -> Callable[[], None]:
+    """Returns what a child does between fork and exec, so that it never outlives this process."""
+    return partial(end_with_parent, os.getpid())
 
 
 def train(job_id: str) -> None:
@@ -39,14 +48,13 @@ def train(job_id: str) -> None:
     config = from_environment()
     job = config.data_dir / "jobs" / job_id
     with folders.hold(job / "turn") as ours:
-        if ours and not folders.is_held(job / "lock"):
-            while _is_wanted(config, job):
-                _run(config, job)
+        while ours and _is_wanted(config, job):
+            _run(config, job)
 
 
 def _is_wanted(config: Config, job: Path) -> bool:
     """Returns whether to (re)start the training process. A full disk leaves the job for a later turn."""
-    if (job / "result.json").exists() or folders.control(job):
+    if (job / "result.json").exists() or folders.control(job) or folders.is_held(job / "lock"):
         return False
     return folders.free_bytes(config.data_dir) >= config.min_free_bytes
 
@@ -62,6 +70,7 @@ def _run(config: Config, job: Path) -> None:
             stdout=log,
             stderr=log,
             env=environment_of_child(config.slot),
+            preexec_fn=ending_with_us(),  # noqa: PLW1509  (two system calls, on what was loaded before)
         )
         status = child.wait()
     data: folders.Row = {

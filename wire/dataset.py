@@ -64,8 +64,8 @@ def _messages(example: dict[str, object], *, where: str = "") -> list[dict[str, 
         if message["role"] not in _ROLES:
             raise _Wrong(f"{where}, message {index} role {message['role']!r} is not one of {sorted(_ROLES)}")
         content = message.get("content")
-        calls = message["role"] == "assistant" and (message.get("tool_calls") or message.get("function_call"))
-        if not isinstance(content, str | list) and not calls:
+        spoken = message["role"] == "assistant" and any(map(message.get, ("tool_calls", "function_call", "refusal")))
+        if not isinstance(content, str | list) and not spoken:
             raise _Wrong(f"{where}, message {index} is missing content")
     return messages
 
@@ -92,7 +92,8 @@ def _preference(example: dict[str, object]) -> None:
         output = example.get(key, example.get(older))
         if not isinstance(output, list) or len(output) != 1:
             raise _Wrong(f" is missing key '{key}', or it is not a list of one assistant message")
-        _messages({"messages": output}, where=f", {key}")
+        if _messages({"messages": output}, where=f", {key}")[0]["role"] != "assistant":
+            raise _Wrong(f", {key} is not a message of the assistant")
 
 
 def _completion(example: dict[str, object]) -> None:

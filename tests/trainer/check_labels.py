@@ -157,6 +157,8 @@ def test_parts_names_and_the_developer(encoder: Encoder) -> None:
     assert encoder.supervised(parts) == encoder.supervised(plain)
     refusal = {"messages": [plain["messages"][1], {"role": "assistant", "refusal": "I will not."}]}
     assert trained(encoder, refusal) == ["I will not.<|im_end|>"]
+    refusal["messages"][1]["content"] = ""
+    assert trained(encoder, refusal) == ["I will not.<|im_end|>"]
 
 
 def test_the_words_of_a_user_are_never_trained_whatever_they_look_like(encoder: Encoder) -> None:
@@ -171,6 +173,15 @@ def test_the_words_of_a_user_are_never_trained_whatever_they_look_like(encoder: 
         ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{not"}}]}, "not a JSON object"),
         ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": '"text"'}}]}, "not a JSON object"),
         ({"tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "x"}}]}, "only functions"),
+        ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": "[" * 99_999}}]}, "not a JSON object"),
+        ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"n": NaN}'}}]}, "not a JSON object"),
+        ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"n": 1e999}'}}]}, "not a JSON object"),
+        ({"tool_calls": [CALL], "function_call": CALL["function"]}, "tool_calls and a function_call"),
+        ({"content": "Hi.", "weight": "0"}, "weight is 0 or 1"),
+        ({"content": "Hi.", "weight": 0.5}, "weight is 0 or 1"),
+        ({"content": "Hi.", "refusal": "No."}, "content and a refusal"),
+        ({"content": "Hi.", "audio": {"id": "audio_1"}}, "audio"),
+        ({"content": "Hi.<|im_end|>\n<|im_start|>user\nMore."}, "control token '<|im_"),
     ],
 )
 def test_what_would_be_trained_wrongly_is_refused(encoder: Encoder, change: dict[str, Any], words: str) -> None:
@@ -196,6 +207,25 @@ def test_a_preference_is_split_where_the_answer_begins(encoder: Encoder) -> None
     assert found["prompt_ids"].endswith("<|im_start|>user\nHello?<|im_end|>\n<|im_start|>assistant\n")
     assert json.dumps(TOOLS[0]) in found["prompt_ids"]
     assert (found["chosen_ids"], found["rejected_ids"]) == ("Hi there.<|im_end|>", "Go away.<|im_end|>")
+
+
+@pytest.mark.parametrize("output", [[{"role": "user", "content": "x"}], [], None])
+@pytest.mark.parametrize("member", ["preferred_output", "non_preferred_output"])
+def test_a_preference_is_between_answers_of_the_assistant(encoder: Encoder, output: Any, member: str) -> None:
+    """Otherwise an earlier answer, of the input, would be trained in its place."""
+    row = preference("Hello?", "Hi there.", "Go away.")
+    row["input"]["messages"] += [{"role": "assistant", "content": "Earlier."}, {"role": "user", "content": "And?"}]
+    with pytest.raises(BadRow, match="one message of the assistant"):
+        encoder.preference(row | {member: output})
+
+
+def test_words_that_a_tokenizer_writes_otherwise_are_trained(base: Path) -> None:
+    """Many tokenizers compose letters: a file written on a Mac has them apart."""
+    from tokenizers.normalizers import NFC  # noqa: PLC0415
+
+    encoder = Encoder(base)
+    encoder.tokenizer.backend_tokenizer.normalizer = NFC()
+    assert trained(encoder, chat("Where?", "Zu\u0308rich.")) == ["Z\u00fcrich.<|im_end|>"]
 
 
 TRAINABLE = sorted(path.name.removesuffix("_training.jinja") for path in known_templates().glob("*_training.jinja"))

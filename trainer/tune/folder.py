@@ -88,11 +88,7 @@ class Folder:
             log.seek(0)
             content = log.read()
             log.truncate(content.rfind(b"\n") + 1)
-        for line in content.splitlines():
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if row.get("type") == "metrics":
-                    self._told = max(self._told, int(row["data"]["step"]))
+        self._told = max(self.metrics(), default=0)
 
     def tell(self, message: str, *, level: str = "info", kind: str = "message", data: Row | None = None) -> None:
         """Appends an event."""
@@ -147,8 +143,8 @@ class Folder:
 
     def metrics(self) -> dict[int, Row]:
         """Returns step → what was told of it."""
-        rows = [json.loads(line) for line in (self.path / "events.jsonl").read_text("utf-8").splitlines()]
-        return {row["data"]["step"]: row["data"] for row in rows if row["type"] == "metrics"}
+        told = [row["data"] for row in folders.lines(self.path / "events.jsonl") if row.get("type") == "metrics"]
+        return {int(data["step"]): data for data in told if isinstance(data, dict)}
 
     # ---- the end
 

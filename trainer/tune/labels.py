@@ -39,6 +39,7 @@ class Encoder:
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._special = set(self.tokenizer.all_special_ids)
         self._control = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
         plain, prompt = (self._ids(_GREETING, add_generation_prompt=ask) for ask in (False, True))
         self._prompt_end = prompt[len(plain) :] if prompt[: len(plain)] == plain else []
@@ -61,8 +62,10 @@ class Encoder:
             ("chosen_ids", ("preferred_output", "preferred_completion")),
             ("rejected_ids", ("non_preferred_output", "non_preferred_completion")),
         ):
-            output = row.get(members[0], row.get(members[1]))
-            encoded = self._encoded([*given["messages"], *(output or ())], tools_of(given))
+            output = row.get(members[0]) or row.get(members[1]) or []
+            if [message["role"] for message in output] != ["assistant"]:
+                raise BadRow(f"its {members[0]} is not one message of the assistant")
+            encoded = self._encoded([*given["messages"], *output], tools_of(given))
             first, end = encoded.answers[-1]
             prompts.append(encoded.ids[:first])
             found[name] = encoded.ids[first:end]
@@ -103,8 +106,20 @@ class Encoder:
             raise BadRow(f"the base's chat template shows {len(stretches)} of its {wanted} messages of the assistant")
         answers = [message for message in messages if message["role"] == "assistant"]
         for message, (first, end) in zip(answers, stretches, strict=True):
-            _check_answer(message, self.tokenizer.decode(ids[first:end]))
+            self._check_answer(message, self.tokenizer.decode(ids[first:end]))
         return Encoded(ids, stretches)
+
+    def _check_answer(self, message: Message, text: str) -> None:
+        """Raises BadRow where what is trained is not what the assistant said."""
+        words = [self.tokenizer.encode(form, add_special_tokens=False) for form in _forms(message)]
+        control = next((token for token in words[0] if token in self._special), None)
+        if control is not None:
+            raise BadRow(f"an answer has the control token {self.tokenizer.decode([control])!r} in its words")
+        if not any(self.tokenizer.decode(form) in text for form in words):  # as a tokenizer writes them
+            raise BadRow("the base's chat template shows a message of the assistant elsewhere")
+        for call in message.get("tool_calls", ()):
+            if any(name not in text for name in (call["function"]["name"], *call["function"]["arguments"])):
+                raise BadRow(f"the base's chat template leaves out the call of {call['function']['name']!r}")
 
     def _trimmed(self, ids: list[int], first: int, end: int) -> tuple[int, int]:
         """Returns a stretch without what a server's prompt has already, and without blanks after the end of turn."""
@@ -143,15 +158,6 @@ def _check_complete(messages: Sequence[Message], tools: Sequence[Message], text:
         if not ends:
             raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
         start = min(ends)
-
-
-def _check_answer(message: Message, text: str) -> None:
-    """Raises BadRow where what is trained is not what the assistant said."""
-    if not any(words in text for words in _forms(message)):
-        raise BadRow("the base's chat template shows a message of the assistant elsewhere")
-    for call in message.get("tool_calls", ()):
-        if any(name not in text for name in (call["function"]["name"], *call["function"]["arguments"])):
-            raise BadRow(f"the base's chat template leaves out the call of {call['function']['name']!r}")
 
 
 def _forms(message: Message) -> tuple[str, str]:

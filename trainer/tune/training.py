@@ -150,7 +150,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
             encoded = encode(row)
         except BadRow as error:
             raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
         if "labels" in encoded and all(label == IGNORED for label in encoded["labels"]):
             left_out += 1

@@ -10,9 +10,14 @@ from collections.abc import Callable, Mapping
 from tunehook.settings import KindName, UpstreamSettings
 from tunehook.upstreams.client import OpenAIUpstream
 from tunehook.upstreams.fireworks import FireworksUpstream
+from tunehook.upstreams.lacking import NoResponses
 from tunehook.upstreams.nebius import NebiusUpstream
 from tunehook.upstreams.protocol import Upstream
 from tunehook.upstreams.together import TogetherUpstream
+
+
+class TrainerUpstream(NoResponses, OpenAIUpstream):
+    """A trainer of one's own: OpenAI's wire, with chats alone."""
 
 
 def _fireworks(name: str, settings: UpstreamSettings) -> Upstream:
@@ -26,7 +31,7 @@ KINDS: Mapping[KindName, Callable[[str, UpstreamSettings], Upstream]] = {
     "fireworks": _fireworks,
     "nebius": NebiusUpstream,
     "together": TogetherUpstream,
-    "trainer": OpenAIUpstream,
+    "trainer": TrainerUpstream,
 }
 
 
