@@ -114,10 +114,14 @@ async def test_long_numbers_and_deep_members_break_nothing(furnished: Api, membe
     assert (await furnished.call("GET", "/v1/fine_tuning/jobs")).status == 200
 
 
+#: Answers that do not end.
+STREAMS = ("/stream", "/v1/events")
+
+
 @pytest.mark.parametrize("kind", ["half", "not utf-8", "very deep", "wrong types", "more than a MiB"])
 async def test_routes_without_a_body_are_not_disturbed_by_one(furnished: Api, contract: Contract, kind: str) -> None:
     for method, template, *_ in ROUTES:
-        if method == "DELETE" or takes_json(contract, method, template) or "stream" in template:
+        if method == "DELETE" or takes_json(contract, method, template) or template.endswith(STREAMS):
             continue
         answer = await furnished.call(
             method,
