@@ -93,10 +93,16 @@ def _parsed(line: str) -> Any:
         return None
 
 
+#: Codecs of Python that no file is written in.
+_PYTHONS_OWN = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+
+
 def _text(source: bytes, encoding: str | None) -> str:
     named = encoding or ("utf-16" if source.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     try:
         codec = codecs.lookup(named)
+        if codec.name in _PYTHONS_OWN:
+            raise LookupError(named)
         text = source.decode(codec.name if codec.name != "utf-8" else "utf-8-sig")
     except UnicodeDecodeError as error:
         if named == "utf-16":
@@ -106,7 +112,7 @@ def _text(source: bytes, encoding: str | None) -> str:
             raise CannotBuild(f"The file is not {encoding} (line {line}).") from None
         hint = "Files of Excel and of older Windows programs are mostly cp1252: say encoding cp1252 (--encoding)"
         raise CannotBuild(f"The file is not UTF-8 (line {line}). {hint}, or save it as UTF-8.") from None
-    except (LookupError, ValueError):  # ValueError: a NUL in the name, or Python's own codecs, such as punycode
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
         raise CannotBuild(f"{named[:40]!r} is no encoding that is known; try utf-8, cp1252 or utf-16.") from None
     if "\0" in text:
         raise CannotBuild("The file holds NUL characters; it may be UTF-16: say encoding utf-16-le (--encoding).")

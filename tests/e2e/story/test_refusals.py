@@ -113,8 +113,8 @@ async def test_another_projects_ids_do_not_exist(story: Story, town: Deployment,
     async with client_of(town, await town.key("somebody else"), contract) as stranger:
         for method, path, *_ in ROUTES:
             names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-            if not names or not set(names) <= set(values):
-                continue  # ids of other things are the matter of their own tests
+            if not names or not set(names) <= set(values) or path.startswith("/v1/admin/"):
+                continue  # ids of other things, and the operator's own routes, have tests of their own
             url = path.removeprefix("/v1").format(**values)
             with pytest.raises(NotFoundError):
                 await _call(stranger, method, url)

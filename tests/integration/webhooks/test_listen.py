@@ -52,6 +52,7 @@ async def listening(office: Office, url: str, *more: str) -> Listening:
     process = await asyncio.create_subprocess_exec(
         *COMMAND, "listen", "--forward-to", url, "--name", "anna", *there, *more,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     return Listening(process)
 
