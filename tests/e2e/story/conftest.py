@@ -176,4 +176,4 @@ async def story(town: Deployment, contract: Contract) -> AsyncIterator[Story]:
 
 def client_of(town: Deployment, caller: Caller, contract: Contract, **options: Any) -> AsyncOpenAI:
     http = httpx2.AsyncClient(transport=CheckedTransport(contract), timeout=60.0)
-    return AsyncOpenAI(base_url=town.url, api_key=caller.key, max_retries=0, http_client=http, **options)
+    return AsyncOpenAI(base_url=town.url, api_key=caller.key, http_client=http, **{"max_retries": 2, **options})

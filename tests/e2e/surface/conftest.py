@@ -72,7 +72,7 @@ async def visitor(place: Place, contract: Contract) -> AsyncIterator[Visitor]:
         AsyncOpenAI(
             base_url=place.town.url,
             api_key=caller.key,
-            max_retries=0,
+            max_retries=2,  # a store that answers late is a 503, which an SDK repeats
             http_client=httpx2.AsyncClient(transport=transport, timeout=60.0),
         ) as client,
     ):
