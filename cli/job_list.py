@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain, islice, takewhile
+from itertools import islice
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from cli.job_text import HEAD, Object, job_row
+from cli.job_text import HEAD, job_row
 from cli.options import FOUND, Service, pairs
-from cli.service_client import ServiceClient, ServiceRefused
+from cli.service_client import ServiceClient
 from cli.terminal import PLAIN, Shape, print_list, say
 from cli.times import Moment
 
@@ -50,16 +49,8 @@ def list_jobs(
     labels = {f"metadata[{name}]": value for name, value in pairs(meta or []).items()}
     with ServiceClient.from_arguments(service) as client:
         most = limit + 1 if limit else None
-        try:
-            every = client.pages("/fine_tuning/jobs", limit=min(most or 100, 100), **labels, **query)
-            found = list(islice(every, most))
-        except ServiceRefused as refused:
-            if refused.code != "unknown_parameter":
-                raise
-            # An older Tunehook lists by metadata alone.
-            every = client.pages("/fine_tuning/jobs", **labels)
-            recent = takewhile(lambda job: job["created_at"] >= (since or 0), every)
-            found = list(islice((job for job in recent if _fits(job, named, before, text)), most))
+        every = client.pages("/fine_tuning/jobs", limit=min(most or 100, 100), **labels, **query)
+        found = list(islice(every, most))
     more = bool(limit) and len(found) > limit
     found = found[:limit] if limit else found
     print_list(HEAD, found, map(job_row, found), shape)
@@ -69,14 +60,3 @@ def list_jobs(
     elif more:
         say(f"More jobs are there: --limit 0 lists all. The {limit} newest are shown.")
     return 0
-
-
-def _fits(job: Object, named: Mapping[str, str | None], before: int | None, text: str | None) -> bool:
-    """Whether a job has all members that were asked for, and the text in its id, names or metadata."""
-    has = {**job["tunehook"], **job}
-    if any(value is not None and has[name] != value for name, value in named.items()):
-        return False
-    if before is not None and job["created_at"] >= before:
-        return False
-    words = (job["id"], job["model"], job["fine_tuned_model"] or "", *chain(*(job["metadata"] or {}).items()))
-    return text is None or any(text.casefold() in word.casefold() for word in words)

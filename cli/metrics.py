@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cli.failures import AskedWrongly
 from cli.job_text import Object, job_path, job_usd
 from cli.options import FOUND, Service
-from cli.service_client import ServiceClient, ServiceRefused
+from cli.service_client import ServiceClient
 from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, say, sparkline
 
 #: What an event says of a step beside its number and the losses.
@@ -46,20 +46,7 @@ class Curve:
 
 def metrics_of(client: ServiceClient, job: str) -> Object:
     """Returns all metrics of a job as `GET …/metrics` has them: columns of the same length."""
-    try:
-        return client.get(job_path(job, "metrics"))
-    except ServiceRefused as refused:
-        if refused.code != "unknown_url":
-            raise
-    # An older Tunehook has them in the events alone.
-    curve = Curve()
-    curve.add(list(client.pages(job_path(job, "events")))[::-1])
-    rows = [row for _, row in sorted(curve.rows.items())]
-    columns = {
-        name: [row.get(name) for row in rows] for name in dict.fromkeys(("step", *(n for row in rows for n in row)))
-    }
-    last = max(curve.rows, default=None)
-    return {"object": "fine_tuning.job.metrics", "fine_tuning_job_id": job, "last_step": last, "columns": columns}
+    return client.get(job_path(job, "metrics"))
 
 
 def metrics(

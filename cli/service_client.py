@@ -88,7 +88,9 @@ class ServiceClient:
         """Opens a client by --url and --key, the environment, or the data directory. Raises NoAccess."""
         found = settings.load()
         own = found.openai_api_key.get_secret_value() if found.openai_api_key and found.has_own_key_for_openai else None
-        key = args.key or own or (found.bootstrap_key and found.bootstrap_key.get_secret_value()) or _kept_key(found)
+        here = args.url is None or _is_here(args.url, found.port)  # this machine's keys go to no other address
+        bootstrap = found.bootstrap_key.get_secret_value() if found.bootstrap_key else None
+        key = args.key or own or ((bootstrap or _kept_key(found)) if here else None)
         if not key or not KEY_FORM.fullmatch(key):
             raise NoAccess(what="API key of Tunehook (th_…)", option="--key")
         # Without OPENAI_BASE_URL that setting is OpenAI's own address, which is to see no key of ours.
@@ -212,6 +214,15 @@ def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[lis
 def _retry_after(answer: httpx2.Response) -> float:
     text = answer.headers.get("retry-after", "")
     return min(LONGEST_PAUSE, float(text)) if text.isascii() and text.isdigit() else 0.0
+
+
+def _is_here(url: str, port: int) -> bool:
+    """Returns whether the address is the port of this machine's Tunehook."""
+    try:
+        address = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    return address.host in ("127.0.0.1", "localhost", "::1") and address.port == port
 
 
 def _kept_key(found: settings.Settings) -> str | None:

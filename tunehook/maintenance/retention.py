@@ -1,7 +1,7 @@
 """Retention: removes expired files, finished jobs, and datasets and copies without a live job.
 
     uploads in parts     when their hour is over
-    pull endpoints       when nobody has read them for seven days
+    pull endpoints       when they were not read for seven days
     files                at their `expires_at`
     finished jobs        `keep_jobs` after their end, with their events and result files; their models stay known
     ended deployments    `keep_jobs` after their end

@@ -1,4 +1,4 @@
-"""The deliveries of pull endpoints: which are due, who holds them, and which endpoints nobody reads any more."""
+"""The deliveries of pull endpoints: which are due, who holds them, and which endpoints are no longer read."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PullQueue:
         return {name: held[name] for name, at in pairs if at is not None and float(at) == held[name] > now}
 
     async def idle(self, project: str) -> list[str]:
-        """Returns ids of the project's pull endpoints that nobody has read for seven days, or that are deleted."""
+        """Returns ids of the project's pull endpoints that were not read for seven days, or are deleted."""
         now = await self._store.now_ms()
         return list(await self._store.redis.zrangebyscore(keys.pulls(project), "-inf", now))
 

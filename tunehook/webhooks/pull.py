@@ -156,7 +156,7 @@ async def try_out(webhooks: Webhooks, endpoint: Endpoint, event: Event) -> int:
 
 
 async def delete_idle(webhooks: Webhooks) -> int:
-    """Deletes the pull endpoints that nobody has read for seven days; returns how many."""
+    """Deletes the pull endpoints that were not read for seven days; returns how many."""
     store, count = webhooks.store, 0
     for project in await store.api_keys.projects():
         for endpoint_id in await store.pull_queue.idle(project):

@@ -6,8 +6,8 @@ from threading import Thread
 import pytest
 
 from cli.import_jobs import _dry_run, _import, _Outcome
-from cli.options import FOUND
-from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
+from cli.options import FOUND, Service
+from cli.service_client import NoAccess, ServiceClient, ServiceRefused, ServiceUnreachable
 
 KEY = "th_abcdef123456_" + "a" * 43
 
@@ -22,6 +22,17 @@ def test_a_key_of_ours_never_goes_to_openai(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("OPENAI_BASE_URL", "http://tunehook.example:9/v1")
     with ServiceClient.from_arguments(FOUND) as client:
         assert client.url == "http://tunehook.example:9"
+
+
+def test_a_key_of_this_machine_goes_to_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("TUNEHOOK_BOOTSTRAP_KEY", KEY)
+    monkeypatch.setenv("TUNEHOOK_PORT", "8123")
+    with ServiceClient.from_arguments(Service(url="http://localhost:8123/v1", key=None)) as client:
+        assert client.url == "http://localhost:8123"
+    for url in ("https://tunehook.example", "http://127.0.0.1:9", "http://[::1"):
+        with pytest.raises(NoAccess, match="--key"):
+            ServiceClient.from_arguments(Service(url=url, key=None))
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "localhost", "http://host:port", "http://[::1"])
