@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tests.chaos import processes
 from tests.chaos.board import Board, Struck
+from tests.fakes.serving import serving
 
 _IDS = re.compile(r"(ftjob|file|upload|part)-[A-Za-z0-9]+")
 _HOP = frozenset({"connection", "transfer-encoding", "content-length", "content-encoding", "host", "date", "server"})
@@ -92,14 +93,6 @@ async def web_between(backend: str, board: Board, among: Callable[[], list[int]]
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/hooks/{mark}", between.receive)
     app.router.add_route("*", "/v1/{rest:.*}", between.upstream)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-    between.root = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
-        between.session = session
-        try:
-            yield between
-        finally:
-            await runner.cleanup()
+    client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None))
+    async with client as between.session, serving(app) as between.root:
+        yield between

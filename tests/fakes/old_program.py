@@ -26,6 +26,7 @@ from cli.valkey_process import connect
 from tests.fakes.datasets import dataset
 from tests.fakes.deployment import SECRET_KEY, Program, free_port
 from tests.fakes.receiver import Receiver
+from tests.fakes.serving import serving
 from tests.fakes.simulator import Simulator, running_simulator
 from tests.fakes.valkey import Valkey, valkey_server
 
@@ -89,15 +90,11 @@ async def running_moody() -> AsyncIterator[Moody]:
     receiver.mended = asyncio.Event()
     app = web.Application()
     app.router.add_post("/{path:.*}", receiver.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield receiver
-    finally:
-        receiver.mended.set()
-        await runner.cleanup()
+    async with serving(app) as receiver.url:
+        try:
+            yield receiver
+        finally:
+            receiver.mended.set()
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.serving import serving
+
 
 @dataclass(frozen=True)
 class Hook:
@@ -59,11 +61,6 @@ async def running_receiver(*answers: int) -> AsyncIterator[Receiver]:
     receiver = Receiver(answers=list(answers))
     app = web.Application()
     app.router.add_post("/{path:.*}", receiver.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    try:
+    async with serving(app) as root:
+        receiver.url = f"{root}/hook"
         yield receiver
-    finally:
-        await runner.cleanup()

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-from aiohttp import web
 
 from simulator.app import build_app
 from simulator.clock import Clock
 from simulator.settings import Config
+from tests.fakes.serving import serving
 
 
 class Simulator:
@@ -67,13 +67,5 @@ class Simulator:
 async def running_simulator(*, clock: Clock | None = None, **config: object) -> AsyncIterator[Simulator]:
     """`config` as simulator.settings.Config; `clock=Clock(lambda: 1.8e9)` stands still but for `advance`."""
     app = build_app(Config.model_validate({"port": 0, **config}), clock)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Simulator(f"http://127.0.0.1:{port}", session)
-    finally:
-        await runner.cleanup()
+    async with serving(app) as root, aiohttp.ClientSession() as session:
+        yield Simulator(root, session)

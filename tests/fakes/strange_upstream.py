@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from pydantic import SecretStr
 
+from tests.fakes.serving import serving
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams.client import OpenAIUpstream
 
@@ -47,20 +48,17 @@ def refusal(status: int, message: str, code: str | None = None) -> web.Response:
 @asynccontextmanager
 async def strange_upstream(name: str = "openai") -> AsyncIterator[StrangeUpstream]:
     app = web.Application(client_max_size=2**30)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     holder: list[StrangeUpstream] = []
 
     async def _take(request: web.Request) -> web.StreamResponse:
         return await holder[0].take(request)
 
     app.router.add_route("*", "/{path:.*}", _take)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    upstream = OpenAIUpstream(name, UpstreamSettings(base_url=url, api_key=SecretStr("sk-simulated")))
-    holder.append(StrangeUpstream(upstream))
-    try:
-        yield holder[0]
-    finally:
-        await upstream.close()
-        await runner.cleanup()
+    async with serving(app) as root:
+        settings = UpstreamSettings(base_url=f"{root}/v1", api_key=SecretStr("sk-simulated"))
+        upstream = OpenAIUpstream(name, settings)
+        holder.append(StrangeUpstream(upstream))
+        try:
+            yield holder[0]
+        finally:
+            await upstream.close()

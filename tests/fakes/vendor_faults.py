@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from tests.fakes.serving import serving
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: What goes wrong, once: the answer is lost before or after the call was carried out; HTTP 500 before or after; its
 #: answer is lost and it is carried out when the test lets it land; or an answer that the test gives.
@@ -82,11 +84,5 @@ async def running(vendor: FakeVendor, *, keyless: frozenset[str] = frozenset()) 
     app = web.Application(client_max_size=2**30)
     for call, method, path, handler in vendor.routes():
         app.router.add_route(method, path, vendor.wrapped(call, handler, needs_key=call not in keyless))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    vendor.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(app) as vendor.url:
         yield
-    finally:
-        await runner.cleanup()

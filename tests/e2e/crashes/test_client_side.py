@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 
 from tests.fakes.datasets import dataset
 from tests.fakes.deployment import Caller, Deployment, deployment
+from tests.fakes.serving import serving
 from tunehook.store.engine import keys
 from tunehook.store.store import Store
 
@@ -64,14 +65,9 @@ async def lossy_road(api: str) -> AsyncIterator[Road]:
 
         app = web.Application()
         app.router.add_route("*", "/v1/{rest:.*}", _pass)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        road.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        try:
+        async with serving(app) as listening:
+            road.url = f"{listening}/v1"
             yield road
-        finally:
-            await runner.cleanup()
 
 
 @dataclass

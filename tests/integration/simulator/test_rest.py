@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from simulator.settings import from_environment
+from tests.fakes.serving import serving
 from tests.integration.simulator.conftest import Bench, Start
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -165,11 +166,8 @@ async def test_the_end_of_a_job_is_posted_and_signed(start: Start) -> None:
 
     app = web.Application()
     app.router.add_post("/hook", receive)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    try:
+    async with serving(app) as root:
+        url = f"{root}/hook"
         async with start(webhook_url=url, webhook_secret=SECRET) as bench:
             file = await bench.upload()
             job = await bench.client.fine_tuning.jobs.create(model=MODEL, training_file=file)
@@ -182,8 +180,6 @@ async def test_the_end_of_a_job_is_posted_and_signed(start: Start) -> None:
             await bench.simulator.advance(700)
             seen.append(await asyncio.wait_for(got.get(), 60))
             events = [bench.client.webhooks.unwrap(body, headers, secret=SECRET) for body, headers in seen]
-    finally:
-        await runner.cleanup()
     assert [(event.type, event.data.to_dict()) for event in events] == [
         ("fine_tuning.job.succeeded", {"id": job.id}),
         ("fine_tuning.job.succeeded", {"id": job.id}),

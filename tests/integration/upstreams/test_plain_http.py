@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.fakes.loop_guard import nothing_blocks
+from tests.fakes.serving import serving
 from tests.integration.upstreams.story import CONTENT, file_at, ignored
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown, UpstreamUnreachable
 from tunehook.security.allow_list import NOTHING, AllowList
@@ -37,13 +38,8 @@ async def answering(answer: Answer) -> AsyncIterator[tuple[str, list[web.Request
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", _take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
-    finally:
-        await runner.cleanup()
+    async with serving(app, shutdown_timeout=0.1) as root:
+        yield root, asked
 
 
 async def tried(answer: Answer, *, seconds: float = 60.0, most_bytes: int = 1000) -> tuple[object, int]:

@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from cli.main import main
 from tests.fakes.receiver import Receiver, running_receiver
+from tests.fakes.serving import serving
 from tests.integration.webhooks.conftest import Office
 
 SUCCEEDED, FAILED = "fine_tuning.job.succeeded", "fine_tuning.job.failed"
@@ -134,16 +135,13 @@ async def test_a_dead_server_gets_it_when_it_listens_and_a_500_is_retried_as_it_
 
     app = web.Application()
     app.router.add_post("/hooks", take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    await command.says("→ 500")
-    assert re.search(r"→ 500 .*; sent again at \d\d:\d\d:\d\d, as attempt \d", command.text)
-    redis, queue = office.ctx.store.redis, f"th:pull:{here}"
-    await redis.zadd(queue, dict.fromkeys(await redis.zrange(queue, 0, -1), 0), xx=True)  # the pause ends
-    await office.happen()
-    assert await command.ends() == 0
-    await runner.cleanup()
+    async with serving(app, port):
+        await command.says("→ 500")
+        assert re.search(r"→ 500 .*; sent again at \d\d:\d\d:\d\d, as attempt \d", command.text)
+        redis, queue = office.ctx.store.redis, f"th:pull:{here}"
+        await redis.zadd(queue, dict.fromkeys(await redis.zrange(queue, 0, -1), 0), xx=True)  # the pause ends
+        await office.happen()
+        assert await command.ends() == 0
     assert asked == ["a=1 anna"] * 3
     for row in await office.deliveries(here):
         shown = await office.get(f"/v1/deliveries/{row['id']}")
