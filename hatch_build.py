@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SWITCH = "TUNEHOOK_BUILD_PAGE"
 STAMP = ".lock.sha256"
 HELP = (
-    "The page's libraries could not be fetched from npm. Set npm_config_registry or npm_config_cafile, which npm reads, "
+    "The page's libraries could not be fetched from npm. Set npm_config_registry or npm_config_cafile, as for npm, "
     f"or set {SWITCH}=off to build without the page."
 )
 

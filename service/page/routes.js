@@ -6,3 +6,8 @@ export const ROUTES = [
   { path: "/jobs/:id", title: "Job", load: () => import("./views/job.js") },
   { path: "/compare", title: "Compare", load: () => import("./views/compare.js") },
 ];
+
+/** Whether a view is there: for links to it. */
+export function hasRoute(path) {
+  return ROUTES.some((one) => one.path === path);
+}

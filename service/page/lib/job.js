@@ -7,9 +7,9 @@ export function stateOf(job) {
   if (job.status === "failed") return { kind: "bad", sign: "✕", word: "failed" };
   if (job.status === "cancelled") return { kind: "off", sign: "⊘", word: "cancelled" };
   if (cancelled) return { kind: "wait", sign: "⊘", word: "cancelling" };
-  if (job.status === "paused") return { kind: "wait", sign: "⏸", word: "paused" };
+  if (job.status === "paused") return { kind: "wait", sign: "‖", word: "paused" };
   if (waiting?.code === "awaiting_approval") return { kind: "wait", sign: "?", word: "needs approval" };
-  if (stage === "waiting") return { kind: "wait", sign: "⏸", word: "waiting" };
+  if (stage === "waiting") return { kind: "wait", sign: "‖", word: "waiting" };
   if (stage === "accepted") return { kind: "run", sign: "○", word: "checking" };
   if (stage === "uploading") return { kind: "run", sign: "↑", word: "uploading" };
   if (stage === "creating") return { kind: "run", sign: "○", word: "creating" };

@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { key } from "./key.js";
 import { epoch, on } from "./stream.js";
-import { effect, signal } from "./ui.js";
+import { effect, signal, useEffect } from "./ui.js";
 
 const jobs = new Map(); // id → signal of the job, or of null before it is known
 /** The project at a glance (`GET /v1/summary`), null before it is read. */
@@ -72,9 +72,60 @@ export function start() {
   effect(() => {
     key.value;
     jobs.clear();
+    webhooks.clear();
     stages.clear();
     summary.value = null;
     last = 0;
     refreshSummary();
   });
+}
+
+// ---- webhooks of jobs in the list: asked for once, when a row comes into sight; then they come by the stream
+
+const webhooks = new Map(); // job id → signal of its deliveries, or of null before they are read
+
+function webhooksSignal(id) {
+  if (!webhooks.has(id)) webhooks.set(id, signal(null));
+  return webhooks.get(id);
+}
+
+/** Returns the list with a delivery in its newest form. Pure. */
+export function withDelivery(list, one) {
+  const at = list.findIndex(({ id }) => id === one.id);
+  return at < 0 ? [one, ...list] : list.map((other, index) => (index === at ? { ...other, ...one } : other));
+}
+
+on("delivery", (one) => {
+  const known = one.job_id && webhooks.get(one.job_id);
+  if (known?.peek()) known.value = withDelivery(known.peek(), one);
+});
+
+let asking = 0;
+const queue = [];
+
+function askNext() {
+  if (asking >= 3 || !queue.length) return;
+  asking += 1;
+  const id = queue.shift();
+  get(`/fine_tuning/jobs/${id}/deliveries`, { limit: 20 })
+    .then(({ data }) => { webhooksSignal(id).value = data; }, () => {})
+    .finally(() => { asking -= 1; askNext(); });
+  askNext();
+}
+
+/** The deliveries of a job once its row has been seen, null before. `isWanted`: there can be some. */
+export function useWebhooks(id, row, isWanted) {
+  const known = webhooksSignal(id);
+  useEffect(() => {
+    if (!isWanted || !row.current || known.peek()) return undefined;
+    const seen = new IntersectionObserver(([entry]) => {
+      if (!entry.isIntersecting) return;
+      seen.disconnect();
+      queue.push(id);
+      askNext();
+    });
+    seen.observe(row.current);
+    return () => seen.disconnect();
+  }, [id, isWanted]);
+  return known.value;
 }

@@ -43,7 +43,8 @@ function titleOf(error) {
   if (error.status === 403) return "This key may not do that.";
   if (error.status === 404) return "Not found.";
   if (error.status === 0) return "No answer.";
-  return error.status >= 500 ? "Tunehook could not do it." : "Refused.";
+  if (error.status === 502) return "The upstream did not do it.";
+  return error.status > 502 ? "Not now." : error.status === 500 ? "A fault of Tunehook." : "Refused.";
 }
 
 /** An empty list: `why` it is, and what to do. */
