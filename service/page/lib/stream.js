@@ -25,6 +25,8 @@ export function on(kind, told) {
   return () => listeners.get(kind).delete(told);
 }
 
+/** Wishes of one moment make one connection: ms. */
+const SETTLE = 100;
 const wished = new Map(); // job id → how many parts of this tab want its log
 
 /** Adds a job's log to the stream while somebody here wants it. Returns what ends it. */
@@ -143,6 +145,7 @@ class Hub {
     this.leads = true;
     this.say({ type: "who" });
     this.wish();
+    await this.sleep(SETTLE); // the view says what it follows
     while (!this.stopped.signal.aborted) {
       const jobs = union(this.wishes, this.absent);
       const wait = await this.connect(jobs);
@@ -164,7 +167,8 @@ class Hub {
     const ended = new AbortController();
     const stop = () => ended.abort();
     this.stopped.signal.addEventListener("abort", stop);
-    this.changed = () => union(this.wishes, this.absent).join() !== jobs.join() && stop();
+    const differs = () => union(this.wishes, this.absent).join() !== jobs.join();
+    this.changed = () => differs() && setTimeout(() => differs() && stop(), SETTLE);
     const watch = setInterval(() => this.line.isSilent(Date.now()) && stop(), 5000);
     try {
       const lastId = lastIdFor(this.line.lastId, jobs);

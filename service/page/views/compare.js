@@ -73,7 +73,7 @@ function Table({ runs }) {
     ["took", jobs.map((job) => (job.finished_at ? duration(job.finished_at - job.created_at) : "–"))],
   ];
   const rows = [...differences(jobs).map(({ name, values }) => [name, values.map((value) => (value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value)))]), ...own];
-  return html`<h2>What differs</h2><div class="wide" tabindex="0" role="region" aria-label="What differs"><table><thead><tr><th></th>${runs.map((run) => html`<th>${run.label}</th>`)}</tr></thead>
+  return html`<h2>What differs</h2><div class="wide" tabindex="0" role="region" aria-label="What differs"><table><thead><tr><td></td>${runs.map((run) => html`<th>${run.label}</th>`)}</tr></thead>
     <tbody>${rows.map(([name, values]) => html`<tr key=${name}><th scope="row">${name}</th>${values.map((value) => html`<td>${value}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 

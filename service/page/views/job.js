@@ -130,7 +130,7 @@ function DataFile({ id }) {
 function Settings({ job }) {
   const rows = { model: job.model, ...hyperparametersOf(job), seed: job.seed, ...(job.tunehook.options ?? {}), ...Object.fromEntries(Object.entries(job.metadata ?? {}).map(([name, value]) => [`metadata ${name}`, value])) };
   const from = job.tunehook.retrained_from;
-  return html`<details><summary><h2 class="inline">Settings</h2></summary><dl class="facts">
+  return html`<details><summary><h2>Settings</h2></summary><dl class="facts">
     ${Object.entries(rows).map(([name, value]) => html`<${Fact} name=${name}>${typeof value === "object" ? JSON.stringify(value) : String(value)}</${Fact}>`)}
     ${from && html`<${Fact} name="Trained again from"><${Id} id=${from} href=${link(`/jobs/${from}`)} /></${Fact}>`}
     <${Fact} name="Made"><${Time} at=${job.created_at} /></${Fact}></dl>
