@@ -91,8 +91,7 @@ function Cut() {
   const isLong = state.since && now.value * 1000 - state.since > 2000;
   if (state.kind === "refused") return html`<div class="cut" role="status"><strong>Not live.</strong> ${state.why} <button onClick=${retry}>Try now</button></div>`;
   if (state.kind !== "cut" || !isLong) return html`<div role="status" class="hidden">${state.kind === "live" ? "Live" : ""}</div>`;
-  return html`<div class="cut" role="status"><strong>Cut off since ${clock(state.since / 1000, now.peek())}.</strong>
-    What you see is from then. It catches up by itself. <button onClick=${retry}>Try now</button></div>`;
+  return html`<div class="cut" role="status"><strong>Cut off since ${clock(state.since / 1000, now.peek())}.</strong> What you see is from then. It catches up by itself. <button onClick=${retry}>Try now</button></div>`;
 }
 
 /** What of the deployment a person should know, on every view. */
@@ -135,8 +134,7 @@ function AskKey() {
       <input id="key" ref=${input} type="password" autocomplete="off" spellcheck="false" required aria-describedby="key-help" aria-invalid=${Boolean(wrong)} /></p>
       ${wrong && html`<p class="box bad" role="alert">${wrong}</p>`}
       <button class="first">Look</button>
-      <p id="key-help" class="soft">This tab keeps it until it is closed. A key with the scope <code>read</code> is enough for looking.
-      <code>tunehook up</code> and <code>tunehook open</code> print an address that brings it along.</p>
+      <p id="key-help" class="soft">This tab keeps it until it is closed. A key with the scope <code>read</code> is enough for looking. <code>tunehook up</code> and <code>tunehook open</code> print an address that brings it along.</p>
     </form>`;
 }
 

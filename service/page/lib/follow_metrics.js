@@ -1,9 +1,13 @@
 // The curve of one job, live: what was before is read when the stream has joined, each new step comes by the stream.
 import { get } from "./api.js";
 import { rowOf, withRows } from "./curve.js";
-import { useLog } from "./hooks.js";
+import { useEvent, useLog } from "./hooks.js";
+import { hasEnded } from "./job.js";
 import { loadJob } from "./store.js";
 import { useEffect, useRef, useState } from "./ui.js";
+
+/** When a curve is read again after its job has ended: ms. */
+const AFTER_END = [2000, 10_000, 60_000];
 
 /** Returns `{columns, total, error}` of a job; `columns` null before they are read. `live`: follow it. */
 export function useMetrics(id, live = true) {
@@ -40,5 +44,13 @@ export function useMetrics(id, live = true) {
     }, 50);
   };
   useLog(live ? id : null, add, () => { read(); loadJob(id).catch(() => {}); });
+  // At the end the result file brings steps that no event told of. No event tells of that either: three looks, then no more.
+  const looks = useRef([]);
+  useEvent("job", (job) => {
+    if (job.id !== id || !hasEnded(job)) return;
+    read();
+    if (!looks.current.length) looks.current = AFTER_END.map((wait) => setTimeout(read, wait));
+  });
+  useEffect(() => () => looks.current.splice(0).forEach(clearTimeout), [id]);
   return state;
 }

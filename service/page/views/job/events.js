@@ -5,6 +5,8 @@ import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { createParser } from "eventsource-parser";
 import { ErrorBox, Loading, Time } from "../../parts/basic.js";
 
+/** So many are kept while new ones come; older ones are read again when asked for. */
+const KEPT = 500;
 const MARKS = { info: "", warn: "!", error: "✕" };
 
 /** Returns the entries newest first without repeats. Pure. */
@@ -40,7 +42,10 @@ export function useJobLog(id) {
     timer.current ||= setTimeout(() => {
       timer.current = 0;
       const fresh = queue.current.splice(0).reverse();
-      set((before) => ({ ...before, entries: merged(before.entries, fresh) }));
+      set((before) => {
+        const entries = merged(before.entries, fresh);
+        return { ...before, entries: entries.slice(0, KEPT), more: before.more || entries.length > KEPT };
+      });
     }, 100);
   }, loaded.again);
   useEffect(() => () => clearTimeout(timer.current), [id]);
