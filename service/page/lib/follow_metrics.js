@@ -1,7 +1,7 @@
 // The curve of one job, live: what was before is read when the stream has joined, each new step comes by the stream.
 import { get } from "./api.js";
 import { rowOf, withRows } from "./curve.js";
-import { useEvent, useLog } from "./hooks.js";
+import { useBack, useEvent, useLog } from "./hooks.js";
 import { hasEnded } from "./job.js";
 import { loadJob } from "./store.js";
 import { useEffect, useRef, useState } from "./ui.js";
@@ -52,5 +52,6 @@ export function useMetrics(id, live = true) {
     if (!looks.current.length) looks.current = AFTER_END.map((wait) => setTimeout(read, wait));
   });
   useEffect(() => () => looks.current.splice(0).forEach(clearTimeout), [id]);
+  useBack(state.error, read);
   return state;
 }

@@ -1,5 +1,5 @@
 // Hooks that views share.
-import { epoch, follow, followed, on } from "./stream.js";
+import { epoch, follow, followed, line, on } from "./stream.js";
 import { useEffect, useRef, useSignalEffect, useState } from "./ui.js";
 
 /** Reads something, and again after `again()`, when `deps` change, and when changes of the stream were lost.
@@ -30,7 +30,16 @@ export function useLoaded(read, deps = []) {
     if (first.current) first.current = false;
     else again();
   });
+  useBack(state.error, again);
   return { ...state, again };
+}
+
+/** Reads again what could not be read, when the service is back. */
+export function useBack(error, again) {
+  const isLive = line.value.kind === "live";
+  useEffect(() => {
+    if (isLive && error && (error.status === 0 || error.status === 503)) again();
+  }, [isLive]);
 }
 
 /** Calls `told(data)` for each event of a kind of the live stream. */

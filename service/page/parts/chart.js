@@ -10,7 +10,7 @@ const HEIGHT = 300;
 const COLOURS = ["--c1", "--c2", "--c3", "--c4"];
 const SCALES = { step: "step", share: "share of the run, %", tokens: "tokens" };
 
-/** `runs`: `[{id, label, columns, total, tokens}]`, up to four. `kinds`: which columns, as in curve.js. `of`: loss or accuracy.
+/** `runs`: `[{id, label, columns, total, tokens, epochs}]`, up to four. `kinds`: which columns, as in curve.js. `of`: loss or accuracy.
  *
  * `marks`: `[{id, step, label}]`, checkpoints. What is measured stays a faint line when it is smoothed.
  */
@@ -19,12 +19,14 @@ export default function Chart({ runs, kinds, of = "loss", marks = [], title }) {
   const [isLog, setLog] = useState(false);
   const [scale, setScale] = useState("step");
   const [asTable, setTable] = useState(false);
+  const [part, setPart] = useState(1);
   const lines = useMemo(() => linesOf(runs, kinds, scale), [runs, kinds, scale]);
   const data = useMemo(() => aligned(lines), [lines]);
   const shown = useMemo(() => {
     const smoothed = weight ? data.slice(1).map((values) => smooth(values, weight)) : [];
-    return [data[0] ?? [], ...data.slice(1), ...smoothed];
-  }, [data, weight]);
+    const from = Math.floor((data[0]?.length ?? 0) * (1 - part));
+    return [data[0] ?? [], ...data.slice(1), ...smoothed].map((values) => (from ? values.slice(from) : values));
+  }, [data, weight, part]);
   const id = useId();
   if (!lines.length) return html`<p class="soft">Nothing has been measured yet: the first steps appear here by themselves.</p>`;
   const words = runs.map((run) => `${runs.length > 1 ? `${run.label}: ` : ""}${sentence(run.columns, measure, { of, kinds })}`);
@@ -36,6 +38,8 @@ export default function Chart({ runs, kinds, of = "loss", marks = [], title }) {
       <label><input type="checkbox" checked=${isLog} onChange=${() => setLog(!isLog)} /> log</label>
       <label>x <select value=${scale} onChange=${(event) => setScale(event.target.value)}>
         ${Object.entries(SCALES).filter(([name]) => name !== "tokens" || hasTokens).map(([name, word]) => html`<option value=${name}>${word}</option>`)}</select></label>
+      <label>Show <select value=${part} onChange=${(event) => setPart(Number(event.target.value))}>
+        <option value="1">all</option><option value="0.5">the last half</option><option value="0.1">the last tenth</option></select></label>
       <label><input type="checkbox" checked=${asTable} onChange=${() => setTable(!asTable)} /> as a table</label>
       <button onClick=${() => runs.forEach((run) => save(run))}>CSV</button>
     </div>
@@ -57,6 +61,7 @@ function nameOf(line, runs) {
 function Legend({ runs, lines, weight, marks }) {
   return html`<div class="legend">${lines.map((line) => html`<span class=${colourOf(line, runs).slice(2)}>
       <svg width="30" height="8" aria-hidden="true"><path d="M0 4h30" stroke="currentColor" stroke-width="2.500" stroke-dasharray=${line.kind.dash.join(" ")} /></svg> <span class="ink">${nameOf(line, runs)}</span></span>`)}
+    ${runs.length === 1 && runs[0].total && runs[0].epochs > 1 && html`<span>❘ ${count(runs[0].epochs, "epoch")}</span>`}
     ${marks.length > 0 && html`<span>◆ ${count(marks.length, "checkpoint")}</span>`}
     ${weight > 0 && html`<span class="soft">faint: as measured</span>`}
     <span class="soft">drag: zoom in; double click: all</span></div>`;
@@ -90,6 +95,7 @@ function Canvas({ lines, runs, shown, weight, isLog, scale, marks, describedby, 
   useEffect(() => {
     plot.current?.setData(shown, !zoomed.current);
     if (zoomed.current) plot.current?.redraw();
+    setAt((before) => (before === null ? null : Math.min(before, shown[0].length - 1)));
   }, [shown, marks]);
   const move = (event) => {
     const last = shown[0].length - 1;
@@ -160,7 +166,10 @@ function draw(place, { shown, lines, runs }, { isSmoothed, isLog, scale, zoomed,
     series: [{ label: scale }, ...lines.map((line) => series(line, isSmoothed)), ...(isSmoothed ? lines.map((line) => series(line, false)) : [])],
     hooks: {
       setSelect: [(self) => { if (self.select.width > 0) zoomed.current = true; }],
-      draw: [(self) => paint(self, markPoints(), resolve(place, "--ink"))],
+      draw: [(self) => {
+        paint(self, markPoints(), resolve(place, "--ink"));
+        if (scale === "step" && runs.length === 1) rule(self, runs[0], resolve(place, "--soft"));
+      }],
       ready: [(self) => self.over.addEventListener("dblclick", () => { zoomed.current = false; })],
     },
   }, shown, place);
@@ -181,6 +190,19 @@ function paint(self, points, colour) {
     ctx.lineTo(left, top + size);
     ctx.lineTo(left - size, top);
     ctx.fill();
+  }
+  ctx.restore();
+}
+
+/** Ends of epochs: short lines at the bottom. */
+function rule(self, { total, epochs }, colour) {
+  if (!total || !(epochs > 1)) return;
+  const { ctx, bbox } = self;
+  ctx.save();
+  ctx.fillStyle = colour;
+  for (let epoch = 1; epoch <= epochs; epoch += 1) {
+    const left = self.valToPos((epoch * total) / epochs, "x", true);
+    if (left >= bbox.left && left <= bbox.left + bbox.width) ctx.fillRect(left, bbox.top + bbox.height - 9 * devicePixelRatio, devicePixelRatio * 2, 9 * devicePixelRatio);
   }
   ctx.restore();
 }

@@ -80,7 +80,8 @@ function Story({ job, entries }) {
 
 function Curves({ job, metrics, checkpoints, total }) {
   const [of, set] = useState("loss");
-  const runs = useMemo(() => metrics.columns && [{ id: job.id, label: modelName(job.fine_tuned_model ?? job.model), columns: metrics.columns, total, tokens: job.trained_tokens }], [metrics.columns, total, job.trained_tokens]);
+  const epochs = Number(hyperparametersOf(job).n_epochs) || null;
+  const runs = useMemo(() => metrics.columns && [{ id: job.id, label: modelName(job.fine_tuned_model ?? job.model), columns: metrics.columns, total, tokens: job.trained_tokens, epochs }], [metrics.columns, total, job.trained_tokens, epochs]);
   const marks = useMemo(() => checkpoints.map((one) => ({ id: job.id, step: one.step_number })), [checkpoints]);
   const hasAccuracy = metrics.columns && ACCURACY.some(({ column }) => metrics.columns[column]);
   const sweep = job.metadata?.sweep;
