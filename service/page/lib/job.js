@@ -65,15 +65,17 @@ export function differences(jobs) {
 /** The story of a job: `[{name, at, seconds, state, text}]`, oldest first; `state`: done, now, bad. */
 export function storyOf(job, entries, now) {
   const points = [{ name: "accepted", at: job.created_at }];
-  const first = (test) => entries.find((entry) => test(entry.message, entry));
+  const first = (test) => entries.find(test);
   const marks = [
-    ["uploaded", first((text) => /^(The files? (is|are) at|Files? (is|are) at|Uploaded|The training file)/i.test(text) && !/validat/i.test(text))],
-    ["created", first((text) => /^Created fine-tuning job/i.test(text) || /is created (there|at)/i.test(text))],
-    ["training", first((text, entry) => /training started/i.test(text) || entry.type === "metrics")],
+    ["uploaded", first(({ data }) => data?.bytes_total > 0 && data.bytes_sent === data.bytes_total)],
+    ["created", first(({ message }) => /^Created (at the upstream|fine-tuning job)/.test(message))],
+    ["training", first(({ message, type }) => type === "metrics" || /training started|job started/i.test(message))],
   ];
   for (const [name, entry] of marks) if (entry) points.push({ name, at: entry.created_at });
-  for (const entry of entries) {
-    if (entry.data?.waiting || /^(Waiting|The job waits)/i.test(entry.message)) points.push({ name: "waiting", at: entry.created_at, text: entry.message });
+  for (const { message, created_at: at } of entries) {
+    if (message.startsWith("Waiting: ")) points.push({ name: "waiting", at, text: message.slice("Waiting: ".length) });
+    else if (/\bpaused\b/i.test(message)) points.push({ name: "paused", at });
+    else if (/\bresumed\b/i.test(message)) points.push({ name: "resumed", at });
   }
   points.sort((one, other) => one.at - other.at);
   const ended = hasEnded(job);
