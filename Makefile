@@ -60,7 +60,9 @@ bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/b
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
 	$(COMPILE) --output-file requirements.lock pyproject.toml
-	$(VENV)/lock/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	$(VENV)/lock/bin/python -c 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb")); \
+	wheel = found["tool"]["hatch"]["build"]["targets"]["wheel"]; \
+	print(*found["build-system"]["requires"], *wheel["hooks"]["custom"]["node"], sep="\n")' \
 	| $(COMPILE) --output-file requirements-build.lock -
 	$(COMPILE) --extra trainer $(NOT_ON_CPU:%=--no-emit-package %) --output-file requirements-trainer-cpu.lock pyproject.toml
 	$(COMPILE) --extra trainer-cuda --output-file requirements-trainer-cuda.lock pyproject.toml
@@ -69,7 +71,7 @@ $(UV):
 	python3 -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet --disable-pip-version-check 'uv>=0.11'
 
-$(LOCAL): pyproject.toml
+$(LOCAL): pyproject.toml service/page/package.json service/page/package-lock.json
 	@echo "Installing into $(VENV): about a minute, the first time"
 	@python3 -m venv $(VENV) || { echo "python3 cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local]'

@@ -24,7 +24,7 @@ COMMANDS = {
     "chat": ("cli.chat:app", "Ask a tuned model, once or in a conversation."),
     "files": ("cli.files:app", "List, upload, read and delete files."),
     "signature": ("cli.signature:app", "Sign and verify webhooks, offline."),
-    "open": ("cli.open_page:app", "Open the page of the API in a browser."),
+    "open": ("cli.open_page:app", "Open the page in a browser, at all jobs or at one."),
     "completion": ("cli.completion:app", "Print the completion script of a shell."),
     "jobs": ("cli.jobs:app", "List, show and steer jobs."),
     "deliveries": ("cli.deliveries:app", "Show what became of webhooks, and send them again."),

@@ -76,6 +76,7 @@ class ServiceClient:
 
     def __init__(self, url: str, key: str, *, pauses: tuple[float, ...] = PAUSES) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
+        self.key = key
         self._pauses = pauses
         self._http = httpx2.Client(
             headers={"authorization": f"Bearer {key}", "user-agent": "tunehook-cli"},

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from types import FrameType
 
 from cli.follow import Followed
+from cli.open_page import page_address
 from cli.processes import Access, Processes
 from tunehook import settings
 from tunehook.errors import TunehookError
@@ -18,7 +19,7 @@ TEXT = """\
 Tunehook listens on {url}   (ready in {seconds:.1f} s)
 Upstream: {upstream}
 Logs: {logs}, and a line here for each job and webhook
-
+{page}
     export OPENAI_BASE_URL={url}/v1
     export OPENAI_API_KEY={api_key}
     export OPENAI_WEBHOOK_SECRET={callback_secret}
@@ -64,6 +65,7 @@ def up(*, trainer: bool = False) -> int:
         stop = _Stop()
         bootstrap, secret = found.bootstrap_key, found.bootstrap_callback_secret
         access: Access = processes.access
+        api_key = bootstrap.get_secret_value() if bootstrap else access.api_key
         print(
             TEXT.format(
                 url=processes.url,
@@ -76,8 +78,9 @@ def up(*, trainer: bool = False) -> int:
                     else ", ".join([*found.all_upstreams(), *[LOCAL_TRAINER] * trainer])
                 ),
                 model="qwen3-0.6b" if trainer else "gpt-4.1-mini-2025-04-14",
+                page=f"Page: {page_address(processes.url, api_key)}\n" if found.page == "on" else "",
                 logs=found.data_dir / "{service,worker}.log",
-                api_key=bootstrap.get_secret_value() if bootstrap else access.api_key,
+                api_key=api_key,
                 callback_secret=secret.get_secret_value() if secret else access.callback_secret,
                 data_dir=found.data_dir,
             ),

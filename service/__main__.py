@@ -38,7 +38,7 @@ def main() -> int:
 async def serve(found: settings.Settings) -> None:
     async with open_context(found, store_timeout=STORE_SECONDS) as ctx:
         await _first_contact(found, ctx)
-        app = build_app(ctx, parse_networks(found.trusted_proxies))
+        app = build_app(ctx, parse_networks(found.trusted_proxies), page=found.page == "on")
         async with listening(app, found.host, found.port, most=most_connections()) as addresses:
             log.info("listening on %s", ", ".join(f"http://{host}:{port}" for host, port in addresses))
             # Objects made from now on are short-lived: without this, p99 is 28 ms instead of 11.

@@ -25,6 +25,7 @@ from service import (
     jobs,
     metrics,
     models,
+    page_server,
     project_events,
     pull,
     retrains,
@@ -139,7 +140,7 @@ ROUTES: list[Route] = [
 ]
 
 
-def build_app(ctx: Context, trusted_proxies: tuple[Network, ...] = ()) -> web.Application:
+def build_app(ctx: Context, trusted_proxies: tuple[Network, ...] = (), *, page: bool = True) -> web.Application:
     makes_records = frozenset(route.handler for route in ROUTES if route.makes_records)
     app = web.Application(
         client_max_size=BODY_BYTES,
@@ -164,6 +165,8 @@ def build_app(ctx: Context, trusted_proxies: tuple[Network, ...] = ()) -> web.Ap
     app.on_shutdown.append(projects.close)
     for route in ROUTES:
         app.router.add_route(route.method, route.path.replace(JOB, _ONE_JOB), route.handler)
+    if page:
+        page_server.add_routes(app)  # no part of the contract: files for a browser
     return app
 
 

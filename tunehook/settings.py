@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     webhook_allow: AllowListText = ""
     operators_project: str = "default"
     log: Literal["text", "json"] = "text"
+    page: Literal["on", "off"] = "on"
     durability: Literal["strict", "relaxed"] = "strict"
     simulator_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 80
     workers: Annotated[int, Field(ge=1, le=64)] = 2

@@ -93,7 +93,7 @@ async def test_files_keep_expires_after(visitor: Visitor) -> None:
         ("POST", "/v1/embeddings", "Send this to the upstream itself"),
         ("POST", "/v1/batches", "Batches are not served."),
         ("GET", "/v1/nothing", "`/docs` on this server lists what there is."),
-        ("GET", "/", "`/docs` on this server lists what there is."),
+        ("GET", "/nothing", "`/docs` on this server lists what there is."),
     ],
 )
 async def test_a_url_that_does_not_exist_is_answered_with_what_to_do(

@@ -1,0 +1,66 @@
+// Calls the API below `v1/`, relative to the page, with the tab's key.
+import { forgetKey, key } from "./key.js";
+
+const SAFE = new Set(["GET", "HEAD"]);
+
+/** An answer that is an error: the API's own words. `code` as `missing_scope`; `status` 0: no answer. */
+export class ApiError extends Error {
+  constructor(status, error = {}, requestId = null) {
+    super(error.message || (status ? `The answer was ${status}, without words.` : "Tunehook does not answer."));
+    this.status = status;
+    this.code = error.code ?? null;
+    this.param = error.param ?? null;
+    this.requestId = requestId;
+  }
+}
+
+export function address(path, query = {}) {
+  const url = new URL(`v1${path}`, new URL(".", document.baseURI));
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+/** Sends a request and returns its Response; raises ApiError. `body`: sent as JSON; `form`: a FormData. */
+export async function send(method, path, { query, body, form, headers, signal } = {}) {
+  const all = { authorization: `Bearer ${key.value}`, ...headers };
+  if (body !== undefined) all["content-type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(address(path, query), {
+      method, headers: all, signal, body: form ?? (body === undefined ? undefined : JSON.stringify(body)),
+      cache: "no-store", credentials: "same-origin", referrerPolicy: "no-referrer",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { message: `Tunehook does not answer: ${error.message}.${SAFE.has(method) ? "" : " Look before you send it again: it may have arrived."}` });
+  }
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({}));
+  const error = new ApiError(answer.status, told.error, told.request_id ?? answer.headers.get("x-request-id"));
+  if (answer.status === 401) forgetKey(error.message);
+  throw error;
+}
+
+/** The JSON of an answer. */
+export async function call(method, path, options) {
+  const answer = await send(method, path, options);
+  return answer.status === 204 ? null : answer.json();
+}
+
+export const get = (path, query, options) => call("GET", path, { query, ...options });
+export const post = (path, body = {}, options) => call("POST", path, { body, ...options });
+export const del = (path, options) => call("DELETE", path, options);
+
+/** All pages of a list, up to `most` objects. */
+export async function all(path, query = {}, most = 1000) {
+  const found = [];
+  let after;
+  do {
+    const page = await get(path, { limit: 100, ...query, after });
+    found.push(...page.data);
+    after = page.has_more && page.data.length ? page.data.at(-1).id : null;
+  } while (after && found.length < most);
+  return found;
+}

@@ -1,0 +1,57 @@
+// The curve of one job, live: what was before is read when the stream has joined, each new step comes by the stream.
+import { get } from "./api.js";
+import { rowOf, withRows } from "./curve.js";
+import { useBack, useEvent, useLog } from "./hooks.js";
+import { hasEnded } from "./job.js";
+import { loadJob } from "./store.js";
+import { useEffect, useRef, useState } from "./ui.js";
+
+/** When a curve is read again after its job has ended: ms. */
+const AFTER_END = [2000, 10_000, 60_000];
+
+/** Returns `{columns, total, error}` of a job; `columns` null before they are read. `live`: follow it. */
+export function useMetrics(id, live = true) {
+  const [state, set] = useState({ columns: null, total: null, error: null });
+  const queue = useRef([]);
+  const frame = useRef(0);
+  const read = async () => {
+    try {
+      const found = await get(`/fine_tuning/jobs/${id}/metrics`);
+      set((before) => ({ ...before, columns: withRows(found.columns, (before.late ?? [])), error: null }));
+    } catch (error) {
+      set((before) => ({ ...before, error }));
+    }
+  };
+  useEffect(() => {
+    set({ columns: null, total: null, error: null });
+    if (id) read();
+    return () => clearTimeout(frame.current);
+  }, [id]);
+  const add = (event) => {
+    const row = rowOf(event);
+    if (!row) return;
+    queue.current.push(row);
+    if (frame.current) return;
+    frame.current = setTimeout(() => {
+      frame.current = 0;
+      const rows = queue.current.splice(0);
+      set((before) => ({
+        ...before,
+        columns: before.columns && withRows(before.columns, rows),
+        late: before.columns ? [] : [...(before.late ?? []), ...rows],
+        total: rows.at(-1).total_steps ?? before.total,
+      }));
+    }, 50);
+  };
+  useLog(live ? id : null, add, () => { read(); loadJob(id).catch(() => {}); });
+  // At the end the result file brings steps that no event told of. No event tells of that either: three looks, then no more.
+  const looks = useRef([]);
+  useEvent("job", (job) => {
+    if (job.id !== id || !hasEnded(job)) return;
+    read();
+    if (!looks.current.length) looks.current = AFTER_END.map((wait) => setTimeout(read, wait));
+  });
+  useEffect(() => () => looks.current.splice(0).forEach(clearTimeout), [id]);
+  useBack(state.error, read);
+  return state;
+}
