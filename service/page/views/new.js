@@ -1,0 +1,122 @@
+// #/new: a dataset, its report, its price, and the job.
+import { get, post } from "../lib/api.js";
+import { useLoaded, useTitle } from "../lib/hooks.js";
+import { go } from "../lib/router.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
+import { DatasetForm } from "./parts/dataset_form.js";
+import { Estimate, SameCall, Settings } from "./parts/job_form.js";
+import { useModels } from "./parts/models.js";
+import { Report } from "./parts/report.js";
+import { jobBody } from "./parts/same_call.js";
+
+const FIELDS = ["model", "upstream", "method", "epochs", "batch", "rate", "beta", "name", "seed", "callback", "metadata", "limit"];
+/** How long the form is quiet before its estimate is asked for. */
+const QUIET_MS = 400;
+
+/** `query`: `training` and `validation` (ids of files that are here), and any field of the form. */
+export default function New({ query }) {
+  useTitle("New job");
+  const models = useModels();
+  const [fields, setFields] = useState(() => Object.fromEntries(FIELDS.map((name) => [name, query[name] ?? ""])));
+  const [data, setData] = useState({ training: null, validation: null, notes: [] });
+  useEffect(() => {
+    const known = [query.training, query.validation].map((id) => id && get(`/files/${id}`));
+    Promise.all(known).then(([training, validation]) => training && setData({ training, validation: validation ?? null, notes: [] }), () => {});
+  }, [query.training, query.validation]);
+  const model = fields.model || models.base[0]?.id || "";
+  const body = useMemo(
+    () => jobBody({ ...fields, model, training: data.training?.id, validation: data.validation?.id }),
+    [fields, model, data.training?.id, data.validation?.id],
+  );
+  const priced = useEstimate(body);
+  return html`
+    <h1 tabindex="-1">New job</h1>
+    <h2>1 Dataset</h2>
+    <${DatasetForm} data=${data} onData=${setData} />
+    ${data.training && html`<h2>2 What the check found</h2><${Checked} file=${data.training} turn=${priced.turn} onData=${setData} />`}
+    <h2>${data.training ? 3 : 2} Model and method</h2>
+    <${Settings} fields=${fields} model=${model} models=${models} problem=${priced.error} onField=${(name, value) => setFields((all) => ({ ...all, [name]: value }))} />
+    <h2>${data.training ? 4 : 3} Price and start</h2>
+    <${Estimate} priced=${priced} ready=${!!data.training} />
+    <${Start} body=${body} priced=${priced} />
+    <${SameCall} body=${body} files=${namesOf(data)} />
+  `;
+}
+
+const namesOf = ({ training, validation }) => Object.fromEntries([training, validation].filter(Boolean).map((one) => [one.id, one.filename]));
+
+/**
+ * Asks for the estimate of a body whenever it has changed: `{ estimate, error, busy, turn }`.
+ *
+ * The API answers when the file is checked, a minute later at most; a longer check is asked for again. `turn` grows with
+ * each answer: what the check found can be read then.
+ */
+function useEstimate(body) {
+  const [found, setFound] = useState({ estimate: null, error: null, busy: false, turn: 0 });
+  const text = JSON.stringify(body);
+  useEffect(() => {
+    if (!body.training_file || !body.model) return setFound({ estimate: null, error: null, busy: false, turn: 0 });
+    const stopper = new AbortController();
+    setFound((before) => ({ ...before, busy: true }));
+    const timer = setTimeout(() => ask(text, stopper.signal, setFound), QUIET_MS);
+    return () => {
+      clearTimeout(timer);
+      stopper.abort();
+    };
+  }, [text]);
+  return found;
+}
+
+async function ask(text, signal, setFound) {
+  while (!signal.aborted) {
+    try {
+      const estimate = await post("/fine_tuning/jobs/estimate", JSON.parse(text), { signal });
+      return setFound(({ turn }) => ({ estimate, error: null, busy: false, turn: turn + 1 }));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.code !== "file_not_checked") {
+        return setFound(({ turn }) => ({ estimate: null, error, busy: false, turn: turn + 1 }));
+      }
+    }
+  }
+}
+
+/** The report of the file. One that is checked by a worker has it when the estimate has come. */
+function Checked({ file, turn }) {
+  const found = useLoaded(() => get(`/files/${file.id}/report`), [file.id]);
+  useEffect(() => {
+    if (turn && !found.data && !found.loading) found.again();
+  }, [turn]);
+  if (found.data) return html`<${Report} report=${found.data} />`;
+  if (!found.error) return html`<p class="note">Reading the report …</p>`;
+  if (found.error.code === "file_not_checked") return html`<p role="status">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`;
+  return html`<p class="bad">✕ ${found.error.message}</p>`;
+}
+
+/** The button that starts the job. The same body sent twice, after a lost answer, makes one job. */
+function Start({ body, priced }) {
+  const [state, setState] = useState({ busy: false, error: null });
+  const text = JSON.stringify(body);
+  const key = useRef({ text: null, value: null });
+  const why = mayDo("write") ?? (body.training_file ? (priced.error ? "Mend what is wrong first." : null) : "Choose a dataset first.");
+  const start = async () => {
+    if (key.current.text !== text) key.current = { text, value: randomKey() };
+    setState({ busy: true, error: null });
+    try {
+      const job = await post("/fine_tuning/jobs", body, { headers: { "idempotency-key": key.current.value } });
+      go(`/jobs/${job.id}`);
+    } catch (error) {
+      setState({ busy: false, error });
+    }
+  };
+  return html`
+    <p class="row">
+      <button class="main" disabled=${!!why || state.busy} onClick=${start}>${state.busy ? "Starting …" : "Start"}</button>
+      ${why && html`<span class="note">${why}</span>`}
+    </p>
+    ${state.error && html`<p class="bad" role="alert">✕ ${state.error.message}</p>`}
+  `;
+}
+
+/** Works on pages without https too, where crypto.randomUUID is missing. */
+const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0")).join("");
