@@ -3,6 +3,7 @@ import { get } from "../lib/api.js";
 import { bytes } from "../lib/format.js";
 import { useLoaded, useTitle } from "../lib/hooks.js";
 import { html } from "../lib/ui.js";
+import { Copy, ErrorBox, Time } from "../parts/basic.js";
 import { Report } from "./parts/report.js";
 
 export default function Dataset({ params }) {
@@ -13,14 +14,14 @@ export default function Dataset({ params }) {
   return html`
     <p><a href="#/datasets">‹ Datasets</a></p>
     <h1 tabindex="-1">${name}</h1>
-    ${file.error && html`<p class="bad" role="alert">✕ ${file.error.message}</p>`}
+    <${ErrorBox} error=${file.error} />
     ${file.data && html`
       <p class="row"><code>${file.data.id}</code> <${Copy} text=${file.data.id} what="the file's id" />
-        <span>${bytes(file.data.bytes)}</span> <span>sent <${Moment} at=${file.data.created_at} /></span>
+        <span>${bytes(file.data.bytes)}</span> <span>sent <${Time} at=${file.data.created_at} /></span>
         ${file.data.status === "processed" && html`<a class="button" href=${`#/new?training=${file.data.id}`}>Train on it</a>`}
         ${report.data && html`<${Copy} text=${JSON.stringify(report.data, null, 2)} what="the report as JSON" label="⧉ JSON" />`}</p>`}
-    ${!file.error && report.error && html`<p class="warn" role="alert">! ${report.error.message}
-      ${report.error.code === "file_not_checked" && html` <button class="small" onClick=${() => { file.again(); report.again(); }}>Look again</button>`}</p>`}
+    ${!file.error && report.error && html`<p class="wait" role="alert">! ${report.error.message}
+      ${report.error.code === "file_not_checked" && html` <button onClick=${() => { file.again(); report.again(); }}>Look again</button>`}</p>`}
     ${report.data && html`<${Report} report=${report.data} />`}
   `;
 }

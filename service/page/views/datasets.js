@@ -2,9 +2,11 @@
 import { del, get } from "../lib/api.js";
 import { bytes } from "../lib/format.js";
 import { useAction, useLoaded, useTitle } from "../lib/hooks.js";
+import { missing } from "../lib/scopes.js";
 import { html, useState } from "../lib/ui.js";
+import { Badge, ErrorBox, Time } from "../parts/basic.js";
 
-const STATUS = { processed: ["✓", "good", "checked"], error: ["✕", "bad", "has errors"], uploaded: ["…", "warn", "being checked"] };
+const STATUS = { processed: ["✓", "good", "checked"], error: ["✕", "bad", "has errors"], uploaded: ["…", "wait", "being checked"] };
 const PAGE = 100;
 
 export default function Datasets() {
@@ -20,14 +22,14 @@ export default function Datasets() {
   const problem = error ?? refused;
   return html`
     <h1 tabindex="-1">Datasets</h1>
-    <p class="row"><a class="button main" href="#/new">New dataset and job</a> <button onClick=${again}>Read the list again</button>
-      <span class="note">Files are not in the live stream.</span></p>
-    ${problem && html`<p class="bad" role="alert">✕ ${problem.message}</p>`}
-    ${data && !files.length && html`<p class="note">No dataset was sent yet.</p>`}
+    <p class="row"><a class="button first" href="#/new">New dataset and job</a> <button onClick=${again}>Read the list again</button>
+      <span class="soft">Files are not in the live stream.</span></p>
+    <${ErrorBox} error=${problem} />
+    ${data && !files.length && html`<p class="soft">No dataset was sent yet.</p>`}
     ${files.length > 0 && html`
       <table class="cards">
         <caption class="hidden">Datasets, the newest first</caption>
-        <thead><tr><th scope="col">File</th><th scope="col">Check</th><th scope="col" class="number">Size</th><th scope="col">Sent</th><th scope="col">Actions</th></tr></thead>
+        <thead><tr><th scope="col">File</th><th scope="col">Check</th><th scope="col" class="num">Size</th><th scope="col">Sent</th><th scope="col">Actions</th></tr></thead>
         <tbody>${files.map((file) => html`<${Row} key=${file.id} file=${file} again=${again} />`)}</tbody>
       </table>`}
     ${pages.at(-1)?.has_more && html`<p><button disabled=${busy} onClick=${next}>Show older ones</button></p>`}
@@ -38,20 +40,20 @@ function Row({ file, again }) {
   const [sign, tone, word] = STATUS[file.status] ?? ["", "", file.status];
   const [asked, setAsked] = useState(false);
   const [remove, busy, error] = useAction(() => del(`/files/${file.id}`).then(again));
-  const why = mayDo("write");
+  const why = missing("write");
   return html`
     <tr>
       <th scope="row"><a href=${`#/datasets/${file.id}`}>${file.filename}</a> <code>${file.id}</code></th>
-      <td data-name="Check"><span class=${tone}>${sign} ${word}</span>${file.status_details && html`<br /><span class="note">${file.status_details}</span>`}</td>
-      <td data-name="Size" class="number">${bytes(file.bytes)}</td>
-      <td data-name="Sent"><${Moment} at=${file.created_at} /></td>
-      <td data-name="Actions" class="row">
-        ${file.status !== "error" && html`<a class="button small" href=${`#/new?training=${file.id}`}>Train on it</a>`}
+      <td data-label="Check"><${Badge} kind=${tone} sign=${sign} word=${word} />${file.status_details && html`<br /><span class="soft">${file.status_details}</span>`}</td>
+      <td data-label="Size" class="num">${bytes(file.bytes)}</td>
+      <td data-label="Sent"><${Time} at=${file.created_at} /></td>
+      <td data-label="Actions"><div class="row">
+        ${file.status !== "error" && html`<a class="button" href=${`#/new?training=${file.id}`}>Train on it</a>`}
         ${asked
-          ? html`<button class="small bad" disabled=${busy} onClick=${remove}>Delete it now</button><button class="small" onClick=${() => setAsked(false)}>Keep it</button>`
-          : html`<button class="small" disabled=${!!why} title=${why} onClick=${() => setAsked(true)}>Delete</button>`}
-        ${error && html`<span class="bad" role="alert">✕ ${error.message}</span>`}
-      </td>
+          ? html`<button class="danger" disabled=${busy} onClick=${remove}>Delete it now</button><button onClick=${() => setAsked(false)}>Keep it</button>`
+          : html`<button disabled=${!!why} title=${why} onClick=${() => setAsked(true)}>Delete</button>`}
+        ${error && html`<span class="badge note bad" role="alert">✕ ${error.message}</span>`}
+      </div></td>
     </tr>
   `;
 }

@@ -3,8 +3,11 @@ import { all, call, get, post } from "../lib/api.js";
 import { clock, money } from "../lib/format.js";
 import { useAction, useLoaded, useTitle } from "../lib/hooks.js";
 import { go, link } from "../lib/router.js";
+import { missing } from "../lib/scopes.js";
 import { summary } from "../lib/store.js";
 import { html, useState } from "../lib/ui.js";
+import { Badge, Copy, ErrorBox } from "../parts/basic.js";
+import { Dialog } from "../parts/dialog.js";
 import { ModelOptions, ending, useModels } from "./parts/models.js";
 
 export default function Models() {
@@ -14,9 +17,9 @@ export default function Models() {
   const close = () => setDialog(null);
   return html`
     <h1 tabindex="-1">Models</h1>
-    ${models.error && html`<p class="bad" role="alert">✕ ${models.error.message}</p>`}
+    <${ErrorBox} error=${models.error} />
     <h2>Tuned here</h2>
-    ${!models.loading && !models.error && !models.tuned.length && html`<p class="note">No model was tuned here yet. <a href="#/new">New job</a></p>`}
+    ${!models.loading && !models.error && !models.tuned.length && html`<p class="soft">No model was tuned here yet. <a href="#/new">New job</a></p>`}
     ${models.tuned.length > 0 && html`
       <table class="cards">
         <caption class="hidden">Tuned models, the newest first</caption>
@@ -29,8 +32,8 @@ export default function Models() {
         <caption class="hidden">Base models that can be trained</caption>
         <thead><tr><th scope="col">Model</th><th scope="col">Ends</th><th scope="col">Actions</th></tr></thead>
         <tbody>${models.base.map((one) => html`
-          <tr key=${one.id}><th scope="row">${one.id}</th><td data-name="Ends"><${Ending} model=${one} /></td>
-            <td data-name="Actions"><a class="button small" href=${link("/new", { model: one.id })}>Train it</a></td></tr>`)}
+          <tr key=${one.id}><th scope="row">${one.id}</th><td data-label="Ends"><${Ending} model=${one} /></td>
+            <td data-label="Actions"><a class="button" href=${link("/new", { model: one.id })}>Train it</a></td></tr>`)}
         </tbody>
       </table>`}
     ${dialog?.kind === "retrain" && html`<${Retrain} model=${dialog.model} models=${models} onClose=${close} />`}
@@ -40,29 +43,29 @@ export default function Models() {
 
 function Ending({ model }) {
   const text = ending(model);
-  return text ? html`<span class="warn">! ${text}</span>` : html`<span class="note">none announced</span>`;
+  return text ? html`<span class="badge note wait">! ${text}</span>` : html`<span class="soft">none announced</span>`;
 }
 
 function Tuned({ model, open, again }) {
-  const write = mayDo("write");
+  const write = missing("write");
   return html`
     <tr>
       <th scope="row"><span class="long">${model.id}</span> <${Copy} text=${model.id} what="the model's name" /></th>
-      <td data-name="Made">${clock(model.created)}</td>
-      <td data-name="Ends"><${Ending} model=${model} /></td>
-      <td data-name="Deployment">${model.tunehook ? html`<${Deployment} model=${model} again=${again} />` : html`<span class="good">✓ answers without</span>`}</td>
-      <td data-name="Actions" class="row">
-        <a class="button small" href=${link("/try", { model: model.id })}>Try it</a>
-        <a class="button small" href=${link("/new", { model: model.id })}>Use as base</a>
-        <button class="small" disabled=${!!write} title=${write} onClick=${() => open({ kind: "retrain", model })}>Retrain</button>
-        <button class="small" disabled=${!!write} title=${write} onClick=${() => open({ kind: "delete", model })}>Delete</button>
-        ${write && html`<span class="note">${write}</span>`}
-      </td>
+      <td data-label="Made">${clock(model.created)}</td>
+      <td data-label="Ends"><${Ending} model=${model} /></td>
+      <td data-label="Deployment">${model.tunehook ? html`<${Deployment} model=${model} again=${again} />` : html`<span class="badge good">✓ answers without</span>`}</td>
+      <td data-label="Actions"><div class="row">
+        <a class="button" href=${link("/try", { model: model.id })}>Try it</a>
+        <a class="button" href=${link("/new", { model: model.id })}>Use as base</a>
+        <button disabled=${!!write} title=${write} onClick=${() => open({ kind: "retrain", model })}>Retrain</button>
+        <button disabled=${!!write} title=${write} onClick=${() => open({ kind: "delete", model })}>Delete</button>
+        ${write && html`<span class="soft">${write}</span>`}
+      </div></td>
     </tr>
   `;
 }
 
-const STATES = { needs_deployment: ["○", "warn", "not deployed"], deploying: ["↻", "warn", "deploying"], callable: ["●", "good", "running"] };
+const STATES = { needs_deployment: ["○", "wait", "not deployed"], deploying: ["↻", "wait", "deploying"], callable: ["●", "good", "running"] };
 
 /** Of a model that answers only while it is deployed. Its price an hour runs as long as it does. */
 function Deployment({ model, again }) {
@@ -72,20 +75,20 @@ function Deployment({ model, again }) {
   const shown = useLoaded(() => (state === "needs_deployment" ? Promise.resolve(null) : get(path)), [state]);
   const [act, busy, error] = useAction((method) => call(method, path).then(again));
   const [asked, setAsked] = useState(false);
-  const why = mayDo("write");
+  const why = missing("write");
   const found = shown.data;
   return html`
-    <span class=${tone}>${sign} ${word}</span>
+    <${Badge} kind=${tone} sign=${sign} word=${word} />
     ${found?.price?.usd_per_hour && html` <strong>${money(found.price.usd_per_hour)} an hour</strong>`}
-    ${what_to_do && html`<br /><span class="note">${what_to_do}</span>`}
-    ${found?.waiting && html`<br /><span class="warn">${found.waiting.reason}</span>`}
-    ${found?.error && html`<br /><span class="bad">✕ ${found.error.message}</span>`}
+    ${what_to_do && html`<br /><span class="soft">${what_to_do}</span>`}
+    ${found?.waiting && html`<br /><span class="badge note wait">${found.waiting.reason}</span>`}
+    ${found?.error && html`<br /><span class="badge note bad">✕ ${found.error.message}</span>`}
     <br />
     ${asked
       ? html`<span>${state === "needs_deployment" ? "It costs money as long as it runs." : "The model stops answering."}</span>
-          <button class="small" disabled=${busy} onClick=${() => act(state === "needs_deployment" ? "POST" : "DELETE")}>Yes</button><button class="small" onClick=${() => setAsked(false)}>No</button>`
-      : html`<button class="small" disabled=${!!why} title=${why} onClick=${() => setAsked(true)}>${state === "needs_deployment" ? "Deploy" : "Remove the deployment"}</button>`}
-    ${error && html`<span class="bad" role="alert">✕ ${error.message}</span>`}
+          <button disabled=${busy} onClick=${() => act(state === "needs_deployment" ? "POST" : "DELETE")}>Yes</button><button onClick=${() => setAsked(false)}>No</button>`
+      : html`<button disabled=${!!why} title=${why} onClick=${() => setAsked(true)}>${state === "needs_deployment" ? "Deploy" : "Remove the deployment"}</button>`}
+    ${error && html`<span class="badge note bad" role="alert">✕ ${error.message}</span>`}
   `;
 }
 
@@ -109,13 +112,13 @@ function Retrain({ model, models, onClose }) {
   const problem = source.error ?? plan.error ?? error;
   return html`
     <${Dialog} title="Train its data again" onClose=${onClose}>
-      <p class="note">${source.data ? html`The data of <a href=${`#/jobs/${source.data.id}`}>${source.data.id}</a>` : !source.error && "Looking for the job that made it …"}</p>
+      <p class="soft">${source.data ? html`The data of <a href=${`#/jobs/${source.data.id}`}>${source.data.id}</a>` : !source.error && "Looking for the job that made it …"}</p>
       <label>Model <select value=${body.model} onChange=${set("model")}><${ModelOptions} models=${models} /></select></label>
       <label>Upstream <select value=${body.upstream} onChange=${set("upstream")}>${upstreams.map(({ name }) => html`<option key=${name}>${name}</option>`)}</select></label>
       ${plan.data && html`<${Plan} plan=${plan.data} />`}
       ${plan.data?.existing && html`<label class="inline"><input type="checkbox" checked=${fields.again} onChange=${(event) => setFields({ ...fields, again: event.target.checked })} /> If that one failed: again</label>`}
-      ${problem && html`<p class="bad" role="alert">✕ ${problem.message}</p>`}
-      <p class="row"><button class="main" disabled=${busy || !plan.data?.fits} onClick=${start}>${plan.data?.creates === false ? "Show that job" : "Train"}</button><button onClick=${onClose}>Leave it</button></p>
+      <${ErrorBox} error=${problem} />
+      <p class="row"><button class="first" disabled=${busy || !plan.data?.fits} onClick=${start}>${plan.data?.creates === false ? "Show that job" : "Train"}</button><button onClick=${onClose}>Leave it</button></p>
     <//>
   `;
 }
@@ -124,11 +127,11 @@ function Plan({ plan }) {
   const usd = plan.estimate?.cost_usd;
   return html`
     <p role="status">
-      ${plan.error && html`<span class="bad">✕ ${plan.error.message}</span>`}
+      ${plan.error && html`<span class="badge note bad">✕ ${plan.error.message}</span>`}
       ${plan.existing && html`<span>It was done before: <a href=${`#/jobs/${plan.existing.id}`}>${plan.existing.id}</a>, ${plan.existing.status}. </span>`}
       ${plan.creates && plan.fits && html`<span>A new job, ${usd === null || usd === undefined ? "no price is known" : `about ${money(usd)}`}. </span>`}
     </p>
-    ${plan.left_out.map((one) => html`<p class="warn">! Left out: ${one.member}: ${one.why}</p>`)}
+    ${plan.left_out.map((one) => html`<p class="box wait">Left out: ${one.member}: ${one.why}</p>`)}
   `;
 }
 
@@ -146,8 +149,8 @@ function Delete({ model, onClose, onDone }) {
     <${Dialog} title="Delete this model?" onClose=${onClose}>
       <p><code class="long">${model.id}</code></p>
       <p>It is removed at its upstream and here${model.tunehook ? ", a running deployment first" : ""}. This cannot be undone; calls to it are refused from then on.</p>
-      ${error && html`<p class="bad" role="alert">✕ ${error.message}</p>`}
-      <p class="row"><button class="main" disabled=${busy} onClick=${remove}>Delete</button><button onClick=${onClose}>Keep it</button></p>
+      <${ErrorBox} error=${error} />
+      <p class="row"><button class="first" disabled=${busy} onClick=${remove}>Delete</button><button onClick=${onClose}>Keep it</button></p>
     <//>
   `;
 }

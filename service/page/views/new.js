@@ -2,7 +2,9 @@
 import { get, post } from "../lib/api.js";
 import { useLoaded, useTitle } from "../lib/hooks.js";
 import { go } from "../lib/router.js";
+import { missing } from "../lib/scopes.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
+import { ErrorBox } from "../parts/basic.js";
 import { DatasetForm } from "./parts/dataset_form.js";
 import { Estimate, SameCall, Settings } from "./parts/job_form.js";
 import { useModels } from "./parts/models.js";
@@ -23,7 +25,8 @@ export default function New({ query }) {
     const known = [query.training, query.validation].map((id) => id && get(`/files/${id}`));
     Promise.all(known).then(([training, validation]) => training && setData({ training, validation: validation ?? null, notes: [] }), () => {});
   }, [query.training, query.validation]);
-  const model = fields.model || models.base[0]?.id || "";
+  const last = useLoaded(() => get("/fine_tuning/jobs", { limit: 1 }));
+  const model = fields.model || (last.loading ? "" : firstChoice(models, last.data?.data[0]));
   const body = useMemo(
     () => jobBody({ ...fields, model, training: data.training?.id, validation: data.validation?.id }),
     [fields, model, data.training?.id, data.validation?.id],
@@ -42,6 +45,9 @@ export default function New({ query }) {
     <${SameCall} body=${body} files=${namesOf(data)} />
   `;
 }
+
+/** The model of the last job; else one that stays. */
+const firstChoice = ({ base }, job) => (base.find(({ id }) => id === job?.model) ?? base.find((one) => !one.shutdown_date) ?? base[0])?.id ?? "";
 
 const namesOf = ({ training, validation }) => Object.fromEntries([training, validation].filter(Boolean).map((one) => [one.id, one.filename]));
 
@@ -88,9 +94,9 @@ function Checked({ file, turn }) {
     if (turn && !found.data && !found.loading) found.again();
   }, [turn]);
   if (found.data) return html`<${Report} report=${found.data} />`;
-  if (!found.error) return html`<p class="note">Reading the report …</p>`;
+  if (!found.error) return html`<p class="soft">Reading the report …</p>`;
   if (found.error.code === "file_not_checked") return html`<p role="status">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`;
-  return html`<p class="bad">✕ ${found.error.message}</p>`;
+  return html`<p class="box bad" role="alert">${found.error.message}</p>`;
 }
 
 /** The button that starts the job. The same body sent twice, after a lost answer, makes one job. */
@@ -98,7 +104,7 @@ function Start({ body, priced }) {
   const [state, setState] = useState({ busy: false, error: null });
   const text = JSON.stringify(body);
   const key = useRef({ text: null, value: null });
-  const why = mayDo("write") ?? (body.training_file ? (priced.error ? "Mend what is wrong first." : null) : "Choose a dataset first.");
+  const why = missing("write") ?? (body.training_file ? (priced.error ? "Mend what is wrong first." : null) : "Choose a dataset first.");
   const start = async () => {
     if (key.current.text !== text) key.current = { text, value: randomKey() };
     setState({ busy: true, error: null });
@@ -111,10 +117,10 @@ function Start({ body, priced }) {
   };
   return html`
     <p class="row">
-      <button class="main" disabled=${!!why || state.busy} onClick=${start}>${state.busy ? "Starting …" : "Start"}</button>
-      ${why && html`<span class="note">${why}</span>`}
+      <button class="first" disabled=${!!why || state.busy} onClick=${start}>${state.busy ? "Starting …" : "Start"}</button>
+      ${why && html`<span class="soft">${why}</span>`}
     </p>
-    ${state.error && html`<p class="bad" role="alert">✕ ${state.error.message}</p>`}
+    <${ErrorBox} error=${state.error} />
   `;
 }
 

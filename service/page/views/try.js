@@ -2,6 +2,7 @@
 import { get, send } from "../lib/api.js";
 import { useTitle } from "../lib/hooks.js";
 import { changeQuery } from "../lib/router.js";
+import { missing } from "../lib/scopes.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
 import { EMPTY, readAnswer } from "./parts/chat_answer.js";
 import { useModels } from "./parts/models.js";
@@ -17,7 +18,7 @@ export default function Try({ query }) {
   const left = useAnswer();
   const right = useAnswer();
   const busy = left.busy || right.busy;
-  const why = mayDo("chat");
+  const why = missing("chat");
   const form = useRef(null);
   const send = (event) => {
     event.preventDefault();
@@ -33,9 +34,9 @@ export default function Try({ query }) {
       <label>Prompt <textarea rows="3" required value=${asked.prompt} onInput=${(event) => setAsked({ ...asked, prompt: event.target.value })} /></label>
       <label class="narrow">Temperature <input type="number" min="0" max="2" step="0.1" value=${asked.temperature} onInput=${(event) => setAsked({ ...asked, temperature: event.target.value })} /></label>
       <p class="row">
-        <button type="submit" class="main" disabled=${busy || !!why || !(base || tuned)}>Send <kbd>Ctrl ⏎</kbd></button>
+        <button type="submit" class="first" disabled=${busy || !!why || !(base || tuned)}>Send <kbd>Ctrl ⏎</kbd></button>
         ${busy && html`<button type="button" onClick=${() => [left, right].forEach((one) => one.stop())}>■ Stop</button>`}
-        ${why && html`<span class="note">${why}</span>`}
+        ${why && html`<span class="soft">${why}</span>`}
       </p>
     </form>
     <div class="beside">
@@ -64,12 +65,12 @@ function Side({ title, models, chosen, onChoose, answer, none }) {
           ${models.map((one) => html`<option key=${one.id} value=${one.id}>${one.id}</option>`)}
         </select>
       </label>
-      ${!chosen && none && html`<p class="note">${none}</p>`}
+      ${!chosen && none && html`<p class="soft">${none}</p>`}
       ${answer && html`
         <div class="answer" aria-busy=${!answer.ended}>
-          <pre class="wrapped">${answer.text}${!answer.ended && "▌"}</pre>
-          ${answer.error && html`<p class="bad">✕ ${answer.error}</p>`}
-          <p class="note">${answer.tokens !== null && `${answer.tokens} tokens · `}${answer.seconds.toFixed(1)} s${answer.stopped ? " · stopped" : ""}</p>
+          <pre>${answer.text}${!answer.ended && "▌"}</pre>
+          ${answer.error && html`<p class="box bad" role="alert">${answer.error}</p>`}
+          <p class="soft">${answer.tokens !== null && `${answer.tokens} tokens · `}${answer.seconds.toFixed(1)} s${answer.stopped ? " · stopped" : ""}</p>
         </div>`}
     </section>
   `;

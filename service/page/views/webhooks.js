@@ -2,7 +2,10 @@
 import { all, call, get, post } from "../lib/api.js";
 import { useLoaded, useTitle } from "../lib/hooks.js";
 import { go } from "../lib/router.js";
+import { missing } from "../lib/scopes.js";
 import { html, useState } from "../lib/ui.js";
+import { Copy, ErrorBox, Time } from "../parts/basic.js";
+import { Dialog } from "../parts/dialog.js";
 import { Deliveries } from "./parts/deliveries.js";
 import { EndpointDialog, SecretDialog } from "./parts/endpoint_dialogs.js";
 
@@ -15,7 +18,7 @@ export default function Webhooks({ params, query }) {
   const [dialog, setDialog] = useState(null);
   const [said, setSaid] = useState(null);
   const chosen = endpoints?.find((one) => one.id === id) ?? (id ? null : endpoints?.[0]);
-  const why = mayDo("webhooks");
+  const why = missing("webhooks");
   const done = (text, secret) => {
     setDialog(secret ? { kind: "secret", secret } : null);
     setSaid({ text, good: true });
@@ -31,20 +34,20 @@ export default function Webhooks({ params, query }) {
   };
   return html`
     <h1 tabindex="-1">Webhooks</h1>
-    ${error && html`<p class="bad" role="alert">✕ ${error.message}</p>`}
+    <${ErrorBox} error=${error} />
     <p class="row">
-      <button class="main" disabled=${!!why} onClick=${() => setDialog({ kind: "edit", endpoint: null })}>New endpoint</button>
-      ${why && html`<span class="note">${why}</span>`}
+      <button class="first" disabled=${!!why} onClick=${() => setDialog({ kind: "edit", endpoint: null })}>New endpoint</button>
+      ${why && html`<span class="soft">${why}</span>`}
     </p>
-    <p role="status" class=${said && (said.good ? "good" : "bad")}>${said && `${said.good ? "✓" : "✕"} ${said.text}`}</p>
-    ${endpoints?.length === 0 && html`<p class="note">No endpoint yet. Jobs post to their own callback_url all the same; an endpoint gets the events of all jobs, and a pull endpoint waits until you fetch them.</p>`}
+    <p role="status" class=${said && `badge note ${said.good ? "good" : "bad"}`}>${said && `${said.good ? "✓" : "✕"} ${said.text}`}</p>
+    ${endpoints?.length === 0 && html`<p class="soft">No endpoint yet. Jobs post to their own callback_url all the same; an endpoint gets the events of all jobs, and a pull endpoint waits until you fetch them.</p>`}
     ${endpoints?.length > 0 && html`
       <table class="cards">
         <caption class="hidden">Endpoints</caption>
         <thead><tr><th scope="col">Name</th><th scope="col">Sent to</th><th scope="col">Types</th><th scope="col">State</th><th scope="col">Actions</th></tr></thead>
         <tbody>${endpoints.map((one) => html`<${Row} key=${one.id} endpoint=${one} chosen=${one.id === chosen?.id} why=${why} types=${types} act=${act} open=${setDialog} />`)}</tbody>
       </table>`}
-    ${id && endpoints && !chosen && html`<p class="bad">✕ There is no endpoint ${id}.</p>`}
+    ${id && endpoints && !chosen && html`<p class="box bad" role="alert">There is no endpoint ${id}.</p>`}
     ${chosen && html`<${Deliveries} key=${chosen.id} endpoint=${chosen} query=${query} types=${types} />`}
     ${dialog?.kind === "edit" && html`<${EndpointDialog} endpoint=${dialog.endpoint} types=${types} onDone=${done} onClose=${() => setDialog(null)} />`}
     ${dialog?.kind === "rotate" && html`<${RotateDialog} endpoint=${dialog.endpoint} onDone=${done} onClose=${() => setDialog(null)} />`}
@@ -60,23 +63,23 @@ function Row({ endpoint, chosen, why, types, act, open }) {
   return html`
     <tr aria-current=${chosen ? "true" : undefined}>
       <th scope="row"><a href=${`#/webhooks/${endpoint.id}`}>${endpoint.name}</a></th>
-      <td data-name="Sent to"><span class="long">${endpoint.url}</span> ${pulled && html`<span class="note">waits to be fetched</span>`}</td>
-      <td data-name="Types" title=${endpoint.event_types.join("\n")}>${endpoint.event_types.length} of ${types.length}</td>
-      <td data-name="State">
-        <span class=${state === "enabled" ? "good" : "bad"}>${state === "enabled" ? "● enabled" : "✕ disabled"}</span>
-        ${disabled_reason && html`<br /><span class="note">${disabled_reason}</span>`}
-        ${state === "enabled" && failing_since && html`<br /><span class="warn">! failing since <${Moment} at=${failing_since} /></span>`}
-        ${old_secret_active_until && html`<br /><span class="note">two secrets until <${Moment} at=${old_secret_active_until} /></span>`}
+      <td data-label="Sent to"><span class="long">${endpoint.url}</span> ${pulled && html`<span class="soft">waits to be fetched</span>`}</td>
+      <td data-label="Types" title=${endpoint.event_types.join("\n")}>${endpoint.event_types.length} of ${types.length}</td>
+      <td data-label="State">
+        <span class=${`badge note ${state === "enabled" ? "good" : "bad"}`}>${state === "enabled" ? "● enabled" : "✕ disabled"}</span>
+        ${disabled_reason && html`<br /><span class="soft">${disabled_reason}</span>`}
+        ${state === "enabled" && failing_since && html`<br /><span class="badge note wait">! failing since <${Time} at=${failing_since} /></span>`}
+        ${old_secret_active_until && html`<br /><span class="soft">two secrets until <${Time} at=${old_secret_active_until} /></span>`}
       </td>
-      <td data-name="Actions"><details class="menu"><summary>Actions<span class="hidden"> on ${endpoint.name}</span></summary>
+      <td data-label="Actions"><details class="menu"><summary>Actions<span class="hidden"> on ${endpoint.name}</span></summary>
         <p class="row">
-          ${state === "disabled" && html`<button class="small" disabled=${!!why} onClick=${() => act("POST", `${path}/enable`, undefined, `${endpoint.name} is enabled.`)}>Enable</button>`}
+          ${state === "disabled" && html`<button disabled=${!!why} onClick=${() => act("POST", `${path}/enable`, undefined, `${endpoint.name} is enabled.`)}>Enable</button>`}
           <${Test} endpoint=${endpoint} types=${types} why=${why} act=${act} />
-          <button class="small" disabled=${!!why} onClick=${() => open({ kind: "edit", endpoint })}>Edit</button>
-          <button class="small" disabled=${!!why} onClick=${() => open({ kind: "rotate", endpoint })}>Rotate secret</button>
-          <button class="small" disabled=${!!why} onClick=${() => open({ kind: "delete", endpoint })}>Delete</button>
+          <button disabled=${!!why} onClick=${() => open({ kind: "edit", endpoint })}>Edit</button>
+          <button disabled=${!!why} onClick=${() => open({ kind: "rotate", endpoint })}>Rotate secret</button>
+          <button disabled=${!!why} onClick=${() => open({ kind: "delete", endpoint })}>Delete</button>
         </p>
-        <p class="note"><code>${endpoint.id}</code> <${Copy} text=${endpoint.id} what="the endpoint's id" /> secret <code>${endpoint.signing_secret_hint}</code></p>
+        <p class="soft"><code>${endpoint.id}</code> <${Copy} text=${endpoint.id} what="the endpoint's id" /> secret <code>${endpoint.signing_secret_hint}</code></p>
       </details></td>
     </tr>
   `;
@@ -88,7 +91,7 @@ function Test({ endpoint, types, why, act }) {
   const said = ({ event_type, status_code }) => `${endpoint.name} answered ${status_code} to a sample of ${event_type}.`;
   return html`
     <label class="inline">Sample <select value=${type} onChange=${(event) => setKind(event.target.value)}>${types.map((one) => html`<option key=${one}>${one}</option>`)}</select></label>
-    <button class="small" disabled=${!!why} onClick=${() => act("POST", `/webhook_endpoints/${endpoint.id}/test`, { event_type: type }, said)}>Test</button>
+    <button disabled=${!!why} onClick=${() => act("POST", `/webhook_endpoints/${endpoint.id}/test`, { event_type: type }, said)}>Test</button>
   `;
 }
 
@@ -106,9 +109,9 @@ function RotateDialog({ endpoint, onDone, onClose }) {
   return html`
     <${Dialog} title=${`A new secret for ${endpoint.name}`} onClose=${onClose}>
       <label class="inline"><input type="checkbox" checked=${keep} onChange=${(event) => setKeep(event.target.checked)} /> The old one signs too, for 24 hours</label>
-      ${!keep && html`<p class="warn">! Your server refuses webhooks until it has the new secret.</p>`}
-      ${error && html`<p class="bad" role="alert">✕ ${error}</p>`}
-      <p class="row"><button class="main" onClick=${rotate}>Rotate</button><button onClick=${onClose}>Leave it</button></p>
+      ${!keep && html`<p class="box wait">Your server refuses webhooks until it has the new secret.</p>`}
+      ${error && html`<p class="box bad" role="alert">${error}</p>`}
+      <p class="row"><button class="first" onClick=${rotate}>Rotate</button><button onClick=${onClose}>Leave it</button></p>
     <//>
   `;
 }
@@ -118,7 +121,7 @@ function DeleteDialog({ endpoint, act, onClose }) {
   return html`
     <${Dialog} title=${`Delete ${endpoint.name}?`} onClose=${onClose}>
       <p>Its deliveries that still wait are given up. This cannot be undone.</p>
-      <p class="row"><button class="main" onClick=${remove}>Delete</button><button onClick=${onClose}>Keep it</button></p>
+      <p class="row"><button class="first" onClick=${remove}>Delete</button><button onClick=${onClose}>Keep it</button></p>
     <//>
   `;
 }

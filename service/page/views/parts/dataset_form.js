@@ -1,4 +1,5 @@
 // Where a dataset comes from: a file that is dropped or chosen, or pasted questions and answers.
+import { missing } from "../../lib/scopes.js";
 import { html, useRef, useState } from "../../lib/ui.js";
 import { pastedName, refusal, sendFile } from "./file_upload.js";
 
@@ -8,7 +9,7 @@ export function DatasetForm({ data, onData }) {
   const [pasted, setPasted] = useState("");
   const [split, setSplit] = useState("");
   const upload = useUpload();
-  const why = mayDo("write");
+  const why = missing("write");
   const options = { system: system.trim(), validation_split: split };
   const take = async (file, only) => {
     const sent = await upload.send(file, only === "validation" ? {} : { system: options.system && file.name.endsWith(".jsonl") ? "" : options.system });
@@ -20,8 +21,8 @@ export function DatasetForm({ data, onData }) {
     if (sent) onData(sent);
   };
   return html`
-    ${why && html`<p class="note">${why}</p>`}
-    <label>System message for pairs and tables <input value=${system} placeholder="You name birds." onInput=${(event) => setSystem(event.target.value)} /></label>
+    ${why && html`<p class="soft">${why}</p>`}
+    <div class="beside"><label>System message for pairs and tables <input value=${system} placeholder="You name birds." onInput=${(event) => setSystem(event.target.value)} /></label></div>
     <div class="beside">
       <section class="card">
         <${Drop} label="Training file" hint=".jsonl up to 8 GB, or .csv, .tsv, .txt, .json up to 8 MB" disabled=${!!why || upload.busy} onFile=${(file) => take(file, "training")} />
@@ -34,9 +35,9 @@ export function DatasetForm({ data, onData }) {
         <button disabled=${!!why || upload.busy || !pasted.trim()} onClick=${paste}>Make a dataset</button>
       </section>
     </div>
-    ${upload.busy && html`<p class="row"><progress value=${upload.part} aria-label="Sent" /> ${upload.part < 1 ? `${Math.floor(upload.part * 100)} % sent` : "sent; being checked"} <button class="small" onClick=${upload.stop}>Stop</button></p>`}
-    ${upload.error && html`<p class="bad" role="alert">✕ ${upload.error}</p>`}
-    ${data.notes.map((note) => html`<p class="warn">! ${note}</p>`)}
+    ${upload.busy && html`<p class="row"><progress value=${upload.part} aria-label="Sent" /> ${upload.part < 1 ? `${Math.floor(upload.part * 100)} % sent` : "sent; being checked"} <button onClick=${upload.stop}>Stop</button></p>`}
+    ${upload.error && html`<p class="box bad" role="alert">${upload.error}</p>`}
+    ${data.notes.map((note) => html`<p class="box wait">${note}</p>`)}
     <p role="status">${data.training && html`<${Chosen} word="Training" file=${data.training} />`} ${data.validation && html`<${Chosen} word="Validation" file=${data.validation} />`}</p>
   `;
 }
@@ -58,7 +59,7 @@ function Drop({ label, hint, disabled, onFile }) {
   return html`
     <label class=${`drop ${over ? "over" : ""}`} onDragOver=${drag(true)} onDragLeave=${drag(false)} onDrop=${drop}>${label}
       <input type="file" accept=".jsonl,.csv,.tsv,.txt,.md,.json" disabled=${disabled} onChange=${(event) => event.target.files[0] && onFile(event.target.files[0])} />
-      <span class="note">${hint}</span>
+      <span class="soft">${hint}</span>
     </label>
   `;
 }

@@ -2,8 +2,10 @@
 import { get, post } from "../../lib/api.js";
 import { useEvent } from "../../lib/hooks.js";
 import { changeQuery } from "../../lib/router.js";
+import { missing } from "../../lib/scopes.js";
 import { epoch } from "../../lib/stream.js";
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
+import { ErrorBox } from "../../parts/basic.js";
 import { Delivery } from "./delivery.js";
 import { STATES, apiQuery, isRecovery, secondsOf, withDelivery } from "./delivery_filter.js";
 
@@ -23,8 +25,8 @@ export function Deliveries({ endpoint, query, types }) {
       <label>Until <input type="datetime-local" value=${query.until ?? ""} onChange=${filter("until")} /></label>
     </div>
     <${Resend} endpoint=${endpoint} query=${query} />
-    ${list.error && html`<p class="bad" role="alert">✕ ${list.error.message}</p>`}
-    ${list.rows?.length === 0 && html`<p class="note">${filtered ? html`No delivery fits this filter. <a href=${`#/webhooks/${endpoint.id}`}>Show all</a>` : "Nothing was sent yet: an endpoint gets the events that follow its creation."}</p>`}
+    <${ErrorBox} error=${list.error} />
+    ${list.rows?.length === 0 && html`<p class="soft">${filtered ? html`No delivery fits this filter. <a href=${`#/webhooks/${endpoint.id}`}>Show all</a>` : "Nothing was sent yet: an endpoint gets the events that follow its creation."}</p>`}
     ${list.rows?.map((one) => html`<${Delivery} key=${one.id} delivery=${one} />`)}
     ${list.more && html`<p><button disabled=${list.busy} onClick=${list.next}>Show older ones</button></p>`}
   `;
@@ -62,7 +64,7 @@ function Resend({ endpoint, query }) {
   const [state, setState] = useState({ step: "idle" });
   const stopped = useRef(false);
   useEffect(() => setState({ step: "idle" }), [endpoint.id, apiQuery(query)]);
-  const why = mayDo("webhooks") ?? (endpoint.tunehook.state === "disabled" ? "Enable the endpoint first." : null);
+  const why = missing("webhooks") ?? (endpoint.tunehook.state === "disabled" ? "Enable the endpoint first." : null);
   const guarded = (work) => async () => {
     try {
       await work();
@@ -91,10 +93,10 @@ function Resend({ endpoint, query }) {
       ${state.step === "counting" && html`<span>${state.found} found …</span>`}
       ${state.step === "asked" && html`
         <strong>${state.ids.length === 1 ? "Send 1 delivery again?" : `Send ${state.ids.length} deliveries again?`}</strong>
-        <button class="main" onClick=${send}>Send</button><button onClick=${() => setState({ step: "idle" })}>Leave it</button>`}
+        <button class="first" onClick=${send}>Send</button><button onClick=${() => setState({ step: "idle" })}>Leave it</button>`}
       ${state.step === "sending" && html`<progress max=${state.ids.length} value=${state.at} aria-label="Sent again" /> ${state.at} of ${state.ids.length} <button onClick=${() => { stopped.current = true; }}>Stop</button>`}
-      ${state.step === "said" && html`<span class=${state.good ? "good" : "bad"}>${state.good ? "✓" : "✕"} ${state.text}</span>`}
-      ${why && html`<span class="note">${why}</span>`}
+      ${state.step === "said" && html`<span class=${`badge note ${state.good ? "good" : "bad"}`}>${state.good ? "✓" : "✕"} ${state.text}</span>`}
+      ${why && html`<span class="soft">${why}</span>`}
     </p>
   `;
 }

@@ -1,8 +1,10 @@
 // One delivery: what was sent, each attempt with the answer, and send it again.
 import { get, post } from "../../lib/api.js";
+import { missing } from "../../lib/scopes.js";
 import { html, useEffect, useState } from "../../lib/ui.js";
+import { Badge, Copy, ErrorBox, Time } from "../../parts/basic.js";
 
-const STATES = { pending: ["↻", "warn"], delivered: ["✓", "good"], failed: ["✕", "bad"] };
+const STATES = { pending: ["↻", "wait"], delivered: ["✓", "good"], failed: ["✕", "bad"] };
 
 export function Delivery({ delivery }) {
   const [open, setOpen] = useState(false);
@@ -10,8 +12,8 @@ export function Delivery({ delivery }) {
   return html`
     <details class="card" open=${open} onToggle=${(event) => setOpen(event.target.open)}>
       <summary>
-        <span class=${tone}>${sign} ${delivery.state}</span> ${delivery.event_type} <${Moment} at=${delivery.created_at} />
-        <span class="note">${wordsOf(delivery)}</span>
+        <${Badge} kind=${tone} sign=${sign} word=${delivery.state} /> ${delivery.event_type} <${Time} at=${delivery.created_at} />${" "}
+        <span class="soft">${wordsOf(delivery)}</span>
       </summary>
       ${open && html`<${Attempts} delivery=${delivery} />`}
     </details>
@@ -21,7 +23,7 @@ export function Delivery({ delivery }) {
 function wordsOf({ state, attempt_count, last_status_code, last_error, next_attempt_at, url }) {
   const attempts = `${attempt_count} attempt${attempt_count === 1 ? "" : "s"}`;
   if (state === "delivered") return `${last_status_code ?? ""} after ${attempts}`;
-  const waits = url.startsWith("pull:") ? "waits to be fetched" : next_attempt_at ? html`next <${Moment} at=${next_attempt_at} />` : "";
+  const waits = url.startsWith("pull:") ? "waits to be fetched" : next_attempt_at ? html`next <${Time} at=${next_attempt_at} />` : "";
   return html`${attempts}${state === "pending" && html` · ${waits}`}${last_error && ` · ${last_error}`}`;
 }
 
@@ -36,7 +38,7 @@ function Attempts({ delivery }) {
     );
     return () => { live = false; };
   }, [changed]);
-  const why = mayDo("webhooks");
+  const why = missing("webhooks");
   const again = () => post(`/deliveries/${delivery.id}/redeliver`).then(
     (whole) => setFound({ whole, error: null }),
     (error) => setFound((before) => ({ ...before, error })),
@@ -44,8 +46,8 @@ function Attempts({ delivery }) {
   const { whole, error } = found;
   return html`
     <p class="row"><code>${delivery.id}</code> ${delivery.job_id && html`<a href=${`#/jobs/${delivery.job_id}`}>${delivery.job_id}</a>`}
-      <button class="small" disabled=${!!why} onClick=${again}>Send it again</button> ${why && html`<span class="note">${why}</span>`}</p>
-    ${error && html`<p class="bad" role="alert">✕ ${error.message}</p>`}
+      <button disabled=${!!why} onClick=${again}>Send it again</button> ${why && html`<span class="soft">${why}</span>`}</p>
+    <${ErrorBox} error=${error} />
     ${whole && html`
       ${whole.attempts.length > 0 && html`
         <table class="cards">
@@ -53,11 +55,11 @@ function Attempts({ delivery }) {
           <thead><tr><th scope="col">Attempt</th><th scope="col">At</th><th scope="col">Took</th><th scope="col">Answer</th></tr></thead>
           <tbody>${whole.attempts.map((one) => html`
             <tr key=${one.number}><th scope="row">${one.number}</th>
-              <td data-name="At"><${Moment} at=${one.started_at} /></td><td data-name="Took">${one.duration_ms} ms</td>
-              <td data-name="Answer"><span class=${one.error ? "bad" : "good"}>${one.error ? "✕" : "✓"} ${one.status_code ?? "no answer"}</span> ${one.error} ${one.response_body && html`<pre class="wrapped">${one.response_body}</pre>`}</td></tr>`)}
+              <td data-label="At"><${Time} at=${one.started_at} /></td><td data-label="Took">${one.duration_ms} ms</td>
+              <td data-label="Answer"><span class=${`badge note ${one.error ? "bad" : "good"}`}>${one.error ? "✕" : "✓"} ${one.status_code ?? "no answer"}</span> ${one.error} ${one.response_body && html`<pre>${one.response_body}</pre>`}</td></tr>`)}
           </tbody>
         </table>`}
-      <details><summary>What is sent</summary><pre class="wrapped">${JSON.stringify(whole.payload, null, 2)}</pre>
+      <details><summary>What is sent</summary><pre>${JSON.stringify(whole.payload, null, 2)}</pre>
         <p><${Copy} text=${JSON.stringify(whole.payload)} what="the body" /></p></details>`}
   `;
 }

@@ -1,6 +1,8 @@
 // Dialogs of the webhook endpoints: create or edit one, and its secret, which is shown once.
 import { post } from "../../lib/api.js";
 import { html, useState } from "../../lib/ui.js";
+import { Copy, ErrorBox } from "../../parts/basic.js";
+import { Dialog } from "../../parts/dialog.js";
 
 /** `endpoint`: null makes a new one. */
 export function EndpointDialog({ endpoint, types, onDone, onClose }) {
@@ -33,8 +35,8 @@ export function EndpointDialog({ endpoint, types, onDone, onClose }) {
         <fieldset><legend>Events</legend>
           ${types.map((type) => html`<label class="inline" key=${type}><input type="checkbox" checked=${fields.event_types.includes(type)} onChange=${toggle(type)} /> ${type}</label>`)}
         </fieldset>
-        ${error && html`<p class="bad" role="alert">✕ ${error.message}</p>`}
-        <p class="row"><button class="main" type="submit" disabled=${!fields.event_types.length}>Save</button><button type="button" onClick=${onClose}>Leave it</button></p>
+        <${ErrorBox} error=${error} />
+        <p class="row"><button class="first" type="submit" disabled=${!fields.event_types.length}>Save</button><button type="button" onClick=${onClose}>Leave it</button></p>
       </form>
     <//>
   `;
@@ -45,7 +47,7 @@ export function SecretDialog({ secret, onClose }) {
     <${Dialog} title="The signing secret" onClose=${onClose}>
       <p>It is shown this once. Put it where your server verifies webhooks, such as <code>OPENAI_WEBHOOK_SECRET</code>.</p>
       <p><code class="long">${secret}</code> <${Copy} text=${secret} what="the secret" /></p>
-      <p class="row"><button class="main" onClick=${onClose}>I have it</button></p>
+      <p class="row"><button class="first" onClick=${onClose}>I have it</button></p>
     <//>
   `;
 }

@@ -3,6 +3,7 @@ import { address } from "../../lib/api.js";
 import { money, number } from "../../lib/format.js";
 import { summary } from "../../lib/store.js";
 import { html, useState } from "../../lib/ui.js";
+import { Copy, ErrorBox } from "../../parts/basic.js";
 import { ModelOptions, ending } from "./models.js";
 import { sameCall } from "./same_call.js";
 
@@ -19,14 +20,14 @@ export function Settings({ fields, model, models, problem, onField }) {
   const ends = ending(chosen);
   const one = (name, label, more) => html`<${Field} name=${name} label=${label} value=${fields[name]} wrong=${wrong === name && problem.message} onField=${onField} ...${more} />`;
   return html`
-    ${models.error && html`<p class="bad">✕ ${models.error.message}</p>`}
+    ${models.error && html`<p class="box bad" role="alert">${models.error.message}</p>`}
     <div class="fields">
       <label>Model <select value=${model} aria-invalid=${wrong === "model"} onChange=${(event) => onField("model", event.target.value)}><${ModelOptions} models=${models} /></select>
-        ${ends && html`<span class="warn">! shut down ${ends}, and all models tuned from it</span>`}</label>
+        ${ends && html`<span class="badge note wait">! shut down ${ends}, and all models tuned from it</span>`}</label>
       <${Upstreams} chosen=${fields.upstream} onField=${onField} />
       <label>Method <select value=${fields.method || "supervised"} onChange=${(event) => onField("method", event.target.value)}>
         <option value="supervised">supervised</option><option value="dpo">dpo (preferences)</option></select>
-        <span class="note">Reinforcement takes a grader: by the API or <code>tunehook submit --grader</code>.</span></label>
+        <span class="soft">Reinforcement takes a grader: by the API or <code>tunehook submit --grader</code>.</span></label>
       ${one("name", "Name, part of the model's", { maxlength: 64 })}
       ${one("limit", "Refuse above, USD", { inputmode: "decimal" })}
       ${one("callback", "Webhook of this job's end", { type: "url", placeholder: "https://you.example/hooks" })}
@@ -40,7 +41,7 @@ export function Settings({ fields, model, models, problem, onField }) {
         ${fields.method === "dpo" && one("beta", "Beta, up to 2", { placeholder: "auto" })}
         ${one("seed", "Seed", { inputmode: "numeric" })}
         <label>Metadata, a key=value a line <textarea rows="3" value=${fields.metadata} onInput=${(event) => onField("metadata", event.target.value)} />
-          ${wrong === "metadata" && html`<span class="bad">✕ ${problem.message}</span>`}</label>
+          ${wrong === "metadata" && html`<span class="badge note bad">✕ ${problem.message}</span>`}</label>
       </div>
     </details>
   `;
@@ -49,7 +50,7 @@ export function Settings({ fields, model, models, problem, onField }) {
 function Field({ name, label, value, wrong, onField, ...more }) {
   return html`
     <label>${label} <input value=${value} aria-invalid=${!!wrong} onInput=${(event) => onField(name, event.target.value)} ...${more} />
-      ${wrong && html`<span class="bad">✕ ${wrong}</span>`}</label>
+      ${wrong && html`<span class="badge note bad">✕ ${wrong}</span>`}</label>
   `;
 }
 
@@ -61,25 +62,25 @@ function Upstreams({ chosen, onField }) {
       <option value="">the default</option>
       ${upstreams.map(({ name }) => html`<option key=${name} value=${name}>${name}</option>`)}
     </select>
-    ${one?.hold && html`<span class="warn">! ${one.hold.reason}</span>`}
-    ${one?.training_ends && html`<span class="warn">! takes no new jobs from ${one.training_ends}</span>`}</label>
+    ${one?.hold && html`<span class="badge note wait">! ${one.hold.reason}</span>`}
+    ${one?.training_ends && html`<span class="badge note wait">! takes no new jobs from ${one.training_ends}</span>`}</label>
   `;
 }
 
 /** `priced`: of the estimate. */
 export function Estimate({ priced, ready }) {
   const { estimate, error, busy } = priced;
-  if (!ready) return html`<p class="note">The price is shown here once there is a dataset.</p>`;
-  if (error) return html`<p class="bad" role="status">✕ ${error.message}</p>`;
-  if (!estimate) return html`<p class="note" role="status">Counting tokens …</p>`;
+  if (!ready) return html`<p class="soft">The price is shown here once there is a dataset.</p>`;
+  if (error) return html`<${ErrorBox} error=${error} />`;
+  if (!estimate) return html`<p class="soft" role="status">Counting tokens …</p>`;
   return html`
     <p role="status" aria-busy=${busy}>
       ${number(estimate.examples)} examples, ${number(estimate.tokens)} tokens × ${estimate.n_epochs} epochs = ${number(estimate.billed_tokens)} tokens
-      ${estimate.cost_usd === null ? html` · <span class="warn">! no price is known</span>` : html` · <strong>${money(estimate.cost_usd)}</strong>`}
-      ${estimate.price && html`<br /><span class="note">${priceWords(estimate.price)}</span>`}
-      ${estimate.cut_examples > 0 && html`<br /><span class="warn">! ${number(estimate.cut_examples)} examples are longer than the model reads, and are cut</span>`}
+      ${estimate.cost_usd === null ? html` · <span class="badge note wait">! no price is known</span>` : html` · <strong>${money(estimate.cost_usd)}</strong>`}
+      ${estimate.price && html`<br /><span class="soft">${priceWords(estimate.price)}</span>`}
+      ${estimate.cut_examples > 0 && html`<br /><span class="badge note wait">! ${number(estimate.cut_examples)} examples are longer than the model reads, and are cut</span>`}
     </p>
-    ${estimate.warnings.map((warning) => html`<p class="warn">! ${warning}</p>`)}
+    ${estimate.warnings.map((warning) => html`<p class="box wait">${warning}</p>`)}
   `;
 }
 
@@ -97,10 +98,10 @@ export function SameCall({ body, files }) {
     <details>
       <summary>The same as curl, Python, tunehook</summary>
       <p class="row" role="group" aria-label="Language">
-        ${calls.map(({ name }) => html`<button key=${name} class="small" aria-pressed=${name === shown} onClick=${() => setShown(name)}>${name}</button>`)}
+        ${calls.map(({ name }) => html`<button key=${name} aria-pressed=${name === shown} onClick=${() => setShown(name)}>${name}</button>`)}
         <${Copy} text=${text} what=${`the call as ${shown}`} />
       </p>
-      <pre class="wrapped">${text}</pre>
+      <pre>${text}</pre>
     </details>
   `;
 }

@@ -14,11 +14,11 @@ export function Report({ report }) {
     <p class="facts">
       <span>${report.format ?? "no known format"}</span>
       <span>${number(report.lines)} lines, ${number(report.examples)} examples</span>
-      <span class=${report.errors ? "bad" : "good"}>${report.errors ? `✕ ${count(report.errors, "error")} in ${count(report.with_errors, "line")}` : "✓ no errors"}</span>
-      ${report.warnings > 0 && html`<span class="warn">! ${count(report.warnings, "warning")}</span>`}
+      <span class=${`badge note ${report.errors ? "bad" : "good"}`}>${report.errors ? `✕ ${count(report.errors, "error")} in ${count(report.with_errors, "line")}` : "✓ no errors"}</span>
+      ${report.warnings > 0 && html`<span class="badge note wait">! ${count(report.warnings, "warning")}</span>`}
     </p>
     ${listed.length > 0 && html`<${Findings} findings=${listed} file=${report.file_id} />`}
-    ${hidden > 0 && html`<p class="note">${number(hidden)} more of these codes are counted and not listed: ${countsOf(report.counts)}.</p>`}
+    ${hidden > 0 && html`<p class="soft">${number(hidden)} more of these codes are counted and not listed: ${countsOf(report.counts)}.</p>`}
     <${Lengths} report=${report} />
   `;
 }
@@ -50,12 +50,12 @@ function Finding({ finding, file }) {
   };
   return html`
     <tr>
-      <td data-name="Finding"><span class=${finding.severity === "error" ? "bad" : "warn"}>${SIGNS[finding.severity]} ${finding.severity}</span> <code>${finding.code}</code></td>
-      <td data-name="Where">${finding.line ? `line ${number(finding.line)} ` : "the whole file "}${finding.path !== "$" && html`<code>${finding.path}</code>`}</td>
-      <td data-name="What it says">${finding.message}</td>
-      <td data-name="What to do">${finding.hint} ${finding.line && !line && html`<button class="small" onClick=${show}>Show line ${finding.line}</button>`}</td>
+      <td data-label="Finding"><span class=${`badge note ${finding.severity === "error" ? "bad" : "wait"}`}>${SIGNS[finding.severity]} ${finding.severity}</span> <code>${finding.code}</code></td>
+      <td data-label="Where">${finding.line ? `line ${number(finding.line)} ` : "the whole file "}${finding.path !== "$" && html`<code>${finding.path}</code>`}</td>
+      <td data-label="What it says">${finding.message}</td>
+      <td data-label="What to do">${finding.hint} ${finding.line && !line && html`<button onClick=${show}>Show line ${finding.line}</button>`}</td>
     </tr>
-    ${line && html`<tr><td colspan="4"><pre class="wrapped" aria-label=${`Line ${finding.line}`}>${line.text}</pre></td></tr>`}
+    ${line && html`<tr><td colspan="4"><pre aria-label=${`Line ${finding.line}`}>${line.text}</pre></td></tr>`}
   `;
 }
 
@@ -66,11 +66,11 @@ function Lengths({ report }) {
   return html`
     <table class="cards">
       <caption>Lengths</caption>
-      <thead><tr><th scope="col">Of an example</th>${["min", "median", "p95", "max"].map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
+      <thead><tr><th scope="col">Of an example</th>${["min", "median", "p95", "max"].map((name) => html`<th scope="col" class="num">${name}</th>`)}</tr></thead>
       <tbody>
         ${rows.map(([name, found]) => html`
           <tr><th scope="row">${name.replaceAll("_", " ")}</th>
-            ${["min", "median", "p95", "max"].map((one) => html`<td class="number" data-name=${one}>${number(found[one])}</td>`)}
+            ${["min", "median", "p95", "max"].map((one) => html`<td class="num" data-label=${one}>${number(found[one])}</td>`)}
           </tr>`)}
       </tbody>
     </table>
