@@ -31,7 +31,8 @@ export default function New({ query }) {
     () => jobBody({ ...fields, model, training: data.training?.id, validation: data.validation?.id }),
     [fields, model, data.training?.id, data.validation?.id],
   );
-  const priced = useEstimate(body);
+  const unusable = data.training?.status === "error";
+  const priced = useEstimate(body, unusable);
   return html`
     <h1 tabindex="-1">New job</h1>
     <h2>1 Dataset</h2>
@@ -40,8 +41,8 @@ export default function New({ query }) {
     <h2>${data.training ? 3 : 2} Model and method</h2>
     <${Settings} fields=${fields} model=${model} models=${models} problem=${priced.error} onField=${(name, value) => setFields((all) => ({ ...all, [name]: value }))} />
     <h2>${data.training ? 4 : 3} Price and start</h2>
-    <${Estimate} priced=${priced} ready=${!!data.training} />
-    <${Start} body=${body} priced=${priced} />
+    <${Estimate} priced=${priced} ready=${!!data.training && !unusable} />
+    <${Start} body=${body} problem=${unusable ? "The dataset has errors: nothing is trained on it." : priced.error && "Mend what is wrong first."} />
     <${SameCall} body=${body} files=${namesOf(data)} />
   `;
 }
@@ -57,11 +58,11 @@ const namesOf = ({ training, validation }) => Object.fromEntries([training, vali
  * The API answers when the file is checked, a minute later at most; a longer check is asked for again. `turn` grows with
  * each answer: what the check found can be read then.
  */
-function useEstimate(body) {
+function useEstimate(body, unusable) {
   const [found, setFound] = useState({ estimate: null, error: null, busy: false, turn: 0 });
   const text = JSON.stringify(body);
   useEffect(() => {
-    if (!body.training_file || !body.model) return setFound({ estimate: null, error: null, busy: false, turn: 0 });
+    if (!body.training_file || !body.model || unusable) return setFound({ estimate: null, error: null, busy: false, turn: 0 });
     const stopper = new AbortController();
     setFound((before) => ({ ...before, busy: true }));
     const timer = setTimeout(() => ask(text, stopper.signal, setFound), QUIET_MS);
@@ -69,7 +70,7 @@ function useEstimate(body) {
       clearTimeout(timer);
       stopper.abort();
     };
-  }, [text]);
+  }, [text, unusable]);
   return found;
 }
 
@@ -100,11 +101,11 @@ function Checked({ file, turn }) {
 }
 
 /** The button that starts the job. The same body sent twice, after a lost answer, makes one job. */
-function Start({ body, priced }) {
+function Start({ body, problem }) {
   const [state, setState] = useState({ busy: false, error: null });
   const text = JSON.stringify(body);
   const key = useRef({ text: null, value: null });
-  const why = missing("write") ?? (body.training_file ? (priced.error ? "Mend what is wrong first." : null) : "Choose a dataset first.");
+  const why = missing("write") ?? (body.training_file ? problem : "Choose a dataset first.");
   const start = async () => {
     if (key.current.text !== text) key.current = { text, value: randomKey() };
     setState({ busy: true, error: null });

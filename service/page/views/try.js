@@ -68,7 +68,7 @@ function Side({ title, models, chosen, onChoose, answer, none }) {
       ${!chosen && none && html`<p class="soft">${none}</p>`}
       ${answer && html`
         <div class="answer" aria-busy=${!answer.ended}>
-          <pre>${answer.text}${!answer.ended && "▌"}</pre>
+          ${(answer.text || !answer.ended) && html`<pre>${answer.text}${!answer.ended && "▌"}</pre>`}
           ${answer.error && html`<p class="box bad" role="alert">${answer.error}</p>`}
           <p class="soft">${answer.tokens !== null && `${answer.tokens} tokens · `}${answer.seconds.toFixed(1)} s${answer.stopped ? " · stopped" : ""}</p>
         </div>`}
@@ -96,13 +96,16 @@ function useAnswer() {
       await readAnswer(response.body, show);
     } catch (error) {
       const stopped = stopper.signal.aborted;
-      show({ ...last, ended: true, error: stopped ? null : error.message });
+      show({ ...last, ended: true, error: stopped ? null : wordsOf(error) });
     } finally {
       running.current = null;
     }
   };
   return { answer, busy: answer !== null && !answer.ended, ask, stop: () => running.current?.abort() };
 }
+
+/** The words of the upstream, and what they leave out. */
+const wordsOf = (error) => `${error.message}${error.code === "model_not_found" ? " A new model may take some minutes until it answers." : ""}`;
 
 /** The base of a tuned model: of the job that made it. */
 function useBase(tuned) {

@@ -1,7 +1,6 @@
 // #/webhooks/<endpoint>: webhook endpoints, and what was sent to the chosen one.
 import { all, call, get, post } from "../lib/api.js";
 import { useLoaded, useTitle } from "../lib/hooks.js";
-import { go } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { html, useState } from "../lib/ui.js";
 import { Copy, ErrorBox, Time } from "../parts/basic.js";
@@ -17,7 +16,8 @@ export default function Webhooks({ params, query }) {
   const [endpoints, types] = [data?.[0], data?.[1].data ?? []];
   const [dialog, setDialog] = useState(null);
   const [said, setSaid] = useState(null);
-  const chosen = endpoints?.find((one) => one.id === id) ?? (id ? null : endpoints?.[0]);
+  const [deleted, setDeleted] = useState(null);
+  const chosen = endpoints?.find((one) => one.id === id) ?? (id && id !== deleted ? null : endpoints?.[0]);
   const why = missing("webhooks");
   const done = (text, secret) => {
     setDialog(secret ? { kind: "secret", secret } : null);
@@ -47,11 +47,11 @@ export default function Webhooks({ params, query }) {
         <thead><tr><th scope="col">Name</th><th scope="col">Sent to</th><th scope="col">Types</th><th scope="col">State</th><th scope="col">Actions</th></tr></thead>
         <tbody>${endpoints.map((one) => html`<${Row} key=${one.id} endpoint=${one} chosen=${one.id === chosen?.id} why=${why} types=${types} act=${act} open=${setDialog} />`)}</tbody>
       </table>`}
-    ${id && endpoints && !chosen && html`<p class="box bad" role="alert">There is no endpoint ${id}.</p>`}
+    ${id && id !== deleted && endpoints && !chosen && html`<p class="box bad" role="alert">There is no endpoint ${id}.</p>`}
     ${chosen && html`<${Deliveries} key=${chosen.id} endpoint=${chosen} query=${query} types=${types} />`}
     ${dialog?.kind === "edit" && html`<${EndpointDialog} endpoint=${dialog.endpoint} types=${types} onDone=${done} onClose=${() => setDialog(null)} />`}
     ${dialog?.kind === "rotate" && html`<${RotateDialog} endpoint=${dialog.endpoint} onDone=${done} onClose=${() => setDialog(null)} />`}
-    ${dialog?.kind === "delete" && html`<${DeleteDialog} endpoint=${dialog.endpoint} act=${act} onClose=${() => setDialog(null)} />`}
+    ${dialog?.kind === "delete" && html`<${DeleteDialog} endpoint=${dialog.endpoint} act=${act} onDone=${setDeleted} onClose=${() => setDialog(null)} />`}
     ${dialog?.kind === "secret" && html`<${SecretDialog} secret=${dialog.secret} onClose=${() => setDialog(null)} />`}
   `;
 }
@@ -116,8 +116,11 @@ function RotateDialog({ endpoint, onDone, onClose }) {
   `;
 }
 
-function DeleteDialog({ endpoint, act, onClose }) {
-  const remove = () => act("DELETE", `/webhook_endpoints/${endpoint.id}`, undefined, `${endpoint.name} is deleted.`).then(() => go("/webhooks"));
+function DeleteDialog({ endpoint, act, onDone, onClose }) {
+  const remove = () => {
+    onDone(endpoint.id);
+    return act("DELETE", `/webhook_endpoints/${endpoint.id}`, undefined, `${endpoint.name} is deleted.`);
+  };
   return html`
     <${Dialog} title=${`Delete ${endpoint.name}?`} onClose=${onClose}>
       <p>Its deliveries that still wait are given up. This cannot be undone.</p>

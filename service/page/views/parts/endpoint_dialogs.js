@@ -30,7 +30,7 @@ export function EndpointDialog({ endpoint, types, onDone, onClose }) {
     <${Dialog} title=${endpoint ? `Edit ${endpoint.name}` : "New endpoint"} onClose=${onClose}>
       <form onSubmit=${save}>
         <label>Name <input required maxlength="256" value=${fields.name} onInput=${change("name")} /></label>
-        <label>URL, or pull:&lt;name&gt; to fetch deliveries yourself
+        <label>URL, or pull:NAME to fetch deliveries yourself
           <input required value=${fields.url} placeholder="https://you.example/hooks" onInput=${change("url")} /></label>
         <fieldset><legend>Events</legend>
           ${types.map((type) => html`<label class="inline" key=${type}><input type="checkbox" checked=${fields.event_types.includes(type)} onChange=${toggle(type)} /> ${type}</label>`)}

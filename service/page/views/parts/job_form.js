@@ -71,6 +71,7 @@ function Upstreams({ chosen, onField }) {
 export function Estimate({ priced, ready }) {
   const { estimate, error, busy } = priced;
   if (!ready) return html`<p class="soft">The price is shown here once there is a dataset.</p>`;
+  if (error && fieldOf(error)) return html`<p class="badge note bad" role="status">✕ The price is known when the field that is marked above is mended.</p>`;
   if (error) return html`<${ErrorBox} error=${error} />`;
   if (!estimate) return html`<p class="soft" role="status">Counting tokens …</p>`;
   return html`
