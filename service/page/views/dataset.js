@@ -5,10 +5,16 @@ import { useLoaded, useTitle } from "../lib/hooks.js";
 import { html } from "../lib/ui.js";
 import { Copy, ErrorBox, Time } from "../parts/basic.js";
 import { Report } from "./parts/report.js";
+import { useWhenChecked } from "./parts/when_checked.js";
 
 export default function Dataset({ params }) {
   const file = useLoaded(() => get(`/files/${params.id}`), [params.id]);
   const report = useLoaded(() => get(`/files/${params.id}/report`), [params.id]);
+  const unchecked = report.error?.code === "file_not_checked";
+  useWhenChecked(unchecked ? params.id : null, () => {
+    file.again();
+    report.again();
+  });
   const name = file.data?.filename ?? params.id;
   useTitle(name);
   return html`
@@ -19,9 +25,9 @@ export default function Dataset({ params }) {
       <p class="row"><code>${file.data.id}</code> <${Copy} text=${file.data.id} what="the file's id" />
         <span>${bytes(file.data.bytes)}</span> <span>sent <${Time} at=${file.data.created_at} /></span>
         ${file.data.status === "processed" && html`<a class="button" href=${`#/new?training=${file.data.id}`}>Train on it</a>`}
-        ${report.data && html`<${Copy} text=${JSON.stringify(report.data, null, 2)} what="the report as JSON" label="⧉ JSON" />`}</p>`}
+        ${report.data && html`<${Copy} text=${JSON.stringify(report.data, null, 2)} what="Copy the report as JSON" /> <span class="soft">JSON</span>`}</p>`}
     ${!file.error && report.error && html`<p class="wait" role="alert">! ${report.error.message}
-      ${report.error.code === "file_not_checked" && html` <button onClick=${() => { file.again(); report.again(); }}>Look again</button>`}</p>`}
+      ${unchecked && " It appears here when the check is over."}</p>`}
     ${report.data && html`<${Report} report=${report.data} />`}
   `;
 }

@@ -5,6 +5,7 @@ import { useAction, useLoaded, useTitle } from "../lib/hooks.js";
 import { missing } from "../lib/scopes.js";
 import { html, useState } from "../lib/ui.js";
 import { Badge, ErrorBox, Time } from "../parts/basic.js";
+import { useWhenChecked } from "./parts/when_checked.js";
 
 const STATUS = { processed: ["✓", "good", "checked"], error: ["✕", "bad", "has errors"], uploaded: ["…", "wait", "being checked"] };
 const PAGE = 100;
@@ -19,11 +20,11 @@ export default function Datasets() {
     const page = await get("/files", { purpose: "fine-tune", limit: PAGE, after: files.at(-1).id });
     setOlder((some) => [...some, page]);
   });
+  useWhenChecked(files.find((file) => file.status === "uploaded")?.id ?? null, again);
   const problem = error ?? refused;
   return html`
     <h1 tabindex="-1">Datasets</h1>
-    <p class="row"><a class="button first" href="#/new">New dataset and job</a> <button onClick=${again}>Read the list again</button>
-      <span class="soft">Files are not in the live stream.</span></p>
+    <p class="row"><a class="button first" href="#/new">New dataset and job</a> <button onClick=${again}>Read the list again</button></p>
     <${ErrorBox} error=${problem} />
     ${data && !files.length && html`<p class="soft">No dataset was sent yet.</p>`}
     ${files.length > 0 && html`
@@ -42,7 +43,7 @@ function Row({ file, again }) {
   const [remove, busy, error] = useAction(() => del(`/files/${file.id}`).then(again));
   const why = missing("write");
   return html`
-    <tr>
+    <tr data-row>
       <th scope="row"><a href=${`#/datasets/${file.id}`}>${file.filename}</a> <code>${file.id}</code></th>
       <td data-label="Check"><${Badge} kind=${tone} sign=${sign} word=${word} />${file.status_details && html`<br /><span class="soft">${file.status_details}</span>`}</td>
       <td data-label="Size" class="num">${bytes(file.bytes)}</td>

@@ -32,7 +32,7 @@ export default function Models() {
         <caption class="hidden">Base models that can be trained</caption>
         <thead><tr><th scope="col">Model</th><th scope="col">Ends</th><th scope="col">Actions</th></tr></thead>
         <tbody>${models.base.map((one) => html`
-          <tr key=${one.id}><th scope="row">${one.id}</th><td data-label="Ends"><${Ending} model=${one} /></td>
+          <tr key=${one.id} data-row><th scope="row">${one.id}</th><td data-label="Ends"><${Ending} model=${one} /></td>
             <td data-label="Actions"><a class="button" href=${link("/new", { model: one.id })}>Train it</a></td></tr>`)}
         </tbody>
       </table>`}
@@ -49,7 +49,7 @@ function Ending({ model }) {
 function Tuned({ model, open, again }) {
   const write = missing("write");
   return html`
-    <tr>
+    <tr data-row>
       <th scope="row"><span class="long">${model.id}</span> <${Copy} text=${model.id} what="the model's name" /></th>
       <td data-label="Made">${clock(model.created)}</td>
       <td data-label="Ends"><${Ending} model=${model} /></td>

@@ -10,6 +10,7 @@ import { Estimate, SameCall, Settings } from "./parts/job_form.js";
 import { useModels } from "./parts/models.js";
 import { Report } from "./parts/report.js";
 import { jobBody } from "./parts/same_call.js";
+import { estimateWhenChecked } from "./parts/when_checked.js";
 
 const FIELDS = ["model", "upstream", "method", "epochs", "batch", "rate", "beta", "name", "seed", "callback", "metadata", "limit"];
 /** How long the form is quiet before its estimate is asked for. */
@@ -55,8 +56,7 @@ const namesOf = ({ training, validation }) => Object.fromEntries([training, vali
 /**
  * Asks for the estimate of a body whenever it has changed: `{ estimate, error, busy, turn }`.
  *
- * The API answers when the file is checked, a minute later at most; a longer check is asked for again. `turn` grows with
- * each answer: what the check found can be read then.
+ * `turn` grows with each answer: the file is checked then, and what the check found can be read.
  */
 function useEstimate(body, unusable) {
   const [found, setFound] = useState({ estimate: null, error: null, busy: false, turn: 0 });
@@ -75,16 +75,11 @@ function useEstimate(body, unusable) {
 }
 
 async function ask(text, signal, setFound) {
-  while (!signal.aborted) {
-    try {
-      const estimate = await post("/fine_tuning/jobs/estimate", JSON.parse(text), { signal });
-      return setFound(({ turn }) => ({ estimate, error: null, busy: false, turn: turn + 1 }));
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error.code !== "file_not_checked") {
-        return setFound(({ turn }) => ({ estimate: null, error, busy: false, turn: turn + 1 }));
-      }
-    }
+  try {
+    const estimate = await estimateWhenChecked(JSON.parse(text), signal);
+    setFound(({ turn }) => ({ estimate, error: null, busy: false, turn: turn + 1 }));
+  } catch (error) {
+    if (!signal.aborted) setFound(({ turn }) => ({ estimate: null, error, busy: false, turn: turn + 1 }));
   }
 }
 

@@ -1,8 +1,8 @@
 // #/webhooks/<endpoint>: webhook endpoints, and what was sent to the chosen one.
 import { all, call, get, post } from "../lib/api.js";
-import { useLoaded, useTitle } from "../lib/hooks.js";
+import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { missing } from "../lib/scopes.js";
-import { html, useState } from "../lib/ui.js";
+import { html, useEffect, useRef, useState } from "../lib/ui.js";
 import { Copy, ErrorBox, Time } from "../parts/basic.js";
 import { Dialog } from "../parts/dialog.js";
 import { Deliveries } from "./parts/deliveries.js";
@@ -14,6 +14,7 @@ export default function Webhooks({ params, query }) {
   const { id } = params;
   const { data, error, again } = useLoaded(() => Promise.all([all("/webhook_endpoints"), get("/webhook_event_types")]));
   const [endpoints, types] = [data?.[0], data?.[1].data ?? []];
+  useStates(endpoints, again);
   const [dialog, setDialog] = useState(null);
   const [said, setSaid] = useState(null);
   const [deleted, setDeleted] = useState(null);
@@ -56,12 +57,26 @@ export default function Webhooks({ params, query }) {
   `;
 }
 
+/** Reads the endpoints again where a delivery shows that one fails now, or no longer, or may be disabled. */
+function useStates(endpoints, again) {
+  const timer = useRef(null);
+  useEvent("delivery", (delivery) => {
+    const found = endpoints?.find(({ id }) => id === delivery.webhook_endpoint_id);
+    if (!found || found.tunehook.state === "disabled") return;
+    const fails = delivery.state !== "delivered" && delivery.last_error !== null;
+    if (fails === Boolean(found.tunehook.failing_since) && delivery.state !== "failed") return;
+    clearTimeout(timer.current);
+    timer.current = setTimeout(again, 500);
+  });
+  useEffect(() => () => clearTimeout(timer.current), []);
+}
+
 function Row({ endpoint, chosen, why, types, act, open }) {
   const { state, disabled_reason, failing_since, old_secret_active_until } = endpoint.tunehook;
   const path = `/webhook_endpoints/${endpoint.id}`;
   const pulled = endpoint.url.startsWith("pull:");
   return html`
-    <tr aria-current=${chosen ? "true" : undefined}>
+    <tr data-row aria-current=${chosen ? "true" : undefined}>
       <th scope="row"><a href=${`#/webhooks/${endpoint.id}`}>${endpoint.name}</a></th>
       <td data-label="Sent to"><span class="long">${endpoint.url}</span> ${pulled && html`<span class="soft">waits to be fetched</span>`}</td>
       <td data-label="Types" title=${endpoint.event_types.join("\n")}>${endpoint.event_types.length} of ${types.length}</td>

@@ -1,7 +1,7 @@
 // Where a dataset comes from: a file that is dropped or chosen, or pasted questions and answers.
 import { missing } from "../../lib/scopes.js";
 import { html, useRef, useState } from "../../lib/ui.js";
-import { pastedName, refusal, sendFile } from "./file_upload.js";
+import { isBuilt, pastedName, refusal, sendFile } from "./file_upload.js";
 
 /** `data`: `{ training, validation, notes }`, file objects of the API. `onData`: gets the changed ones. */
 export function DatasetForm({ data, onData }) {
@@ -12,12 +12,17 @@ export function DatasetForm({ data, onData }) {
   const why = missing("write");
   const options = { system: system.trim(), validation_split: split };
   const take = async (file, only) => {
-    const sent = await upload.send(file, only === "validation" ? {} : { system: options.system && file.name.endsWith(".jsonl") ? "" : options.system });
-    if (sent) onData(only === "validation" ? { ...data, validation: sent.training } : sent);
+    const system = only === "validation" || !isBuilt(file.name) ? "" : options.system;
+    const sent = await upload.send(file, { options: { system } });
+    if (sent) onData(only === "validation" ? { ...data, validation: sent.training } : { ...sent, file });
+  };
+  const build = async () => {
+    const sent = await upload.send(data.file, { options, build: true });
+    if (sent) onData(sent);
   };
   const paste = async () => {
     const file = new File([pasted], pastedName(pasted), { type: "text/plain" });
-    const sent = await upload.send(file, options);
+    const sent = await upload.send(file, { options });
     if (sent) onData(sent);
   };
   return html`
@@ -39,6 +44,8 @@ export function DatasetForm({ data, onData }) {
     ${upload.error && html`<p class="box bad" role="alert">${upload.error}</p>`}
     ${data.notes.map((note) => html`<p class="box wait">${note}</p>`)}
     <p role="status">${data.training && html`<${Chosen} word="Training" file=${data.training} />`} ${data.validation && html`<${Chosen} word="Validation" file=${data.validation} />`}</p>
+    ${data.file && data.training?.status === "error" && html`<p class="row"><button disabled=${upload.busy} onClick=${build}>Turn it into a dataset</button>
+      <span class="soft">where its lines are questions and answers of another shape (Alpaca, ShareGPT, pairs)</span></p>`}
   `;
 }
 
@@ -68,14 +75,14 @@ function Drop({ label, hint, disabled, onFile }) {
 function useUpload() {
   const [state, setState] = useState({ busy: false, part: 0, error: null });
   const stopper = useRef(null);
-  const send = async (file, options) => {
+  const send = async (file, how) => {
     const refused = refusal(file.name, file.size);
     if (refused) return setState({ busy: false, part: 0, error: refused });
     stopper.current = new AbortController();
     setState({ busy: true, part: 0, error: null });
     try {
       const told = (part) => setState({ busy: true, part, error: null });
-      const sent = await sendFile(file, { told, options, signal: stopper.current.signal });
+      const sent = await sendFile(file, { ...how, told, signal: stopper.current.signal });
       setState({ busy: false, part: 1, error: null });
       return sent;
     } catch (error) {

@@ -32,27 +32,28 @@ export function pastedName(text) {
  * Sends a file; returns `{ training, validation, notes }`, two file objects (or null) and what building said.
  *
  * The file is never read into memory: the browser sends it, or slices of it, from the disk. `told(part)`: how much was
- * sent, 0 to 1. `options`: fields of `POST /v1/datasets`; with any, or with `build`, JSONL is built too.
+ * sent, 0 to 1. `options`: fields of `POST /v1/datasets`; with any, or with `build`, JSONL is built too. `inOne`, `part`:
+ * bytes above which a file goes in parts, and of a part.
  */
-export async function sendFile(file, { told = () => {}, signal, options = {}, build = false } = {}) {
+export async function sendFile(file, { told = () => {}, signal, options = {}, build = false, inOne = IN_ONE, part = PART } = {}) {
   const sent = (bytes) => told(Math.min(1, bytes / file.size));
   if (build || isBuilt(file.name) || Object.values(options).some(Boolean)) {
     const made = await sendForm("/datasets", formOf({ ...options, file }), sent, signal);
     return { training: made.training_file, validation: made.validation_file, notes: notesOf(made) };
   }
-  const training = file.size <= IN_ONE
+  const training = file.size <= inOne
     ? await sendForm("/files", formOf({ purpose: "fine-tune", file }), sent, signal)
-    : await inParts(file, sent, signal);
+    : await inParts(file, part, sent, signal);
   return { training, validation: null, notes: [] };
 }
 
-async function inParts(file, sent, signal) {
+async function inParts(file, size, sent, signal) {
   const asked = { filename: file.name, purpose: "fine-tune", bytes: file.size, mime_type: "application/jsonl" };
   const upload = await call("POST", "/uploads", { body: asked, signal });
   try {
     const part_ids = [];
-    for (let from = 0; from < file.size; from += PART) {
-      const form = formOf({ data: file.slice(from, from + PART) });
+    for (let from = 0; from < file.size; from += size) {
+      const form = formOf({ data: file.slice(from, from + size) });
       const part = await sendForm(`/uploads/${upload.id}/parts`, form, (bytes) => sent(from + bytes), signal);
       part_ids.push(part.id);
     }
