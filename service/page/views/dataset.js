@@ -9,12 +9,10 @@ import { useWhenChecked } from "./parts/when_checked.js";
 
 export default function Dataset({ params }) {
   const file = useLoaded(() => get(`/files/${params.id}`), [params.id]);
-  const report = useLoaded(() => get(`/files/${params.id}/report`), [params.id]);
-  const unchecked = report.error?.code === "file_not_checked";
-  useWhenChecked(unchecked ? params.id : null, () => {
-    file.again();
-    report.again();
-  });
+  const status = file.data?.status;
+  const isChecked = status !== undefined && status !== "uploaded";
+  const report = useLoaded(() => (isChecked ? get(`/files/${params.id}/report`) : Promise.resolve(null)), [params.id, isChecked]);
+  useWhenChecked(status === "uploaded" ? params.id : null, file.again);
   const name = file.data?.filename ?? params.id;
   useTitle(name);
   return html`

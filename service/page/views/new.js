@@ -4,7 +4,7 @@ import { useLoaded, useTitle } from "../lib/hooks.js";
 import { go } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
-import { ErrorBox } from "../parts/basic.js";
+import { ErrorBox, Loading } from "../parts/basic.js";
 import { DatasetForm } from "./parts/dataset_form.js";
 import { Estimate, SameCall, Settings } from "./parts/job_form.js";
 import { useModels } from "./parts/models.js";
@@ -85,14 +85,11 @@ async function ask(text, signal, setFound) {
 
 /** The report of the file. One that is checked by a worker has it when the estimate has come. */
 function Checked({ file, turn }) {
-  const found = useLoaded(() => get(`/files/${file.id}/report`), [file.id]);
-  useEffect(() => {
-    if (turn && !found.data && !found.loading) found.again();
-  }, [turn]);
+  const isWaiting = file.status === "uploaded" && !turn;
+  const found = useLoaded(() => (isWaiting ? Promise.resolve(null) : get(`/files/${file.id}/report`)), [file.id, isWaiting]);
   if (found.data) return html`<${Report} report=${found.data} />`;
-  if (!found.error) return html`<p class="soft">Reading the report …</p>`;
-  if (found.error.code === "file_not_checked") return html`<p role="status">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`;
-  return html`<p class="box bad" role="alert">${found.error.message}</p>`;
+  if (isWaiting) return html`<p role="status">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`;
+  return found.error ? html`<${ErrorBox} error=${found.error} again=${found.again} />` : html`<${Loading} what="the report" />`;
 }
 
 /** The button that starts the job. The same body sent twice, after a lost answer, makes one job. */

@@ -14,7 +14,7 @@ export function Report({ report }) {
     <p class="facts">
       <span>${report.format ?? "no known format"}</span>
       <span>${number(report.lines)} lines, ${number(report.examples)} examples</span>
-      <span class=${`badge note ${report.errors ? "bad" : "good"}`}>${report.errors ? `✕ ${count(report.errors, "error")} in ${count(report.with_errors, "line")}` : "✓ no errors"}</span>
+      <span class=${`badge note ${report.errors ? "bad" : "good"}`}>${report.errors ? `✕ ${count(report.errors, "error")}${report.with_errors ? ` in ${count(report.with_errors, "line")}` : ""}` : "✓ no errors"}</span>
       ${report.warnings > 0 && html`<span class="badge note wait">! ${count(report.warnings, "warning")}</span>`}
     </p>
     ${listed.length > 0 && html`<${Findings} findings=${listed} file=${report.file_id} />`}
@@ -61,7 +61,7 @@ function Finding({ finding, file }) {
 
 /** How long the examples are. */
 function Lengths({ report }) {
-  const rows = Object.entries(report.distributions ?? {});
+  const rows = Object.entries(report.distributions ?? {}).filter(([, found]) => typeof found?.median === "number");
   if (!rows.length) return null;
   return html`
     <table class="cards">
