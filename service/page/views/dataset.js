@@ -24,8 +24,8 @@ export default function Dataset({ params }) {
         <span>${bytes(file.data.bytes)}</span> <span>sent <${Time} at=${file.data.created_at} /></span>
         ${file.data.status === "processed" && html`<a class="button" href=${`#/new?training=${file.data.id}`}>Train on it</a>`}
         ${report.data && html`<${Copy} text=${JSON.stringify(report.data, null, 2)} what="Copy the report as JSON" /> <span class="soft">JSON</span>`}</p>`}
-    ${!file.error && report.error && html`<p class="wait" role="alert">! ${report.error.message}
-      ${unchecked && " It appears here when the check is over."}</p>`}
+    ${status === "uploaded" && html`<p role="status" class="box wait">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`}
+    <${ErrorBox} error=${report.error} />
     ${report.data && html`<${Report} report=${report.data} />`}
   `;
 }

@@ -9,23 +9,26 @@ import { DatasetForm } from "./parts/dataset_form.js";
 import { Estimate, SameCall, Settings } from "./parts/job_form.js";
 import { useModels } from "./parts/models.js";
 import { Report } from "./parts/report.js";
-import { jobBody } from "./parts/same_call.js";
+import { fieldsOf, jobBody } from "./parts/same_call.js";
 import { estimateWhenChecked } from "./parts/when_checked.js";
 
 const FIELDS = ["model", "upstream", "method", "epochs", "batch", "rate", "beta", "name", "seed", "callback", "metadata", "limit"];
 /** How long the form is quiet before its estimate is asked for. */
 const QUIET_MS = 400;
 
-/** `query`: `training` and `validation` (ids of files that are here), and any field of the form. */
+/** `query`: `from` (a job), `training` and `validation` (ids of files that are here), and any field of the form. */
 export default function New({ query }) {
   useTitle("New job");
   const models = useModels();
   const [fields, setFields] = useState(() => Object.fromEntries(FIELDS.map((name) => [name, query[name] ?? ""])));
   const [data, setData] = useState({ training: null, validation: null, notes: [] });
   useEffect(() => {
-    const known = [query.training, query.validation].map((id) => id && get(`/files/${id}`));
-    Promise.all(known).then(([training, validation]) => training && setData({ training, validation: validation ?? null, notes: [] }), () => {});
-  }, [query.training, query.validation]);
+    takenOver(query).then(({ training, validation, notes, ...found }) => {
+      if (training) setData({ training, validation: validation ?? null, notes });
+      setFields((all) => ({ ...all, ...found }));
+    }, setProblem);
+  }, []);
+  const [problem, setProblem] = useState(null);
   const last = useLoaded(() => get("/fine_tuning/jobs", { limit: 1 }));
   const model = fields.model || (last.loading ? "" : firstChoice(models, last.data?.data[0]));
   const body = useMemo(
@@ -36,6 +39,7 @@ export default function New({ query }) {
   const priced = useEstimate(body, unusable);
   return html`
     <h1 tabindex="-1">New job</h1>
+    <${ErrorBox} error=${problem} />
     <h2>1 Dataset</h2>
     <${DatasetForm} data=${data} onData=${setData} />
     ${data.training && html`<h2>2 What the check found</h2><${Checked} file=${data.training} turn=${priced.turn} onData=${setData} />`}
@@ -46,6 +50,16 @@ export default function New({ query }) {
     <${Start} body=${body} problem=${unusable ? "The dataset has errors: nothing is trained on it." : priced.error && "Mend what is wrong first."} />
     <${SameCall} body=${body} files=${namesOf(data)} />
   `;
+}
+
+/** What the address names: files that are here, or a job (`from`) whose settings are taken over. */
+async function takenOver(query) {
+  const job = query.from ? await get(`/fine_tuning/jobs/${query.from}`) : null;
+  if (job?.method?.type === "reinforcement") throw new Error("A reinforcement job has a grader, which this form has not: start it again by the API or by tunehook submit --grader.");
+  const ids = [query.training ?? job?.training_file, query.validation ?? job?.validation_file];
+  const [training, validation] = await Promise.all(ids.map((id) => id && get(`/files/${id}`)));
+  const notes = job?.integrations || job?.tunehook.options ? ["Options and integrations of that job are not taken over."] : [];
+  return { training, validation, notes, ...(job && fieldsOf(job)) };
 }
 
 /** The model of the last job; else one that stays. */

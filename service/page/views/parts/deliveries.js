@@ -6,7 +6,7 @@ import { missing } from "../../lib/scopes.js";
 import { epoch } from "../../lib/stream.js";
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { ErrorBox } from "../../parts/basic.js";
-import { Delivery } from "./delivery.js";
+import { Delivery } from "../job/webhooks.js";
 import { STATES, apiQuery, isRecovery, secondsOf, withDelivery } from "./delivery_filter.js";
 
 const PAGE = 50;
@@ -27,7 +27,7 @@ export function Deliveries({ endpoint, query, types }) {
     <${Resend} endpoint=${endpoint} query=${query} />
     <${ErrorBox} error=${list.error} />
     ${list.rows?.length === 0 && html`<p class="soft">${filtered ? html`No delivery fits this filter. <a href=${`#/webhooks/${endpoint.id}`}>Show all</a>` : "Nothing was sent yet: an endpoint gets the events that follow its creation."}</p>`}
-    ${list.rows?.map((one) => html`<${Delivery} key=${one.id} delivery=${one} />`)}
+    ${list.rows?.map((one) => html`<${Delivery} key=${one.id} one=${one} />`)}
     ${list.more && html`<p><button disabled=${list.busy} onClick=${list.next}>Show older ones</button></p>`}
   `;
 }

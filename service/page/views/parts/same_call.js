@@ -24,6 +24,23 @@ export function jobBody(fields) {
   });
 }
 
+/** Returns the fields of the form that make a job like this one. */
+export function fieldsOf(job) {
+  const asked = job.method?.[job.method.type]?.hyperparameters ?? job.hyperparameters ?? {};
+  const text = (value) => (value === undefined || value === null || value === "auto" ? "" : String(value));
+  return {
+    model: job.model,
+    upstream: job.tunehook.upstream ?? "",
+    method: job.method?.type === "dpo" ? "dpo" : "supervised",
+    epochs: text(asked.n_epochs),
+    batch: text(asked.batch_size),
+    rate: text(asked.learning_rate_multiplier),
+    beta: text(asked.beta),
+    callback: job.tunehook.callback_url ?? "",
+    metadata: Object.entries(job.metadata ?? {}).map(([name, value]) => `${name}=${value}`).join("\n"),
+  };
+}
+
 function methodOf(fields) {
   const kind = fields.method || "supervised";
   const asked = compact({
