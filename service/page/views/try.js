@@ -93,7 +93,7 @@ function useAnswer() {
     show(EMPTY);
     try {
       const response = await send("POST", "/chat/completions", { body, signal: stopper.signal });
-      await readAnswer(response.body, show);
+      await readAnswer(response, show);
     } catch (error) {
       const stopped = stopper.signal.aborted;
       show({ ...last, ended: true, error: stopped ? null : wordsOf(error) });
