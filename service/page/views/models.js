@@ -1,12 +1,12 @@
 // #/models: base models and tuned ones, with their end dates, deployments, and training them again.
 import { all, call, get, post } from "../lib/api.js";
-import { clock, money } from "../lib/format.js";
+import { money } from "../lib/format.js";
 import { useAction, useLoaded, useTitle } from "../lib/hooks.js";
 import { go, link } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { summary } from "../lib/store.js";
 import { html, useState } from "../lib/ui.js";
-import { Badge, Copy, ErrorBox } from "../parts/basic.js";
+import { Badge, Copy, ErrorBox, Time } from "../parts/basic.js";
 import { Dialog } from "../parts/dialog.js";
 import { ModelOptions, ending, useModels } from "./parts/models.js";
 
@@ -51,7 +51,7 @@ function Tuned({ model, open, again }) {
   return html`
     <tr data-row>
       <th scope="row"><span class="long">${model.id}</span> <${Copy} text=${model.id} what="the model's name" /></th>
-      <td data-label="Made">${clock(model.created)}</td>
+      <td data-label="Made"><${Time} at=${model.created} /></td>
       <td data-label="Ends"><${Ending} model=${model} /></td>
       <td data-label="Deployment">${model.tunehook ? html`<${Deployment} model=${model} again=${again} />` : html`<span class="badge good">✓ answers without</span>`}</td>
       <td data-label="Actions"><div class="row">
@@ -73,7 +73,7 @@ function Deployment({ model, again }) {
   const { state, what_to_do } = model.tunehook;
   const [sign, tone, word] = STATES[state] ?? ["", "", state];
   const shown = useLoaded(() => (state === "needs_deployment" ? Promise.resolve(null) : get(path)), [state]);
-  const [act, busy, error] = useAction((method) => call(method, path).then(again));
+  const [act, busy, error] = useAction((method) => call(method, path).finally(() => setAsked(false)).then(again));
   const [asked, setAsked] = useState(false);
   const why = missing("write");
   const found = shown.data;
@@ -85,8 +85,8 @@ function Deployment({ model, again }) {
     ${found?.error && html`<br /><span class="badge note bad">✕ ${found.error.message}</span>`}
     <br />
     ${asked
-      ? html`<span>${state === "needs_deployment" ? "It costs money as long as it runs." : "The model stops answering."}</span>
-          <button disabled=${busy} onClick=${() => act(state === "needs_deployment" ? "POST" : "DELETE")}>Yes</button><button onClick=${() => setAsked(false)}>No</button>`
+      ? html`<span>${state === "needs_deployment" ? "It costs money as long as it runs." : "The model stops answering."} </span>
+          <button disabled=${busy} onClick=${() => act(state === "needs_deployment" ? "POST" : "DELETE")}>Yes</button>${" "}<button onClick=${() => setAsked(false)}>No</button>`
       : html`<button disabled=${!!why} title=${why} onClick=${() => setAsked(true)}>${state === "needs_deployment" ? "Deploy" : "Remove the deployment"}</button>`}
     ${error && html`<span class="badge note bad" role="alert">✕ ${error.message}</span>`}
   `;
