@@ -9,7 +9,6 @@ const SIGNS = { error: "✕", warning: "!" };
 /** The whole report. `report`: of `GET /v1/files/{id}/report`. */
 export function Report({ report }) {
   const listed = [...report.findings].sort((a, b) => SEVERITY(a) - SEVERITY(b));
-  const hidden = Object.values(report.counts).reduce((sum, count) => sum + count, 0) - listed.length;
   return html`
     <p class="facts">
       <span>${report.format ?? "no known format"}</span>
@@ -17,45 +16,50 @@ export function Report({ report }) {
       <span class=${`badge note ${report.errors ? "bad" : "good"}`}>${report.errors ? `✕ ${count(report.errors, "error")}${report.with_errors ? ` in ${count(report.with_errors, "line")}` : ""}` : "✓ no errors"}</span>
       ${report.warnings > 0 && html`<span class="badge note wait">! ${count(report.warnings, "warning")}</span>`}
     </p>
-    ${listed.length > 0 && html`<${Findings} findings=${listed} file=${report.file_id} />`}
-    ${hidden > 0 && html`<p class="soft">${number(hidden)} more of these codes are counted and not listed: ${countsOf(report.counts)}.</p>`}
+    ${listed.length > 0 && html`<${Findings} findings=${listed} counts=${report.counts} file=${report.file_id} />`}
     <${Lengths} report=${report} />
   `;
 }
 
 const SEVERITY = (finding) => (finding.severity === "error" ? 0 : 1);
-const countsOf = (counts) => Object.entries(counts).map(([code, many]) => `${code} ${number(many)}`).join(", ");
 
-function Findings({ findings, file }) {
+/** A row for each code: the same warning in 20 lines is one. */
+function Findings({ findings, counts, file }) {
+  const byCode = Map.groupBy(findings, ({ code }) => code);
   return html`
     <table class="cards">
       <caption class="hidden">Findings, errors first</caption>
-      <thead><tr><th scope="col">Finding</th><th scope="col">Where</th><th scope="col">What it says</th><th scope="col">What to do</th></tr></thead>
-      <tbody>${findings.map((finding, at) => html`<${Finding} key=${at} finding=${finding} file=${file} />`)}</tbody>
+      <thead><tr><th scope="col">Finding</th><th scope="col">What it says</th><th scope="col">What to do</th><th scope="col">Where</th></tr></thead>
+      <tbody>${[...byCode].map(([code, found]) => html`<${Finding} key=${code} code=${code} found=${found} total=${counts[code] ?? found.length} file=${file} />`)}</tbody>
     </table>
   `;
 }
 
-function Finding({ finding, file }) {
-  const [line, setLine] = useState(null);
-  const show = async () => {
-    setLine({ text: "reading …" });
+function Finding({ code, found, total, file }) {
+  const [shown, setShown] = useState(null);
+  const [{ severity, message, hint }] = found;
+  const show = async (finding) => {
+    setShown({ finding, text: "reading …" });
     try {
       const response = await send("GET", `/files/${file}/content`);
       const text = await lineOf(response.body, finding.line);
-      setLine({ text: text ?? "The file has no such line." });
+      setShown({ finding, text: text ?? "The file has no such line." });
     } catch (error) {
-      setLine({ text: error.message });
+      setShown({ finding, text: error.message });
     }
   };
+  const inLines = found.filter(({ line }) => line);
   return html`
     <tr>
-      <td data-label="Finding"><span class=${`badge note ${finding.severity === "error" ? "bad" : "wait"}`}>${SIGNS[finding.severity]} ${finding.severity}</span> <code>${finding.code}</code></td>
-      <td data-label="Where">${finding.line ? `line ${number(finding.line)} ` : "the whole file "}${finding.path !== "$" && html`<code>${finding.path}</code>`}</td>
-      <td data-label="What it says">${finding.message}</td>
-      <td data-label="What to do">${finding.hint} ${finding.line && !line && html`<button onClick=${show}>Show line ${finding.line}</button>`}</td>
+      <td data-label="Finding"><span class=${`badge note ${severity === "error" ? "bad" : "wait"}`}>${SIGNS[severity]} ${severity}</span> <code>${code}</code>${total > 1 && ` × ${number(total)}`}</td>
+      <td data-label="What it says">${message}</td>
+      <td data-label="What to do">${hint}</td>
+      <td data-label="Where">${!inLines.length && "the whole file"}
+        ${inLines.length > 0 && html`<span class="row">Show line ${inLines.map((one) => html`<button class="icon" aria-label=${`Show line ${one.line}: ${code}`} aria-expanded=${shown?.finding === one} onClick=${() => show(one)}><u>${number(one.line)}</u></button>`)}</span>`}
+        ${total > found.length && html`<span class="soft">and ${number(total - found.length)} more</span>`}</td>
     </tr>
-    ${line && html`<tr><td colspan="4"><pre aria-label=${`Line ${finding.line}`}>${line.text}</pre></td></tr>`}
+    ${shown && html`<tr><td colspan="4"><strong>Line ${number(shown.finding.line)}</strong> ${shown.finding.path !== "$" && html`<code>${shown.finding.path}</code>`} ${shown.finding.message}
+      <pre aria-label=${`Line ${shown.finding.line}`}>${shown.text}</pre></td></tr>`}
   `;
 }
 
