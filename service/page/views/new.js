@@ -42,12 +42,12 @@ export default function New({ query }) {
     <${ErrorBox} error=${problem} />
     <h2>1 Dataset</h2>
     <${DatasetForm} data=${data} onData=${setData} />
-    ${data.training && html`<h2>2 What the check found</h2><${Checked} file=${data.training} turn=${priced.turn} onData=${setData} />`}
+    ${data.training && html`<h2>2 What the check found</h2><${Checked} file=${data.training} isOver=${priced.file === data.training.id} />`}
     <h2>${data.training ? 3 : 2} Model and method</h2>
     <${Settings} fields=${fields} model=${model} models=${models} problem=${priced.error} onField=${(name, value) => setFields((all) => ({ ...all, [name]: value }))} />
     <h2>${data.training ? 4 : 3} Price and start</h2>
     <${Estimate} priced=${priced} ready=${!!data.training && !unusable} />
-    <${Start} body=${body} problem=${unusable ? "The dataset has errors: nothing is trained on it." : priced.error && "Mend what is wrong first."} />
+    <${Start} body=${body} problem=${unusable ? "The dataset has errors: nothing is trained on it." : (priced.error ? "Mend what is wrong first." : priced.busy ? "The price is being counted." : null)} />
     <${SameCall} body=${body} files=${namesOf(data)} />
   `;
 }
@@ -68,18 +68,18 @@ const firstChoice = ({ base }, job) => (base.find(({ id }) => id === job?.model)
 const namesOf = ({ training, validation }) => Object.fromEntries([training, validation].filter(Boolean).map((one) => [one.id, one.filename]));
 
 /**
- * Asks for the estimate of a body whenever it has changed: `{ estimate, error, busy, turn }`.
+ * Asks for the estimate of a body whenever it has changed: `{ estimate, error, busy, file }`.
  *
- * `turn` grows with each answer: the file is checked then, and what the check found can be read.
+ * `file`: the training file of the last answer, which is checked then: what the check found can be read.
  */
 function useEstimate(body, unusable) {
-  const [found, setFound] = useState({ estimate: null, error: null, busy: false, turn: 0 });
+  const [found, setFound] = useState({ estimate: null, error: null, busy: false, file: null });
   const text = JSON.stringify(body);
   useEffect(() => {
-    if (!body.training_file || !body.model || unusable) return setFound({ estimate: null, error: null, busy: false, turn: 0 });
+    if (!body.training_file || !body.model || unusable) return setFound({ estimate: null, error: null, busy: false, file: null });
     const stopper = new AbortController();
     setFound((before) => ({ ...before, busy: true }));
-    const timer = setTimeout(() => ask(text, stopper.signal, setFound), QUIET_MS);
+    const timer = setTimeout(() => ask(body, stopper.signal, setFound), QUIET_MS);
     return () => {
       clearTimeout(timer);
       stopper.abort();
@@ -88,18 +88,18 @@ function useEstimate(body, unusable) {
   return found;
 }
 
-async function ask(text, signal, setFound) {
+async function ask(body, signal, setFound) {
   try {
-    const estimate = await estimateWhenChecked(JSON.parse(text), signal);
-    setFound(({ turn }) => ({ estimate, error: null, busy: false, turn: turn + 1 }));
+    const estimate = await estimateWhenChecked(body, signal);
+    setFound({ estimate, error: null, busy: false, file: body.training_file });
   } catch (error) {
-    if (!signal.aborted) setFound(({ turn }) => ({ estimate: null, error, busy: false, turn: turn + 1 }));
+    if (!signal.aborted) setFound({ estimate: null, error, busy: false, file: body.training_file });
   }
 }
 
 /** The report of the file. One that is checked by a worker has it when the estimate has come. */
-function Checked({ file, turn }) {
-  const isWaiting = file.status === "uploaded" && !turn;
+function Checked({ file, isOver }) {
+  const isWaiting = file.status === "uploaded" && !isOver;
   const found = useLoaded(() => (isWaiting ? Promise.resolve(null) : get(`/files/${file.id}/report`)), [file.id, isWaiting]);
   if (found.data) return html`<${Report} report=${found.data} />`;
   if (isWaiting) return html`<p role="status">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`;

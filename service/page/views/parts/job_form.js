@@ -71,11 +71,12 @@ function Upstreams({ chosen, onField }) {
 export function Estimate({ priced, ready }) {
   const { estimate, error, busy } = priced;
   if (!ready) return html`<p class="soft">The price is shown here once there is a dataset.</p>`;
+  if (busy) return html`<p class="soft" role="status">Counting tokens …</p>`;
   if (error && fieldOf(error)) return html`<p class="badge note bad" role="status">✕ The price is known when the field that is marked above is mended.</p>`;
   if (error) return html`<${ErrorBox} error=${error} />`;
   if (!estimate) return html`<p class="soft" role="status">Counting tokens …</p>`;
   return html`
-    <p role="status" aria-busy=${busy}>
+    <p role="status">
       ${number(estimate.examples)} examples, ${number(estimate.tokens)} tokens × ${estimate.n_epochs} epochs = ${number(estimate.billed_tokens)} tokens
       ${estimate.cost_usd === null ? html` · <span class="badge note wait">! no price is known</span>` : html` · <strong>${money(estimate.cost_usd)}</strong>`}
       ${estimate.price && html`<br /><span class="soft">${priceWords(estimate.price)}</span>`}
