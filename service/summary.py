@@ -40,7 +40,12 @@ async def retrieve(request: web.Request) -> web.Response:
     return json_response(
         {
             "object": "summary",
-            "key": {"id": caller.id, "name": caller.name, "project": caller.project},
+            "key": {
+                "id": caller.id,
+                "name": caller.name,
+                "project": caller.project,
+                "scopes": [scope.value for scope in caller.scopes],
+            },
             "jobs": stages,
             "upstreams": upstreams,
             "deployments": [models.deployment_object(one) for one in deployments],

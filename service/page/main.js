@@ -61,8 +61,10 @@ function View() {
   const [loaded, set] = useState({});
   const wanted = found?.one;
   useEffect(() => {
-    if (!wanted) return;
-    wanted.load().then((module) => set({ of: wanted, View: module.default }), (error) => set({ of: wanted, error }));
+    if (!wanted) return undefined;
+    let isWanted = true; // a slow view that was left meanwhile must not take the place of the next
+    wanted.load().then((module) => isWanted && set({ of: wanted, View: module.default }), (error) => isWanted && set({ of: wanted, error }));
+    return () => { isWanted = false; };
   }, [wanted]);
   useFocus(path, loaded.of === wanted);
   if (!wanted) return html`<h1>No such page</h1><p><a href="#/jobs">The list of jobs</a></p>`;

@@ -66,7 +66,7 @@ export function Copy({ text, what = "Copy" }) {
   }, [done]);
   const copy = () => (navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject(new Error("no clipboard")))
     .then(() => set("copied"), () => set("not allowed"));
-  return html`<button class="icon" title=${what} aria-label=${`${what}: ${text}`} onClick=${copy}><svg width="14" height="14" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.4" aria-hidden="true"><path d="M5 5h9v9H5zM11 5V2H2v9h3" /></svg></button><span role="status" class="soft">${done}</span>`;
+  return html`<button class="icon" title=${what} aria-label=${text.length > 80 ? what : `${what}: ${text}`} onClick=${copy}><svg width="14" height="14" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.4" aria-hidden="true"><path d="M5 5h9v9H5zM11 5V2H2v9h3" /></svg></button><span role="status" class="soft">${done}</span>`;
 }
 
 /** An id: short to look at, whole to copy. */

@@ -100,15 +100,20 @@ function Tabs({ filters }) {
 
 function Search({ filters }) {
   const timer = useRef(0);
+  const field = useRef(null);
   const type = (event) => {
     const text = event.target.value.trim();
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => changeQuery({ q: text }), 250);
+    timer.current = setTimeout(() => { timer.current = 0; changeQuery({ q: text }); }, 250);
   };
+  // A link to another filter empties the field; what is being typed stays.
+  useEffect(() => {
+    if (!timer.current) field.current.value = filters.q ?? "";
+  }, [filters.q]);
   const upstreams = summary.value?.upstreams ?? [];
   const others = Object.entries(filters).filter(([name]) => !["stage", "status", "q", "upstream"].includes(name));
   return html`<form class="row" role="search" onSubmit=${(event) => event.preventDefault()}>
-    <input type="search" aria-label="Find in ids, names and metadata" placeholder="Find: id, name, metadata" defaultValue=${filters.q ?? ""} onInput=${type} />
+    <input type="search" ref=${field} aria-label="Find in ids, names and metadata" placeholder="Find: id, name, metadata" defaultValue=${filters.q ?? ""} onInput=${type} />
     ${upstreams.length > 1 && html`<select aria-label="Upstream" value=${filters.upstream ?? ""} onChange=${(event) => changeQuery({ upstream: event.target.value })}>
       <option value="">every upstream</option>${upstreams.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select>`}
     ${others.map(([name, value]) => html`<span class="chip">${inWords({ [name]: value })[0]}

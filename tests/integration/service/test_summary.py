@@ -19,7 +19,8 @@ async def other_key(api: Api) -> str:
 async def test_a_summary_counts_one_project(furnished: Api) -> None:
     await furnished.ctx.store.upstreams.hold("openai", "rate_limit_exceeded", "No free slot.", 60)
     shown = (await furnished.call("GET", "/v1/summary")).json
-    assert shown["key"] | {"id": ""} == {"id": "", "name": "tests", "project": "tests"}
+    scopes = ["read", "write", "chat", "webhooks"]
+    assert shown["key"] | {"id": ""} == {"id": "", "name": "tests", "project": "tests", "scopes": scopes}
     assert {stage: count for stage, count in shown["jobs"].items() if count} == {"accepted": 1}
     [openai] = shown["upstreams"]
     assert (openai["name"], openai["hold"]["code"], openai["training_ends"]) == (

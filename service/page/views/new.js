@@ -1,0 +1,135 @@
+// #/new: a dataset, its report, its price, and the job.
+import { get, post } from "../lib/api.js";
+import { useLoaded, useTitle } from "../lib/hooks.js";
+import { go } from "../lib/router.js";
+import { missing } from "../lib/scopes.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
+import { ErrorBox, Loading } from "../parts/basic.js";
+import { DatasetForm } from "./parts/dataset_form.js";
+import { Estimate, SameCall, Settings } from "./parts/job_form.js";
+import { useModels } from "./parts/models.js";
+import { Report } from "./parts/report.js";
+import { fieldsOf, jobBody } from "./parts/same_call.js";
+import { estimateWhenChecked } from "./parts/when_checked.js";
+
+const FIELDS = ["model", "upstream", "method", "epochs", "batch", "rate", "beta", "name", "seed", "callback", "metadata", "limit"];
+/** How long the form is quiet before its estimate is asked for. */
+const QUIET_MS = 400;
+
+/** `query`: `from` (a job), `training` and `validation` (ids of files that are here), and any field of the form. */
+export default function New({ query }) {
+  useTitle("New job");
+  const models = useModels();
+  const [fields, setFields] = useState(() => Object.fromEntries(FIELDS.map((name) => [name, query[name] ?? ""])));
+  const [data, setData] = useState({ training: null, validation: null, notes: [] });
+  useEffect(() => {
+    takenOver(query).then(({ training, validation, notes, ...found }) => {
+      if (training) setData({ training, validation: validation ?? null, notes });
+      setFields((all) => ({ ...all, ...found }));
+    }, setProblem);
+  }, []);
+  const [problem, setProblem] = useState(null);
+  const last = useLoaded(() => get("/fine_tuning/jobs", { limit: 1 }));
+  const model = fields.model || (last.loading ? "" : firstChoice(models, last.data?.data[0]));
+  const body = useMemo(
+    () => jobBody({ ...fields, model, training: data.training?.id, validation: data.validation?.id }),
+    [fields, model, data.training?.id, data.validation?.id],
+  );
+  const unusable = data.training?.status === "error";
+  const priced = useEstimate(body, unusable);
+  return html`
+    <h1 tabindex="-1">New job</h1>
+    <${ErrorBox} error=${problem} />
+    <h2>1 Dataset</h2>
+    <${DatasetForm} data=${data} onData=${setData} />
+    ${data.training && html`<h2>2 What the check found</h2><${Checked} file=${data.training} isOver=${priced.file === data.training.id} />`}
+    <h2>${data.training ? 3 : 2} Model and method</h2>
+    <${Settings} fields=${fields} model=${model} models=${models} problem=${priced.error} onField=${(name, value) => setFields((all) => ({ ...all, [name]: value }))} />
+    <h2>${data.training ? 4 : 3} Price and start</h2>
+    <${Estimate} priced=${priced} ready=${!!data.training && !unusable} />
+    <${Start} body=${body} problem=${unusable ? "The dataset has errors: nothing is trained on it." : (priced.error ? "Mend what is wrong first." : priced.busy ? "The price is being counted." : null)} />
+    <${SameCall} body=${body} files=${namesOf(data)} />
+  `;
+}
+
+/** What the address names: files that are here, or a job (`from`) whose settings are taken over. */
+async function takenOver(query) {
+  const job = query.from ? await get(`/fine_tuning/jobs/${query.from}`) : null;
+  if (job?.method?.type === "reinforcement") throw new Error("A reinforcement job has a grader, which this form has not: start it again by the API or by tunehook submit --grader.");
+  const ids = [query.training ?? job?.training_file, query.validation ?? job?.validation_file];
+  const [training, validation] = await Promise.all(ids.map((id) => id && get(`/files/${id}`)));
+  const notes = job?.integrations || job?.tunehook.options ? ["Options and integrations of that job are not taken over."] : [];
+  return { training, validation, notes, ...(job && fieldsOf(job)) };
+}
+
+/** The model of the last job; else one that stays. */
+const firstChoice = ({ base }, job) => (base.find(({ id }) => id === job?.model) ?? base.find((one) => !one.shutdown_date) ?? base[0])?.id ?? "";
+
+const namesOf = ({ training, validation }) => Object.fromEntries([training, validation].filter(Boolean).map((one) => [one.id, one.filename]));
+
+/**
+ * Asks for the estimate of a body whenever it has changed: `{ estimate, error, busy, file }`.
+ *
+ * `file`: the training file of the last answer, which is checked then: what the check found can be read.
+ */
+function useEstimate(body, unusable) {
+  const [found, setFound] = useState({ estimate: null, error: null, busy: false, file: null });
+  const text = JSON.stringify(body);
+  useEffect(() => {
+    if (!body.training_file || !body.model || unusable) return setFound({ estimate: null, error: null, busy: false, file: null });
+    const stopper = new AbortController();
+    setFound((before) => ({ ...before, busy: true }));
+    const timer = setTimeout(() => ask(body, stopper.signal, setFound), QUIET_MS);
+    return () => {
+      clearTimeout(timer);
+      stopper.abort();
+    };
+  }, [text, unusable]);
+  return found;
+}
+
+async function ask(body, signal, setFound) {
+  try {
+    const estimate = await estimateWhenChecked(body, signal);
+    setFound({ estimate, error: null, busy: false, file: body.training_file });
+  } catch (error) {
+    if (!signal.aborted) setFound({ estimate: null, error, busy: false, file: body.training_file });
+  }
+}
+
+/** The report of the file. One that is checked by a worker has it when the estimate has come. */
+function Checked({ file, isOver }) {
+  const isWaiting = file.status === "uploaded" && !isOver;
+  const found = useLoaded(() => (isWaiting ? Promise.resolve(null) : get(`/files/${file.id}/report`)), [file.id, isWaiting]);
+  if (found.data) return html`<${Report} report=${found.data} />`;
+  if (isWaiting) return html`<p role="status">Files above 16 MB are checked by a worker. The report appears here when the check is over.</p>`;
+  return found.error ? html`<${ErrorBox} error=${found.error} again=${found.again} />` : html`<${Loading} what="the report" />`;
+}
+
+/** The button that starts the job. The same body sent twice, after a lost answer, makes one job. */
+function Start({ body, problem }) {
+  const [state, setState] = useState({ busy: false, error: null });
+  const text = JSON.stringify(body);
+  const key = useRef({ text: null, value: null });
+  const why = missing("write") ?? (body.training_file ? problem : "Choose a dataset first.");
+  const start = async () => {
+    if (key.current.text !== text) key.current = { text, value: randomKey() };
+    setState({ busy: true, error: null });
+    try {
+      const job = await post("/fine_tuning/jobs", body, { headers: { "idempotency-key": key.current.value } });
+      go(`/jobs/${job.id}`);
+    } catch (error) {
+      setState({ busy: false, error });
+    }
+  };
+  return html`
+    <p class="row">
+      <button class="first" disabled=${!!why || state.busy} onClick=${start}>${state.busy ? "Starting …" : "Start"}</button>
+      ${why && html`<span class="soft">${why}</span>`}
+    </p>
+    <${ErrorBox} error=${state.error} />
+  `;
+}
+
+/** Works on pages without https too, where crypto.randomUUID is missing. */
+const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0")).join("");
