@@ -58,13 +58,14 @@ async def _first_contact(found: settings.Settings, ctx: Context) -> None:
     while True:
         try:
             await ctx.store.ping()
+            await ctx.store.redis_health.check_replicas()
             break
         except StoreRefused:
             raise
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             if asyncio.get_running_loop().time() > until:
                 raise
-            log.warning("Redis does not answer at REDIS_URL. Retrying.")
+            log.warning("%s Retrying.", error.at_start)
             await asyncio.sleep(0.5)
     await ctx.store.redis_health.check_durability(strict=found.durability == "strict")
     await upgrade.leaving_to_zset(ctx.store)
