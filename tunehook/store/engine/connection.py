@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -101,13 +102,16 @@ class _Client(Redis):
 
 #: Of the time after which a Redis that does not answer counts as away, replicas have so much.
 CONFIRM_SHARE = 0.7
+#: A replica says what it has on its disk when a client begins to wait, and else once a second. One that is asked in the
+#: moment of its write says so too early: it is asked after the reply, and again after this time.
+CONFIRM_AGAIN_MS = 5
 
 
 class Connection:
     """The connection to Redis. Only the modules of this package use `redis`.
 
-    With `replicas`, what is answered or acted upon outside is on the disks of so many replicas as well: WAITAOF travels
-    behind such scripts on their own connection, since it waits for that connection's writes alone.
+    With `replicas`, what is answered or acted upon outside is on the disks of so many replicas as well: WAITAOF follows
+    such scripts on their own connection, since it waits for that connection's writes alone.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -115,14 +119,14 @@ class Connection:
         self._reads = Batcher(self._read)
         self.replicas = 0
         self.may_fail_over = False  #: another server may become the primary
-        self._confirm_ms = 0
+        self._confirm_seconds = 0.0
 
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0, replicas: int = 0) -> Self:
         """Sends no command before the first use, which without Redis raises within a second or `timeout`."""
         store = cls(_Client(connection_pool=open_pool(url, connections=connections, timeout=timeout)))
         store.replicas, store.may_fail_over = replicas, replicas > 0 or uses_sentinel(url)
-        store._confirm_ms = int(1000 * timeout * CONFIRM_SHARE)
+        store._confirm_seconds = timeout * CONFIRM_SHARE
         return store
 
     async def __aenter__(self) -> Self:
@@ -144,7 +148,7 @@ class Connection:
         """
         lasting = self.replicas > 0 and any(map(has_to_last, commands))
         with unavailable():
-            answers = await self._round_trip([*commands, self._waitaof()] if lasting else commands)
+            answers = await self._round_trip(commands, lasting=lasting)
         if lasting and not self._is_confirmed(answers.pop()):
             for index, command in enumerate(commands):
                 if has_to_last(command) and not isinstance(answers[index], Exception):
@@ -164,35 +168,40 @@ class Connection:
         if not self.replicas:
             return
         with unavailable():
-            written, reached = await self._round_trip([("SET", keys.CONFIRMED, 1), self._waitaof()])
+            written, reached = await self._round_trip([("SET", keys.CONFIRMED, 1)], lasting=True)
         for answer in (written, reached):
             if isinstance(answer, Exception):
                 raise answer
         if not self._is_confirmed(reached):
             raise CommitUnconfirmed
 
-    def _waitaof(self) -> Command:
-        return "WAITAOF", 0, self.replicas, self._confirm_ms
+    async def _wait_for_replicas(self, connection: Any) -> Any:
+        """Returns how many primaries and replicas have this connection's writes on disk; an error if it is demoted."""
+        until = time.monotonic() + self._confirm_seconds
+        while True:
+            [reached] = await self._exchange(connection, [("WAITAOF", 0, self.replicas, CONFIRM_AGAIN_MS)])
+            if isinstance(reached, Exception) or self._is_confirmed(reached) or time.monotonic() > until:
+                return reached
 
     def _is_confirmed(self, reached: list[int] | Exception) -> bool:
-        """`reached`: how many primaries and replicas have it on disk; or an error, as when the primary is demoted."""
         return not isinstance(reached, Exception) and reached[1] >= self.replicas
 
     async def _read(self, commands: list[Command]) -> list[Any]:
         with unavailable():
             return await self._round_trip(commands, reads=True)
 
-    async def _round_trip(self, commands: list[Command], *, reads: bool = False) -> list[Any]:
-        """Carries out commands; `reads` once more if the connection is lost."""
+    async def _round_trip(self, commands: list[Command], *, reads: bool = False, lasting: bool = False) -> list[Any]:
+        """Carries out commands; `reads` once more if the connection is lost. `lasting`: WAITAOF's answer comes last."""
         pool = self.redis.connection_pool
         connection = await pool.get_connection()
         try:
             try:
-                return await self._exchange(connection, commands)
+                answers = await self._exchange(connection, commands)
             except ConnectionLost:
                 if not reads:
                     raise
-                return await self._exchange(connection, commands)
+                answers = await self._exchange(connection, commands)
+            return [*answers, await self._wait_for_replicas(connection)] if lasting else answers
         finally:
             await pool.release(connection)
 
