@@ -119,14 +119,14 @@ class Connection:
         self._reads = Batcher(self._read)
         self.replicas = 0
         self.may_fail_over = False  #: another server may become the primary
-        self._confirm_seconds = 0.0
+        self.confirm_seconds = 0.0  #: so long replicas are waited for
 
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0, replicas: int = 0) -> Self:
         """Sends no command before the first use, which without Redis raises within a second or `timeout`."""
         store = cls(_Client(connection_pool=open_pool(url, connections=connections, timeout=timeout)))
         store.replicas, store.may_fail_over = replicas, replicas > 0 or uses_sentinel(url)
-        store._confirm_seconds = timeout * CONFIRM_SHARE
+        store.confirm_seconds = timeout * CONFIRM_SHARE
         return store
 
     async def __aenter__(self) -> Self:
@@ -177,7 +177,7 @@ class Connection:
 
     async def _wait_for_replicas(self, connection: Any) -> Any:
         """Returns how many primaries and replicas have this connection's writes on disk; an error if it is demoted."""
-        until = time.monotonic() + self._confirm_seconds
+        until = time.monotonic() + self.confirm_seconds
         while True:
             [reached] = await self._exchange(connection, [("WAITAOF", 0, self.replicas, CONFIRM_AGAIN_MS)])
             if isinstance(reached, Exception) or self._is_confirmed(reached) or time.monotonic() > until:
