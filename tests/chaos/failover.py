@@ -20,14 +20,14 @@ from tests.chaos.town import Town, town
 from tests.fakes.sentinel import Replicated, replicated
 
 #: Seconds between two jobs and until the next loss, on average; and how long a primary lives without its replica.
-BETWEEN_JOBS, UNTIL_LOSS, CUT_OFF = 1.0, 1.5, 1.0
+BETWEEN_JOBS, UNTIL_LOSS, CUT_OFF = 3.0, 1.0, 1.0
 #: Seconds for a job's end after the last loss, and for its webhook.
 PATIENCE = 600.0
 SETTLE = 20.0
 
 
 async def lose_redis(directory: Path, *, times: int, replicas: int, seed: int = 1) -> Report:
-    """Loses the primary `times` times, while jobs come each second; each job is driven and checked as in the soak."""
+    """Loses the primary `times` times, while jobs come every three seconds; each job is driven and checked as in the soak."""
     report = Report(f"Redis' machine lost {times} times, TUNEHOOK_REPLICAS={replicas}", f"failover-{replicas}")
     begun, dice = time.monotonic(), random.Random(seed)  # noqa: S311
     runs: list[Run] = []
@@ -74,7 +74,7 @@ async def _lose(servers: Replicated, times: int, dice: random.Random) -> list[fl
 
 
 async def _drive(place: Town, run: Run, seconds: float) -> None:
-    await drive(place, run, Patience(end=seconds, hook=PATIENCE, poll=5.0))
+    await drive(place, run, Patience(end=seconds, hook=PATIENCE, poll=20.0))
     run.checked = True
     sys.stdout.write(f"{run.mark} {run.seconds:6.1f} s {' '.join(run.broken) or 'held'}\n")
     sys.stdout.flush()
