@@ -27,7 +27,7 @@ SETTLE = 20.0
 
 
 async def lose_redis(directory: Path, *, times: int, replicas: int, seed: int = 1) -> Report:
-    """Loses the primary `times` times, while jobs come every three seconds; each job is driven and checked as in the soak."""
+    """Loses the primary `times` times, under load. Each job is driven and checked as in the soak."""
     report = Report(f"Redis' machine lost {times} times, TUNEHOOK_REPLICAS={replicas}", f"failover-{replicas}")
     begun, dice = time.monotonic(), random.Random(seed)  # noqa: S311
     runs: list[Run] = []

@@ -1,6 +1,6 @@
 """What is answered or acted upon waits for replicas, if so many are asked for; without them nothing is sent to Redis.
 
-The Redis here has no replica, so one that is asked for confirms nothing. tests/compat/check_failover.py has real ones.
+The Redis here has no replica, so one that is asked for confirms nothing. tests/chaos/check_failover.py has real ones.
 """
 
 from collections.abc import Awaitable, Callable
