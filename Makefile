@@ -36,8 +36,8 @@ trainer-ready: $(TRAINER)/.ready  ## the trainer's own environment, with torch
 trainer-test: $(TRAINER)/.ready  ## the training itself, with torch on the CPU: labels, kills, pauses, answers by heart
 	OMP_NUM_THREADS=1 $(TRAINER)/bin/pytest tests/trainer -o python_files='check_*.py' -o filterwarnings=default -o timeout=1200
 
-neighbours: $(NEIGHBOURS)  ## tests with clients and upstreams that others wrote: Node's SDK, vendors' clients, Prism, aimock
-	$(BIN)/pytest tests/compat -o python_files='check_*.py'
+neighbours: $(NEIGHBOURS)  ## tests with others' programs: Node's SDK, vendors' clients, Prism, aimock, Sentinel
+	$(BIN)/pytest tests/compat tests/chaos/check_failover.py -o python_files='check_*.py'
 	$(BIN)/python -m tests.attack --short
 
 attack: $(NEIGHBOURS)  ## 50,000 random requests, planted secrets, clients that only wait: about half an hour

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from cli import local_store
 from cli.options import AsJson
-from tunehook import api_keys
+from tunehook import api_keys, settings
 from tunehook.errors import TunehookError
 from tunehook.model.api_key import OF_A_PROJECT, Scope
 from tunehook.security.encryption import Encryption
@@ -39,7 +39,7 @@ class NotAScope(TunehookError):
 @asynccontextmanager
 async def _opened() -> AsyncIterator[tuple[Store, Encryption]]:
     url, encryption = local_store.find()
-    async with Store.connect(url) as store:
+    async with Store.connect(url, replicas=settings.load().replicas) as store:
         yield store, encryption
 
 

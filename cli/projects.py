@@ -35,7 +35,7 @@ class NotALimit(TunehookError):
 @asynccontextmanager
 async def _opened() -> AsyncIterator[Store]:
     url, _ = local_store.find()
-    async with Store.connect(url) as store:
+    async with Store.connect(url, replicas=settings.load().replicas) as store:
         yield store
 
 

@@ -57,16 +57,20 @@ async def _first_contact(found: settings.Settings, ctx: Context) -> None:
     until = asyncio.get_running_loop().time() + REDIS_SECONDS
     while True:
         try:
-            await ctx.store.ping()
-            break
+            return await _prepare(found, ctx)
         except StoreRefused:
             raise
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             if asyncio.get_running_loop().time() > until:
                 raise
-            log.warning("Redis does not answer at REDIS_URL. Retrying.")
+            log.warning("%s Retrying.", error.at_start)
             await asyncio.sleep(0.5)
+
+
+async def _prepare(found: settings.Settings, ctx: Context) -> None:
+    await ctx.store.ping()
     await ctx.store.redis_health.check_durability(strict=found.durability == "strict")
+    await ctx.store.redis_health.check_replicas()
     await upgrade.leaving_to_zset(ctx.store)
     await api_keys.check_secret_key(ctx.store, ctx.webhooks.encryption)
     if found.bootstrap_key:

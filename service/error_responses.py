@@ -94,6 +94,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
     errors.StoreNotDurable: (503, SERVER, "store_not_durable"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
+    errors.CommitUnconfirmed: (503, SERVER, "commit_unconfirmed"),
     errors.UpstreamRefused: (502, UPSTREAM, None),
     errors.UpstreamUnsupported: (400, INVALID, "not_supported_by_upstream"),
     errors.UpstreamNotReady: (503, UPSTREAM, "upstream_not_ready"),

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from service.requests import context_of
 from tunehook.context import Context
-from tunehook.errors import DataDirUnavailable, StoreUnavailable, TunehookError
+from tunehook.errors import CommitUnconfirmed, DataDirUnavailable, StoreUnavailable, TunehookError
 from tunehook.store.redis_health import FULL
 
 
@@ -30,8 +30,12 @@ async def _redis(ctx: Context) -> dict[str, object]:
     try:
         async with asyncio.timeout(1.0):
             await ctx.store.ping()
+            await ctx.store.confirm()
             health = ctx.store.redis_health
             durability, used = await health.shortcomings(), await health.used()
+    except CommitUnconfirmed:
+        why = f"fewer than {ctx.store.replicas} replicas confirm a write, so nothing is accepted. Check that they run."
+        return {"ok": False, "message": why}
     except (TunehookError, TimeoutError):
         return {"ok": False, "message": "does not answer. Check that it runs and that REDIS_URL is right."}
     ms = (time.perf_counter() - begun) * 1000

@@ -93,7 +93,7 @@ async def open_context(
         prices = await asyncio.to_thread(_prices, settings.prices)
     except (BadPriceFile, OSError) as error:
         raise SettingsError(why=f"TUNEHOOK_PRICES: {error}") from error
-    store = Store.connect(settings.redis_url, timeout=store_timeout)
+    store = Store.connect(settings.redis_url, timeout=store_timeout, replicas=settings.replicas)
     store.redis_health.strict = settings.durability == "strict"
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()

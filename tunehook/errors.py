@@ -38,7 +38,8 @@ TunehookError
 ├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
 ├── StoreUnavailable, StoreNearlyFull, StoreNotDurable, StoreMisconfigured
-│   └── StoreRefused    of StoreUnavailable: a wrong password, a read-only replica
+│   ├── StoreRefused        of StoreUnavailable: a wrong password, a read-only replica
+│   └── CommitUnconfirmed   of StoreUnavailable: replicas have not confirmed a write, which may last or not
 └── Conflict            the record is not as it was read
     ├── RevisionChanged, LeaseLost, LeaseTaken
     ├── IllegalMove     not an arrow of the table
@@ -391,9 +392,17 @@ class DataDirUnavailable(TunehookError):
 class StoreUnavailable(TunehookError):
     """The store (Redis) does not answer. Retry: an SDK's retry, or the same Idempotency-Key, creates no second job."""
 
+    at_start = "Redis does not answer at REDIS_URL."
+
 
 class StoreRefused(StoreUnavailable):
     """The store (Redis) refuses: {why}."""
+
+
+class CommitUnconfirmed(StoreUnavailable):
+    """Too few replicas of the store (Redis) have confirmed this: it may last, or be lost with the primary. Repeat it: the same Idempotency-Key finds the job that was made."""  # noqa: E501
+
+    at_start = "Fewer replicas than TUNEHOOK_REPLICAS confirm a write."
 
 
 class StoreNearlyFull(TunehookError):

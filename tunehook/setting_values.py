@@ -29,11 +29,25 @@ def _url(value: str, *schemes: str) -> str:
     return value
 
 
+#: redis+sentinel://[user:password@]host[:port][,host[:port]…]/name[/database][?options]
+_SENTINEL = r"(\[[0-9A-Fa-f:.]+\]|[^\s@/?#,:\[\]]+)(:[0-9]{1,5})?"
+_SENTINELS = re.compile(
+    rf"rediss?\+sentinel://([^\s@/?#]*@)?{_SENTINEL}(,{_SENTINEL})*/[^\s/?#]+(/[0-9]*)?(\?\S*)?", re.ASCII
+)
+
+
 def _redis_url(value: str) -> str:
     if value.startswith("unix://"):
         return value
+    if value.startswith(("redis+sentinel://", "rediss+sentinel://")):
+        if not _SENTINELS.fullmatch(value):
+            raise ValueError(
+                "must name the Sentinels, with commas between them, and the primary that they know, such as "
+                "redis+sentinel://sentinel-1:26379,sentinel-2:26379/mymaster/0"
+            )
+        return value
     if not value.startswith(("redis://", "rediss://")):
-        raise ValueError("must start with redis://, rediss:// or unix://")
+        raise ValueError("must start with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://")
     if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
         raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
     return value

@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: Annotated[RedisUrl, Field(validation_alias="REDIS_URL")] = ""
+    replicas: Annotated[int, Field(ge=0, le=8)] = 0
     openai_api_key: Annotated[UpstreamKey | None, Field(validation_alias="OPENAI_API_KEY")] = None
     openai_base_url: Annotated[HttpUrl, Field(validation_alias="OPENAI_BASE_URL")] = OPENAI_BASE_URL
     openai_webhook_secret: Annotated[WebhookSecret | None, Field(validation_alias="OPENAI_WEBHOOK_SECRET")] = None

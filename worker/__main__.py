@@ -51,16 +51,17 @@ async def _first_contact(found: settings.Settings) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Store.connect(found.redis_url) as store:
+    async with Store.connect(found.redis_url, replicas=found.replicas) as store:
         while not stop.is_set():
             try:
                 await store.redis_health.check_durability(strict=found.durability == "strict")
+                await store.redis_health.check_replicas()
                 await upgrade.leaving_to_zset(store)
                 await api_keys.check_secret_key(store, Encryption(found.secret_key))
             except StoreRefused:
                 raise
-            except StoreUnavailable:
-                logging.getLogger("tunehook.worker").warning("Redis does not answer at REDIS_URL. Retrying.")
+            except StoreUnavailable as error:
+                logging.getLogger("tunehook.worker").warning("%s Retrying.", error.at_start)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), AGAIN_SECONDS)
             else:

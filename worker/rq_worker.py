@@ -25,8 +25,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from tunehook.model.member import Queue
+from tunehook.store.engine.addresses import open_blocking
 from tunehook.store.engine.connection import is_in_trouble
-from worker.scheduler import connect
 from worker.steps import STOP, is_step
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def work(queue: Queue, url: str) -> None:
         with suppress(RedisError):  # away at the start
             worker = StepWorker(
                 [queue],
-                connection=connect(url),
+                connection=open_blocking(url),
                 serializer=JSONSerializer,
                 worker_ttl=30,
                 job_monitoring_interval=10,

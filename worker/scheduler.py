@@ -13,16 +13,13 @@ import socket
 import time
 
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 from rq import Queue as RQQueue
 from rq.serializers import JSONSerializer
 
 from tunehook.errors import StoreUnavailable
 from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
 from tunehook.store import upgrade
-from tunehook.store.engine.connection import NO_NOTIFICATIONS
 from tunehook.store.store import Store
 from worker.steps import TIMEOUTS, step_for
 
@@ -38,18 +35,6 @@ FAILED_STEP_SECONDS = 24 * 3600
 UPGRADE_SECONDS = 10.0
 #: For so long a claim hides a member; between two runs of a sweep there is a day at most.
 CLAIMED_SECONDS, DAY = 20.0, 24 * 3600.0
-
-
-def connect(url: str) -> Redis:
-    """Returns a connection as RQ needs it: bytes, and no retries by redis-py (they run commands twice)."""
-    return Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=2,
-        socket_timeout=10,
-        maint_notifications_config=NO_NOTIFICATIONS,
-        driver_info=None,
-    )
 
 
 def queues(connection: Redis) -> dict[Queue, RQQueue]:
@@ -110,8 +95,10 @@ class Scheduler:
     async def _round(self) -> float:
         """Enqueues from all queues, once a second: steps due by time must not wait for a pause of wake-ups.
 
-        Also plans the polls and sweeps that are missing. Returns when, monotonic.
+        Also plans the polls and sweeps that are missing. Returns when, monotonic. While replicas confirm nothing, steps
+        could do nothing but be claimed in vain.
         """
+        await self._store.confirm()
         if time.monotonic() - self._upgraded >= self._upgrade_seconds:
             await upgrade.carry_over(self._store)
             self._upgraded = time.monotonic()

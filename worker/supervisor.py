@@ -24,10 +24,11 @@ from tunehook.dataset.tokens import preload
 from tunehook.model.member import Queue
 from tunehook.security.tls import ssl_context
 from tunehook.settings import Settings
+from tunehook.store.engine.addresses import open_blocking
 from tunehook.store.store import Store
 from worker import steps
 from worker.rq_worker import work
-from worker.scheduler import Scheduler, connect
+from worker.scheduler import Scheduler
 from worker.steps import STOP
 
 log = logging.getLogger("tunehook.worker")
@@ -126,10 +127,10 @@ def _child(target: Callable[[], None], parent: int) -> None:
 
 def run_scheduler(settings: Settings) -> None:
     async def _run() -> None:
-        async with Store.connect(settings.redis_url) as store:
+        async with Store.connect(settings.redis_url, replicas=settings.replicas) as store:
             scheduler = Scheduler(
                 store,
-                connect(settings.redis_url),
+                open_blocking(settings.redis_url),
                 list(settings.all_upstreams()),
                 settings.workers,
                 poll_seconds=settings.poll_seconds,

@@ -1,7 +1,8 @@
 """`python -m tests.chaos`: the matrix. `--runs N` bounds it, `--soak MINUTES --jobs N` is the random-kill run.
 
 `--vendors N` attacks N jobs at each other vendor's fake. `--moving N` imports and retrains N jobs under kills.
-`--budgets N` submits N jobs on a budget for a quarter of them.
+`--budgets N` submits N jobs on a budget for a quarter of them. `--failover N` destroys Redis' primary with its disk N
+times; `--replicas 0` does so without asking its replica to confirm.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.chaos import budgets, matrix, moving, soak, vendors
+from tests.chaos import budgets, failover, matrix, moving, soak, vendors
 
 
 def main() -> int:
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--vendors", type=int, metavar="JOBS", help="so many jobs at each vendor instead")
     parser.add_argument("--moving", type=int, metavar="JOBS", help="import and retrain so many jobs instead")
     parser.add_argument("--budgets", type=int, metavar="JOBS", help="so many jobs on a budget instead")
+    parser.add_argument("--failover", type=int, metavar="TIMES", help="lose Redis' machine so often instead")
+    parser.add_argument("--replicas", type=int, default=1, help="with --failover: TUNEHOOK_REPLICAS (1)")
     parser.add_argument("--jobs", type=int, default=1000, help="with --soak: how many jobs (1000)")
     parser.add_argument("--table", type=Path, help="write the results into this page (docs/guarantees-<date>.md)")
     asked = parser.parse_args()
@@ -34,6 +37,8 @@ def main() -> int:
             report = asyncio.run(vendors.attack(Path(directory), jobs=asked.vendors, kills=4))
         elif asked.budgets:
             report = asyncio.run(budgets.spend(Path(directory), jobs=asked.budgets))
+        elif asked.failover:
+            report = asyncio.run(failover.lose_redis(Path(directory), times=asked.failover, replicas=asked.replicas))
         elif asked.moving:
             report = asyncio.run(moving.move(Path(directory), jobs=asked.moving))
         else:

@@ -17,6 +17,8 @@ HEADINGS = {
     "vendors": "Vendors",
     "moving": "Moving an account",
     "budgets": "Budgets",
+    "failover-1": "Loss of Redis' machine, confirmed by one replica",
+    "failover-0": "Loss of Redis' machine, not confirmed",
 }
 
 

@@ -46,8 +46,6 @@ return lost
 @dataclass
 class Town:
     board: Board
-    valkey: Valkey
-    proxy: RedisProxy
     web: Web
     store: Store  #: past the proxy
     service: Program
@@ -57,12 +55,23 @@ class Town:
     directory: Path
     sessions: set[int]
     settle: float  #: seconds
+    one_redis: tuple[Valkey, RedisProxy] | None  #: unless Redis is replicated
     forgotten: set[str] = field(default_factory=set)
     restarts: int = 0
     resting: bool = False  #: nobody is started again for now
     _seen: list[dict[str, Any]] = field(default_factory=list)
     _seen_at: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def valkey(self) -> Valkey:
+        assert self.one_redis is not None
+        return self.one_redis[0]
+
+    @property
+    def proxy(self) -> RedisProxy:
+        assert self.one_redis is not None
+        return self.one_redis[1]
 
     @cached_property
     def client(self) -> AsyncOpenAI:
@@ -140,25 +149,38 @@ def dataset(mark: str, padding: int = 0) -> bytes:
 
 
 @asynccontextmanager
-async def town(directory: Path, *, workers: int = 2, skewed: bool = False, settle: float = 2.0) -> AsyncIterator[Town]:
+async def town(
+    directory: Path,
+    *,
+    workers: int = 2,
+    skewed: bool = False,
+    settle: float = 2.0,
+    redis_url: str = "",
+    replicas: int = 0,
+) -> AsyncIterator[Town]:
     """Two supervisors, as on two hosts; `skewed`: the second one's clock is a minute ahead.
 
-    `settle`: the programs' settle time in seconds.
+    `settle`: the programs' settle time in seconds. `redis_url`: of a Redis that is there already, with `replicas` to
+    confirm its commits; without it, one Redis is started, behind a proxy.
     """
     board = Board()
     short = Path(mkdtemp(prefix="th-chaos-", dir="/tmp"))
     async with AsyncExitStack() as stack:
-        valkey = stack.enter_context(valkey_server(short))
         simulator = stack.enter_context(simulator_process(directory, "openai", "--speed", "900", "--slots", "0"))
         programs: list[Program] = []
         sessions: set[int] = set()  #: of all supervisors that there have been
         web = await stack.enter_async_context(web_between(simulator, board, lambda: processes.of_sessions(sessions)))
-        backend = Path(valkey.url.removeprefix("unix://").partition("?")[0])
-        through = short / "p.sock"
-        proxy = await stack.enter_async_context(redis_proxy(backend, through, board))
+        one_redis: tuple[Valkey, RedisProxy] | None = None
+        direct = through = redis_url
+        if not redis_url:
+            valkey = stack.enter_context(valkey_server(short))
+            direct, through = valkey.url, socket_url(short / "p.sock")
+            backend = Path(direct.removeprefix("unix://").partition("?")[0])
+            one_redis = valkey, await stack.enter_async_context(redis_proxy(backend, short / "p.sock", board))
         port = free_port()
         settings = {
-            "REDIS_URL": socket_url(through),
+            "REDIS_URL": through,
+            "TUNEHOOK_REPLICAS": str(replicas),
             "OPENAI_API_KEY": "sk-simulated",
             "OPENAI_BASE_URL": f"{web.root}/v1",
             "TUNEHOOK_PORT": str(port),
@@ -180,12 +202,10 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, settl
             program.start()
             sessions.add(program.pid)
             stack.callback(program.stop)
-        store = Store.connect(Settings.model_validate({"redis_url": valkey.url}).redis_url)
+        store = Store.connect(Settings.model_validate({"redis_url": direct}).redis_url)
         stack.push_async_callback(store.close)
         running = Town(
             board,
-            valkey,
-            proxy,
             web,
             store,
             service,
@@ -195,6 +215,7 @@ async def town(directory: Path, *, workers: int = 2, skewed: bool = False, settl
             directory,
             sessions,
             settle,
+            one_redis,
         )
         await asyncio.to_thread(service.wait_for, "listening on")
         for program in programs:

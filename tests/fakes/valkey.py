@@ -8,15 +8,17 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from cli.valkey_process import connect, end, find_server, launch, socket_url, wait_until_ready
 
+T = TypeVar("T")
 SOCKET_PATH_BYTES = 100
 _starter = ThreadPoolExecutor(1)
 
@@ -35,18 +37,17 @@ class Valkey:
         self.url = socket_url(self._socket)
         self.tcp_url: str | None = None
         if port is not None:
-            port = port or _free_port()
+            port = port or free_port()
             self.tcp_url = f"redis://127.0.0.1:{port}/0"
             args = ("--bind", "127.0.0.1", "--port", str(port), *args)
         self._args = args
         self._server: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Returns once PING is answered."""
+    def start(self, *args: str) -> None:
+        """Returns once PING is answered. `args`: options of this start alone."""
         assert self._server is None, "it is running already"
-        # On Linux the server ends with the thread that started it, and tests call this from threads that end.
-        start = _starter.submit(launch, find_server(), self.directory, self._socket, *self._args)
-        self._server = start.result()
+        options = (*self._args, *args)
+        self._server = in_lasting_thread(lambda: launch(find_server(), self.directory, self._socket, *options))
         wait_until_ready(self.url, self._server, self.directory / "valkey.log")
 
     def stop(self) -> None:
@@ -79,7 +80,7 @@ class Valkey:
 
 
 @contextmanager
-def valkey_server(directory: Path, *args: str, port: int | None = None) -> Iterator[Valkey]:
+def valkey_server(directory: Path, *args: str, port: int | None = None, start: bool = True) -> Iterator[Valkey]:
     """A Valkey on `directory` (made if missing), durable as ours must be, unless `args` say otherwise.
 
     `args` are server options such as `"--appendfsync", "everysec"`; the last one wins.
@@ -98,7 +99,8 @@ def valkey_server(directory: Path, *args: str, port: int | None = None) -> Itera
     private = Path(tempfile.mkdtemp(prefix="tunehook-test-", dir="/tmp"))
     server = Valkey(directory.absolute(), private, (*durable, *args), port)
     try:
-        server.start()
+        if start:
+            server.start()
         yield server
     finally:
         server.stop()
@@ -119,7 +121,12 @@ def valkey(valkey_session: Valkey) -> Valkey:
     return valkey_session
 
 
-def _free_port() -> int:
+def in_lasting_thread(launch: Callable[[], T]) -> T:
+    """Starts a server. On Linux it ends with the thread that started it, and tests call this from threads that end."""
+    return _starter.submit(launch).result()
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

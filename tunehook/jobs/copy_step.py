@@ -63,6 +63,7 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
         await ctx.store.copies.rest(copy.upstream, copy.sha256)
         return
     transfer = Transfer(ctx, record, lease, waiters)
+    await ctx.store.confirm()
     try:
         lease.check()
         done = await (transfer.whole(path) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(path))

@@ -25,7 +25,7 @@ from tunehook.errors import (
 from tunehook.jobs import uploading, upstream_hold
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import track
-from tunehook.jobs.unknown_outcome import LONG_SECONDS, find_existing, find_out, note_unknown
+from tunehook.jobs.unknown_outcome import LONG_SECONDS, find_existing, find_out, note_unknown, seconds_until_search
 from tunehook.jobs.waiting import pause_for, wait, wait_after_429, wait_for_slot
 from tunehook.model.job import JobError, Stage, UpstreamJob
 from tunehook.openai_format.jobs import own_ids
@@ -60,17 +60,9 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if free and await ctx.store.upstreams.keeps_free(job.upstream, free):
         why = f"The settings keep {free} of its slots free, and '{job.upstream}' has no more than these."
         return await wait_for_slot(ctx, record, lease, why, 60.0)
-    # A job of an earlier create may be listed by now; and for a job as old as this, Redis may have been restored from a
-    # backup that is older than its create.
-    if job.doubtful_since or record.now - job.created_at > LONG_SECONDS:
-        try:
-            found = await find_existing(ctx, record)
-        except UpstreamAlikeJob as alike:
-            return await note_unknown(ctx, record, lease, alike)
-        except UpstreamError as error:
-            return await _not_now(ctx, record, lease, error)
-        if found:
-            return await track(ctx, record, found, lease)
+    searched = await _searched(ctx, record, lease)
+    if searched is not None:
+        return searched
     not_before = (job.waiting.not_before if job.waiting else None) or 0
     if record.now < not_before:  # woken, or a second step that was enqueued before
         await ctx.store.plan(record.member, not_before - record.now)
@@ -85,6 +77,23 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         await _withdraw(ctx, record, lease, again_in=1.0)
         return False
     return await _ask(ctx, record, lease, files)
+
+
+async def _searched(ctx: Context, record: JobRecord, lease: Lease) -> bool | None:
+    """Searches for a job of an earlier create, where there may be one. Returns None if this one may be made."""
+    search_in = await seconds_until_search(ctx, record)
+    if search_in is None:
+        return None
+    if search_in:
+        await ctx.store.plan(record.member, search_in)
+        return False
+    try:
+        found = await find_existing(ctx, record)
+    except UpstreamAlikeJob as alike:
+        return await note_unknown(ctx, record, lease, alike)
+    except UpstreamError as error:
+        return await _not_now(ctx, record, lease, error)
+    return await track(ctx, record, found, lease) if found else None
 
 
 async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, str | None]) -> bool:

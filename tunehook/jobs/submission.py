@@ -72,6 +72,7 @@ async def submit(
         remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [(by_key, "")]
         earlier = await ctx.store.jobs.remembered(by_key)
         if earlier:
+            await ctx.store.confirm()  # the first call may have been answered that it is not
             return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
     request = job_request.parse(body)
     job = await prepare(ctx, caller, request, offered, digest, mark)

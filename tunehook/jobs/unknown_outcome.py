@@ -44,8 +44,23 @@ EXTRAS_SECONDS = 300.0
 EXTRAS_A_POLL = 20
 #: Few creates are so late after the job's acceptance; before such a create the job is searched for, too.
 LONG_SECONDS = 600
+#: A create that was under way when another Redis became the primary is listed by now.
+LANDED_SECONDS = 30
 #: Clocks differ: an upstream may date a job this many seconds before its intent.
 SKEW_SECONDS = 600
+
+
+async def seconds_until_search(ctx: Context, record: JobRecord) -> float | None:
+    """Returns in how many seconds a job without an intent has to be searched for before its create; None: it has not.
+
+    A job of an earlier create may be listed by now. The record of a create may be lost: for a job as old as
+    `LONG_SECONDS`, Redis may have been restored from an older backup; and a Redis that has become the primary since the
+    job was accepted may lack it, unless replicas had to confirm. A create that was under way then lands first.
+    """
+    primary_since = await ctx.store.redis_health.primary_since()
+    if primary_since and primary_since >= record.job.created_at - SKEW_SECONDS:
+        return 0.0 if ctx.store.replicas else max(0.0, primary_since + LANDED_SECONDS - record.now)
+    return 0.0 if record.job.doubtful_since or record.now - record.job.created_at > LONG_SECONDS else None
 
 
 def next_search(age: float, settle: float) -> float:

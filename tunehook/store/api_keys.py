@@ -37,6 +37,7 @@ class ApiKeys:
                 await pipe.execute()
             except WatchError:
                 raise RevisionChanged(record=f"The API key th_{after.id}_…") from None
+        await self._store.confirm()
         return after
 
     async def first_encrypted(self, encrypted: str) -> str:

@@ -95,6 +95,7 @@ class Deletion:
     async def storage_marked(self, mark: str) -> None:
         """Notes that a directory bears the mark; from then on no other becomes this store's."""
         await self._store.redis.set(keys.STORAGE_MARK, mark)
+        await self._store.confirm()
 
     # ---- copies at upstreams
 

@@ -73,6 +73,7 @@ class DeliveryQueue:
         """Claims up to `limit` due deliveries, earliest first; returns how many, and those to be sent.
 
         One that has expired or ended is not due any more. An unreadable one waits an hour, a newer version's 5 s.
+        Raises CommitUnconfirmed where replicas have to confirm them and do not.
         """
         begin_by = time.monotonic() + BEGIN_SECONDS
         ids = [member.partition(":")[2] for member in (await self._store.claim("deliver", limit)).members]
@@ -97,6 +98,7 @@ class DeliveryQueue:
             except (RecordTooNew, RecordUnreadable) as error:  # due again when the claim ends, after 20 s
                 log.warning("delivery %s waits: %s", delivery.id, error.message)
         await self.postpone(later)
+        await self._store.confirm()
         return len(ids), found
 
     async def _pending(self, ids: list[str], later: dict[str, float]) -> list[DeliveryRecord]:

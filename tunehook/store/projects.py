@@ -82,6 +82,7 @@ class Projects:
                 await pipe.execute()
             except WatchError:
                 raise RevisionChanged(record=f"The project '{project}'") from None
+        await self._store.confirm()
         return after
 
     # ---- counts, in the commits of jobs

@@ -67,6 +67,29 @@ class RedisHealth:
             )
         log.warning("this Redis could lose jobs that were accepted: %s", words)
 
+    async def check_replicas(self) -> None:
+        """Raises CommitUnconfirmed while too few replicas confirm, StoreMisconfigured where none can be asked."""
+        try:
+            await self._store.confirm()
+        except ResponseError as error:
+            raise StoreMisconfigured(
+                why=f"TUNEHOOK_REPLICAS needs the command WAITAOF (Redis 7.2 or Valkey): {error}"
+            ) from error
+
+    async def primary_since(self) -> int | None:
+        """Returns since when this Redis is the primary, unix seconds; 0: always. None: no other can become it.
+
+        Records from before may lack their last changes, where no replica had to confirm them.
+        """
+        if not self._store.may_fail_over:
+            return None
+        about, (seconds, _), noted = await self._store.ask(("INFO", "replication"), ("TIME",), ("GET", keys.PRIMARY))
+        name, _, since = (noted or "").partition(" ")
+        if name != about["master_replid"]:
+            since = str(seconds) if noted else "0"
+            await self._store.redis.set(keys.PRIMARY, f"{about['master_replid']} {since}")
+        return int(since)
+
     async def check_room(self) -> None:
         """Raises StoreNearlyFull, StoreNotDurable, before a record is made. Asks Redis once a second at most."""
         now = time.monotonic()

@@ -57,6 +57,8 @@ def test_what_the_store_needs(ours: redis.Redis) -> None:
     assert ours.config_get("appendfsync") == {"appendfsync": "always"}
     assert ours.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert ours.info("persistence")["aof_enabled"] == 1
+    assert ours.info("replication")["master_replid"]
+    assert ours.waitaof(0, 0, 1) == [1, 0]
     with ours.pubsub() as subscription:  # type: ignore[no-untyped-call]
         subscription.subscribe("th:events")
         assert subscription.get_message(timeout=5) is not None

@@ -10,9 +10,10 @@ from redis import Redis
 
 from tests.fakes.deployment import ROOT, SECRET_KEY
 from tests.fakes.valkey import Valkey
+from tunehook.store.engine.addresses import open_blocking
 from tunehook.store.engine.keys import clock_on
 from tunehook.store.store import Store
-from worker.scheduler import Scheduler, connect
+from worker.scheduler import Scheduler
 
 HERE = socket.gethostname()
 
@@ -25,7 +26,7 @@ def healthcheck(url: str) -> subprocess.CompletedProcess[str]:
 
 async def test_a_clock_that_runs_ticks_in_the_name_of_its_host(valkey: Valkey) -> None:
     store = Store.connect(valkey.url)
-    connection = await asyncio.to_thread(connect, valkey.url)
+    connection = await asyncio.to_thread(open_blocking, valkey.url)
     clock = asyncio.create_task(Scheduler(store, connection, []).run())
     try:
         async with asyncio.timeout(180):

@@ -3,7 +3,8 @@
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
 from tunehook.store.engine import keys
-from worker.scheduler import ENQUEUED, Scheduler, connect, queues
+from tunehook.store.engine.addresses import open_blocking
+from worker.scheduler import ENQUEUED, Scheduler, queues
 
 
 async def test_no_more_is_handed_over_than_is_soon_begun(bench: Bench, valkey: Valkey) -> None:
@@ -11,7 +12,7 @@ async def test_no_more_is_handed_over_than_is_soon_begun(bench: Bench, valkey: V
     redis = bench.ctx.store.redis
     due = {f"copy:openai:{number:064d}": number for number in range(100)}
     await redis.zadd(keys.due("bulk"), due)
-    with connect(valkey.url) as connection:
+    with open_blocking(valkey.url) as connection:
         scheduler = Scheduler(bench.ctx.store, connection, ["openai"])
         for _ in range(30):
             await scheduler.enqueue_due("bulk")

@@ -13,8 +13,9 @@ from tests.integration.conftest import Bench
 from tunehook.model.member import QUEUES, RETENTION, poll_member, queue_of
 from tunehook.store import doctor
 from tunehook.store.engine import keys
+from tunehook.store.engine.addresses import open_blocking
 from tunehook.store.engine.lease import Lease
-from worker.scheduler import Scheduler, connect
+from worker.scheduler import Scheduler
 
 HOUR_MS = 3_600_000
 
@@ -88,7 +89,7 @@ async def test_the_scheduler_pulls_in_and_log_doctor_and_metrics_say_it(
 ) -> None:
     store = bench.ctx.store
     await store.redis_health.watch_clock()
-    with connect(_url(bench)) as rq:
+    with open_blocking(_url(bench)) as rq:
         await set_back(bench)
         far = await store.now_ms() + HOUR_MS
         for member, at in ((RETENTION, far + 48 * HOUR_MS), (poll_member("openai"), far)):

@@ -10,8 +10,8 @@ import pytest
 from tests.fakes.redis_between import redis_between
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook.errors import StoreUnavailable
+from tunehook.store.engine.addresses import open_blocking
 from tunehook.store.store import Store
-from worker.scheduler import connect
 
 CONNECTIONS = 10
 
@@ -31,7 +31,7 @@ async def _open_connections(store: Store) -> None:
 async def test_an_idle_connection_that_was_closed_costs_no_request(own_valkey: Valkey, how: str) -> None:
     assert own_valkey.tcp_url is not None  # redis-py behaves otherwise on a unix socket
     store = Store.connect(own_valkey.tcp_url)
-    rq = connect(own_valkey.tcp_url)
+    rq = open_blocking(own_valkey.tcp_url)
     rq.ping()
     await _open_connections(store)
     if how == "restart":

@@ -10,8 +10,9 @@ from tests.integration.conftest import Bench
 from tunehook.model.member import poll_member
 from tunehook.store.doctor import findings
 from tunehook.store.engine import keys
+from tunehook.store.engine.addresses import open_blocking
 from worker.rq_worker import StepWorker
-from worker.scheduler import Scheduler, connect, queues
+from worker.scheduler import Scheduler, queues
 
 
 @pytest.mark.parametrize("queue", ["steps", "polls"])
@@ -20,7 +21,7 @@ async def test_a_kind_of_a_newer_version_is_left_to_it_and_said_once(
 ) -> None:
     """In `steps` it comes by its project's line, in `polls` by its time."""
     redis, name = bench.ctx.store.redis, keys.due(queue)  # type: ignore[arg-type]
-    with connect(valkey.url) as connection:
+    with open_blocking(valkey.url) as connection:
         scheduler = Scheduler(bench.ctx.store, connection, [])
         for _ in range(25):
             await redis.zadd(name, {"unheard:of": 0, "unheard:of-too": 0})
@@ -35,7 +36,7 @@ async def test_a_kind_of_a_newer_version_is_left_to_it_and_said_once(
 def test_a_worker_leaves_a_step_of_a_newer_version_and_says_so_once(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with connect(valkey.url) as connection:
+    with open_blocking(valkey.url) as connection:
         rq = queues(connection)["steps"]
         caplog.set_level(logging.WARNING)
         worker = StepWorker([rq], connection=connection, serializer=rq.serializer)

@@ -10,7 +10,8 @@ from tunehook.model.file import File
 from tunehook.model.member import Queue, check_member, copy_member, estimate_member, job_member, poll_member
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
-from worker.scheduler import ENQUEUED, Scheduler, connect, queues
+from tunehook.store.engine.addresses import open_blocking
+from worker.scheduler import ENQUEUED, Scheduler, queues
 
 BURST = 60
 #: When members are due: two jobs may be accepted in one millisecond.
@@ -73,7 +74,7 @@ async def test_polls_are_in_a_queue_of_their_own_and_nothing_of_a_burst_is_befor
 ) -> None:
     file = await bench.file()
     await burst(bench, file, BURST, "burst")
-    with connect(valkey.url) as connection:
+    with open_blocking(valkey.url) as connection:
         scheduler = Scheduler(bench.ctx.store, connection, ["openai"])
         await scheduler.enqueue_due("steps")
         await bench.ctx.store.plan_if_absent(poll_member("openai"), 0)

@@ -7,7 +7,8 @@ from tests.fakes.receiver import Receiver
 from tests.fakes.valkey import Valkey
 from tests.integration.webhooks.conftest import DUE, Office
 from tunehook.store import doctor, upgrade
-from worker.scheduler import Scheduler, connect
+from tunehook.store.engine.addresses import open_blocking
+from worker.scheduler import Scheduler
 
 SUCCEEDED = "fine_tuning.job.succeeded"
 
@@ -118,7 +119,7 @@ async def test_the_scheduler_carries_over_what_an_old_program_adds(
     office: Office, receiver: Receiver, valkey: Valkey
 ) -> None:
     await old_lane(office, receiver, at=0)
-    connection = connect(valkey.url)
+    connection = open_blocking(valkey.url)
     scheduler = asyncio.create_task(Scheduler(office.ctx.store, connection, [], upgrade_seconds=0.2).run())
     try:
         for _ in range(2):

@@ -8,12 +8,12 @@ from redis.exceptions import ResponseError, TimeoutError
 from rq.serializers import JSONSerializer
 
 from tests.fakes.valkey import Valkey
+from tunehook.store.engine.addresses import open_blocking
 from worker.rq_worker import StepWorker
-from worker.scheduler import connect
 
 
 def test_a_connect_that_times_out_ends_no_thread(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
-    with connect(valkey.url) as connection:
+    with open_blocking(valkey.url) as connection:
         worker = StepWorker(["steps"], connection=connection, serializer=JSONSerializer)
         with connection.pubsub() as pubsub:
             thread = PubSubWorkerThread(pubsub, 1.0)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoScriptError,
@@ -22,17 +21,18 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as RedisTimeout
-from redis.maint_notifications import MaintNotificationsConfig
 
-from tunehook.errors import Conflict, StoreRefused, StoreUnavailable
+from tunehook.errors import CommitUnconfirmed, Conflict, StoreRefused, StoreUnavailable
+from tunehook.store.engine import keys
+from tunehook.store.engine.addresses import open_pool, uses_sentinel
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
-from tunehook.store.engine.scripts import Command, call, with_texts
+from tunehook.store.engine.scripts import Command, call, has_to_last, with_texts
 
 #: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
 #: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
-_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS")
+_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS", "UNBLOCKED")
 
 
 def _refuses(error: BaseException | None) -> bool:
@@ -52,10 +52,6 @@ def is_in_trouble(error: BaseException | None) -> bool:
     """Returns whether an error says that Redis is away, full or takes no writes: a wait, and no mistake of ours."""
     return isinstance(error, ConnectionLost | RedisTimeout) or _refuses(error)
 
-
-#: redis-py opens an idle connection that was closed at the other end anew before it sends anything, but only without
-#: these notifications of Redis Enterprise: with them, each such connection would cost one request.
-NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
 
 #: Commands that are repeated once when their connection is lost. A write may have been carried out, so it is not.
 _READS = """CONFIG GET|EXISTS|GET|HEXISTS|HGET|HGETALL|HLEN|HMGET|INFO|MGET|PING|PTTL|SCAN|SCARD|SMEMBERS|TIME|XRANGE|
@@ -104,31 +100,34 @@ class _Client(Redis):
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
+#: Of the time after which a Redis that does not answer counts as away, replicas have so much.
+CONFIRM_SHARE = 0.7
+#: A replica says what it has on its disk when a client begins to wait, and else once a second. One that is asked in the
+#: moment of its write says so too early: it is asked after the reply, and again after this time.
+CONFIRM_AGAIN_MS = 5
+
+
 class Connection:
-    """The connection to Redis. Only the modules of this package use `redis`."""
+    """The connection to Redis. Only the modules of this package use `redis`.
+
+    With `replicas`, what is answered or acted upon outside is on the disks of so many replicas as well: WAITAOF follows
+    such scripts on their own connection, since it waits for that connection's writes alone.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
         self._reads = Batcher(self._read)
+        self.replicas = 0
+        self.may_fail_over = False  #: another server may become the primary
+        self.confirm_seconds = 0.0  #: so long replicas are waited for
 
     @classmethod
-    def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0) -> Self:
-        """Sends no command before the first use, which without Redis raises within a second or `timeout`.
-
-        redis-py retries by default, which runs commands twice when only the reply was lost: no retries here.
-        """
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=1.0,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout,
-            socket_connect_timeout=0.8,
-            maint_notifications_config=NO_NOTIFICATIONS,
-            driver_info=None,  # for the name that it tells Redis, it would parse its METADATA for each connection
-            decode_responses=True,
-        )
-        return cls(_Client(connection_pool=pool))
+    def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0, replicas: int = 0) -> Self:
+        """Sends no command before the first use, which without Redis raises within a second or `timeout`."""
+        store = cls(_Client(connection_pool=open_pool(url, connections=connections, timeout=timeout)))
+        store.replicas, store.may_fail_over = replicas, replicas > 0 or uses_sentinel(url)
+        store.confirm_seconds = timeout * CONFIRM_SHARE
+        return store
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,10 +143,16 @@ class Connection:
         """Carries out commands in one round trip; an answer is an exception where its command failed.
 
         Uses the bare connection: redis-py's pipeline does the same for twice the CPU. A script that Redis does not
-        know ran nothing, and is run again by its text.
+        know ran nothing, and is run again by its text. Where replicas do not confirm in time, the answer of a script
+        that they have to confirm is CommitUnconfirmed: it may have been carried out, or refused, and last or not.
         """
+        lasting = self.replicas > 0 and any(map(has_to_last, commands))
         with unavailable():
-            answers = await self._round_trip(commands)
+            answers = await self._round_trip(commands, lasting=lasting)
+        if lasting and not self._is_confirmed(answers.pop()):
+            for index, command in enumerate(commands):
+                if has_to_last(command) and not isinstance(answers[index], Exception):
+                    answers[index] = CommitUnconfirmed()
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
             again = await self.send(with_texts([commands[index] for index in unknown]))
@@ -155,21 +160,48 @@ class Connection:
                 answers[index] = answer
         return answers
 
+    async def confirm(self) -> None:
+        """Returns once the replicas have all that was written before. Without `replicas`, it sends no command.
+
+        Raises CommitUnconfirmed when they do not confirm in time.
+        """
+        if not self.replicas:
+            return
+        with unavailable():
+            written, reached = await self._round_trip([("SET", keys.CONFIRMED, 1)], lasting=True)
+        for answer in (written, reached):
+            if isinstance(answer, Exception):
+                raise answer
+        if not self._is_confirmed(reached):
+            raise CommitUnconfirmed
+
+    async def _wait_for_replicas(self, connection: Any) -> Any:
+        """Returns how many primaries and replicas have this connection's writes on disk; an error if it is demoted."""
+        until = time.monotonic() + self.confirm_seconds
+        while True:
+            [reached] = await self._exchange(connection, [("WAITAOF", 0, self.replicas, CONFIRM_AGAIN_MS)])
+            if isinstance(reached, Exception) or self._is_confirmed(reached) or time.monotonic() > until:
+                return reached
+
+    def _is_confirmed(self, reached: list[int] | Exception) -> bool:
+        return not isinstance(reached, Exception) and reached[1] >= self.replicas
+
     async def _read(self, commands: list[Command]) -> list[Any]:
         with unavailable():
             return await self._round_trip(commands, reads=True)
 
-    async def _round_trip(self, commands: list[Command], *, reads: bool = False) -> list[Any]:
-        """Carries out commands; `reads` once more if the connection is lost."""
+    async def _round_trip(self, commands: list[Command], *, reads: bool = False, lasting: bool = False) -> list[Any]:
+        """Carries out commands; `reads` once more if the connection is lost. `lasting`: WAITAOF's answer comes last."""
         pool = self.redis.connection_pool
         connection = await pool.get_connection()
         try:
             try:
-                return await self._exchange(connection, commands)
+                answers = await self._exchange(connection, commands)
             except ConnectionLost:
                 if not reads:
                     raise
-                return await self._exchange(connection, commands)
+                answers = await self._exchange(connection, commands)
+            return [*answers, await self._wait_for_replicas(connection)] if lasting else answers
         finally:
             await pool.release(connection)
 

@@ -18,6 +18,8 @@ CLAIMS = "th:claims"  # hash: member → claims since the last commit
 WOKEN = "th:woken"  # set: members that were woken while another process held their lease
 PARKED = "th:parked"  # zset: member → when it was given up, ms
 CLOCK = "th:clock"  # the last tick of any scheduler, ms
+CONFIRMED = "th:confirmed"  # written to ask replicas for all that was written before
+PRIMARY = "th:primary"  # "<replication id> <when it was seen first, unix seconds>"
 CLOCK_SEEN = "th:clock-seen"  # Redis' time as a scheduler saw it last, ms
 CLOCK_SET_BACK = "th:clock-set-back"  # by how much Redis' clock was set back, ms; expires
 

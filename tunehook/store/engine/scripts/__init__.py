@@ -25,3 +25,15 @@ def with_texts(commands: list[Command]) -> list[Command]:
         ("EVAL", _TEXTS[command[1]], *command[2:]) if first[command[1]] == place else command
         for place, command in enumerate(commands)
     ]
+
+
+#: Scripts whose results are told to a client or acted upon outside: replicas confirm them, where that is asked for.
+#: By digest and by text.
+_CONFIRMED = frozenset(
+    form for name in ("cancel", "commit", "lease", "pull", "upload_part") for form in (_DIGESTS[name], SCRIPTS[name])
+)
+
+
+def has_to_last(command: Command) -> bool:
+    """Returns whether the command runs a script whose result replicas have to confirm."""
+    return command[0] in ("EVALSHA", "EVAL") and command[1] in _CONFIRMED
