@@ -30,7 +30,7 @@ export function Settings({ fields, model, models, problem, onField }) {
         <span class="soft">Reinforcement takes a grader: by the API or <code>tunehook submit --grader</code>.</span></label>
       ${one("name", "Name, part of the model's", { maxlength: 64 })}
       ${one("limit", "Refuse above, USD", { inputmode: "decimal" })}
-      ${one("callback", "Webhook of this job's end", { type: "url", placeholder: "https://you.example/hooks" })}
+      ${one("callback", "Callback URL of this job's end", { type: "url", placeholder: "https://you.example/hooks" })}
     </div>
     <details>
       <summary>Hyperparameters, seed, metadata</summary>
