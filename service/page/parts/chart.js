@@ -76,10 +76,11 @@ function Canvas({ lines, runs, shown, weight, isLog, scale, marks, describedby, 
   points.current = { shown, marks, lines, runs };
   const shape = `${lines.map((line) => `${line.id} ${line.kind.column}`)} ${weight > 0} ${isLog} ${scale}`;
   useEffect(() => {
-    const made = draw(place.current, points.current, { isSmoothed: weight > 0, isLog, scale, zoomed, markPoints: () => marksOf(points.current, scale) });
+    const element = place.current; // the reference is empty when the last size is told, after the view has gone
+    const made = draw(element, points.current, { isSmoothed: weight > 0, isLog, scale, zoomed, markPoints: () => marksOf(points.current, scale) });
     plot.current = made;
-    const seen = new ResizeObserver(() => made.setSize({ width: place.current.clientWidth, height: HEIGHT }));
-    seen.observe(place.current);
+    const seen = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    seen.observe(element);
     const themed = new MutationObserver(() => made.redraw());
     themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     const media = matchMedia("(prefers-color-scheme: dark)");
