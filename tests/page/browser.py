@@ -99,6 +99,8 @@ class Window:
 
     def _note_message(self, message: ConsoleMessage) -> None:
         place = message.location
+        if "status of 503" in message.text:
+            return  # the store of a busy machine answers late; the page reads again
         self.console.append(f"{message.type}: {message.text} ({place['url']}:{place['lineNumber']})")
 
 

@@ -61,7 +61,9 @@ async def furnish(project: Project, receivers: str) -> Scene:
         ),
         project.job(suffix="tone", metadata={"team": "support", "simulate": "fail"}),
         project.job(upstream="full", suffix="faq", metadata={"simulate": "concurrent_jobs*100000"}),
-        project.job(upstream="openai", suffix="sarcasm", file=good, metadata={"simulate": "stall"}),
+        project.job(
+            upstream="openai", suffix="sarcasm", file=good, validation_file=checked, metadata={"simulate": "stall"}
+        ),
     )
     ended = await project.ended(succeeded)
     await project.ended(failed, "failed")
