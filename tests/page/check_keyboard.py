@@ -12,8 +12,8 @@ from tests.page.views import VIEWS, enter, row_of
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 MOST_TABS = 400
 
-# Of radio buttons with one name, Tab reaches one. What lies in a closed `details` or is disabled cannot be used. A field
-# for a time shows the focus at its parts, which no script sees.
+# Of radio buttons with one name, Tab reaches one. What lies in a closed `details` or is disabled cannot be used.
+# A field for a time shows the focus at its parts, which no script sees.
 _USABLE = """() => {
   const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
     .filter(one => !one.disabled && one.type !== "hidden" && one.checkVisibility({visibilityProperty: true}))

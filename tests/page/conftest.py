@@ -25,6 +25,8 @@ SIMULATORS = {
     "fast": ("--speed", "900", "--slots", "0"),
     "full": ("--speed", "900", "--slots", "3"),
 }
+#: Operators choose its id themselves: it need not be one of ours.
+BOOTSTRAP_KEY = "th_operator_" + "s" * 43
 
 
 @dataclass
@@ -63,6 +65,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployment(
         tmp_path_factory.mktemp("page"),
         simulators=SIMULATORS,
+        TUNEHOOK_BOOTSTRAP_KEY=BOOTSTRAP_KEY,
         TUNEHOOK_PORT=str(free_port()),
     ) as running:
         yield running
