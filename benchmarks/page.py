@@ -22,13 +22,13 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import aiohttp
-from playwright.async_api import Browser, CDPSession
+from playwright.async_api import Browser, CDPSession, expect
 
 from benchmarks.page_town import accepted, at_a_rate, ends, steps, trains
 from benchmarks.table import machine, table
 from benchmarks.town import HEADERS, KEY, Town, town
 from tests.fakes.deployment import free_port
-from tests.page.browser import Window, chromium_browser, window
+from tests.page.browser import PATIENCE_MS, Window, chromium_browser, window
 from tests.page.views import cut_sign, enter, live_sign, row_of, rows, show_all
 from tunehook.store.store import Store
 
@@ -216,11 +216,13 @@ async def changing(bench: Bench) -> AsyncIterator[None]:
 
 async def measure(only: set[str], minutes: float) -> None:
     found: list[Row] = []
+    expect.set_options(timeout=PATIENCE_MS)
     async with running() as bench:
         for name, part in PARTS.items():
             if name in only:
-                found += await part(bench)
-                print(f"{name}: done", found[-3:], flush=True)
+                rows_found = await part(bench)
+                print(f"{name}:", *rows_found, sep="\n  ", flush=True)  # what is measured stays, if the rest fails
+                found += rows_found
         if "heap" in only:
             found += await heap(bench, minutes)
     table("The page in Chromium", [("", "measured", "wanted"), *found])
