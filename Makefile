@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 LOCAL := $(VENV)/.local
 READY := $(VENV)/.ready
 NEIGHBOURS := $(VENV)/.neighbours
+PAGE := $(VENV)/.page
 # What trains takes 1.5 GB: an environment of its own.
 TRAINER := .venv-trainer
 UV := $(VENV)/lock/bin/uv
@@ -17,7 +18,7 @@ NOT_ON_CPU := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvi
 # Tests start hundreds of programs; each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-trained test-fast test neighbours attack trainer-ready trainer-test check compose-test chaos bench lock clean
+.PHONY: demo demo-trained test-fast test neighbours attack page-ready page-test pictures trainer-ready trainer-test check compose-test chaos bench lock clean
 
 demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machine
 	$(BIN)/tunehook demo
@@ -42,6 +43,15 @@ neighbours: $(NEIGHBOURS)  ## tests with others' programs: Node's SDK, vendors' 
 
 attack: $(NEIGHBOURS)  ## 50,000 random requests, planted secrets, clients that only wait: about half an hour
 	$(BIN)/python -m tests.attack
+
+page-ready: $(PAGE)  ## Playwright and, through apt, Chromium
+	$(BIN)/python -m tests.page.chromium
+
+page-test: page-ready  ## the page in Chromium, before the real stack: the main job, axe, keyboard, cuts, phones
+	$(BIN)/pytest tests/page -o python_files='check_*.py'
+
+pictures: page-ready  ## docs/pictures/: every view, light, dark and on a phone
+	$(BIN)/python -m tests.page.pictures
 
 check: $(READY)  ## linters, types and import rules
 	$(BIN)/ruff check .
@@ -83,6 +93,10 @@ $(READY): $(LOCAL)
 
 $(NEIGHBOURS): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,neighbours,attack]'
+	@touch $@
+
+$(PAGE): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev,page]'
 	@touch $@
 
 # The CPU build first: pip would take gigabytes of CUDA. PyPI has none; macOS has no other build.

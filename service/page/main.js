@@ -123,6 +123,7 @@ function Upstream({ one }) {
 function AskKey() {
   const input = useRef(null);
   const [wrong, set] = useState("");
+  useEffect(() => input.current.focus(), []);
   const take = (event) => {
     event.preventDefault();
     const text = input.current.value.trim();

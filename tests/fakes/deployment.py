@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from cli.valkey_process import connect
 from tests.fakes.compose_user import acl_file, as_compose_user
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook import api_keys
+from tunehook.model.api_key import OF_A_PROJECT, Scope
 from tunehook.model.member import QUEUES, poll_member
 from tunehook.security.encryption import Encryption
 from tunehook.settings import Settings
@@ -134,12 +135,12 @@ class Deployment:
     simulators: Mapping[str, str]  #: name → root (without /v1)
     settings: Mapping[str, str]  #: of service and worker
 
-    async def key(self, project: str) -> Caller:
+    async def key(self, project: str, *, scopes: Sequence[Scope] = OF_A_PROJECT) -> Caller:
         """A new key, as `tunehook keys create` makes it."""
         store = Store.connect(self.valkey.url)
         try:
             encryption = Encryption(Settings.model_validate({"secret_key": SECRET_KEY}).secret_key)
-            key, secret = await api_keys.create(store, encryption, project=project, name="test")
+            key, secret = await api_keys.create(store, encryption, project=project, name="test", scopes=scopes)
         finally:
             await store.close()
         return Caller(project, key, secret)

@@ -2,6 +2,8 @@
 import { forgetKey, key } from "./key.js";
 
 const SAFE = new Set(["GET", "HEAD"]);
+/** A store that answers late is a 503: what only reads is sent again so often, as OpenAI's SDKs do. */
+const RETRIES = 2;
 
 /** An answer that is an error: the API's own words. `code` as `missing_scope`; `status` 0: no answer. */
 export class ApiError extends Error {
@@ -23,7 +25,8 @@ export function address(path, query = {}) {
 }
 
 /** Sends a request and returns its Response; raises ApiError. `body`: sent as JSON; `form`: a FormData. */
-export async function send(method, path, { query, body, form, headers, signal } = {}) {
+export async function send(method, path, options = {}, retries = RETRIES) {
+  const { query, body, form, headers, signal } = options;
   const all = { authorization: `Bearer ${key.value}`, ...headers };
   if (body !== undefined) all["content-type"] = "application/json";
   let answer;
@@ -37,6 +40,10 @@ export async function send(method, path, { query, body, form, headers, signal } 
     throw new ApiError(0, { message: `Tunehook does not answer: ${error.message}.${SAFE.has(method) ? "" : " Look before you send it again: it may have arrived."}` });
   }
   if (answer.ok) return answer;
+  if (answer.status === 503 && SAFE.has(method) && retries > 0) {
+    await new Promise((done) => setTimeout(done, 1000 * Math.min(5, Number(answer.headers.get("retry-after")) || 1)));
+    return send(method, path, options, retries - 1);
+  }
   const told = await answer.json().catch(() => ({}));
   const error = new ApiError(answer.status, told.error, told.request_id ?? answer.headers.get("x-request-id"));
   if (answer.status === 401) forgetKey(error.message);

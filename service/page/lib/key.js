@@ -2,7 +2,7 @@
 import { signal } from "./ui.js";
 
 const STORED = "tunehook.key";
-export const KEY_FORM = /^th_[0-9a-f]+_[\w-]+$/;
+export const KEY_FORM = /^th_[a-z0-9]{6,32}_[\w-]{43}$/;
 
 export const key = signal(read());
 /** Why the last key was given up, in words; empty for none. */

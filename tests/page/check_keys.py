@@ -1,0 +1,39 @@
+"""Keys: asked for once a tab, refused in words; one that may only read suffices for looking."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.page.conftest import BOOTSTRAP_KEY, Stack
+from tests.page.scene import Scene
+from tests.page.views import VIEWS, enter
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_wrong_key_is_refused_and_another_taken(stack: Stack) -> None:
+    async with stack.window() as window:
+        page = await window.tab()
+        field = page.get_by_label("API key")
+        await field.fill("th_000000000000_" + "x" * 43)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("body")).to_contain_text("Incorrect API key")
+        await field.fill(BOOTSTRAP_KEY)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+        await page.reload()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+        assert BOOTSTRAP_KEY not in page.url
+        other = await window.tab()
+        await expect(other.get_by_label("API key")).to_be_visible()
+        window.forgive(r"status of 401")
+    assert not [one for one in window.requests if BOOTSTRAP_KEY in one]
+
+
+async def test_a_key_that_may_only_read_sees_every_view(stack: Stack, scene: Scene) -> None:
+    key = await stack.read_only(scene.project.caller.project)
+    async with stack.window() as window:
+        page = await enter(window, key)
+        for view in VIEWS.values():
+            await page.goto(f"{window.root}/#{view.route(scene)}")
+            await view.shown(page, scene)
+        assert [one for one in window.requests if not one.startswith("GET ")] == []

@@ -1,0 +1,69 @@
+"""The main job through the page alone: key, dataset, report, price, start, live curve, end, webhook, chat."""
+
+import base64
+import json
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.fakes.receiver import running_receiver
+from tests.page.conftest import Stack
+from tests.page.scene import small_dataset
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+_DROP = """([target, content, name]) => {
+  const bytes = Uint8Array.from(atob(content), one => one.charCodeAt(0))
+  const dataTransfer = new DataTransfer()
+  dataTransfer.items.add(new File([bytes], name))
+  for (const type of ["dragenter", "dragover", "drop"])
+    target.dispatchEvent(new DragEvent(type, {dataTransfer, bubbles: true, cancelable: true}))
+}"""
+
+
+async def drop(page: Page, label: str, content: bytes, name: str) -> None:
+    """Drops a file where the field with this label is."""
+    target = await page.get_by_label(label).element_handle()
+    await page.evaluate(_DROP, [target, base64.b64encode(content).decode(), name])
+
+
+async def test_from_dataset_to_chat(stack: Stack) -> None:
+    project = await stack.project()
+    async with running_receiver() as receiver, stack.window() as window:
+        page = await window.tab()
+        await page.get_by_label("API key").fill(project.key)
+        await page.keyboard.press("Enter")
+        await page.get_by_role("navigation").get_by_role("link", name="New").click()
+
+        await drop(page, "Training file", small_dataset(project.caller.project), "birds.jsonl")
+        main = page.get_by_role("main")
+        await expect(main).to_contain_text("✓ no errors")
+        await page.get_by_label("Upstream").select_option("openai")
+        await page.get_by_label("Name").fill("birds")
+        await page.get_by_label("Callback").fill(receiver.url)
+        await expect(main).to_contain_text(re.compile(r"\$0\.\d+"))
+        await page.get_by_role("button", name="Start").click()
+
+        await page.wait_for_url(re.compile(r"#/jobs/ftjob-"))
+        job_id = page.url.rpartition("/")[2]
+        await expect(main.locator("code").filter(has_text=job_id[:12]).first).to_be_visible()
+        curve = page.locator("figure")
+        await curve.locator("canvas").first.wait_for()
+        said = await curve.inner_text()
+        await expect(curve).not_to_have_text(said)  # it moves by itself
+        await stack.simulator().advance(600)
+        await expect(main).to_contain_text("✓ succeeded")
+        await receiver.wait()
+        await expect(main).to_contain_text("delivered, 204")
+        [hook] = receiver.hooks
+        assert json.loads(hook.body)["data"]["id"] == job_id
+
+        await page.get_by_role("link", name="Try it").first.click()
+        await page.get_by_label("Prompt").fill(f"Name bird 3 of {project.caller.project}.")
+        await page.get_by_role("button", name="Send").click()
+        await expect(main.locator("pre").last).to_have_text("Owl")
+        await expect(main.locator("pre").first).to_contain_text("not tuned")
+        assert window.count("POST /v1/chat/completions") == 2
+    job = await project.call("GET", f"/fine_tuning/jobs/{job_id}")
+    assert job["fine_tuned_model"].split(":")[3] == "birds"
