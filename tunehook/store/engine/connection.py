@@ -128,7 +128,7 @@ class Connection:
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
         self._reads = Batcher(self._read)
-        self._commits = Batcher(self.send, at_once=SCRIPT_TRIPS_AT_ONCE)
+        self._new = Batcher(self.send, at_once=SCRIPT_TRIPS_AT_ONCE)
         self._kept: list[Any] = []  #: connections that are not in use now
         self.replicas = 0
         self.may_fail_over = False  #: another server may become the primary
@@ -287,7 +287,9 @@ class Connection:
 
     async def commit(self, change: Change) -> int:
         """Carries out a change; returns when, in ms of Redis' clock. Raises a Conflict when it is refused."""
-        [answer] = await self._commits.ask(call("commit", *change.arguments()))
+        if change.revision:
+            return change.outcome(await self.run("commit", *change.arguments()))
+        [answer] = await self._new.ask(call("commit", *change.arguments()))  # they come in bursts of requests
         return change.outcome(answer)
 
     async def commit_many(self, changes: list[Change]) -> list[int | Conflict]:
