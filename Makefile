@@ -65,8 +65,8 @@ compose-test: $(READY)  ## builds the images, starts the stack as its users do, 
 chaos: $(READY)  ## kills, faults and clocks at every point of the story: about half an hour
 	$(BIN)/python -m tests.chaos --table docs/guarantees-$$(date -u +%F).md
 
-bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/benchmarks.md
-	for name in api upload look up told burst deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: $(READY)  ## each figure beside its plain counterpart: docs/benchmarks.md, on a quiet machine alone
+	$(BIN)/python -m benchmarks
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
 	$(COMPILE) --output-file requirements.lock pyproject.toml

@@ -1,8 +1,9 @@
-"""The least that could answer: aiohttp, redis-py, the same Redis commands as the API, and nothing else.
+"""The frozen baseline: aiohttp, redis-py, the Redis commands of f5706de (0.1), one log line a request, nothing else.
 
-No checks, no records, no errors. It asks for the key, never compares it; what is stored is what is answered.
+No checks, no records, no errors. It asks for the key, never compares it; what is stored is what is answered. It sends
+what 0.1 sent, so that a command saved or added since then shows in the ratio. `frozen/` has its script and arguments.
 
-    python -m benchmarks.bare '{"key_id": …, "file_id": …}'      (REDIS_URL in the environment)
+    python -m benchmarks.bare FILE_ID      (REDIS_URL in the environment)
 """
 
 from __future__ import annotations
@@ -10,64 +11,49 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import sys
-import time
+from pathlib import Path
 
 from aiohttp import web
 from redis.asyncio import Redis
 
 from tunehook import settings
-from tunehook.model.job import FileRef, Job, JobSpec, Message
 from tunehook.model.record import new_id
-from tunehook.store.engine import keys
-from tunehook.store.engine.scripts import SCRIPTS
-from tunehook.store.store import Store
 
-#: Stands in the prepared script arguments where each job's own id goes.
-PLACE = "ftjob-000000000000000000000000"
+log = logging.getLogger("bare")
+FROZEN = Path(__file__).parent / "frozen"
+#: Stand in the prepared script arguments where the ids go.
+JOB, FILE = "ftjob-000000000000000000000000", "file-000000000000000000000000"
 
 
 class Bare:
-    def __init__(self, url: str, key_id: str, file_id: str, sha256: str) -> None:
+    def __init__(self, url: str, file_id: str) -> None:
         self._redis = Redis.from_url(url, decode_responses=True, max_connections=64)
-        self._commit = self._redis.register_script(SCRIPTS["commit"])
-        self._key = keys.api_key(key_id)
-        self._file = keys.file(file_id)
-        self._subscriptions = keys.subscriptions("default")
-        job = Job(
-            id=PLACE,
-            project="default",
-            key_id=key_id,
-            created_at=int(time.time()),
-            spec=JobSpec(model="gpt-4.1-mini-2025-04-14", training_file=file_id, seed=42, metadata={"a": "b"}),
-            upstream="openai",
-            callback_url="http://127.0.0.1:9/hook",
-            training=FileRef(id=file_id, sha256=sha256, bytes=1),
-            request_sha256="0" * 64,
-        )
-        change = Store(self._redis).jobs.submission(job)
-        change.do("SET", keys.repeat(key_id, "0" * 64), job.id, "EX", 900)
-        change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
-        self._keys, self._arguments = change.arguments()
+        self._commit = self._redis.register_script((FROZEN / "commit.lua").read_text())
+        lines = (FROZEN / "commit.txt").read_text().splitlines()
+        self._arguments = [line.replace(FILE, file_id) for line in lines]
+        self._file = f"th:file:{file_id}"
 
     async def retrieve(self, request: web.Request) -> web.Response:
-        await self._redis.get(self._key)
+        job_id = request.match_info["id"]
+        await self._redis.get("th:key:benchmark")
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.hgetall(keys.job(request.match_info["id"]))
+            pipe.hgetall(f"th:job:{job_id}")
             _, fields = await pipe.execute()
+        log.info("GET %s → 200", request.path)
         return web.Response(text=fields["doc"], content_type="application/json")
 
     async def create(self, request: web.Request) -> web.Response:
         json.loads(await request.read())
         job_id = new_id("ftjob-")
-        await self._redis.get(self._key)
+        await self._redis.get("th:key:benchmark")
         await self._redis.hget(self._file, "doc")
-        await self._redis.hgetall(self._subscriptions)
-        await self._commit(
-            keys=[key.replace(PLACE, job_id) for key in self._keys],
-            args=[text.replace(PLACE, job_id) for text in self._arguments],
-        )
+        await self._redis.hgetall("th:subscriptions:default")
+        arguments = [text.replace(JOB, job_id) for text in self._arguments]
+        await self._commit(keys=[f"th:job:{job_id}"], args=arguments)
+        log.info("POST %s → 200 %s", request.path, job_id)
         return web.json_response({"id": job_id, "object": "fine_tuning.job"})
 
 
@@ -86,4 +72,5 @@ async def serve(bare: Bare) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Bare(settings.load().redis_url or "", **json.loads(sys.argv[1]))))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(serve(Bare(settings.load().redis_url or "", sys.argv[1])))

@@ -1,6 +1,6 @@
 """Jobs of one project, while thousands of jobs of another wait to be created.
 
-    python -m benchmarks.burst [--waiting 3000] [--jobs 10] [--poll 1]
+    python -m benchmarks.burst [--waiting 1000] [--jobs 10] [--poll 1]
 
 Everything runs as deployed: API, scheduler, workers, a Valkey that writes to disk before it answers; the simulator is
 the upstream. One project has jobs there. The other then submits its burst. Half of the first project's jobs end at the
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import tempfile
 import time
@@ -22,8 +21,9 @@ from pathlib import Path
 import aiohttp
 from pydantic import SecretStr
 
+from benchmarks.goals import figure
 from benchmarks.look import Simulated
-from benchmarks.table import machine, table
+from benchmarks.table import table
 from benchmarks.told import Client, row, tracked
 from benchmarks.town import HEADERS, Town, town
 from tests.fakes.deployment import SECRET_KEY, simulator_process
@@ -74,7 +74,6 @@ async def delays(here: Town, root: str, waiting: int, jobs: int) -> list[tuple[s
         began = time.monotonic()
         await burst(here, waiting)
         print(f"{waiting} jobs accepted in {time.monotonic() - began:.0f} s; stages {await stages(here)}")
-        print(f"load {os.getloadavg()}")
         at: dict[str, float] = {}
         cancelled = set(list(there)[::2])
         for job_id, upstream_id in there.items():
@@ -88,6 +87,7 @@ async def delays(here: Town, root: str, waiting: int, jobs: int) -> list[tuple[s
         hooks = await receiver.wait(jobs, seconds=1800)
         print(f"stages {await stages(here)} {time.monotonic() - began:.0f} s after the first submission")
         heard = {hook.event["data"]["id"]: hook.at - at[hook.event["data"]["id"]] for hook in hooks}
+        figure("burst", max(heard.values()))
         return [
             row("ended at the upstream", sorted(took for job_id, took in heard.items() if job_id not in cancelled)),
             row("cancelled by the client", sorted(took for job_id, took in heard.items() if job_id in cancelled)),
@@ -96,11 +96,10 @@ async def delays(here: Town, root: str, waiting: int, jobs: int) -> list[tuple[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.burst", description=__doc__.partition("\n")[0])
-    parser.add_argument("--waiting", type=int, default=3000)
+    parser.add_argument("--waiting", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=10)
     parser.add_argument("--poll", type=int, default=1)
     asked = parser.parse_args()
-    machine()
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
         simulator_process(Path(name), "openai", "--slots", "0") as root,

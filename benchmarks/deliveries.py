@@ -23,7 +23,8 @@ from pathlib import Path
 import aiohttp
 from pydantic import SecretStr
 
-from benchmarks.table import machine, table
+from benchmarks.goals import figure
+from benchmarks.table import table
 from tests.fakes.valkey import valkey_server
 from tunehook.model.record import new_id
 from tunehook.model.webhook import Endpoint
@@ -193,6 +194,7 @@ async def _dead(webhooks: Webhooks, redis_url: str, root: str, dead: int, direct
         rows.append((f"while {dead} that hang are met for the first time", *_figures(met)))
         beside = await _latencies(webhooks, root, event_types.RUNNING, 30)
         rows.append((f"beside {dead} that are known to hang", *_figures(beside)))
+        figure("dead", max(beside) * 1000, f"without them {max(alone) * 1000:.0f} ms")
     return rows
 
 
@@ -217,11 +219,11 @@ async def main(count: int, dead: int) -> None:
                         ("two workers", f"{ours:.0f}", f"{ours / bare:.2f}"),
                     ],
                 )
+                figure("deliveries", ours / bare, f"{ours:.0f} beside {bare:.0f} a second")
             valkey.flush()
             if dead:
                 table("Dead endpoints", await _dead(webhooks, valkey.url, root, dead, directory))
             await webhooks.store.close()
-    machine()
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from statistics import median, quantiles
 
 import aiohttp
 
+from benchmarks.goals import figure
 from benchmarks.look import Simulated
-from benchmarks.table import machine, table
+from benchmarks.table import table
 from benchmarks.town import HEADERS, town
 from tests.fakes.deployment import free_port, simulator_process
 from tests.fakes.receiver import Receiver, running_receiver
@@ -112,21 +113,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=30)
     parser.add_argument("--poll", type=int, default=2)
     asked = parser.parse_args()
-    machine()
     rows: list[tuple[str, ...]] = [("", "median s", "9 of 10 s", "longest s")]
     port = free_port()
     calling = ("--webhook-url", f"http://127.0.0.1:{port}/v1/upstreams/openai/events", "--webhook-secret", SECRET)
     called = {"TUNEHOOK_PORT": str(port), "OPENAI_WEBHOOK_SECRET": SECRET}
-    for title, options, poll, environment in (
-        (f"looking every {asked.poll} s", (), asked.poll, {}),
-        ("the upstream calls us, looking every 30 s", calling, 30, called),
+    for name, title, options, poll, environment in (
+        ("polled", f"looking every {asked.poll} s", (), asked.poll, {}),
+        ("called", "the upstream calls us, looking every 30 s", calling, 30, called),
     ):
         with (
-            tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-            simulator_process(Path(name), "openai", "--slots", "0", *options) as root,
-            town(Path(name), root, workers=2, TUNEHOOK_POLL_SECONDS=str(poll), **environment) as here,
+            tempfile.TemporaryDirectory(prefix="tunehook-bench-") as directory,
+            simulator_process(Path(directory), "openai", "--slots", "0", *options) as root,
+            town(Path(directory), root, workers=2, TUNEHOOK_POLL_SECONDS=str(poll), **environment) as here,
         ):
-            rows.append(row(title, asyncio.run(delays(here.url, root, asked.jobs, asked.jobs * 0.7))))
+            found = asyncio.run(delays(here.url, root, asked.jobs, asked.jobs * 0.7))
+        rows.append(row(title, found))
+        figure(name, median(found), f"9 of 10 within {rows[-1][2]} s")
     table(f"From the end at the upstream to the webhook, {asked.jobs} jobs", rows)
 
 

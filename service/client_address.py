@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -35,6 +36,7 @@ def client_address(request: web.Request) -> str:
     return str(address)
 
 
+@lru_cache(maxsize=1024)
 def _parsed(text: str) -> Address | None:
     """Returns the address; one of IPv4 that is written as IPv6 becomes IPv4. None: it is no address."""
     text = text.strip()

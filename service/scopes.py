@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from tunehook.errors import ScopeMissing
 from tunehook.model.api_key import ApiKey, Scope
 
@@ -23,6 +25,7 @@ TABLE: tuple[tuple[str, str, Scope], ...] = (
 )
 
 
+@cache  # a key for each route: `path` is its pattern
 def scope_of(method: str, path: str) -> Scope:
     """Returns the scope that a route below /v1 needs; a method that no row names needs `write`."""
     rows = (scope for methods, prefix, scope in TABLE if path.startswith(prefix) and method in methods.split())

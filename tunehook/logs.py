@@ -14,6 +14,9 @@ _SECRET = re.compile(r"\b(th_[a-z0-9]{6,32}_|whsec_|sk-)[A-Za-z0-9_+/=-]{8,}")
 
 def configure(form: Literal["text", "json"]) -> None:
     """Sets up the log of this process. httpx2 logs each request of ours at `info`, so it is quieter."""
+    # No line shows these, and finding them out costs a third of a line: logging's own documentation says so.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # who called
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -21,7 +21,7 @@ from tunehook.errors import StoreUnavailable
 from tunehook.model.member import PARKED, QUEUES, SWEEPS, Queue, poll_member
 from tunehook.store import upgrade
 from tunehook.store.store import Store
-from worker.steps import TIMEOUTS, step_for
+from worker.steps import TIMEOUTS, TOGETHER, steps_for
 
 log = logging.getLogger("tunehook.scheduler")
 
@@ -122,7 +122,7 @@ class Scheduler:
                 await asyncio.to_thread(_enqueue, rq, [("worker.steps.deliver", ())], TIMEOUTS[queue])
             return
         room = max(0, self._enqueued[queue] - waiting)
-        claimed = await self._store.claim(queue, room)
+        claimed = await self._store.claim(queue, room, TOGETHER)
         self._next[queue] = ROUND_SECONDS if claimed.wait is None else max(claimed.wait, 0 if room else FULL_SECONDS)
         for member in claimed.parked:
             await self._store.plan(PARKED, 0)
@@ -131,7 +131,7 @@ class Scheduler:
             log.warning("Steps of the kind %s are left to a newer version: this one does not know them.", kind)
             self._newer.add(kind)
         if claimed.members:
-            steps = [step_for(member) for member in claimed.members]
+            steps = steps_for(claimed.members, claimed.first)
             await asyncio.to_thread(_enqueue, rq, steps, TIMEOUTS[queue])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -47,6 +47,12 @@ async def _ctx() -> AsyncIterator[Context]:
 async def job(job_id: str) -> None:
     async with _ctx() as ctx:
         await lifecycle.advance(ctx, job_id)
+
+
+async def jobs(*job_ids: str) -> None:
+    """Runs the steps of several jobs at once: a fork, a context and connections for each cost more than the step."""
+    async with _ctx() as ctx:
+        await lifecycle.advance_all(ctx, job_ids)
 
 
 async def look_at(upstream: str) -> None:
@@ -113,7 +119,10 @@ _STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     "sweep": sweep,
     "copy": copy,
 }
-_NAMES = {step.__name__ for step in (*_STEPS.values(), deliver)}
+_NAMES = {step.__name__ for step in (*_STEPS.values(), jobs, deliver)}
+#: Kind → so many members of it share a step. A member that was claimed before without a commit has one of its own:
+#: if it kills its process, or takes its time, it does so to the others once.
+TOGETHER = {"job": 8}
 
 
 def step_for(member: str) -> tuple[str, tuple[str, ...]]:
@@ -122,6 +131,17 @@ def step_for(member: str) -> tuple[str, tuple[str, ...]]:
     if kind not in _STEPS:
         raise ValueError(f"no step is known for the member {member!r}")
     return f"worker.steps.{_STEPS[kind].__name__}", tuple(rest.rsplit(":", 1) if kind == "copy" else [rest])
+
+
+def steps_for(members: Sequence[str], first: Container[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns the steps of members that were claimed; `first`: those among them that may share a step."""
+    shared = [member for member in members if member.startswith("job:") and member in first]
+    found = [step_for(member) for member in members if member not in shared]
+    for at in range(0, len(shared), TOGETHER["job"]):
+        several = shared[at : at + TOGETHER["job"]]
+        ids = tuple(member.partition(":")[2] for member in several)
+        found.append(step_for(several[0]) if len(several) == 1 else (f"worker.steps.{jobs.__name__}", ids))
+    return found
 
 
 def is_step(path: str) -> bool:

@@ -65,7 +65,7 @@ def _script(name: str, keys: Sequence[bytes], arguments: Sequence[bytes]) -> str
     if name == "commit":
         change = json.loads(arguments[0])
         parts = [name, _prefix(keys[0]).removeprefix("th:"), change.get("stage") or ""]
-        parts += [f"+{field}" for field in change["stamp"]] + [f"-{field}" for field in change["clear"]]
+        parts += [f"+{field}" for field in change.get("stamp", ())] + [f"-{field}" for field in change.get("clear", ())]
         if not change["revision"]:
             parts.append("new")
         return " ".join(part for part in parts if part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from tunehook.dataset.findings import Finding, finding
 from tunehook.dataset.formats import Format, Judged
@@ -29,6 +30,7 @@ _TRAINED_BY: dict[str, tuple[Method, ...]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def trained_by(model: str) -> tuple[Method, ...]:
     """The methods by which a model is trained; empty if that is not known."""
     base = base_model(model)

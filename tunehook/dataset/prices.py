@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -48,9 +49,16 @@ def names_of(model: str) -> tuple[str, str]:
     return model, _DATE.sub("", model)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prices:
     rows: tuple[Price, ...]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Price]]:
+        found: dict[str, list[Price]] = {}
+        for row in self.rows:
+            found.setdefault(row.model, []).append(row)
+        return found
 
     def find(self, model: str, method: Method, kind: str | None = None) -> Price | None:
         """Returns the row with the longest name that fits; a tuned model costs what its base model costs.
@@ -75,8 +83,8 @@ class Prices:
         return min(days).isoformat() if days else None
 
     def _fitting(self, model: str, kind: str | None) -> list[Price]:
-        names = names_of(base_model(model))
-        return [row for row in self.rows if row.fits(*names, kind=kind)]
+        names = dict.fromkeys(names_of(base_model(model)))
+        return [row for name in names for row in self._by_name.get(name, ()) if row.fits(name, kind=kind)]
 
     def unknown(self, model: str, others: Iterable[str] = ()) -> str:
         """Says that the model is not known and names the nearest one, if any. `others`: more names."""

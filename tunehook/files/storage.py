@@ -24,6 +24,8 @@ from tunehook.files.reports import Reports
 
 CHUNK = 1024 * 1024
 INCOMING = ".incoming-"
+#: So long is a file that was there taken to be there: each look is a thread's, and costs more than the commit.
+SEEN_SECONDS = 1.0
 #: Bytes that a file needs beside its own: its report and its directory entries.
 BESIDE = 64 * 1024
 P = ParamSpec("P")
@@ -52,6 +54,7 @@ class Storage:
         self.data_dir = data_dir
         self._marks, self._adopts = marks, adopts
         self._mark: str | None = None
+        self._seen: dict[str, float] = {}  #: file → when it was there, by time.monotonic
         self.directory = data_dir / "files"
         self.mark_path = data_dir / ".store"
         self.reports = Reports(data_dir / "reports", self)
@@ -102,6 +105,7 @@ class Storage:
             except FileNotFoundError:
                 found = ""
         if found != mark:
+            self._seen = {}
             words = "belongs to another Redis." if found else "does not bear the mark of this Redis: is it mounted?"
             raise DataDirUnavailable(
                 why="it is not mounted, or not the one that belongs here",
@@ -163,12 +167,19 @@ class Storage:
         return incoming.sha256
 
     async def remove(self, file_id: str) -> None:
+        self._seen.pop(file_id, None)
         await self.run(self.path(file_id).unlink, missing_ok=True)
         await self.reports.remove(file_id)
 
     async def exists(self, file_id: str) -> bool:
-        """Returns whether the file is there and can be read."""
-        return await self.size(file_id) is not None
+        """Returns whether the file is there and can be read, as of at most a second ago if it was."""
+        now = time.monotonic()
+        if now - self._seen.get(file_id, -SEEN_SECONDS) < SEEN_SECONDS:
+            return True
+        if await self.size(file_id) is None:
+            return False
+        self._seen = {name: at for name, at in self._seen.items() if now - at < SEEN_SECONDS} | {file_id: now}
+        return True
 
     async def size(self, file_id: str) -> int | None:
         """Returns the bytes of a file that can be read; None: it is not there."""

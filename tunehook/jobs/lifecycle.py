@@ -18,7 +18,9 @@ lease is lost; the job is due again then, and the next step reads it anew. See s
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 
 from tunehook.context import Context
 from tunehook.errors import AlreadyTracked
@@ -52,6 +54,19 @@ async def advance(ctx: Context, job_id: str) -> None:
             await ctx.store.plan(member, SEARCH_AGAIN_SECONDS)
 
     await run_step(ctx.store, member, _stages)
+
+
+async def advance_all(ctx: Context, job_ids: Sequence[str]) -> None:
+    """Runs one step of each job, all at once: each has its lease, its intent and its commits, as if it were alone.
+
+    An error ends the step of its own job only. The first is raised when all have ended; the others are logged.
+    """
+    outcomes = await asyncio.gather(*(advance(ctx, job_id) for job_id in job_ids), return_exceptions=True)
+    errors = [(job_id, error) for job_id, error in zip(job_ids, outcomes, strict=True) if error is not None]
+    for job_id, error in errors[1:]:
+        log.error("The step of %s failed: it is due again within 20 s", job_id, exc_info=error)
+    if errors:
+        raise errors[0][1]
 
 
 async def _next_stage(ctx: Context, job_id: str, lease: Lease) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -39,7 +38,10 @@ from tunehook.model.record import REPEAT_SECONDS, new_id
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.openai_format.models import base_models, shutdown_dates
+from tunehook.store.deletion import READING_MARK
 from tunehook.store.engine.commit import AlreadyThere, Missing, Occupied
+from tunehook.store.engine.connection import Reading
+from tunehook.store.files import FileRecord
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
 from tunehook.webhooks import event_types, publishing
 
@@ -63,26 +65,38 @@ async def submit(
     # A retry may overtake its first call, which goes on when its client hangs up. So this call is a repeat of a job
     # that a retry makes from now on, and of none that a retry had made before.
     by_retry = ctx.store.jobs.by_retry(caller.id, digest)
-    retried, mark = await asyncio.gather(ctx.store.jobs.remembered(by_retry), ctx.mark())
-    remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, retried or "")]
-    if sdk_retry:
-        remember, recall = [*remember, (by_retry, REPEAT_SECONDS)], [(by_body, "")]
     by_key = ctx.store.jobs.by_idempotency_key(caller.project, idempotency_key) if idempotency_key else None
-    if by_key:
-        remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [(by_key, "")]
-        earlier = await ctx.store.jobs.remembered(by_key)
-        if earlier:
-            await ctx.store.confirm()  # the first call may have been answered that it is not
-            return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
-    request = job_request.parse(body)
-    job = await prepare(ctx, caller, request, offered, digest, mark)
-    try:
-        record = await accept(ctx, job, remember=remember, recall=recall)
-    except Missing as gone:  # deleted a moment ago
-        raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
+    memories = [by_retry, by_key] if by_key else [by_retry]
+    with ctx.store.reading_ahead(_read_by(ctx, caller, body, memories)):
+        retried, mark = await ctx.store.jobs.remembered(by_retry), await ctx.mark()
+        remember, recall = [(by_body, REPEAT_SECONDS)], [(by_retry, retried or "")]
+        if sdk_retry:
+            remember, recall = [*remember, (by_retry, REPEAT_SECONDS)], [(by_body, "")]
+        if by_key:
+            remember, recall = [*remember, (by_key, IDEMPOTENCY_SECONDS)], [(by_key, "")]
+            earlier = await ctx.store.jobs.remembered(by_key)
+            if earlier:
+                await ctx.store.confirm()  # the first call may have been answered that it is not
+                return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
+        request = job_request.parse(body)
+        job = await prepare(ctx, caller, request, offered, digest, mark)
+        try:
+            record = await accept(ctx, job, remember=remember, recall=recall)
+        except Missing as gone:  # deleted a moment ago
+            raise FileNotFound(id=gone.key.rpartition(":")[2], param="training_file") from gone
     if sdk_retry and record.job.id != job.id:  # the first call may still be under way, and has to find the same job
         await ctx.store.jobs.remember(by_retry, record.job.id, REPEAT_SECONDS)
     return _replayed(record, digest)
+
+
+def _read_by(ctx: Context, caller: ApiKey, body: dict[str, Any], memories: list[str]) -> list[Reading]:
+    """Returns what `submit` will read if the body is good: one round trip instead of five."""
+    store = ctx.store
+    model, *files = (body.get(name) for name in ("model", "training_file", "validation_file"))
+    readings = [store.jobs.remembering(key) for key in memories]
+    readings += [READING_MARK, store.endpoints.reading_subscribed(caller.project)]
+    readings += [FileRecord.reading(file_id) for file_id in files if isinstance(file_id, str)]
+    return readings + ([store.models.reading_owners([model])] if isinstance(model, str) else [])
 
 
 async def prepare(

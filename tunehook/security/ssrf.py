@@ -9,6 +9,7 @@ import ipaddress
 import re
 import socket
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -90,6 +91,7 @@ class SocketRefused(AddressRefused, OSError):
         self.errno, self.strerror = errno.EACCES, str(self.args[0])
 
 
+@lru_cache(maxsize=256)
 def check_url(url: str, allow: AllowList = NOTHING) -> None:
     """Raises AddressRefused, naming the rule and the setting, unless webhooks may be sent to this URL.
 

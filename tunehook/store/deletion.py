@@ -14,11 +14,14 @@ from tunehook.store.copies import Copies
 from tunehook.store.deliveries import Deliveries
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change, Occupied
+from tunehook.store.engine.connection import Reading
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.keys import FORGOTTEN
 from tunehook.store.files import Files
 from tunehook.store.jobs import NO_METADATA, JobRecord
 
+#: The commands of `storage_mark`.
+READING_MARK: Reading = (("GET", keys.STORAGE_MARK),)
 #: Before a mark that no data directory bears yet.
 NEW = "new:"
 
@@ -86,10 +89,10 @@ class Deletion:
 
     async def storage_mark(self) -> tuple[str, bool]:
         """Returns the mark of the data directory of this store, and whether no directory bears it yet."""
-        [value] = await self._store.ask(("GET", keys.STORAGE_MARK))
+        [value] = await self._store.ask(*READING_MARK)
         if value is None:
             await self._store.redis.set(keys.STORAGE_MARK, f"{NEW}{secrets.token_hex(16)}", nx=True)
-            [value] = await self._store.ask(("GET", keys.STORAGE_MARK))
+            [value] = await self._store.ask(*READING_MARK)
         return value.removeprefix(NEW), value.startswith(NEW)
 
     async def storage_marked(self, mark: str) -> None:

@@ -9,6 +9,7 @@ from tunehook.model.record import REPEAT_SECONDS
 from tunehook.model.webhook import MOST_PULL_ENDPOINTS, PULL_IDLE_SECONDS, Endpoint
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import Reading
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
@@ -84,8 +85,13 @@ class Endpoints:
         rows = await self._store.redis.hgetall(keys.subscriptions(project))
         return next((str(name) for name, text in sorted(rows.items()) if json.loads(text)["url"] == url), None)
 
+    @staticmethod
+    def reading_subscribed(project: str) -> Reading:
+        """Returns the commands of `subscribed`."""
+        return (("HGETALL", keys.subscriptions(project)),)
+
     async def subscribed(self, project: str, event_type: str) -> dict[str, str]:
         """Returns the URLs of the project's enabled endpoints that receive this event type, by endpoint id."""
-        [rows] = await self._store.ask(("HGETALL", keys.subscriptions(project)))
+        [rows] = await self._store.ask(*self.reading_subscribed(project))
         entries = {endpoint_id: json.loads(text) for endpoint_id, text in sorted(rows.items())}
         return {name: entry["url"] for name, entry in entries.items() if event_type in entry["event_types"]}

@@ -10,6 +10,7 @@ from tunehook.model.member import copy_id, job_member, queue_of
 from tunehook.store import job_index
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import Reading
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
@@ -134,9 +135,14 @@ class Jobs:
         """Returns the key of the job that trains a job's data again. It stays as long as that job."""
         return keys.wish(job_id, digest)
 
+    @staticmethod
+    def remembering(key: str) -> Reading:
+        """Returns the commands of `remembered`."""
+        return (("GET", key),)
+
     async def remembered(self, key: str) -> str | None:
         """Returns the id of the job that an earlier call stored under one of these keys."""
-        [job_id] = await self._store.ask(("GET", key))
+        [job_id] = await self._store.ask(*self.remembering(key))
         return str(job_id) if job_id else None
 
     async def remember(self, key: str, job_id: str, seconds: int) -> None:

@@ -11,6 +11,7 @@ from tunehook.errors import ModelNotFound
 from tunehook.model.job import FileRef, Job, TunedModel
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
+from tunehook.store.engine.connection import Reading
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,14 @@ class Models:
         """Returns for each model the project whose job made it or was imported; None for any other model."""
         if not models:
             return []
-        names = [name for model in models for name in (model, model.partition(":ckpt-")[0])]
-        [found] = await self._store.ask(("HMGET", keys.MODEL_OWNERS, *names))
+        [found] = await self._store.ask(*self.reading_owners(models))
         return [whole or of_checkpoint for whole, of_checkpoint in zip(found[::2], found[1::2], strict=True)]
+
+    @staticmethod
+    def reading_owners(models: list[str]) -> Reading:
+        """Returns the commands of `owners`: a checkpoint belongs to the owner of its model."""
+        names = [name for model in models for name in (model, model.partition(":ckpt-")[0])]
+        return (("HMGET", keys.MODEL_OWNERS, *names),)
 
     async def owner(self, model: str) -> str | None:
         """Returns the owner of one model."""

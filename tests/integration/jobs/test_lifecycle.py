@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from redis.exceptions import ResponseError
 
 from tests.fakes.datasets import dataset
 from tests.integration.conftest import Bench
@@ -38,6 +39,17 @@ async def test_a_wake_up_that_found_the_lease_taken_comes_again_when_it_is_given
                 raise AssertionError("two at once")
         assert (await bench.due_in(member) or 0) > 1
     assert await bench.due_in(member) <= 0  # type: ignore[operator]
+
+
+async def test_jobs_that_share_a_step_end_alone_with_their_errors(bench: Bench) -> None:
+    file = await bench.file()
+    good = [await bench.accept(file) for _ in range(3)]
+    await bench.until_tracked(await bench.accept(file))  # the dataset's copy is there
+    await bench.ctx.store.redis.set(keys.job("ftjob-broken"), "no record")
+    for _ in range(2):
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await lifecycle.advance_all(bench.ctx, [good[0], "ftjob-broken", *good[1:]])
+    assert [(await bench.read(job_id)).job.stage for job_id in good] == [Stage.TRACKED] * 3
 
 
 async def test_what_nobody_woke_keeps_its_time_when_a_lease_is_given_back(bench: Bench) -> None:

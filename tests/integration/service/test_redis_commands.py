@@ -36,5 +36,5 @@ async def test_a_post_and_a_get_of_a_job_ask_no_more_than_they_need(furnished: A
     job = furnished.path(jobs + "/{fine_tuning_job_id}")
     calls, trips = await asked(furnished, lambda: furnished.post(jobs, body))
     assert calls <= 29, "add a read only where it is worth its time in every POST"
-    assert trips <= 6, "send reads that do not need one another's answers together"
-    assert await asked(furnished, lambda: furnished.call("GET", job)) <= (3, 2)
+    assert trips <= 3, "send reads that do not need one another's answers together"
+    assert await asked(furnished, lambda: furnished.call("GET", job)) <= (3, 1)

@@ -87,7 +87,7 @@ async def test_polls_are_in_a_queue_of_their_own_and_nothing_of_a_burst_is_befor
         for _ in range(2):  # a worker begins one
             assert waiting["steps"].pop_job_id()
             await scheduler.enqueue_due("steps")
-        assert late.removeprefix("job:") in [job.args[0] for job in waiting["steps"].jobs]
+        assert late.removeprefix("job:") in [job_id for job in waiting["steps"].jobs for job_id in job.args]
 
 
 async def test_copies_checks_and_estimates_take_turns_too(bench: Bench) -> None:
@@ -172,6 +172,19 @@ async def test_no_member_is_claimed_twice_at_once_though_it_is_in_two_lines(benc
     assert len(await store.redis.keys("th:turns:steps:*")) == 2
     assert (await store.claim("steps", 10)).members == [job_member(job_id)]
     assert await store.redis.keys("th:turns:steps*") == []
+
+
+async def test_members_claimed_for_the_first_time_share_a_step_and_those_claimed_in_vain_have_their_own(
+    bench: Bench,
+) -> None:
+    store, file = bench.ctx.store, await bench.file()
+    members = await burst(bench, file, 12, "a")
+    two_steps = await store.claim("steps", 2, {"job": 3})
+    assert (two_steps.members, two_steps.first) == (members[:6], frozenset(members[:6]))
+    await store.redis.zadd(keys.due("steps"), {member: 0 for member in members[:6]})  # their steps were killed
+    again = await store.claim("steps", 6, {"job": 3})
+    assert len(again.members) < 12, "six that were killed take six steps"
+    assert again.first == frozenset(again.members) & frozenset(members[6:])
 
 
 async def test_a_member_whose_line_is_gone_joins_it_again(bench: Bench) -> None:

@@ -60,12 +60,16 @@ class Batcher:
 
     async def ask(self, *commands: Command, first: bool = False) -> list[Any]:
         """Returns the answers in order, or raises the first error. With `first`, travels with the next batch."""
+        return await self.begin(*commands, first=first)
+
+    def begin(self, *commands: Command, first: bool = False) -> asyncio.Future[list[Any]]:
+        """Returns the future of what `ask` returns."""
         if self._closed:
             raise StoreUnavailable  # the step is ending: a later step does again what is not written now
         waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         (self._queue.appendleft if first else self._queue.append)((commands, waiting))
         self._begin()
-        return await waiting
+        return waiting
 
     async def run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
         """Runs a script. A lease goes first: it cannot wait behind the long queue of a slow disk."""

@@ -13,6 +13,8 @@ from enum import StrEnum
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from pydantic_core import to_json
+
 from tunehook.errors import AlreadyTracked, IllegalMove, LeaseLost, RecordTooNew, RevisionChanged
 from tunehook.model import deployment, job
 from tunehook.model.job import Message
@@ -175,15 +177,15 @@ class Change:
         return self
 
     def arguments(self) -> tuple[list[str], list[str]]:
-        """Returns the keys and arguments of commit.lua."""
-        beside = ("record", "document", "member")
-        change = {name: value for name, value in vars(self).items() if value is not None and name not in beside}
+        """Returns the keys and arguments of commit.lua. What is not set is not sent."""
+        beside = ("record", "document", "member", "revision")
+        change = {name: value for name, value in vars(self).items() if value and name not in beside}
         # No key without a lease: an empty name is a key too, and the ACL in compose refuses it.
         lease = [keys.lease(self.member)] if self.member else []
         return [self.record, *lease], [
-            json.dumps({**change, "version": RECORD_VERSION}, default=vars),
+            to_json({**change, "revision": self.revision, "version": RECORD_VERSION}).decode(),
             self.document,
-            _ARROWS,
+            _ARROWS if self.revision else "",  # a new record makes no move
         ]
 
     def outcome(self, answer: list[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,17 +29,23 @@ class Claimed:
     parked: list[str]
     wait: float | None  #: seconds until the next is due; None: nothing is
     newer: list[str]  #: of kinds that only a newer version knows: left to its programs
+    first: frozenset[str] = frozenset()  #: members that were claimed for the first time since their last commit
 
 
 class DueQueue(Connection):
     """Members (`<kind>:<id>`) by the time at which each is due, one set per RQ queue."""
 
-    async def claim(self, queue: Queue, limit: int) -> Claimed:
-        """Claims up to `limit` members that are due, with a visibility timeout. See claim.lua."""
+    async def claim(self, queue: Queue, limit: int, together: Mapping[str, int] | None = None) -> Claimed:
+        """Claims members that are due for up to `limit` steps, with a visibility timeout. See claim.lua.
+
+        `together`: kind → so many that are claimed for the first time share a step. All others have one of their own.
+        """
         turns = [keys.turns(queue)] if queue in WITH_TURNS else []
-        answer = await self.run("claim", [keys.due(queue), keys.CLAIMS, keys.PARKED, *turns], [limit, _LONGEST])
-        members, parked, wait, newer = answer
-        return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000, newer)
+        answer = await self.run(
+            "claim", [keys.due(queue), keys.CLAIMS, keys.PARKED, *turns], [limit, _LONGEST, json.dumps(together or {})]
+        )
+        members, parked, wait, newer, first = answer
+        return Claimed(members, parked, None if int(wait) < 0 else int(wait) / 1000, newer, frozenset(first))
 
     async def wake(self, member: str) -> None:
         """Makes a member due now. A step that works on it now cannot plan it for later: see plan.lua."""

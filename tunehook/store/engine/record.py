@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.model.record import RECORD_VERSION, Record
 from tunehook.store.engine.commit import Change
-from tunehook.store.engine.connection import Connection
+from tunehook.store.engine.connection import Connection, Reading
 from tunehook.store.engine.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,13 @@ class Stored(_Of[T]):
 
         Raises RecordTooNew for one that a newer version of the program wrote, RecordUnreadable for a broken one.
         """
-        time, fields = await store.ask(("TIME",), ("HGETALL", cls.key(*names)))
+        time, fields = await store.ask(*cls.reading(*names))
         return cls.parse(fields, ":".join(names), time)
+
+    @classmethod
+    def reading(cls, *names: str) -> Reading:
+        """Returns the commands of `read`, for `Connection.reading_ahead`."""
+        return ("TIME",), ("HGETALL", cls.key(*names))
 
     @classmethod
     async def read_many(cls, store: Connection, ids: Iterable[str]) -> list[Self]:

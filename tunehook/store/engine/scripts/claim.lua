@@ -7,12 +7,14 @@
 -- to -1: so it stays due, also for a scheduler that knows no turns. A member of a line is claimed only while its time
 -- is below 0: it may have been planned for later, or claimed, or be in a second line by now.
 -- KEYS: due, claims, parked; turns, a zset: who has a line → turn. The line is `<turns>:<who>`.
--- ARGV: limit, the kinds that are known → longest pause of one that is never parked in ms, or 0 (JSON)
--- Returns {claimed, parked, ms until the next is due or -1, left to a newer version}.
+-- ARGV: limit (steps), the kinds that are known → longest pause of one that is never parked in ms, or 0 (JSON),
+-- kind → so many that were not claimed since their last commit share a step, where there are turns (JSON)
+-- Returns {claimed, parked, ms until the next is due or -1, left to a newer version, those claimed for the first time}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limit, longest, turns = tonumber(ARGV[1]), cjson.decode(ARGV[2]), KEYS[4]
-local claimed, parked, newer = {}, {}, {}
+local together = cjson.decode(ARGV[3])
+local claimed, parked, newer, fresh = {}, {}, {}, {}
 local JOINING, LEFT = 200, 10000 -- the most that join, and that had left their line, in one run: 10 µs and 2 µs each
 
 -- Who takes the turn for a member: its project, for a cancel the project a second time, or the member itself.
@@ -35,9 +37,15 @@ local function join_lines()
   end
 end
 
+-- What a member takes of a step.
+local function share(member)
+  local most = together[string.match(member, '^[^:]*')]
+  return most and redis.call('HEXISTS', KEYS[2], member) == 0 and 1 / most or 1
+end
+
 local function in_turn()
-  local found, left = {}, 0
-  while #found < limit and left < LEFT do
+  local found, used, left = {}, 0, 0
+  while used < limit - 0.01 and left < LEFT do -- three thirds are not quite one
     local whose = redis.call('ZRANGE', turns, 0, 0)[1]
     if not whose then break end
     local member = redis.call('LPOP', turns .. ':' .. whose)
@@ -47,6 +55,7 @@ local function in_turn()
       redis.call('ZADD', KEYS[1], now, member)
       redis.call('ZINCRBY', turns, 1, whose)
       found[#found + 1] = member
+      used = used + share(member)
     else
       left = left + 1
     end
@@ -70,10 +79,11 @@ for _, member in ipairs(turns and in_turn() or redis.call('ZRANGEBYSCORE', KEYS[
     local pause = 20000 * 2 ^ math.max(0, math.min(count - 3, 10))
     redis.call('ZADD', KEYS[1], now + math.min(pause, most > 0 and most or 600000), member)
     claimed[#claimed + 1] = member
+    if count == 1 then fresh[#fresh + 1] = member end
   end
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local wait = -1
 if first[2] then wait = math.max(0, tonumber(first[2]) - now) end
 redis.call('SET', 'th:clock', now)
-return {claimed, parked, wait, newer}
+return {claimed, parked, wait, newer, fresh}

@@ -3,32 +3,33 @@
 -- KEYS: record, lease   ARGV: change (JSON), document, arrows (JSON)
 -- Returns {"ok", now_ms}, {"revision"|"lease"|"move"|"newer", what was found}, {"exists"|"occupied", key, value},
 -- {"missing", key} or {"claimed", name, whose}. Nothing is written before the last of these checks.
+local NONE = {} -- for members that the change does not have
 local change = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- guards: {key that must not exist, a value that it may hold} (a repeated call finds the answer of the first)
-for _, guard in ipairs(change.guards) do
+for _, guard in ipairs(change.guards or NONE) do
   local value = redis.call('GET', guard[1])
   if value and value ~= guard[2] then return {'exists', guard[1], value} end
 end
 -- needs: keys that must exist (a job is not accepted on a file that is being deleted)
-for _, key in ipairs(change.needs) do
+for _, key in ipairs(change.needs or NONE) do
   if redis.call('EXISTS', key) == 0 then return {'missing', key} end
 end
 -- empty: sets that must have no member (a file is not deleted while live jobs need it)
-for _, key in ipairs(change.empty) do
+for _, key in ipairs(change.empty or NONE) do
   local members = redis.call('SMEMBERS', key)
   table.sort(members)
   if #members > 0 then return {'occupied', key, table.concat(members, ', ', 1, math.min(3, #members))} end
 end
 -- room: {zset of times at which its members expire, the most there may be besides this one}
-for _, row in ipairs(change.room) do
+for _, row in ipairs(change.room or NONE) do
   if redis.call('ZCOUNT', row[1], '(' .. now, '+inf') >= row[2] then return {'occupied', row[1], ''} end
 end
 -- Limits of a project. unsettled: {zset of its unsettled jobs, zset of all its jobs, the most besides this one}. Jobs that
 -- have ended, or were deleted, leave it only here: so the count cannot drift, and an end costs nothing.
-for _, row in ipairs(change.unsettled) do
+for _, row in ipairs(change.unsettled or NONE) do
   if redis.call('ZCARD', row[1]) >= row[3] then
     redis.call('ZDIFFSTORE', row[1], 2, row[1], 'th:settled')
     redis.call('ZINTERSTORE', row[1], 2, row[1], row[2])
@@ -37,12 +38,12 @@ for _, row in ipairs(change.unsettled) do
   end
 end
 -- counted: {counter, the most besides this one, seconds until it expires}
-for _, row in ipairs(change.counted) do
+for _, row in ipairs(change.counted or NONE) do
   local count = redis.call('GET', row[1]) or '0'
   if tonumber(count) >= row[2] then return {'occupied', row[1], count} end
 end
 -- money: {account of a month, millionths held, millionths spent, budget or -1}
-for _, row in ipairs(change.money) do
+for _, row in ipairs(change.money or NONE) do
   local sums = redis.call('HMGET', row[1], 'held', 'spent')
   local used = tonumber(sums[1] or '0') + tonumber(sums[2] or '0')
   if row[4] >= 0 and used + row[2] + row[3] > row[4] then
@@ -50,7 +51,7 @@ for _, row in ipairs(change.money) do
   end
 end
 -- claims: {hash, name, job}: a name that no other job may have (an upstream's job belongs to one job of ours)
-for _, claim in ipairs(change.claims) do
+for _, claim in ipairs(change.claims or NONE) do
   local whose = redis.call('HGET', claim[1], claim[2])
   if whose and whose ~= claim[3] and string.sub(whose, 1, 6) == 'ftjob-' then return {'claimed', claim[2], whose} end
 end
@@ -74,9 +75,9 @@ end
 
 -- listed: {zset, member}: indexes in the order of acceptance
 local place
-if #change.listed > 0 then
+if change.listed then
   local before = redis.call('INCRBY', 'th:sequence', #change.listed) - #change.listed
-  for number, entry in ipairs(change.listed) do
+  for number, entry in ipairs(change.listed or NONE) do
     redis.call('ZADD', entry[1], 'NX', before + number, entry[2])
     if change.index and entry[1] == change.index.order then place = before + number end
   end
@@ -143,39 +144,39 @@ if change.delete then
 else
   redis.call('HSET', KEYS[1], unpack(fields))
 end
-for _, field in ipairs(change.stamp) do redis.call('HSET', KEYS[1], field, now) end
-for _, field in ipairs(change.clear) do redis.call('HDEL', KEYS[1], field) end
-for _, claim in ipairs(change.claims) do redis.call('HSET', claim[1], claim[2], claim[3]) end
-for _, row in ipairs(change.counted) do
+for _, field in ipairs(change.stamp or NONE) do redis.call('HSET', KEYS[1], field, now) end
+for _, field in ipairs(change.clear or NONE) do redis.call('HDEL', KEYS[1], field) end
+for _, claim in ipairs(change.claims or NONE) do redis.call('HSET', claim[1], claim[2], claim[3]) end
+for _, row in ipairs(change.counted or NONE) do
   redis.call('INCR', row[1])
   redis.call('EXPIRE', row[1], row[3])
 end
-for _, row in ipairs(change.money) do
+for _, row in ipairs(change.money or NONE) do
   redis.call('HINCRBY', row[1], 'held', string.format('%.0f', row[2]))
   redis.call('HINCRBY', row[1], 'spent', string.format('%.0f', row[3]))
 end
-for _, command in ipairs(change.commands) do redis.call(unpack(command)) end
-for _, line in ipairs(change.log) do
+for _, command in ipairs(change.commands or NONE) do redis.call(unpack(command)) end
+for _, line in ipairs(change.log or NONE) do
   redis.call('XADD', line[1], 'MAXLEN', '~', line[3], '*', 'doc', line[2])
 end
 -- news: {stream, kind, id, how many are kept}: what followers of the project are told
-for _, entry in ipairs(change.news) do
+for _, entry in ipairs(change.news or NONE) do
   redis.call('XADD', entry[1], 'MAXLEN', '~', entry[4], '*', 'kind', entry[2], 'id', entry[3])
 end
-for _, entry in ipairs(change.timed) do
+for _, entry in ipairs(change.timed or NONE) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
   if entry[4] then redis.call('EXPIRE', entry[1], entry[4]) end
 end
 
 -- joins: {turns, its project, zset of all jobs of that project, job, what is added to its place}: a line for slots
-for _, row in ipairs(change.joins) do
+for _, row in ipairs(change.joins or NONE) do
   local first = redis.call('ZRANGE', row[1], 0, 0, 'WITHSCORES')[2] or 0
   redis.call('ZADD', row[1], 'NX', first + 0.5, row[2]) -- after the one whose turn it is, before its next
   local place = redis.call('ZSCORE', row[3], row[4]) or 0
   redis.call('ZADD', row[1] .. ':' .. row[2], 'NX', place + row[5], row[4])
 end
 -- leaves: {zset of waiting jobs, turns, its project, job, 1 if it got a slot, else 0}
-for _, row in ipairs(change.leaves) do
+for _, row in ipairs(change.leaves or NONE) do
   if redis.call('ZREM', row[1], row[4]) == 1 then
     local line = row[2] .. ':' .. row[3]
     redis.call('ZREM', line, row[4])
@@ -185,8 +186,9 @@ for _, row in ipairs(change.leaves) do
 end
 
 -- freed: {set of ids, kind, zset, queue}: all of them are due now, and the set is emptied
-for _, entry in ipairs(change.freed) do
+for _, entry in ipairs(change.freed or NONE) do
   for _, id in ipairs(redis.call('SMEMBERS', entry[1])) do
+    change.soon = change.soon or {}
     change.soon[#change.soon + 1] = {entry[3], entry[2] .. ':' .. id, entry[4]}
   end
   redis.call('DEL', entry[1])
@@ -194,13 +196,13 @@ end
 -- due: {zset, member, delay (ms; negative: never), queue}. A member that was woken while its writer worked (plan.lua)
 -- is due now, whatever the writer plans: it may have read too early.
 local members, woken_early = {}, {}
-for index, entry in ipairs(change.due_entries) do members[index] = entry[2] end
+for index, entry in ipairs(change.due_entries or NONE) do members[index] = entry[2] end
 if #members > 0 and not (index and change.revision == 0) then -- nothing is known yet about a new job
   redis.call('HDEL', 'th:claims', unpack(members))
   redis.call('ZREM', 'th:parked', unpack(members))
   woken_early = redis.call('SMISMEMBER', 'th:woken', unpack(members))
 end
-for index, entry in ipairs(change.due_entries) do
+for index, entry in ipairs(change.due_entries or NONE) do
   if woken_early[index] == 1 then entry[3] = 0 end
   if entry[3] < 0 then
     redis.call('ZREM', entry[1], entry[2])
@@ -210,7 +212,7 @@ for index, entry in ipairs(change.due_entries) do
   end
 end
 -- soon: {zset, member, queue}: due now, even if planned for later
-for _, entry in ipairs(change.soon) do
+for _, entry in ipairs(change.soon or NONE) do
   redis.call('ZADD', entry[1], 'LT', now, entry[2])
   if redis.call('EXISTS', 'th:lease:' .. entry[2]) == 1 then redis.call('SADD', 'th:woken', entry[2]) end
   woken[#woken + 1] = entry[3]
