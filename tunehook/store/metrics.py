@@ -59,15 +59,15 @@ class MetricsReader:
             jobs=_whole(stages),
             backlog=dict(zip(member.QUEUES, backlog, strict=True)),
             parked=dict(Counter(name.partition(":")[0] for name in parked)),
-            attempts=_whole(attempts),
-            extras=_whole(extras),
+            attempts=dict.fromkeys(tally.OUTCOMES, 0) | _whole(attempts),
+            extras=dict.fromkeys(names, 0) | _whole(extras),
             live={name: int(row[0]) for name, row in rows.items()},
             slot_waiting={name: int(row[1]) for name, row in rows.items()},
             held={name: bool(row[2]) for name, row in rows.items()},
             polls_in_vain={name: max(0, int(row[3] or 0) - 1) for name, row in rows.items()},
             clock_age=(now - int(clock)) / 1000 if clock else None,
             clock_set_back=int(set_back or 0) / 1000,
-            tally=tally.parsed(counts, projects),
+            tally=tally.parsed(counts, projects, names),
         )
 
     async def count_answers(self, answers: Mapping[tuple[str, str], int]) -> None:
