@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tunehook.errors import JobNotFound
 from tunehook.model.job import Cost, Job
 from tunehook.model.member import copy_id, job_member, queue_of
-from tunehook.store import job_index, tally
+from tunehook.store import job_index
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.connection import Reading
@@ -96,7 +96,7 @@ class Jobs:
             wish = keys.wish(job.retrained_from, job.request_sha256)
             change.needs.append(keys.job(job.retrained_from))
             change.do("SET", wish, job.id).do("SADD", keys.wishes(job.retrained_from), wish)
-        tally.know(change, job.project).do("SADD", keys.PROJECTS, job.project)
+        change.do("SADD", keys.PROJECTS, job.project)
         return change.due(job_member(job.id), 0)
 
     async def read(self, job_id: str, project: str | None = None) -> JobRecord:

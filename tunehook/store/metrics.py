@@ -43,6 +43,7 @@ class MetricsReader:
                 pipe.zcount(keys.due(queue), "-inf", now)
             pipe.zrange(keys.PARKED, 0, -1).hgetall(keys.COUNTS)
             pipe.zrange(keys.COUNTED_PROJECTS, 0, tally.MOST_PROJECTS - 1)
+            pipe.srandmember(keys.PROJECTS, tally.MOST_PROJECTS + 1)
             pipe.hgetall(keys.ATTEMPTS)
             pipe.hgetall(keys.EXTRAS)
             pipe.get(keys.CLOCK)
@@ -53,7 +54,9 @@ class MetricsReader:
             answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
-        parked, counts, projects, attempts, extras, clock, set_back, *of_upstreams = rest
+        parked, counts, projects, with_jobs, attempts, extras, clock, set_back, *of_upstreams = rest
+        if len(with_jobs) <= tally.MOST_PROJECTS:  # all: each will have series of its own
+            projects += sorted(set(with_jobs) - set(projects))
         rows = dict(zip(names, zip(*[iter(of_upstreams)] * 4, strict=True), strict=True))
         return Metrics(
             jobs=_whole(stages),

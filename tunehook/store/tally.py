@@ -128,19 +128,14 @@ class Tally:
 # ---- written
 
 
-def know(change: Change, project: str) -> Change:
-    """Adds a project to those with series of their own: they are there, at 0, before anything is counted."""
-    return change.list_in(keys.COUNTED_PROJECTS, project)
-
-
 def count(change: Change, family: CounterFamily, labels: Labels, by: int) -> Change:
     """Adds to the change that `by` parts are counted."""
     if by <= 0:
         return change
     if "project" in family.labels:
-        project = labels[family.labels.index("project")]
-        if [keys.COUNTED_PROJECTS, project] not in change.listed:
-            know(change, project)
+        listed = [keys.COUNTED_PROJECTS, labels[family.labels.index("project")]]
+        if listed not in change.listed:
+            change.list_in(*listed)
     return change.do(*_add(family, labels, by))
 
 
