@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from aiohttp import web
 
 from tests.fakes.collector import Collector, running_collector
 from tests.fakes.patience import eventually
+from tests.fakes.serving import serving
 from tunehook import logs, telemetry
 from tunehook.settings import Settings
+from tunehook.upstreams.answers import BoundedClient
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_SAMPLED = PARENT[:-1] + "0"
@@ -94,6 +97,25 @@ def test_a_first_try_is_a_child_and_a_later_one_links(exported: Collector) -> No
     [inner] = [span for span in exported.spans if span.name == "inner"]
     assert (inner.failed, inner.attributes, inner.parent) == (True, {"error.type": "KeyError"}, first.id)
     assert not [body for body in exported.bodies if b"words that stay" in body]
+
+
+async def test_an_upstream_is_told_of_the_span_that_asks_it(exported: Collector) -> None:
+    seen: list[str | None] = []
+
+    async def _take(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("traceparent"))
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/", _take)
+    async with serving(app) as root, BoundedClient("openai") as client:
+        await client.get(root)
+        with telemetry.span("create", PARENT):
+            of_span = telemetry.current()
+            await client.get(root)
+    assert seen == [None, of_span]
+    assert of_span
+    assert of_span.startswith(PARENT[:36])
 
 
 def test_a_line_of_the_log_has_the_trace_it_belongs_to(
