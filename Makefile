@@ -69,12 +69,10 @@ bench: $(READY)  ## each figure beside its plain counterpart: docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
-	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra otel --output-file requirements.lock pyproject.toml
 	$(VENV)/lock/bin/python -c 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb")); \
 	wheel = found["tool"]["hatch"]["build"]["targets"]["wheel"]; \
 	print(*found["build-system"]["requires"], *wheel["hooks"]["custom"]["node"], sep="\n")' \
-	$(COMPILE) --extra otel --output-file requirements.lock pyproject.toml
-	$(VENV)/lock/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	| $(COMPILE) --output-file requirements-build.lock -
 	$(COMPILE) --extra trainer $(NOT_ON_CPU:%=--no-emit-package %) --output-file requirements-trainer-cpu.lock pyproject.toml
 	$(COMPILE) --extra trainer-cuda --output-file requirements-trainer-cuda.lock pyproject.toml
