@@ -33,9 +33,12 @@ TRACKED_SECONDS = 120.0
 
 
 class Client:
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    """A client of the API. Its jobs run until they are ended; with `ends`, they end by themselves."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, *, ends: bool = False) -> None:
         self._url = url
         self._session = session
+        self._metadata = {} if ends else {"simulate": "stall"}
 
     async def file(self) -> str:
         form = aiohttp.FormData({"purpose": "fine-tune"})
@@ -48,7 +51,7 @@ class Client:
         body = {
             "model": "gpt-4.1-mini-2025-04-14",
             "training_file": file_id,
-            "metadata": {"simulate": "stall"},
+            "metadata": self._metadata,
             **({"callback_url": callback_url} if callback_url else {}),
         }
         jobs = f"{self._url}/fine_tuning/jobs"

@@ -10,7 +10,7 @@ import sys
 
 from service.app import build_app
 from service.connections import listening, most_connections
-from tunehook import api_keys, logs, settings
+from tunehook import api_keys, logs, settings, telemetry
 from tunehook.context import Context, open_context
 from tunehook.errors import StoreRefused, StoreUnavailable, TunehookError
 from tunehook.setting_values import parse_networks
@@ -28,10 +28,13 @@ def main() -> int:
         found = settings.load()
         logs.configure(found.log)
         settings.require(found, "redis_url", "secret_key")
+        telemetry.start_exporting(found)
         asyncio.run(serve(found))
     except TunehookError as error:
         print(f"tunehook service: {error.message}", file=sys.stderr)  # noqa: T201
         return 2
+    finally:
+        telemetry.stop()
     return 0
 
 

@@ -25,6 +25,7 @@ from service.requests import (
     known_only,
     required,
 )
+from service.tracing import accepting
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter, MissingParameter
 from tunehook.jobs import commands, import_list, imports, submission, uploading
@@ -42,15 +43,16 @@ async def create(request: web.Request) -> web.Response:
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidParameter(param="Idempotency-Key", why="it must have 1 to 255 characters")
-    record = await submission.submit(
-        context_of(request),
-        caller_of(request),
-        await json_object(request, BODY_BYTES),
-        idempotency_key=key,
-        sdk_retry=is_sdk_retry(request),
-        offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
-    )
-    request[ACCEPTED_JOB] = record.job.id
+    with accepting(request):
+        record = await submission.submit(
+            context_of(request),
+            caller_of(request),
+            await json_object(request, BODY_BYTES),
+            idempotency_key=key,
+            sdk_retry=is_sdk_retry(request),
+            offered=partial(request.app[CATALOG].all, context_of(request).upstreams),
+        )
+        request[ACCEPTED_JOB] = record.job.id
     return json_response(await _object(context_of(request), record))
 
 
@@ -66,15 +68,16 @@ async def import_(request: web.Request) -> web.Response:
     body = await json_object(request)
     known_members(body, "upstream", "upstream_job_id", "callback_url", "keep_dataset")
     ctx = context_of(request)
-    record = await imports.import_job(
-        ctx,
-        caller_of(request),
-        upstream=required(body, "upstream", str),
-        upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
-        callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
-        keep_dataset=body.get("keep_dataset") is not None and required(body, "keep_dataset", bool),
-    )
-    request[ACCEPTED_JOB] = record.job.id
+    with accepting(request):
+        record = await imports.import_job(
+            ctx,
+            caller_of(request),
+            upstream=required(body, "upstream", str),
+            upstream_job_id=_upstream_job_id(required(body, "upstream_job_id", str)),
+            callback_url=required(body, "callback_url", str) if body.get("callback_url") is not None else None,
+            keep_dataset=body.get("keep_dataset") is not None and required(body, "keep_dataset", bool),
+        )
+        request[ACCEPTED_JOB] = record.job.id
     return json_response(await _object(ctx, record))
 
 

@@ -15,6 +15,8 @@ audit_log = logging.getLogger("tunehook.audit")
 
 #: The job that the request made; of other requests, the path has it.
 ACCEPTED_JOB: web.RequestKey[str] = web.RequestKey("accepted_job", str)
+#: The `traceparent` of the span that accepted it; None: there is none.
+LOGGED_TRACE: web.RequestKey[str | None] = web.RequestKey("logged_trace", str)
 #: Line breaks and other control characters, written out.
 _CONTROLS = {code: f"\\u{code:04x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
@@ -34,6 +36,8 @@ def log_request(request: web.Request, request_id: str, begun: float, outcome: st
     fields |= {"status": int(outcome)} if outcome.isdigit() else {}
     fields |= {"project": caller.project, "key": caller.id} if caller else {}
     fields |= {name: value for name, value in (("code", code), ("job", job)) if value}
+    if trace := request.get(LOGGED_TRACE):
+        fields["trace_id"] = trace[3:35]
     log.info("%s %s → %s in %d ms (%s%s)", request.method, path, words, ms, request_id, whose, extra={"fields": fields})
 
 

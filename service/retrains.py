@@ -13,6 +13,7 @@ from service.answers import json_response
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
 from service.requests import BODY_BYTES, caller_of, context_of, json_object
+from service.tracing import accepting
 from tunehook.errors import RequestError
 from tunehook.jobs import retrains
 from tunehook.openai_format import job_request, jobs
@@ -36,8 +37,9 @@ async def create(request: web.Request) -> web.Response:
             error=_error_object(found.error),
         )
         return json_response(answer)
-    record = await retrains.retrain(ctx, caller, job_id, asked, offered)
-    request[ACCEPTED_JOB] = record.job.id
+    with accepting(request):
+        record = await retrains.retrain(ctx, caller, job_id, asked, offered)
+        request[ACCEPTED_JOB] = record.job.id
     return json_response(
         jobs.job_object(record.job, revision=record.revision, cancel_requested_at=record.cancel_requested_at)
     )

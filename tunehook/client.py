@@ -2,7 +2,6 @@
 
 from openai import OpenAI
 from tunehook import client as tunehook
-
 client = OpenAI(base_url="http://tunehook:8080/v1", api_key="th_…")
 job = client.fine_tuning.jobs.create(…, extra_body=tunehook.options(callback_url="https://you.example/hooks"))
 job = tunehook.wait(client, job.id)
@@ -60,6 +59,7 @@ class JobTunehook(TypedDict):
     estimate: Cost | None
     cost: Cost | None
     revision: int
+    trace_id: NotRequired[str]
     sequence: NotRequired[int]
 
 

@@ -25,7 +25,9 @@ def configure(form: Literal["text", "json"]) -> None:
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _SECRET.sub(r"\1…", super().format(record))
+        trace_id = getattr(record, "fields", {}).get("trace_id")
+        line = super().format(record)
+        return _SECRET.sub(r"\1…", f"{line} [trace {trace_id}]" if trace_id else line)
 
 
 class _Json(logging.Formatter):

@@ -143,6 +143,8 @@ class Settings(BaseSettings):
     keep_copies_days: Days = 7
     keep_deliveries_days: Annotated[float, Field(ge=8, le=36500)] = 30  #: attempts take 75 hours, 181 at most
     prices: Path | None = None
+    otel_endpoint: Annotated[HttpUrl, Field(validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")] = ""
+    otel_service_name: Annotated[str, Field(validation_alias="OTEL_SERVICE_NAME")] = ""
     instance: Name = "tunehook"
     secret_key: FernetKey | None = None
     bootstrap_key: OwnKey | None = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from tunehook import telemetry
 from tunehook.child_process import end_with_parent
 from tunehook.context import open_context
 from tunehook.dataset.tokens import preload
@@ -36,6 +37,7 @@ log = logging.getLogger("tunehook.worker")
 #: From SIGTERM: steps may finish; then work-horses are ended (RQ's cold shutdown); then everything.
 PATIENCE_SECONDS = 26.0  # a create, the one call that costs money, is answered within 25 s or given up
 END_SECONDS = 29.5
+LAST_SECONDS = 2.5
 _fork = multiprocessing.get_context("fork")
 
 
@@ -44,6 +46,7 @@ class Child:
     name: str
     target: Callable[[], None]
     process: BaseProcess | None = None
+    last: bool = False  #: is told to end when the others have ended
     started: float = 0.0
 
     def start(self) -> None:
@@ -64,6 +67,8 @@ class Supervisor:
         for queue, count in counts.items():
             for number in range(1, count + 1):
                 self.children.append(Child(f"{queue}-{number}", _worker(settings, queue)))
+        if send_spans := telemetry.start_handing_over(settings):
+            self.children.append(Child("spans", send_spans, last=True))
 
     def run(self) -> int:
         asyncio.run(_warm(self._settings))
@@ -72,10 +77,18 @@ class Supervisor:
         for child in self.children:
             child.start()
         log.info("%d processes: the scheduler and %d workers", len(self.children), len(self.children) - 1)
-        while any(child.process and child.process.is_alive() for child in self.children) or not self._stopping_since:
+        while self._alive(last=False) or not self._stopping_since:
             self._watch()
             time.sleep(0.1)
+        for process in self._alive(last=True):
+            process.terminate()
+            process.join(LAST_SECONDS)
+        self._signal(signal.SIGKILL)
         return 0
+
+    def _alive(self, *, last: bool) -> list[BaseProcess]:
+        processes = [child.process for child in self.children if child.last is last]
+        return [process for process in processes if process and process.is_alive()]
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._stopping_since is None:
@@ -84,9 +97,10 @@ class Supervisor:
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
-        for child in self.children:
-            if child.process and child.process.is_alive() and child.process.pid:
-                os.kill(child.process.pid, number)
+        processes = self._alive(last=False) + (self._alive(last=True) if number == signal.SIGKILL else [])
+        for process in processes:
+            if process.pid:
+                os.kill(process.pid, number)
 
     def _watch(self) -> None:
         if self._stopping_since is not None:

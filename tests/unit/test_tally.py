@@ -63,4 +63,15 @@ def test_fields_of_another_version_are_left_out() -> None:
     fields |= {"tunehook_delivery_duration_seconds\tdelivered\t77": "1"}
     found = tally.parsed(fields, [])
     assert not any(found.counters.values())
-    assert [sum(row.counts) for rows in found.histograms.values() for row in rows.values()] == [0]
+    assert not any(sum(row.counts) for rows in found.histograms.values() for row in rows.values())
+
+
+def test_series_whose_labels_are_known_are_there_before_the_first_count() -> None:
+    told = tally.parsed({}, ["search"], ["openai", "azure"])
+    upstreams = [("openai",), ("azure",)]
+    assert told.counters[tally.TRAINED_TOKENS] == {("openai", "search"): 0, ("azure", "search"): 0}
+    assert told.counters[tally.UPLOADED_BYTES] == dict.fromkeys(upstreams, 0)
+    assert told.counters[tally.UPSTREAM_ANSWERS]["azure", "none"] == 0
+    assert list(told.histograms[tally.CREATED_SECONDS]) == upstreams
+    assert set(told.histograms[tally.DELIVERY_SECONDS]) == {("delivered",), ("refused",), ("unanswered",)}
+    assert told.histograms[tally.RECEIVED_SECONDS][()].up_to()[-1] == 0

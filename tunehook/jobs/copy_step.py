@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 
+from tunehook import telemetry
 from tunehook.context import Context
 from tunehook.errors import (
     DataDirUnavailable,
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Files above ~150 MB fail silently through `files.create`, according to users.
 WHOLE_BYTES = 100_000_000
+#: Jobs whose traces an upload is linked to: OpenTelemetry keeps 128 links of a span.
+LINKED_JOBS = 100
 
 
 async def copy_to_upstream(ctx: Context, upstream_name: str, sha256: str) -> None:
@@ -66,7 +69,11 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
     await ctx.store.confirm()
     try:
         lease.check()
-        done = await (transfer.whole(path) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(path))
+        jobs = await _traces(ctx, waiters)
+        first = not (copy.attempts or copy.failures or copy.upload_id)
+        with telemetry.span("upload", jobs[0], first=first, kind="client", links=jobs[1:]):
+            telemetry.describe(upstream=copy.upstream, bytes=copy.bytes, **{"file.id": copy.file_id})
+            done = await (transfer.whole(path) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(path))
     except FileNotFoundError:
         await _without_bytes(ctx, transfer)
     except OSError as error:
@@ -83,6 +90,14 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
     else:
         if not done:
             await _later(ctx, transfer.record, lease, [], pause=0.0)
+
+
+async def _traces(ctx: Context, waiters: list[str]) -> list[str | None]:
+    """Returns the traces of the jobs that wait for a copy, at least one entry."""
+    if not telemetry.is_on():
+        return [None]
+    records = await ctx.store.jobs.read_many(waiters[:LINKED_JOBS])
+    return [record.job.traceparent for record in records if record.job.traceparent] or [None]
 
 
 async def _without_bytes(ctx: Context, transfer: Transfer) -> None:

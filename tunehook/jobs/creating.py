@@ -8,8 +8,8 @@ mark before the create is repeated. That is why no job is paid for twice; no oth
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
+from tunehook import telemetry
 from tunehook.context import Context
 from tunehook.errors import (
     AlreadyTracked,
@@ -69,10 +69,11 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         return False
     await lease.renew()
     written = time.monotonic()
+    job = job.create_sent()
     intent = record.change(job, lease).due(record.member, INTENT_SECONDS)
     intent.stamp.append("intent")
     intent_ms = await ctx.store.commit(intent)
-    record = replace(record, revision=record.revision + 1, fields={**record.fields, "intent": str(intent_ms)})
+    record = JobRecord(job, record.revision + 1, record.now_ms, {**record.fields, "intent": str(intent_ms)})
     if time.monotonic() - written > FRESH_SECONDS:
         await _withdraw(ctx, record, lease, again_in=1.0)
         return False
@@ -102,7 +103,10 @@ async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, 
     training, validation = files
     lease.check()
     try:
-        made = await upstream.create(job.spec, training=training, validation=validation, tag=ctx.tag(job))
+        with telemetry.span("create", job.traceparent, first=(job.creates or 1) == 1, kind="client"):
+            telemetry.describe(**{"job.id": job.id, "project": job.project, "upstream": job.upstream})
+            made = await upstream.create(job.spec, training=training, validation=validation, tag=ctx.tag(job))
+            telemetry.describe(**{"upstream.job.id": made.id})
     except UpstreamRefused as refused:
         if await _lost_our_copy(ctx, record, lease, refused, training):
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from tunehook import telemetry
 from tunehook.context import Context
 from tunehook.errors import FileNotFound, UpstreamError, UpstreamRefused, UpstreamTooLarge
 from tunehook.jobs import budget, event_log
@@ -37,6 +38,19 @@ async def settle(
     seen: UpstreamJob | None = None,
 ) -> None:
     """Writes the end of a job, and its webhook event in the same commit."""
+    with telemetry.span("settle", record.job.traceparent):
+        telemetry.describe(**{"job.id": record.job.id, "project": record.job.project, "status": status})
+        await _settle(ctx, record, status, lease, error, seen)
+
+
+async def _settle(
+    ctx: Context,
+    record: JobRecord,
+    status: str,
+    lease: Lease | None,
+    error: JobError | None,
+    seen: UpstreamJob | None,
+) -> None:
     if status == "failed" and error is None:
         error = JobError(code="unknown", message="The upstream gave no reason.")
     before = record.job

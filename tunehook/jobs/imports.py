@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
+from tunehook import telemetry
 from tunehook.context import Context
 from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UpstreamRefused
 from tunehook.jobs import cost, dataset_fetch, tracking, upstream_choice
@@ -128,6 +129,7 @@ def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | N
         training=FileRef(id=spec.training_file, sha256="", bytes=0),
         upstream_job_id=seen.id,
         seen=seen,
+        traceparent=telemetry.current(),
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 
+from tunehook import telemetry
 from tunehook.context import Context
 from tunehook.errors import (
     Conflict,
@@ -72,6 +73,20 @@ async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float, 
     watched = await ctx.store.upstreams.watched_for_extras(upstream.name)
     if not live and not watched:
         return
+    with telemetry.span("poll"):  # of all jobs, so a trace of its own, with a link for each job that has changed
+        telemetry.describe(upstream=upstream.name, jobs=len(live))
+        await _poll_live(ctx, upstream, lease, seconds, logs, live, watched)
+
+
+async def _poll_live(
+    ctx: Context,
+    upstream: Upstream,
+    lease: Lease,
+    seconds: float,
+    logs: tuple[int, int],
+    live: Live,
+    watched: list[str],
+) -> None:
     changed: list[Job] = []
     until = time.monotonic() + seconds
     # Each page is written before the next is read, so a poll that is cut short keeps what it saw.
@@ -154,6 +169,7 @@ async def _observe(ctx: Context, job_id: str, news: UpstreamJob) -> Job | None:
         record = await ctx.store.jobs.read(job_id)
         if record.job.stage is not Stage.TRACKED:
             return None
+        telemetry.link(record.job.traceparent)
         await tracking.observe(ctx, record, news)
     except JobNotFound:
         return None

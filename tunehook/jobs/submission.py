@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunehook import projects
+from tunehook import projects, telemetry
 from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate, outlook
 from tunehook.dataset.prices import usd_text
@@ -215,6 +215,7 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         deploy=request.tunehook is None or request.tunehook.deploy is not False,
         estimate=cost.cost_of(estimated) if estimated else None,
         money=_money(request, plan, estimated) if limited else None,
+        traceparent=telemetry.current(),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 
 from tunehook.context import Context
@@ -24,6 +24,7 @@ async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bo
     """Publishes shutdown dates that are near, each once. Returns False when an upstream did not answer."""
     complete = True
     days: dict[str, Mapping[str, str]] = {}
+    now = await ctx.store.now_ms() // 1000
     for project in await ctx.store.api_keys.projects():
         if not await publishing.has_subscribers(ctx.webhooks, project, event_types.RETIRING):
             continue
@@ -37,21 +38,22 @@ async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bo
                     log.warning("models of %s: %s", made.upstream, error.message)
                     days[made.upstream], complete = {}, False
             day = days[made.upstream].get(made.name) or days[made.upstream].get(made.base)
-            if day and days_until(day, await ctx.store.now_ms() // 1000) <= within_days:
+            if day and days_until(day, now) <= within_days:
                 await _publish_retiring(ctx, project, made, day)
     return complete
 
 
-async def datasets_in_use(ctx: Context) -> set[str]:
-    """Returns the files of which a model was trained that still answers: so it can be trained again.
+async def datasets_in_use(ctx: Context, file_ids: Collection[str]) -> set[str]:
+    """Returns those of the files of which a model was trained that still answers: so it can be trained again.
 
     A model has stopped answering on the shutdown date that its upstream gives for it or its base. Without a date, and
     while its upstream does not answer or is not configured, it counts as answering.
     """
     days: dict[str, Mapping[str, str]] = {}
     used: set[str] = set()
+    now = await ctx.store.now_ms() // 1000
     for project in await ctx.store.api_keys.projects():
-        for made in await ctx.store.models.of_project(project):
+        async for made in ctx.store.models.trained_on(project, file_ids):
             if made.files and made.upstream in ctx.upstreams and made.upstream not in days:
                 try:
                     days[made.upstream] = models.shutdown_dates(await ctx.upstreams[made.upstream].models())
@@ -60,9 +62,9 @@ async def datasets_in_use(ctx: Context) -> set[str]:
                     days[made.upstream] = {}
             known = days.get(made.upstream, {})
             day = known.get(made.name) or known.get(made.base)
-            if day is None or days_until(day, await ctx.store.now_ms() // 1000) > 0:
+            if day is None or days_until(day, now) > 0:
                 used |= made.files
-    return used
+    return used.intersection(file_ids)
 
 
 def days_until(day: str, now: int) -> int:

@@ -116,9 +116,11 @@ async def _file(index: Ageing, ctx: Context, file_id: str) -> bool:
 
 
 async def _datasets(ctx: Context) -> int:
-    if ctx.keep.datasets is None or not await ctx.store.deletion.older(Ageing.DATASETS, ctx.keep.datasets, 1):
+    keep = ctx.keep.datasets
+    old = [] if keep is None else await ctx.store.deletion.older(Ageing.DATASETS, keep, AT_ONCE)
+    if not old:
         return 0
-    used = await model_retirement.datasets_in_use(ctx)
+    used = await model_retirement.datasets_in_use(ctx, old)
 
     async def _unused(ctx: Context, file_id: str) -> bool:
         return file_id not in used and await _file(Ageing.DATASETS, ctx, file_id)

@@ -248,12 +248,18 @@ class Job(Record):
     dataset: KeptDataset | None = None  #: None unless an import asked for the files
     money: Money | None = None  #: its part of the project's budget; None: the project has none
     estimate: Cost | None = None  #: None if its dataset is not here, or until its tokens are counted
+    traceparent: str | None = None  #: W3C's, of the span that accepted it; None: it is not traced
+    creates: int | None = None  #: of a traced job, how many creates were sent
 
     @property
     def files(self) -> list[FileRef]:
         """The files of ours, which have to be uploaded to the upstream."""
         asked = [self.training, *([self.validation] if self.validation else [])]
         return [file for file in asked if file.upstream_id is None]
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.traceparent[3:35] if self.traceparent else None
 
     @property
     def shown_status(self) -> str:
@@ -280,6 +286,10 @@ class Job(Record):
         if target is not Stage.WAITING:
             changes.setdefault("waiting", None)
         return self.model_copy(update={"stage": target, **changes})
+
+    def create_sent(self) -> Job:
+        """Returns a traced job with one more create; another as it is."""
+        return self.model_copy(update={"creates": (self.creates or 0) + 1}) if self.traceparent else self
 
     def settled(self, status: str, *, now: int, **changes: Any) -> Job:
         """Returns the job at its end; `status` is one of ENDS."""

@@ -140,3 +140,4 @@ class Event(Record):
     job_id: str | None = None
     created_at: int
     body: str
+    traceparent: str | None = None  #: of the job's trace

@@ -68,6 +68,7 @@ def tunehook_member(
         "estimate": _cost(job, job.estimate),
         "cost": _cost(job, job.cost),
         "revision": revision,
+        **({"trace_id": job.trace_id} if job.trace_id else {}),
     }
 
 

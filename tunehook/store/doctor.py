@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from pydantic import ValidationError
 
@@ -105,9 +106,8 @@ class _Checkup:
     async def _ended(self, job_ids: Iterable[str]) -> set[str]:
         """Returns those of the jobs that have ended or were deleted."""
         ended: set[str] = set()
-        rest = list(job_ids)
-        while rest:
-            batch, rest = rest[:BATCH], rest[BATCH:]
+        rest = iter(job_ids)
+        while batch := list(islice(rest, BATCH)):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in batch:
                     pipe.hexists(keys.job(job_id), "doc").hget(keys.job(job_id), "stage")
@@ -151,11 +151,14 @@ class _Checkup:
 
     async def _unseen(self, jobs: list[Job]) -> None:
         """Polls see the jobs in `live` alone."""
-        for job in jobs:
-            if job.stage is Stage.TRACKED and job.seen is not None:
-                if await self._redis.hexists(keys.live(job.upstream), job.seen.id):
-                    continue
-                entry = (keys.live(job.upstream), job.seen.id, f"{job.id} ")
+        tracked = [(job, job.seen) for job in jobs if job.stage is Stage.TRACKED and job.seen is not None]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job, seen in tracked:
+                pipe.hexists(keys.live(job.upstream), seen.id)
+            there = await pipe.execute()
+        for (job, seen), is_live in zip(tracked, there, strict=True):
+            if not is_live:
+                entry = (keys.live(job.upstream), seen.id, f"{job.id} ")
                 words = f"it is tracked at {job.upstream} but no poll would see it"
                 self._say("unseen", job_member(job.id), words, partial(self._redis.hset, *entry))
 
@@ -200,14 +203,21 @@ class _Checkup:
 
     async def _orphans(self) -> None:
         """Finds ended jobs in indexes of live ones: they hold up a queue or the deletion of a file."""
-        for pattern in (keys.waiting("*"), keys.awaiting("*"), keys.file_users("*"), keys.copy_users("*", "*")):
-            async for name in self._names(pattern):
-                ordered = name.startswith(keys.waiting(""))
-                remove = self._redis.zrem if ordered else self._redis.srem
-                members = await (self._redis.zrange(name, 0, -1) if ordered else self._redis.smembers(name))
-                for job_id in sorted(await self._ended(members)):
-                    words = f"is in {name}, though it has ended or was deleted"
-                    self._say("orphan", job_id, words, partial(remove, name, job_id))
+        for prefix in (keys.waiting(""), keys.awaiting(""), keys.file_users(""), keys.copy_users("", "")[:-1]):
+            async for names in self._batches(prefix):
+                await self._orphans_in([prefix + name for name in names], ordered=prefix == keys.waiting(""))
+
+    async def _orphans_in(self, names: list[str], *, ordered: bool) -> None:
+        remove = self._redis.zrem if ordered else self._redis.srem
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                _ = pipe.zrange(name, 0, -1) if ordered else pipe.smembers(name)
+            members = await pipe.execute()
+        ended = await self._ended({job_id for each in members for job_id in each})
+        for name, each in zip(names, members, strict=True):
+            for job_id in sorted(ended.intersection(each)):
+                words = f"is in {name}, though it has ended or was deleted"
+                self._say("orphan", job_id, words, partial(remove, name, job_id))
 
     async def copies(self) -> None:
         prefix = "th:copy-waiters:"

@@ -43,6 +43,7 @@ class MetricsReader:
                 pipe.zcount(keys.due(queue), "-inf", now)
             pipe.zrange(keys.PARKED, 0, -1).hgetall(keys.COUNTS)
             pipe.zrange(keys.COUNTED_PROJECTS, 0, tally.MOST_PROJECTS - 1)
+            pipe.srandmember(keys.PROJECTS, tally.MOST_PROJECTS + 1)
             pipe.hgetall(keys.ATTEMPTS)
             pipe.hgetall(keys.EXTRAS)
             pipe.get(keys.CLOCK)
@@ -53,21 +54,23 @@ class MetricsReader:
             answers = await pipe.execute()
         stages, *rest = answers
         backlog, rest = rest[: len(member.QUEUES)], rest[len(member.QUEUES) :]
-        parked, counts, projects, attempts, extras, clock, set_back, *of_upstreams = rest
+        parked, counts, projects, with_jobs, attempts, extras, clock, set_back, *of_upstreams = rest
+        if len(with_jobs) <= tally.MOST_PROJECTS:  # all: each will have series of its own
+            projects += sorted(set(with_jobs) - set(projects))
         rows = dict(zip(names, zip(*[iter(of_upstreams)] * 4, strict=True), strict=True))
         return Metrics(
             jobs=_whole(stages),
             backlog=dict(zip(member.QUEUES, backlog, strict=True)),
             parked=dict(Counter(name.partition(":")[0] for name in parked)),
-            attempts=_whole(attempts),
-            extras=_whole(extras),
+            attempts=dict.fromkeys(tally.OUTCOMES, 0) | _whole(attempts),
+            extras=dict.fromkeys(names, 0) | _whole(extras),
             live={name: int(row[0]) for name, row in rows.items()},
             slot_waiting={name: int(row[1]) for name, row in rows.items()},
             held={name: bool(row[2]) for name, row in rows.items()},
             polls_in_vain={name: max(0, int(row[3] or 0) - 1) for name, row in rows.items()},
             clock_age=(now - int(clock)) / 1000 if clock else None,
             clock_set_back=int(set_back or 0) / 1000,
-            tally=tally.parsed(counts, projects),
+            tally=tally.parsed(counts, projects, names),
         )
 
     async def count_answers(self, answers: Mapping[tuple[str, str], int]) -> None:

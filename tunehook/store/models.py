@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Collection
 
 from pydantic import ValidationError
 
@@ -15,6 +16,8 @@ from tunehook.store.engine.connection import Reading
 from tunehook.store.engine.due_queue import DueQueue
 
 log = logging.getLogger(__name__)
+
+_FILE_IDS = re.compile(r'"(file-[^"]*)"')
 
 
 class Models:
@@ -98,6 +101,14 @@ class Models:
         """Returns the project's models, newest first."""
         found = [made async for batch in self._batches(project) for row in batch.items() if (made := _read(*row))]
         return sorted(found, key=lambda made: (-made.created_at, made.name))
+
+    async def trained_on(self, project: str, file_ids: Collection[str]) -> AsyncIterator[TunedModel]:
+        """Yields the models that were trained on one of the files. Only their records are parsed: there may be many."""
+        wanted = frozenset(file_ids)
+        async for batch in self._batches(project):
+            for name, document in batch.items():
+                if not wanted.isdisjoint(_FILE_IDS.findall(document)) and (made := _read(name, document)):
+                    yield made
 
     async def _batches(self, project: str) -> AsyncIterator[dict[str, str]]:
         """Yields names and documents, about 1,000 at a time: models are kept for ever."""

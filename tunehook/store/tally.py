@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, product
 
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
@@ -19,6 +19,9 @@ Labels = tuple[str, ...]
 #: So many projects have series of their own, the first to be counted; `OTHER` is the sum of all later ones.
 MOST_PROJECTS, OTHER = 100, "other"
 _SUM = "sum"
+#: How an attempt to deliver can end, and the usual answers of upstreams: their series are there before the first one.
+OUTCOMES = ("delivered", "refused", "unanswered")
+CODES = ("200", "400", "401", "403", "404", "409", "429", "500", "502", "503", "504", "none")
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,22 @@ def _field(*parts: str) -> str:
 # ---- read
 
 
-def parsed(fields: Mapping[str, str], projects: Sequence[str]) -> Tally:
-    """Returns what the hash has. `projects`: those with series of their own. Fields of other versions are left out."""
+def parsed(fields: Mapping[str, str], projects: Sequence[str], upstreams: Sequence[str] = ()) -> Tally:
+    """Returns what the hash has, and 0 for what was not counted yet: Prometheus' `increase` misses a first value.
+
+    `projects`: those with series of their own. Fields of other versions are left out.
+    """
     counters: dict[str, CounterFamily] = {family.name: family for family in COUNTERS}
     histograms: dict[str, HistogramFamily] = {family.name: family for family in HISTOGRAMS}
-    tally = Tally({family: {} for family in COUNTERS}, {family: {} for family in HISTOGRAMS})
+    values = {"upstream": upstreams, "project": projects, "outcome": OUTCOMES, "code": CODES}
+
+    def _rows(family: CounterFamily | HistogramFamily) -> Iterable[Labels]:
+        return product(*(values[label] for label in family.labels))
+
+    tally = Tally(
+        {family: dict.fromkeys(_rows(family), 0.0) for family in COUNTERS},
+        {family: {row: Buckets([0] * (len(family.bounds) + 1)) for row in _rows(family)} for family in HISTOGRAMS},
+    )
     known = frozenset(projects)
     for name, value in fields.items():
         family, *parts = name.split("\t")

@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 from pydantic_core import from_json, to_json
 
+from tunehook import telemetry
 from tunehook.errors import UpstreamError, UpstreamTooLarge, UpstreamUnknown, UpstreamUnreachable
 from tunehook.security.tls import ssl_context
 
@@ -78,6 +79,7 @@ class BoundedClient(httpx2.AsyncClient):
         follow_redirects: object = None,
     ) -> httpx2.Response:
         """Returns the answer, decompressed. `auth` and `follow_redirects` have no effect: the SDK sets a header."""
+        request.headers.update(telemetry.headers())
         try:
             whole = await super().send(request, stream=True, follow_redirects=False)
         except (httpx2.TransportError, asyncio.CancelledError):  # cancelled: its time is over

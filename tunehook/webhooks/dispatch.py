@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from urllib.parse import urlsplit
 
+from tunehook import telemetry
 from tunehook.errors import Conflict, TunehookError
 from tunehook.model.webhook import Attempt, Delivery, ReceiverState, both
 from tunehook.store import tally
@@ -207,7 +208,10 @@ class _Step:
                 self._later[delivery.id] = max(0.0, receiver.rest_until - now)
             return  # else it is due again when its claim ends
         url, secrets = to
-        attempt, outcome = await self._sender.send(url, event.id, event.body, secrets)
+        with telemetry.span("deliver", event.traceparent, first=not delivery.attempts, kind="client"):
+            telemetry.describe(**{"job.id": delivery.job_id, "delivery.id": delivery.id, "event.type": event.type})
+            attempt, outcome = await self._sender.send(url, event.id, event.body, secrets)
+            telemetry.describe(attempt=delivery.attempts + 1, status=attempt.status_code, verdict=outcome.verdict.value)
         state, rest = receiver.heard(attempt, outcome)
         attempted, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
         attempted = attempted.model_copy(update={"url": url})

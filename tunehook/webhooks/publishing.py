@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from tunehook import telemetry
 from tunehook.model.job import Job
 from tunehook.model.record import new_id
 from tunehook.model.webhook import Delivery, Endpoint, Event
@@ -30,6 +31,8 @@ async def publish(
         return
     content = jobs.job_event_data(job, revision=change.revision + 1) if about is None else about
     event = make_event(kind, content, project=job.project, job_id=job.id, now=now)
+    if job.traceparent and telemetry.is_on():
+        event = event.model_copy(update={"traceparent": job.traceparent})
     deliveries = [delivery_of(event, url, lane=name, endpoint_id=name) for name, url in endpoints.items()]
     if called_back:
         lane = receiver_of(job.project, called_back)

@@ -88,7 +88,8 @@ def _handed_out_object(one: HandedOut, secrets: list[str], now: int) -> dict[str
         "created_at": delivery.created_at,
         "attempt": delivery.attempts + 1,
         "leased_until": math.ceil(one.until / 1000),
-        "headers": signed_headers(secrets, event.id, now, event.body.encode()),
+        "headers": signed_headers(secrets, event.id, now, event.body.encode())
+        | ({"traceparent": event.traceparent} if event.traceparent else {}),
         "body": event.body,
     }
 

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
+from tunehook import telemetry
 from tunehook.errors import TunehookError
 from tunehook.model.webhook import Attempt
 from tunehook.security import signature
@@ -105,7 +106,8 @@ class Sender:
     def _headers(self, event_id: str, timestamp: int, body: bytes, encrypted: list[str]) -> dict[str, str]:
         if not encrypted:
             raise TunehookError("the secret that signs this webhook is gone")
-        return signed_headers([self._decrypt(secret) for secret in encrypted], event_id, timestamp, body)
+        signed = signed_headers([self._decrypt(secret) for secret in encrypted], event_id, timestamp, body)
+        return signed | telemetry.headers()
 
     def _decrypt(self, encrypted: str) -> str:
         secret = self._decrypted.get(encrypted)

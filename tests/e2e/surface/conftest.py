@@ -11,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.contract.checker import CheckedTransport, Contract
+from tests.fakes.collector import Collector, running_collector
 from tests.fakes.deployment import Caller, Deployment, deployment
 from tests.fakes.simulator import Simulator
 from tunehook.security.signature import new_secret
@@ -22,6 +23,7 @@ FAST = ("--speed", "900", "--slots", "0", "--azure-deployed")
 class Place:
     town: Deployment
     upstream_secret: str  #: what `openai` signs its webhooks with
+    collector: Collector
 
     @property
     def root(self) -> str:
@@ -34,14 +36,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     secret, port = new_secret(), free_port()
     hook = f"http://127.0.0.1:{port}/v1/upstreams/openai/events"
     telling = ("--webhook-url", hook, "--webhook-secret", secret)
-    with deployment(
-        tmp_path_factory.mktemp("surface"),
-        simulators={"openai": (*FAST, *telling), "second": FAST},
-        TUNEHOOK_PORT=str(port),
-        TUNEHOOK_POLL_SECONDS="300",
-        OPENAI_WEBHOOK_SECRET=secret,
-    ) as town:
-        yield Place(town, secret)
+    with (
+        running_collector() as collector,
+        deployment(
+            tmp_path_factory.mktemp("surface"),
+            simulators={"openai": (*FAST, *telling), "second": FAST},
+            TUNEHOOK_PORT=str(port),
+            TUNEHOOK_POLL_SECONDS="300",
+            OPENAI_WEBHOOK_SECRET=secret,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_BSP_SCHEDULE_DELAY="200",
+        ) as town,
+    ):
+        yield Place(town, secret, collector)
 
 
 @dataclass

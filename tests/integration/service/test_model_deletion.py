@@ -62,9 +62,9 @@ async def test_a_model_that_a_live_job_trains_is_in_use(api: Api, named: str) ->
 
 async def test_one_that_is_gone_at_the_upstream_is_forgotten_with_what_was_kept_for_it(api: Api) -> None:
     await made(api, "tests", OURS, stage="settled", settled_at=1, status="succeeded")
-    assert await model_retirement.datasets_in_use(api.ctx) == {"file-1"}
+    assert await model_retirement.datasets_in_use(api.ctx, ["file-1", "file-2"]) == {"file-1"}
     assert (await delete(api, OURS)).json == {"id": OURS, "object": "model", "deleted": True}
-    assert await model_retirement.datasets_in_use(api.ctx) == set()
+    assert await model_retirement.datasets_in_use(api.ctx, ["file-1"]) == set()
     assert await api.ctx.store.models.owner(OURS) is None
     assert (await delete(api, OURS)).status == 404
 
