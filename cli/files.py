@@ -13,9 +13,10 @@ from cli import times
 from cli.dataset_text import report_text
 from cli.failures import AskedWrongly
 from cli.job_text import Object
+from cli.kinds import Kind
 from cli.options import FOUND, AsJson, Service, examples
 from cli.service_client import ServiceClient, each
-from cli.terminal import PLAIN, Shape, confirmed, print_json, print_list, print_one, say
+from cli.terminal import PLAIN, Shape, confirmed, print_json, say
 from cli.training_file import file_path
 from tunehook.dataset.report import Report
 
@@ -46,26 +47,14 @@ def list_files(*, purpose: str | None = None, limit: int = 20, shape: Shape = PL
     with ServiceClient.from_arguments(service) as client:
         every = client.pages("/files", limit=min(limit, 1000) or 1000, purpose=purpose)
         found = list(islice(every, limit or None))
-    print_list(HEAD, found, map(_row, found), shape)
+    FILE.print_list(found, shape)
     if not found:
         say("No files yet. `tunehook files upload train.jsonl` keeps one.")
     return 0
 
 
-@app.command(help_epilogue=examples("files show file-Ab12", "files show file-Ab12 --json"))
-def show(file: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Show a file.
-
-    Args:
-        file: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        _print(client.get(file_path(file)), shape)
-    return 0
-
-
-def _print(file: Object, shape: Shape) -> None:
-    facts = {
+def _facts(file: Object) -> dict[str, object]:
+    return {
         "file": file["id"],
         "status": file["status"],
         "why": file["status_details"],
@@ -75,7 +64,10 @@ def _print(file: Object, shape: Shape) -> None:
         "created": times.shown(file["created_at"]),
         "expires": times.shown(file["expires_at"]),
     }
-    print_one(file, facts, shape)
+
+
+FILE = Kind("file", file_path, HEAD, _row, _facts)
+FILE.show(app, "Show a file.", "files show file-Ab12", "files show file-Ab12 --json")
 
 
 @app.command(help_epilogue=examples("files upload train.jsonl", "files upload train.jsonl --quiet"))
@@ -90,7 +82,7 @@ def upload(path: Path, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> 
             found = client.upload(path)
         except OSError as error:
             raise AskedWrongly(why=f"{path}: {error.strerror}") from error
-    _print(found, shape)
+    FILE.print(found, shape)
     if found["status"] == "error":
         say(f"It cannot be trained on. `tunehook files report {found['id']}` says why.")
     return int(found["status"] == "error")
