@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Annotated
 
-import httpx2
 from cyclopts import App, Parameter
 
-from cli import times
+from cli import event_stream, times
 from cli.delivery_text import DELIVERY
+from cli.event_stream import AGAIN_SECONDS
 from cli.job_list import list_jobs
 from cli.job_text import HEAD, Object, job_facts, job_path, job_row
 from cli.kinds import Kind
 from cli.metrics import compare, metrics
 from cli.options import FOUND, Service, examples
-from cli.service_client import ServiceClient, ServiceUnreachable
-from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_rows, say
+from cli.service_client import ServiceClient
+from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_rows
 
 app = App(
     name="jobs",
@@ -31,8 +30,6 @@ app.command(
 )
 app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
 app.command(compare, help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json"))
-#: Between two tries of a stream that was cut off.
-AGAIN_SECONDS = 1.0
 
 
 JOB = Kind("job", job_path, HEAD, job_row, job_facts)
@@ -75,25 +72,8 @@ def _event_row(event: Object) -> tuple[object, ...]:
 
 
 def followed(client: ServiceClient, job: str, *, again: float = AGAIN_SECONDS) -> Iterator[Object]:
-    """Yields the events of a job until it has ended; asks again after a cut, so that none is missed."""
-    last, failed = "", 0
-    while True:
-        headers = {"accept": "text/event-stream"} | ({"last-event-id": last} if last else {})
-        try:
-            with client.opened("GET", job_path(job, "events"), headers=headers) as answer:
-                if answer.status_code == 204:
-                    return
-                failed = 0
-                for event in httpx2.EventSource(answer):
-                    if event.data:
-                        last = event.id or last
-                        yield json.loads(event.data)
-        except ServiceUnreachable as cut:
-            failed += 1
-            if failed > 30:
-                raise
-            say(f"{cut} Asking again.")
-        time.sleep(again)
+    """Yields the events of a job until it has ended."""
+    return (json.loads(event.data) for event in event_stream.events(client, job_path(job, "events"), again=again))
 
 
 def _checkpoint_row(one: Object) -> tuple[object, ...]:

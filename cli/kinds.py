@@ -69,7 +69,7 @@ class Kind:
 
         def run(*ids: Annotated[str, named], shape: Shape = PLAIN, service: Service = FOUND) -> int:
             if not ids:
-                raise AskedWrongly(why=f"Name a {self.noun}: tunehook {lines[0]}")
+                raise AskedWrongly(why=f"Name a {self.noun}: tunehook {lines[0].replace('Ab12', '…')}")
             with ServiceClient.from_arguments(service) as client:
                 send = client.post_idempotent if idempotent else client.post
                 found, status = each(ids, lambda id_: send(self.path(id_, verb), {}))

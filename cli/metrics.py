@@ -39,6 +39,13 @@ class Curve:
             self.total_steps = int(total) or self.total_steps
             self.rows[step] = self.rows.get(step, {}) | numbers
 
+    def add_columns(self, columns: Mapping[str, Sequence[float | None]]) -> None:
+        """Takes the columns of `metrics_of`."""
+        for place, step in enumerate(columns["step"]):
+            row = {name: values[place] for name, values in columns.items() if name != "step"}
+            known = {name: value for name, value in row.items() if value is not None}
+            self.rows[int(step or 0)] = self.rows.get(int(step or 0), {}) | known
+
     def values(self, name: str) -> list[float]:
         """Returns the values of a metric, by step."""
         return [row[name] for _, row in sorted(self.rows.items()) if name in row]
