@@ -270,5 +270,5 @@ async def _change(
     record = await webhooks.store.endpoints.read(endpoint_id, caller.project)
     endpoint = changed(record.endpoint)
     if endpoint != record.endpoint:
-        await webhooks.store.commit(record.change(endpoint))
+        await webhooks.store.endpoints.replace(record, endpoint)
     return endpoint

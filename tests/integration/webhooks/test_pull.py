@@ -220,6 +220,19 @@ async def test_five_of_a_project_each_name_once_and_none_becomes_another_kind(of
     await office.post(f"/v1/webhook_endpoints/{ids[1]}", {"url": "pull:n2"}, status=409)
 
 
+async def test_of_two_that_take_a_name_at_once_one_is_refused(office: Office) -> None:
+    await listening(office, "before")
+    body = {"name": "x", "url": "pull:anna"}
+    made = await asyncio.gather(*(office.http.post("/v1/webhook_endpoints", json=body) for _ in range(5)))
+    assert sorted(answer.status_code for answer in made) == [200, 409, 409, 409, 409]
+    [taken] = {answer.json()["id"] for answer in made if answer.status_code == 200}
+    other = await listening(office, "other")
+    paths = [f"/v1/webhook_endpoints/{one}" for one in (taken, other)]
+    renamed = await asyncio.gather(*(office.http.post(path, json={"url": "pull:new"}) for path in paths))
+    assert sorted(answer.status_code for answer in renamed) == [200, 409]
+    await listening(office, "anna" if renamed[0].status_code == 200 else "other")
+
+
 @pytest.mark.parametrize("url", ["pull:", "pull:../x", "pull: a", "pull:" + "a" * 65, "PULL:a", "pull:a\n", "pull:é"])
 async def test_a_bad_name_is_refused(office: Office, url: str) -> None:
     await office.post("/v1/webhook_endpoints", {"name": "x", "url": url}, status=400)
