@@ -54,16 +54,17 @@ def find_or_create(client: ServiceClient, name: str, patterns: Sequence[str]) ->
     return found
 
 
-def greet(client: ServiceClient, endpoint: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def greet(client: ServiceClient, endpoint: dict[str, Any], name: str, job: str | None = None) -> list[dict[str, Any]]:
     """Says who listens to what, on stderr; returns the deliveries that wait."""
-    waiting = list(client.pages(f"/webhook_endpoints/{endpoint['id']}/deliveries", state="pending"))
+    waiting = list(client.pages(f"/webhook_endpoints/{endpoint['id']}/deliveries", state="pending", job=job))
     if "signing_secret" in endpoint:
         secret = f"secret {endpoint['signing_secret']} (shown this once; the same after each restart)"
     else:
         secret = f"secret {endpoint['signing_secret_hint']} as before"
     came = f" · {len(waiting)} came while you were away" if waiting else ""
     print(f"Listening as {name} · {secret}{came}", file=sys.stderr)
-    print(f"to {', '.join(endpoint['event_types'])}", file=sys.stderr, flush=True)
+    about = f" of {job}" if job else ""
+    print(f"to {', '.join(endpoint['event_types'])}{about}", file=sys.stderr, flush=True)
     return waiting
 
 

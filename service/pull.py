@@ -24,11 +24,12 @@ LONGEST_LEASE_SECONDS = 3600
 
 async def read(request: web.Request) -> web.StreamResponse:
     """Answers with a page if `after` or `limit` are given, or JSON is asked for; else with a stream."""
-    known_only(request, "after", "limit", "lease_seconds")
+    known_only(request, "after", "job", "limit", "lease_seconds")
     ctx, caller, query = context_of(request), caller_of(request), request.query
     endpoint = await pull.endpoint_of(ctx.webhooks, caller, request.match_info["webhook_endpoint_id"])
     limit = integer(request, "limit", 20, 1, 100)
     lease = integer(request, "lease_seconds", int(pull.LEASE_SECONDS), 1, LONGEST_LEASE_SECONDS)
+    job = query.get("job")
     after = request.headers.get("last-event-id") if wants_stream(request) else None
     after = after or query.get("after")
     if after:
@@ -37,15 +38,15 @@ async def read(request: web.Request) -> web.StreamResponse:
     plain = "application/json" in request.headers.get("accept", "") or "after" in query or "limit" in query
     if plain and not wants_stream(request):
         found, more = await pull.hand_out(
-            ctx.webhooks, endpoint.id, reader=new_id(""), limit=limit, lease_seconds=lease, after=after
+            ctx.webhooks, endpoint.id, reader=new_id(""), limit=limit, lease_seconds=lease, after=after, job=job
         )
         return web.json_response(page_object([shown for _, shown in found], more))
     with request.app[OPEN_STREAMS].one_more(caller):
-        return await streams.send(request, _texts(request, endpoint.id, limit, lease, after))
+        return await streams.send(request, _texts(request, endpoint.id, limit, lease, after, job))
 
 
 async def _texts(
-    request: web.Request, endpoint_id: str, limit: int, lease: int, after: str | None
+    request: web.Request, endpoint_id: str, limit: int, lease: int, after: str | None, job: str | None
 ) -> AsyncIterator[bytes]:
     """Yields deliveries as they become due, while the reader holds fewer than `limit`, and comments in between.
 
@@ -59,7 +60,13 @@ async def _texts(
         try:
             held = await ctx.store.pull_queue.still_held(endpoint_id, held)
             found, _ = await pull.hand_out(
-                ctx.webhooks, endpoint_id, reader=reader, limit=limit - len(held), lease_seconds=lease, after=after
+                ctx.webhooks,
+                endpoint_id,
+                reader=reader,
+                limit=limit - len(held),
+                lease_seconds=lease,
+                after=after,
+                job=job,
             )
         except StoreUnavailable:
             await asyncio.sleep(RETRY_SECONDS)

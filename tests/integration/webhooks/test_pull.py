@@ -134,6 +134,21 @@ async def test_what_was_lost_behind_the_last_received_comes_again_at_once(office
     assert other[0]["id"] not in {one["id"] for one in again}
 
 
+async def test_a_reader_of_one_job_leaves_all_others(office: Office) -> None:
+    endpoint_id = await listening(office)
+    first, mine, last = [await office.happen() for _ in range(3)]
+    [handed] = await fetched(office, endpoint_id, f"limit=1&job={mine.id}")
+    assert handed["job_id"] == mine.id
+    assert await fetched(office, endpoint_id, f"limit=9&job={mine.id}") == []
+    assert await fetched(office, endpoint_id, "limit=9&job=ftjob-none") == []
+    assert {one["job_id"] for one in await fetched(office, endpoint_id)} == {first.id, last.id}
+    await reported(office, handed["id"])
+    await office.post(f"/v1/deliveries/{handed['id']}/redeliver")
+    reader = Reader(office, endpoint_id, f"?job={mine.id}")
+    assert [one["id"] for one in await reader.has(1)] == [handed["id"]]
+    await reader.killed()
+
+
 async def test_a_stream_hands_out_no_more_than_its_reader_can_hold(office: Office) -> None:
     endpoint_id = await listening(office)
     reader = Reader(office, endpoint_id, "?limit=2")
