@@ -11,9 +11,10 @@ from cyclopts import App, Parameter
 
 from cli.delivery_text import DELIVERY
 from cli.job_text import Object, job_path
+from cli.lines import say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, Shape, say
+from cli.terminal import PLAIN, Shape
 from cli.times import Moment
 
 app = App(
@@ -97,6 +98,6 @@ def recover(
     """
     with ServiceClient.from_arguments(service) as client:
         found = client.post(f"/webhook_endpoints/{quote(endpoint, safe='')}/recover", {"since": since})
-    print(found["redelivered"])
+    tell(found["redelivered"])
     say(f"{found['redelivered']} deliveries are due now." if found["redelivered"] else "No delivery failed since then.")
     return 0

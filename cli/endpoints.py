@@ -11,9 +11,10 @@ from cyclopts import App, Parameter
 from cli import times
 from cli.job_text import Object
 from cli.kinds import Kind
+from cli.lines import say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, Shape, confirmed, print_json, print_one, print_rows, say
+from cli.terminal import PLAIN, Shape, confirmed, print_json, print_one, print_rows
 
 app = App(
     name="endpoints",
@@ -131,7 +132,7 @@ def delete(endpoint: str, /, *, yes: bool = False, service: Service = FOUND) -> 
         found = client.get(_path(endpoint))
         if not confirmed(f"Delete {found['name']}, {found['url']}?", yes=yes, done="deleted"):
             return 1
-        print(client.delete(_path(endpoint))["id"])
+        tell(client.delete(_path(endpoint))["id"])
     return 0
 
 

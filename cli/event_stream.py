@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import httpx2
 
 from cli.failures import TRY_AGAIN, CommandFailed
+from cli.lines import say
 from cli.service_client import ServiceClient
-from cli.terminal import say
 
 #: Between two tries of a stream that was cut off, and so many in a row: Tunehook may be away for two minutes.
 AGAIN_SECONDS, TRIES = 1.0, 120

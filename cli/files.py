@@ -14,9 +14,10 @@ from cli.dataset_text import report_text
 from cli.failures import AskedWrongly
 from cli.job_text import Object
 from cli.kinds import Kind
+from cli.lines import say, tell
 from cli.options import FOUND, AsJson, Service, examples
 from cli.service_client import ServiceClient, each
-from cli.terminal import PLAIN, Shape, confirmed, print_json, say
+from cli.terminal import PLAIN, Shape, confirmed, print_json
 from cli.training_file import file_path
 from tunehook.dataset.report import Report
 
@@ -130,7 +131,7 @@ def report(file: str, /, *, as_json: AsJson = False, service: Service = FOUND) -
         print_json(found)
     else:
         for line in report_text(name, Report.from_dict(found)):
-            print(line)
+            tell(line)
     return 0 if found["ok"] else 1
 
 
@@ -149,5 +150,5 @@ def delete(*file: str, yes: bool = False, service: Service = FOUND) -> int:
     with ServiceClient.from_arguments(service) as client:
         deleted, status = each(file, lambda one: client.delete(file_path(one)))
     for one in deleted:
-        print(one["id"])
+        tell(one["id"])
     return status

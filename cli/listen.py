@@ -7,7 +7,6 @@ sleeps, this command restarts or the server is down. A delivery that was reporte
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +23,10 @@ from cli import pull_endpoint
 from cli.failures import STILL_RUNNING
 from cli.forward import Answer, Target
 from cli.job_text import job_path
+from cli.lines import clean, say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
-from cli.terminal import clean, print_json, say
+from cli.terminal import print_json
 from tunehook.errors import TunehookError
 
 #: Forwarded at a time. Each takes 15 s at most, so it is reported before its lease of 30 s ends.
@@ -114,7 +114,7 @@ class Listener:
             raise self._failure
         if ended or self._once is None:
             return 0
-        print(f"{self._taken} of {self._once} came within {timeout:g} s.", file=sys.stderr)
+        say(f"{self._taken} of {self._once} came within {timeout:g} s.")
         return STILL_RUNNING
 
     def _read(self) -> None:
@@ -196,13 +196,13 @@ class Listener:
     def _show(self, item: dict[str, Any], answer: Answer, noted: dict[str, Any] | None) -> None:
         if self._style == "json":
             next_at = noted["next_attempt_at"] if noted else None
-            print(json.dumps({**item, "answer": answer.report(), "next_attempt_at": next_at}), flush=True)
+            tell(json.dumps({**item, "answer": answer.report(), "next_attempt_at": next_at}))
             return
         clock = datetime.now().astimezone().strftime("%H:%M:%S")
         came = f"{answer.status_code}  {answer.duration_ms:.0f} ms" if answer.error is None else answer.error
         words = "" if answer.ok or noted is None else f"; {_next(noted, refused=answer.refused)}"
         row = f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {came}{words}"
-        print(clean(row), flush=True)
+        tell(clean(row))
         if self._style == "body":
             print_json(json.loads(item["body"]))
 

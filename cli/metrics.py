@@ -12,9 +12,10 @@ from cyclopts import Parameter
 
 from cli.failures import AskedWrongly
 from cli.job_text import Object, job_path, job_usd
+from cli.lines import say
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, say, sparkline
+from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, sparkline
 
 #: What an event says of a step beside its number and the losses.
 _SHOWN_FIRST = ("step", "train_loss", "valid_loss", "full_valid_loss", "train_mean_token_accuracy")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import re
-import sys
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from cli.failures import AskedWrongly
+from cli.lines import say
 from cli.service_client import ServiceClient, ServiceRefused
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,9 +62,9 @@ def greet(client: ServiceClient, endpoint: dict[str, Any], name: str, job: str |
     else:
         secret = f"secret {endpoint['signing_secret_hint']} as before"
     came = f" · {len(waiting)} came while you were away" if waiting else ""
-    print(f"Listening as {name} · {secret}{came}", file=sys.stderr)
+    say(f"Listening as {name} · {secret}{came}")
     about = f" of {job}" if job else ""
-    print(f"to {', '.join(endpoint['event_types'])}{about}", file=sys.stderr, flush=True)
+    say(f"to {', '.join(endpoint['event_types'])}{about}")
     return waiting
 
 
@@ -72,7 +72,7 @@ def recover(client: ServiceClient, endpoint_id: str, back: float) -> None:
     """Makes what was given up in the last `back` seconds due again."""
     body = {"since": int(time.time() - back)}
     count = client.post_idempotent(f"/webhook_endpoints/{endpoint_id}/recover", body)["redelivered"]
-    print(f"{count} that were given up come again", file=sys.stderr)
+    say(f"{count} that were given up come again")
 
 
 def _find(client: ServiceClient, url: str) -> dict[str, Any] | None:

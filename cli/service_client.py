@@ -11,7 +11,6 @@ The URL and the key are found in this order:
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +19,8 @@ from typing import Any, Self
 
 import httpx2
 
-from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed, harmless
+from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed
+from cli.lines import say
 from cli.options import Service
 from tunehook import settings
 from tunehook.model.api_key import KEY_FORM
@@ -207,7 +207,7 @@ def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[lis
         except ServiceRefused as refused:
             if refused.exit_status != FAILED:
                 raise
-            print(harmless(f"tunehook: {one}: {refused}"), file=sys.stderr)
+            say(f"tunehook: {one}: {refused}")
             status = FAILED
     return found, status
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from cli.dataset_text import report_text
 from cli.failures import AskedWrongly, CommandFailed
+from cli.lines import say
 from cli.service_client import ServiceClient
-from cli.terminal import say
 from tunehook.dataset.checker import Checker
 
 CHUNK = 1 << 20

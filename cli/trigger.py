@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import suppress
 from typing import Annotated
@@ -12,9 +11,9 @@ from cyclopts import App, Parameter
 
 from cli.failures import AskedWrongly
 from cli.forward import Answer, Target
+from cli.lines import clean, say, tell
 from cli.options import FOUND, Service, examples, pairs
 from cli.service_client import ServiceClient, ServiceRefused
-from cli.terminal import clean
 from tunehook.errors import InvalidParameter, TunehookError
 from tunehook.security import signature
 from tunehook.webhooks import event_types, sample_events
@@ -90,14 +89,14 @@ def _through(client: ServiceClient, kind: str, endpoint_id: str | None, members:
                 raise
             failed += 1
             came = str(refused)
-        print(clean(f"{one['id']}  {one['url']}  → {came}"), flush=True)
+        tell(clean(f"{one['id']}  {one['url']}  → {came}"))
     return int(failed > 0)
 
 
 def _straight(kind: str, url: str, secret: str | None, members: dict[str, object]) -> int:
     if secret is None:
         secret = signature.new_secret()
-        print(f"signed with {secret}", file=sys.stderr)
+        say(f"signed with {secret}")
     now = int(time.time())
     try:
         event = sample_events.with_members(sample_events.sample_event(kind, "default", now=now), members)
@@ -106,7 +105,7 @@ def _straight(kind: str, url: str, secret: str | None, members: dict[str, object
     body = event.body.encode()
     with Target(url) as target:
         answer = target.post(signed_headers([secret], event.id, now, body), body)
-    print(f"{kind}  {event.id}  → {_in_words(answer)}")
+    tell(f"{kind}  {event.id}  → {_in_words(answer)}")
     return int(not answer.ok)
 
 

@@ -20,10 +20,11 @@ from rich.text import Text
 from cli import event_stream, times
 from cli.failures import FAILED, STILL_RUNNING, TRY_AGAIN, AskedWrongly, CommandFailed
 from cli.job_text import ENDED, HEAD, Object, job_note, job_path, job_row
+from cli.lines import clean, say
 from cli.metrics import Curve, metrics_of
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, SIGNS, Shape, clean, print_json_line, print_list, say, sparkline
+from cli.terminal import PLAIN, SIGNS, Shape, print_json_line, print_list, sparkline
 
 app = App(
     name="watch",
