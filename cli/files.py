@@ -19,6 +19,7 @@ from cli.options import FOUND, AsJson, Service, examples
 from cli.service_client import ServiceClient, each
 from cli.terminal import PLAIN, Shape, confirmed, print_json
 from cli.training_file import file_path
+from cli.upload import upload as send
 from tunehook.dataset.report import Report
 
 app = App(
@@ -73,14 +74,14 @@ FILE.show(app, "Show a file.", "files show file-Ab12", "files show file-Ab12 --j
 
 @app.command(help_epilogue=examples("files upload train.jsonl", "files upload train.jsonl --quiet"))
 def upload(path: Path, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Upload a training file.
+    """Upload a training file, in parts if it is larger than 512 MB.
 
     Args:
         path: a dataset, JSONL
     """
     with ServiceClient.from_arguments(service) as client:
         try:
-            found = client.upload(path)
+            found = send(client, path)
         except OSError as error:
             raise AskedWrongly(why=f"{path}: {error.strerror}") from error
     FILE.print(found, shape)

@@ -12,6 +12,7 @@ from cli.dataset_text import report_text
 from cli.failures import AskedWrongly, CommandFailed
 from cli.lines import say
 from cli.service_client import ServiceClient
+from cli.upload import upload
 from tunehook.dataset.checker import Checker
 
 CHUNK = 1 << 20
@@ -47,7 +48,7 @@ class TrainingFiles:
         self.check(path, minimum=minimum)
         if (size := path.stat().st_size) > LARGE:
             say(f"Uploading {path}, {size / 1e6:,.0f} MB.")
-        found = self._client.upload(path)
+        found = upload(self._client, path)
         self.fresh.append(found["id"])
         if found["status"] == "uploaded":
             say(f"{given} is uploaded as {found['id']}, and is being checked.")
