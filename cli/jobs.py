@@ -28,7 +28,7 @@ app.default(list_jobs)
 app.command(
     list_jobs, name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json")
 )
-app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
+app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12 --plot", "jobs metrics ftjob-Ab12 --csv"))
 app.command(compare, help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json"))
 
 

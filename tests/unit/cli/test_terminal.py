@@ -15,6 +15,7 @@ from threading import Thread
 import pytest
 from cyclopts import App
 
+from cli.chart import chart
 from cli.jobs import followed
 from cli.lines import say, tell
 from cli.main import COMMANDS, application, main
@@ -274,6 +275,15 @@ def test_events_that_are_cut_off_go_on_after_the_last_one(capsys: pytest.Capture
         server.shutdown()
     assert asked == [None, "e1", "e2"]
     assert capsys.readouterr().err.count("Asking again.") == 2
+
+
+def test_a_curve_is_drawn_with_its_axes() -> None:
+    lines = list(chart([(1, 3.0), (50, 1.5), (100, 0.5)], width=40, height=5))
+    assert [len(line) <= 40 for line in lines] == [True] * 6
+    assert (lines[0][:5], lines[4][:5], lines[5].split()) == ("  3 ┤", "0.5 ┤", ["1", "100"])
+    assert (lines[0][5], lines[4][-1]) != ("⠀", "⠀")
+    assert list(chart([])) == []
+    assert len(list(chart([(7, 1.0)], height=3))) == 4
 
 
 STEERS = "[red]\x1b]0;owned\x07\x9b2J\u202e\x7f"
