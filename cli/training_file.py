@@ -72,7 +72,8 @@ class TrainingFiles:
         if not report.ok:
             say(*report_text(str(path), report))
             raise BadDataset(name=path)
-        warned = f", {report.warnings} warnings: `tunehook check {path}` has them" if report.warnings else ""
+        warnings = "1 warning" if report.warnings == 1 else f"{report.warnings} warnings"
+        warned = f", {warnings}: `tunehook check {path}` has them" if report.warnings else ""
         say(f"{path}: {report.format}, {report.examples} examples, no errors{warned}")
 
     def same(self, file_id: str, given: str) -> bool:
