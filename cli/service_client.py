@@ -217,7 +217,7 @@ def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[lis
         except ServiceRefused as refused:
             if refused.exit_status != FAILED:
                 raise
-            say(f"tunehook: {refused}" if one in str(refused) else f"tunehook: {one}: {refused}")
+            say(f"tunehook: {one}: {refused}")
             status = FAILED
     return found, status
 
