@@ -23,6 +23,7 @@ from typing import IO, Annotated, Any
 from cyclopts import Parameter
 
 from cli.archive import FORMAT, Sums, place, stored_files
+from cli.lines import say
 from tunehook.errors import TunehookError
 from tunehook.model.record import RECORD_VERSION
 from tunehook.store import snapshot
@@ -59,9 +60,9 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
                 why = f"{len(faults)} files are not as their records say: {names}. `--force` backs up all the same"
                 raise NotBackedUp(why=why)
             _add_json(tar, "end.json", {"records": sums.records, "files": sums.files, "parts": sums.parts})
-    print(f"Backed up: {sums.words()}.", file=sys.stderr)
+    say(f"Backed up: {sums.words()}.")
     for fault in faults:
-        print(f"Not as its record says: {fault}", file=sys.stderr)
+        say(f"Not as its record says: {fault}")
     return 0
 
 

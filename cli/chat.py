@@ -11,9 +11,10 @@ from cyclopts import App
 
 from cli.failures import AskedWrongly, CommandFailed
 from cli.job_text import Object, job_path
+from cli.lines import say, tell
 from cli.options import FOUND, AsJson, Service, examples
 from cli.service_client import ServiceClient
-from cli.terminal import print_json, say
+from cli.terminal import print_json
 
 app = App(
     name="chat",
@@ -95,7 +96,7 @@ def _conversation(client: ServiceClient, talks: dict[str, list[Object]], asked: 
         try:
             question = input("> ").strip()
         except EOFError:
-            print()
+            tell()
             return 0
         if not question:
             continue
@@ -107,12 +108,12 @@ def _conversation(client: ServiceClient, talks: dict[str, list[Object]], asked: 
 def _ask(client: ServiceClient, model: str, talk: list[Object], asked: Object, *, named: bool) -> str:
     """Prints the answer as it comes; returns it."""
     if named:
-        print(f"{model}:")
+        tell(f"{model}:")
     answer = ""
     for piece in _pieces(client, _body(model, talk, asked) | {"stream": True}):
         answer += piece
-        print("".join(one if one.isprintable() or one in "\n\t" else " " for one in piece), end="", flush=True)
-    print("\n" if named else "")
+        tell(piece, end="")
+    tell("\n" if named else "")
     return answer
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from cyclopts import App
 
+from cli.lines import tell
 from cli.options import examples
 
 app = App(name="completion", help_epilogue=examples("completion bash", "completion zsh"))
@@ -24,5 +25,5 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
     """
     from cli.main import application  # noqa: PLC0415  (cli.main names this module)
 
-    print(application([]).generate_completion(shell=shell))
+    tell(application([]).generate_completion(shell=shell))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cli.dataset_text import built_text, estimate_text, report_text
+from cli.lines import json_text, say, tell
 from cli.options import AsJson
 from tunehook.dataset.build import build_from
 from tunehook.dataset.checker import MIN_EXAMPLES, Checker
@@ -75,7 +75,7 @@ def _guarded(command: str, work: Callable[[], int]) -> int:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except (Usage, CannotBuild, BadPriceFile) as error:
         why = str(error)
-    print(f"tunehook {command}: {why}", file=sys.stderr)
+    say(f"tunehook {command}: {why}")
     return 2
 
 
@@ -109,7 +109,7 @@ def _check_file(file: Path, wanted: Wanted) -> int:
         told: dict[str, Any] = {"ok": ok, "training": training.to_dict()}
         told["validation"] = validation.to_dict() if validation else None
         told["estimate"] = priced.to_dict() if priced else None
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        tell(json_text(told, indent=2))
         return 0 if ok else 1
     _print(report_text(str(file), training))
     if validation is not None:
@@ -227,7 +227,7 @@ def _build_file(source: Sequence[Path], output: Path, wish: Wish) -> int:
     checker.feed(built.training)
     report = checker.finish()
     if not report.ok:
-        print(f"\nNot yet trainable: {report.summary()}")
+        tell(f"\nNot yet trainable: {report.summary()}")
     return 0 if report.ok else 1
 
 
@@ -238,4 +238,4 @@ def _source(path: Path, kind: str | None) -> Source:
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line)
+        tell(line)

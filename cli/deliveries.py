@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from cyclopts import App, Parameter
 
-from cli.delivery_text import DELIVERY_HEAD, delivery_facts, delivery_row
-from cli.failures import AskedWrongly
+from cli.delivery_text import DELIVERY
 from cli.job_text import Object, job_path
+from cli.lines import say, tell
 from cli.options import FOUND, Service, examples
-from cli.service_client import ServiceClient, each
-from cli.terminal import PLAIN, Shape, print_list, print_one, say
+from cli.service_client import ServiceClient
+from cli.terminal import PLAIN, Shape
 from cli.times import Moment
 
 app = App(
@@ -68,7 +68,7 @@ def list_deliveries(
             ids = [endpoint] if endpoint else [one["id"] for one in client.pages("/webhook_endpoints")]
             every = [one for each in ids for one in islice(_of_endpoint(client, each, query), limit or None)]
             found = sorted(every, key=lambda one: -int(one["created_at"]))[: limit or None]
-    print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
+    DELIVERY.print_list(found, shape)
     if not found:
         say("No delivery matches. Those to a job's own callback URL: --job ftjob-…")
     return 0
@@ -78,32 +78,10 @@ def _of_endpoint(client: ServiceClient, endpoint: str, query: dict[str, str | in
     return client.pages(f"/webhook_endpoints/{quote(endpoint, safe='')}/deliveries", **query)
 
 
-@app.command(help_epilogue=examples("deliveries show dlv_Ab12", "deliveries show dlv_Ab12 --json"))
-def show(delivery: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Show a delivery and its attempts; with --json its payload too.
-
-    Args:
-        delivery: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        found = client.get(f"/deliveries/{quote(delivery, safe='')}")
-    print_one(found, delivery_facts(found), shape)
-    return 0
-
-
-@app.command(help_epilogue=examples("deliveries redeliver dlv_Ab12", "deliveries redeliver dlv_Ab12 dlv_Cd34"))
-def redeliver(*delivery: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Send deliveries again now.
-
-    Args:
-        delivery: their ids
-    """
-    if not delivery:
-        raise AskedWrongly(why="Name a delivery: tunehook deliveries redeliver dlv_…")
-    with ServiceClient.from_arguments(service) as client:
-        found, status = each(delivery, lambda one: client.post(f"/deliveries/{quote(one, safe='')}/redeliver", {}))
-    print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
-    return status
+_SHOW = "Show a delivery and its attempts; with --json its payload too."
+DELIVERY.show(app, _SHOW, "deliveries show dlv_Ab12", "deliveries show dlv_Ab12 --json")
+_REDELIVER = ("deliveries redeliver dlv_Ab12", "deliveries redeliver dlv_Ab12 dlv_Cd34")
+DELIVERY.do_each(app, "redeliver", "Send deliveries again now.", *_REDELIVER)
 
 
 @app.command(
@@ -120,6 +98,6 @@ def recover(
     """
     with ServiceClient.from_arguments(service) as client:
         found = client.post(f"/webhook_endpoints/{quote(endpoint, safe='')}/recover", {"since": since})
-    print(found["redelivered"])
+    tell(found["redelivered"])
     say(f"{found['redelivered']} deliveries are due now." if found["redelivered"] else "No delivery failed since then.")
     return 0

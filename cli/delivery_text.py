@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from cli import times
+from cli.kinds import Kind
 
 DELIVERY_HEAD = ("DELIVERY", "STATE", "EVENT", "LAST ANSWER", "JOB", "TRIES", "NEXT", "CREATED", "URL")
+
+
+def delivery_path(delivery_id: str, *more: str) -> str:
+    """Returns the path of a delivery, or of what lies below it."""
+    return "/".join(("/deliveries", quote(delivery_id, safe=""), *more))
 
 
 def delivery_row(one: Mapping[str, Any]) -> tuple[object, ...]:
@@ -44,3 +51,6 @@ def delivery_facts(one: Mapping[str, Any]) -> dict[str, object]:
         when = f"{times.shown(attempt['started_at'])}, {attempt['duration_ms']} ms"
         facts[f"attempt {attempt['number']}"] = f"{outcome} ({when}){answer}"
     return facts
+
+
+DELIVERY = Kind("delivery", delivery_path, DELIVERY_HEAD, delivery_row, delivery_facts)

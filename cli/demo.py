@@ -21,6 +21,7 @@ from typing import Any
 import openai
 from openai.types.fine_tuning import FineTuningJobEvent
 
+from cli.lines import harmless, tell
 from cli.processes import Processes
 from cli.up import local_changes
 from tunehook import settings
@@ -67,7 +68,7 @@ def demo() -> int:
             "TUNEHOOK_SIMULATOR_SPEED": str(SPEED),
         }
         with Processes(found, changes, simulate=True) as processes:
-            print(f"Tunehook runs at {processes.url}, with a simulated OpenAI behind it ({SPEED:.0f} times as fast).")
+            tell(f"Tunehook runs at {processes.url}, with a simulated OpenAI behind it ({SPEED:.0f} times as fast).")
             client = openai.OpenAI(
                 base_url=f"{processes.url}/v1",
                 api_key=processes.access.api_key,
@@ -85,7 +86,7 @@ def demo() -> int:
                     _told(client, runs, posts)
             except DemoFailed as failed:
                 raise DemoFailed(why=f"{failed}\n\nThe workers' log ends:\n{processes.last('worker')}") from None
-    print(f"\nDone in {time.monotonic() - begun:.0f} s. `tunehook up` keeps it running; the README has a client.")
+    tell(f"\nDone in {time.monotonic() - begun:.0f} s. `tunehook up` keeps it running; the README has a client.")
     return 0
 
 
@@ -97,7 +98,7 @@ def _submit(client: openai.OpenAI, run: Run, callback_url: str) -> None:
         training_file=uploaded.id, model=MODEL, suffix=run.file.stem[:18], extra_body={"callback_url": callback_url}
     )
     run.job_id = job.id
-    print(f"{run.file.name}: {uploaded.bytes} bytes as {uploaded.id}, job {job.id}")
+    tell(f"{run.file.name}: {uploaded.bytes} bytes as {uploaded.id}, job {job.id}")
 
 
 # ---- progress
@@ -149,13 +150,13 @@ class _Screen:
 
     def draw(self) -> None:
         if self._terminal and self._drawn:
-            print(f"\x1b[{len(self._runs)}A", end="")
+            sys.stdout.write(f"\x1b[{len(self._runs)}A")
         for run in self._runs:
             line = _line(run)
             if self._terminal:
-                print(f"\x1b[2K{line}")
+                sys.stdout.write(f"\x1b[2K{harmless(line)}\n")
             elif line != run.shown:
-                print(line, flush=True)
+                tell(line)
             run.shown = line
         self._drawn = True
 
@@ -205,6 +206,6 @@ def _told(client: openai.OpenAI, runs: list[Run], posts: queue.Queue[tuple[dict[
         raise DemoFailed(why=f"The webhook is of type {event.type}: {body.decode()}")
     run = next(run for run in runs if run.job_id == event.data.id)
     model = str(getattr(event.data, "fine_tuned_model", ""))
-    print(f"\nwebhook {event.id} verified: {event.type}, job {event.data.id}\nmodel   {model}")
+    tell(f"\nwebhook {event.id} verified: {event.type}, job {event.data.id}\nmodel   {model}")
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": run.question}])
-    print(f"asked   {run.question}\nsays    {answer.choices[0].message.content}")
+    tell(f"asked   {run.question}\nsays    {answer.choices[0].message.content}")

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from cli import local_store
 from cli.archive import SPOOL
+from cli.lines import clean, tell
 from cli.options import AsJson
 from tunehook import settings
 from tunehook.errors import DataDirUnavailable, UpstreamError
@@ -47,7 +48,7 @@ async def run(
             assert finding.mend is not None
             await finding.mend()
     if as_json:
-        print(json.dumps([_object(finding, finding in mended) for finding in found], indent=2))
+        tell(json.dumps([_object(finding, finding in mended) for finding in found], indent=2))
     else:
         _print(found, mended)
     return 1 if any(finding.grave and finding not in mended for finding in found) else 0
@@ -116,11 +117,11 @@ def _object(finding: Finding, mended: bool) -> dict[str, object]:
 def _print(found: list[Finding], mended: list[Finding]) -> None:
     for finding in found:
         state = "mended" if finding in mended else "mend with --fix" if finding.mend else ""
-        print(f"{finding.kind:<14}{finding.subject}\n{'':<14}{finding.words}{f' [{state}]' if state else ''}")
+        tell(f"{finding.kind:<14}{clean(finding.subject)}\n{'':<14}{finding.words}{f' [{state}]' if state else ''}")
     grave = sum(finding.grave and finding not in mended for finding in found)
     if not found:
-        print("No errors: every job that has not ended is due, every pending delivery is scheduled.")
+        tell("No errors: every job that has not ended is due, every pending delivery is scheduled.")
     elif not grave and not any(finding.mend for finding in found):
-        print(f"{len(found)} found; nothing to do.")
+        tell(f"{len(found)} found; nothing to do.")
     else:
-        print(f"{len(found)} found, {len(mended)} mended, {grave} errors left.")
+        tell(f"{len(found)} found, {len(mended)} mended, {grave} errors left.")

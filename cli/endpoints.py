@@ -10,9 +10,11 @@ from cyclopts import App, Parameter
 
 from cli import times
 from cli.job_text import Object
+from cli.kinds import Kind
+from cli.lines import say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, Shape, confirmed, print_json, print_list, print_one, print_rows, say
+from cli.terminal import PLAIN, Shape, confirmed, print_json, print_one, print_rows
 
 app = App(
     name="endpoints",
@@ -41,27 +43,15 @@ def list_endpoints(*, shape: Shape = PLAIN, service: Service = FOUND) -> int:
     """List the project's endpoints, newest first."""
     with ServiceClient.from_arguments(service) as client:
         found = list(client.pages("/webhook_endpoints"))
-    print_list(HEAD, found, map(_row, found), shape)
+    ENDPOINT.print_list(found, shape)
     if not found:
         say("No endpoint yet. `tunehook endpoints create https://you.example/hooks --name production` makes one.")
     return 0
 
 
-@app.command(help_epilogue=examples("endpoints show we_Ab12", "endpoints show we_Ab12 --json"))
-def show(endpoint: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Show an endpoint.
-
-    Args:
-        endpoint: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        _print(client.get(_path(endpoint)), shape)
-    return 0
-
-
-def _print(one: Object, shape: Shape) -> None:
+def _facts(one: Object) -> dict[str, object]:
     ours = one["tunehook"]
-    facts = {
+    return {
         "endpoint": one["id"],
         "state": ours["state"],
         "why": ours["disabled_reason"],
@@ -72,7 +62,12 @@ def _print(one: Object, shape: Shape) -> None:
         "failing since": times.shown(ours["failing_since"]),
         "secret": one.get("signing_secret") or one["signing_secret_hint"],
     }
-    print_one(one, facts, shape)
+
+
+ENDPOINT = Kind("endpoint", _path, HEAD, _row, _facts)
+ENDPOINT.show(app, "Show an endpoint.", "endpoints show we_Ab12", "endpoints show we_Ab12 --json")
+_ENABLE = "Enable an endpoint that was disabled; `deliveries recover` sends what it missed."
+ENDPOINT.do(app, "enable", _ENABLE, "endpoints enable we_Ab12", "endpoints enable we_Ab12 --json")
 
 
 @app.command(
@@ -91,7 +86,7 @@ def create(url: str, /, *, name: str, event: Events = None, shape: Shape = PLAIN
     """
     body: Object = {"url": url, "name": name} | ({"event_types": event} if event else {})
     with ServiceClient.from_arguments(service) as client:
-        _print(client.post("/webhook_endpoints", body), shape)
+        ENDPOINT.print(client.post("/webhook_endpoints", body), shape)
     say("Store the secret now: it is not shown again.")
     return 0
 
@@ -121,7 +116,7 @@ def update(
     """
     asked = {"url": url, "name": name, "event_types": event}
     with ServiceClient.from_arguments(service) as client:
-        _print(client.post(_path(endpoint), {key: value for key, value in asked.items() if value}), shape)
+        ENDPOINT.print(client.post(_path(endpoint), {key: value for key, value in asked.items() if value}), shape)
     return 0
 
 
@@ -137,19 +132,7 @@ def delete(endpoint: str, /, *, yes: bool = False, service: Service = FOUND) -> 
         found = client.get(_path(endpoint))
         if not confirmed(f"Delete {found['name']}, {found['url']}?", yes=yes, done="deleted"):
             return 1
-        print(client.delete(_path(endpoint))["id"])
-    return 0
-
-
-@app.command(help_epilogue=examples("endpoints enable we_Ab12", "endpoints enable we_Ab12 --json"))
-def enable(endpoint: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Enable an endpoint that was disabled; `deliveries recover` sends what it missed.
-
-    Args:
-        endpoint: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        _print(client.post_idempotent(_path(endpoint, "enable"), {}), shape)
+        tell(client.delete(_path(endpoint))["id"])
     return 0
 
 
@@ -166,7 +149,7 @@ def rotate_secret(endpoint: str, /, *, keep_old: bool = False, shape: Shape = PL
     """
     body = {"keep_old_secret_active_for_24_hours": True} if keep_old else {}
     with ServiceClient.from_arguments(service) as client:
-        _print(client.post(_path(endpoint, "rotate_secret"), body), shape)
+        ENDPOINT.print(client.post(_path(endpoint, "rotate_secret"), body), shape)
     return 0
 
 

@@ -30,8 +30,3 @@ class NotConfirmed(CommandFailed):
 def exit_status(error: TunehookError) -> int:
     """Returns the exit status of a command that ended with this error."""
     return error.exit_status if isinstance(error, CommandFailed) else FAILED
-
-
-def harmless(text: str) -> str:
-    """Returns text for a terminal: a character that would steer it becomes a space, but for line breaks and tabs."""
-    return text if text.isprintable() else "".join(one if one.isprintable() or one in "\n\t" else " " for one in text)

@@ -13,10 +13,13 @@ from cli import times
 from cli.dataset_text import report_text
 from cli.failures import AskedWrongly
 from cli.job_text import Object
+from cli.kinds import Kind
+from cli.lines import say, tell
 from cli.options import FOUND, AsJson, Service, examples
 from cli.service_client import ServiceClient, each
-from cli.terminal import PLAIN, Shape, confirmed, print_json, print_list, print_one, say
+from cli.terminal import PLAIN, Shape, confirmed, print_json
 from cli.training_file import file_path
+from cli.upload import upload as send
 from tunehook.dataset.report import Report
 
 app = App(
@@ -46,26 +49,14 @@ def list_files(*, purpose: str | None = None, limit: int = 20, shape: Shape = PL
     with ServiceClient.from_arguments(service) as client:
         every = client.pages("/files", limit=min(limit, 1000) or 1000, purpose=purpose)
         found = list(islice(every, limit or None))
-    print_list(HEAD, found, map(_row, found), shape)
+    FILE.print_list(found, shape)
     if not found:
         say("No files yet. `tunehook files upload train.jsonl` keeps one.")
     return 0
 
 
-@app.command(help_epilogue=examples("files show file-Ab12", "files show file-Ab12 --json"))
-def show(file: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Show a file.
-
-    Args:
-        file: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        _print(client.get(file_path(file)), shape)
-    return 0
-
-
-def _print(file: Object, shape: Shape) -> None:
-    facts = {
+def _facts(file: Object) -> dict[str, object]:
+    return {
         "file": file["id"],
         "status": file["status"],
         "why": file["status_details"],
@@ -75,22 +66,25 @@ def _print(file: Object, shape: Shape) -> None:
         "created": times.shown(file["created_at"]),
         "expires": times.shown(file["expires_at"]),
     }
-    print_one(file, facts, shape)
+
+
+FILE = Kind("file", file_path, HEAD, _row, _facts)
+FILE.show(app, "Show a file.", "files show file-Ab12", "files show file-Ab12 --json")
 
 
 @app.command(help_epilogue=examples("files upload train.jsonl", "files upload train.jsonl --quiet"))
 def upload(path: Path, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Upload a training file.
+    """Upload a training file, in parts if it is larger than 512 MB.
 
     Args:
         path: a dataset, JSONL
     """
     with ServiceClient.from_arguments(service) as client:
         try:
-            found = client.upload(path)
+            found = send(client, path)
         except OSError as error:
             raise AskedWrongly(why=f"{path}: {error.strerror}") from error
-    _print(found, shape)
+    FILE.print(found, shape)
     if found["status"] == "error":
         say(f"It cannot be trained on. `tunehook files report {found['id']}` says why.")
     return int(found["status"] == "error")
@@ -138,7 +132,7 @@ def report(file: str, /, *, as_json: AsJson = False, service: Service = FOUND) -
         print_json(found)
     else:
         for line in report_text(name, Report.from_dict(found)):
-            print(line)
+            tell(line)
     return 0 if found["ok"] else 1
 
 
@@ -157,5 +151,5 @@ def delete(*file: str, yes: bool = False, service: Service = FOUND) -> int:
     with ServiceClient.from_arguments(service) as client:
         deleted, status = each(file, lambda one: client.delete(file_path(one)))
     for one in deleted:
-        print(one["id"])
+        tell(one["id"])
     return status

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from cli.lines import clean, say, tell
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
 
@@ -143,10 +144,10 @@ def _await_datasets(client: ServiceClient, outcome: _Outcome) -> None:
 
 def _report(outcome: _Outcome, *, with_datasets: bool) -> int:
     datasets = f", {outcome.kept} datasets kept" if with_datasets else ""
-    print(f"{outcome.imported} jobs imported, {outcome.known} were here{datasets}")
+    tell(f"{outcome.imported} jobs imported, {outcome.known} were here{datasets}")
     if not outcome.missing:
         return 0
-    print(f"\nNot had: {len(outcome.missing)}. Run the command again to try these once more.\n")
+    tell(f"\nNot had: {len(outcome.missing)}. Run the command again to try these once more.\n")
     print_table(("JOB AT THE UPSTREAM", "WHAT", "WHY"), outcome.missing)
     return 1
 
@@ -165,7 +166,7 @@ def _dry_run(rows: list[Row], *, with_datasets: bool) -> int:
         for row in rows
     ]
     print_table(("JOB AT THE UPSTREAM", "CREATED", "STATUS", "MODEL", "DATASET", "WOULD"), shown)
-    print(f"\n{sum(row['importable'] for row in rows)} of {len(rows)} jobs would be imported. Nothing was changed.")
+    tell(f"\n{sum(row['importable'] for row in rows)} of {len(rows)} jobs would be imported. Nothing was changed.")
     return int(any(row["reason"] for row in rows))
 
 
@@ -187,9 +188,9 @@ def _would(row: Row, *, with_datasets: bool) -> str:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows below their heads, each column as wide as its longest text."""
-    widths = [max(len(str(row[column])) for row in (head, *rows)) for column in range(len(head))]
+    widths = [max(len(clean(row[column])) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
-        print("  ".join(str(text).ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        tell("  ".join(clean(text).ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 class Bar:
@@ -205,11 +206,12 @@ class Bar:
         if self._terminal:
             filled = 30 * self._done // max(1, self._total)
             line = f"\r{self._what:<9}[{'█' * filled}{'·' * (30 - filled)}] {self._done}/{self._total}"
-            print(line, end="", file=sys.stderr, flush=True)
+            sys.stderr.write(line)
+            sys.stderr.flush()
         elif self._done == self._total or self._done % max(1, self._total // 10) == 0:
-            print(f"{self._what} {self._done}/{self._total}", file=sys.stderr, flush=True)
+            say(f"{self._what} {self._done}/{self._total}")
 
     def end(self) -> None:
         """Ends the line on a terminal."""
         if self._terminal and self._done:
-            print(file=sys.stderr)
+            say("")

@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cli.job_text import HEAD, job_row
+from cli.lines import say
 from cli.options import FOUND, Service, pairs
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, Shape, print_list, say
+from cli.terminal import PLAIN, Shape, print_list
 from cli.times import Moment
 
 #: `--limit` unless it is given.

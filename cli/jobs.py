@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated
 
-import httpx2
 from cyclopts import App, Parameter
 
-from cli import times
-from cli.delivery_text import DELIVERY_HEAD, delivery_row
-from cli.failures import AskedWrongly
+from cli import event_stream, times
+from cli.delivery_text import DELIVERY
+from cli.event_stream import AGAIN_SECONDS
 from cli.job_list import list_jobs
 from cli.job_text import HEAD, Object, job_facts, job_path, job_row
+from cli.kinds import Kind
 from cli.metrics import compare, metrics
 from cli.options import FOUND, Service, examples
-from cli.service_client import ServiceClient, ServiceUnreachable, each
-from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_one, print_rows, say
+from cli.service_client import ServiceClient
+from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_rows
 
 app = App(
     name="jobs",
@@ -29,23 +28,12 @@ app.default(list_jobs)
 app.command(
     list_jobs, name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json")
 )
-app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12", "jobs metrics ftjob-Ab12 --csv"))
+app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12 --plot", "jobs metrics ftjob-Ab12 --csv"))
 app.command(compare, help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json"))
-#: Between two tries of a stream that was cut off.
-AGAIN_SECONDS = 1.0
 
 
-@app.command(help_epilogue=examples("jobs show ftjob-Ab12", "jobs show ftjob-Ab12 --json"))
-def show(job: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Show a job.
-
-    Args:
-        job: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        found = client.get(job_path(job))
-    print_one(found, job_facts(found), shape)
-    return 0
+JOB = Kind("job", job_path, HEAD, job_row, job_facts)
+JOB.show(app, "Show a job.", "jobs show ftjob-Ab12", "jobs show ftjob-Ab12 --json")
 
 
 @app.command(help_epilogue=examples("jobs events ftjob-Ab12", "jobs events ftjob-Ab12 --follow --jsonl"))
@@ -84,38 +72,8 @@ def _event_row(event: Object) -> tuple[object, ...]:
 
 
 def followed(client: ServiceClient, job: str, *, again: float = AGAIN_SECONDS) -> Iterator[Object]:
-    """Yields the events of a job until it has ended; asks again after a cut, so that none is missed."""
-    last, failed = "", 0
-    while True:
-        headers = {"accept": "text/event-stream"} | ({"last-event-id": last} if last else {})
-        try:
-            with client.opened("GET", job_path(job, "events"), headers=headers) as answer:
-                if answer.status_code == 204:
-                    return
-                failed = 0
-                for event in httpx2.EventSource(answer):
-                    if event.data:
-                        last = event.id or last
-                        yield json.loads(event.data)
-        except ServiceUnreachable as cut:
-            failed += 1
-            if failed > 30:
-                raise
-            say(f"{cut} Asking again.")
-        time.sleep(again)
-
-
-@app.command(help_epilogue=examples("jobs checkpoints ftjob-Ab12", "jobs checkpoints ftjob-Ab12 --json"))
-def checkpoints(job: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """List a job's checkpoints, newest first.
-
-    Args:
-        job: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        found = list(client.pages(job_path(job, "checkpoints")))
-    print_list(("CHECKPOINT", "STEP", "TRAIN LOSS", "VALID LOSS", "MODEL"), found, map(_checkpoint_row, found), shape)
-    return 0
+    """Yields the events of a job until it has ended."""
+    return (json.loads(event.data) for event in event_stream.events(client, job_path(job, "events"), again=again))
 
 
 def _checkpoint_row(one: Object) -> tuple[object, ...]:
@@ -124,57 +82,17 @@ def _checkpoint_row(one: Object) -> tuple[object, ...]:
     return one["id"], one["step_number"], metrics.get("train_loss"), valid, one["fine_tuned_model_checkpoint"]
 
 
-@app.command(help_epilogue=examples("jobs deliveries ftjob-Ab12", "jobs deliveries ftjob-Ab12 --json"))
-def deliveries(job: str, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """List a job's webhooks, newest first.
-
-    Args:
-        job: its id
-    """
-    with ServiceClient.from_arguments(service) as client:
-        found = list(client.pages(job_path(job, "deliveries")))
-    print_list(DELIVERY_HEAD, found, map(delivery_row, found), shape)
-    return 0
-
-
-@app.command(help_epilogue=examples("jobs cancel ftjob-Ab12", "jobs cancel ftjob-Ab12 ftjob-Cd34"))
-def cancel(*job: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Cancel jobs.
-
-    Args:
-        job: their ids
-    """
-    return _each(job, "cancel", shape, service)
-
-
-@app.command(help_epilogue=examples("jobs pause ftjob-Ab12", "jobs pause ftjob-Ab12 --json"))
-def pause(*job: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Pause jobs at their upstream.
-
-    Args:
-        job: their ids
-    """
-    return _each(job, "pause", shape, service)
-
-
-@app.command(help_epilogue=examples("jobs resume ftjob-Ab12", "jobs resume ftjob-Ab12 --json"))
-def resume(*job: str, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Resume paused jobs.
-
-    Args:
-        job: their ids
-    """
-    return _each(job, "resume", shape, service)
-
-
-def _each(jobs: Sequence[str], verb: str, shape: Shape, service: Service) -> int:
-    if not jobs:
-        raise AskedWrongly(why=f"Name a job: tunehook jobs {verb} ftjob-…")
-    with ServiceClient.from_arguments(service) as client:
-        send = client.post_idempotent if verb == "cancel" else client.post
-        found, status = each(jobs, lambda job: send(job_path(job, verb), {}))
-    print_list(HEAD, found, map(job_row, found), shape)
-    return status
+CHECKPOINT_HEAD = ("CHECKPOINT", "STEP", "TRAIN LOSS", "VALID LOSS", "MODEL")
+CHECKPOINT = Kind("checkpoint", job_path, CHECKPOINT_HEAD, _checkpoint_row)
+for _name, _about, _printed in (
+    ("checkpoints", "List a job's checkpoints, newest first.", CHECKPOINT),
+    ("deliveries", "List a job's webhooks, newest first.", DELIVERY),
+):
+    JOB.below(app, _name, _about, _printed, f"jobs {_name} ftjob-Ab12", f"jobs {_name} ftjob-Ab12 --json")
+_CANCEL = ("jobs cancel ftjob-Ab12", "jobs cancel ftjob-Ab12 ftjob-Cd34")
+JOB.do_each(app, "cancel", "Cancel jobs.", *_CANCEL, idempotent=True)
+JOB.do_each(app, "pause", "Pause jobs at their upstream.", "jobs pause ftjob-Ab12", "jobs pause ftjob-Ab12 --json")
+JOB.do_each(app, "resume", "Resume paused jobs.", "jobs resume ftjob-Ab12", "jobs resume ftjob-Ab12 --json")
 
 
 @app.command(
@@ -206,5 +124,5 @@ def import_job(
     body |= {"keep_dataset": True} if with_dataset else {}
     with ServiceClient.from_arguments(service) as client:
         found = client.post_idempotent("/fine_tuning/jobs/import", body)
-    print_list(HEAD, [found], [job_row(found)], shape)
+    JOB.print_list([found], shape)
     return 0

@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli import local_store
+from cli.lines import clean, tell
 from cli.options import AsJson
 from tunehook import api_keys, settings
 from tunehook.errors import TunehookError
@@ -60,13 +61,13 @@ async def create(
             store, encryption, project=project, name=name, scopes=wanted, expires_at=_time(expires)
         )
     if Scope.ADMIN in wanted:
-        print(f"admin key:  {key}")
-        print("Store it now: only a hash of it is kept here. It opens /v1/admin/* alone.")
+        tell(f"admin key:  {key}")
+        tell("Store it now: only a hash of it is kept here. It opens /v1/admin/* alone.")
         return 0
-    print(f"project:          {project}")
-    print(f"API key:          {key}")
-    print(f"callback secret:  {callback_secret}")
-    print("Store both now: only a hash of the key is kept here, and the secret is not shown again.")
+    tell(f"project:          {project}")
+    tell(f"API key:          {key}")
+    tell(f"callback secret:  {callback_secret}")
+    tell("Store both now: only a hash of the key is kept here, and the secret is not shown again.")
     return 0
 
 
@@ -78,14 +79,14 @@ async def list_keys(*, as_json: AsJson = False) -> int:
     if as_json:
         members = {"id", "project", "name", "scopes", "created_at", "expires_at", "revoked_at"}
         rows = [key.model_dump(mode="json", include=members) | {"last_used_on": used.get(key.id)} for key in found]
-        print(json.dumps(rows, indent=2))
+        tell(json.dumps(rows, indent=2))
         return 0
-    print(f"{'ID':<14}{'PROJECT':<16}{'NAME':<20}{'CREATED':<12}{'LAST USE':<12}{'STATE':<10}{'EXPIRES':<12}SCOPES")
+    tell(f"{'ID':<14}{'PROJECT':<16}{'NAME':<20}{'CREATED':<12}{'LAST USE':<12}{'STATE':<10}{'EXPIRES':<12}SCOPES")
     for key in found:
         expires = "never" if key.expires_at is None else api_keys.day_of(key.expires_at)
         scopes = "all" if tuple(key.scopes) == OF_A_PROJECT else " ".join(key.scopes)
-        print(
-            f"{key.id:<14}{key.project or '-':<16}{key.name or '-':<20}{api_keys.day_of(key.created_at):<12}"
+        tell(
+            f"{key.id:<14}{key.project or '-':<16}{clean(key.name or '-'):<20}{api_keys.day_of(key.created_at):<12}"
             f"{used.get(key.id, 'never'):<12}{key.state(time.time()):<10}{expires:<12}{scopes}"
         )
     return 0
@@ -109,7 +110,7 @@ async def change(id_: str, /, *, name: str | None = None, scopes: Scopes = "", e
             forever=expires == "never",
         )
     ends = "does not expire" if key.expires_at is None else f"expires on {api_keys.day_of(key.expires_at)}"
-    print(f"{key.id} ({key.name or 'no name'}): {' '.join(key.scopes)}; it {ends}.")
+    tell(f"{key.id} ({key.name or 'no name'}): {' '.join(key.scopes)}; it {ends}.")
     return 0
 
 
@@ -123,8 +124,8 @@ async def rotate(id_: str, /, *, keep_old: bool = False) -> int:
     """
     async with _opened() as (store, _):
         text, _ = await api_keys.rotate(store, id_, keep_old=keep_old, now=int(time.time()))
-    print(f"API key:  {text}")
-    print(
+    tell(f"API key:  {text}")
+    tell(
         "Store it now. "
         + ("The old one works for 24 hours more." if keep_old else "The old one is refused from now on.")
     )
@@ -140,7 +141,7 @@ async def revoke(id_: str, /) -> int:
     """
     async with _opened() as (store, _):
         key = await api_keys.revoke(store, id_)
-    print(f"{key.id} is revoked. Webhooks of its jobs are still signed with its callback secret.")
+    tell(f"{key.id} is revoked. Webhooks of its jobs are still signed with its callback secret.")
     return 0
 
 

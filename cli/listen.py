@@ -7,7 +7,6 @@ sleeps, this command restarts or the server is down. A delivery that was reporte
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from time import time
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import httpx2
 from cyclopts import App, Parameter
@@ -22,9 +22,11 @@ from cyclopts import App, Parameter
 from cli import pull_endpoint
 from cli.failures import STILL_RUNNING
 from cli.forward import Answer, Target
+from cli.job_text import job_path
+from cli.lines import clean, say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
-from cli.terminal import clean, print_json, say
+from cli.terminal import print_json
 from tunehook.errors import TunehookError
 
 #: Forwarded at a time. Each takes 15 s at most, so it is reported before its lease of 30 s ends.
@@ -49,6 +51,7 @@ def run(
     forward_to: Annotated[str, Parameter(help="URL of your server, such as http://localhost:3000/hooks")],
     name: Annotated[str | None, Parameter(help="of the pull endpoint, one for each listener (default: you)")] = None,
     events: Annotated[List | None, Parameter(help="types such as 'fine_tuning.job.*' (default: a job's ends)")] = None,
+    job: Annotated[str | None, Parameter(help="only webhooks about this job; all others stay")] = None,
     header: Annotated[List | None, Parameter(help="further header of each request, NAME:VALUE")] = None,
     since: Annotated[str | None, Parameter(help="also what was given up since, such as 1h")] = None,
     once: Annotated[int | None, Parameter(help="end after so many were answered 2xx")] = None,
@@ -67,20 +70,25 @@ def run(
     back = pull_endpoint.seconds_of(since) if since else None
     name = name or pull_endpoint.default_name()
     with ServiceClient.from_arguments(service) as client, Target(forward_to, header or [], verify=not insecure) as to:
+        if job is not None:
+            client.get(job_path(job))
         endpoint = pull_endpoint.find_or_create(client, name, events or [])
         if back is not None:
             pull_endpoint.recover(client, endpoint["id"], back)
-        waiting = pull_endpoint.greet(client, endpoint, name)
-        listener = Listener(client, endpoint["id"], to, style, once)
+        waiting = pull_endpoint.greet(client, endpoint, name, job)
+        listener = Listener(client, endpoint["id"], to, style, once, job)
         return listener.run(timeout, waiting)
 
 
 class Listener:
     """Reads the endpoint's stream in one thread, forwards in others; `run` waits for them."""
 
-    def __init__(self, client: ServiceClient, endpoint_id: str, target: Target, style: Style, once: int | None) -> None:
+    def __init__(
+        self, client: ServiceClient, endpoint_id: str, target: Target, style: Style, once: int | None, job: str | None
+    ) -> None:
         self._client, self._target, self._style, self._once = client, target, style, once
         self._path = f"/webhook_endpoints/{endpoint_id}/stream?limit={min(PARALLEL, once or PARALLEL)}"
+        self._path += f"&job={quote(job)}" if job else ""
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="forward")
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
@@ -106,7 +114,7 @@ class Listener:
             raise self._failure
         if ended or self._once is None:
             return 0
-        print(f"{self._taken} of {self._once} came within {timeout:g} s.", file=sys.stderr)
+        say(f"{self._taken} of {self._once} came within {timeout:g} s.")
         return STILL_RUNNING
 
     def _read(self) -> None:
@@ -188,13 +196,13 @@ class Listener:
     def _show(self, item: dict[str, Any], answer: Answer, noted: dict[str, Any] | None) -> None:
         if self._style == "json":
             next_at = noted["next_attempt_at"] if noted else None
-            print(json.dumps({**item, "answer": answer.report(), "next_attempt_at": next_at}), flush=True)
+            tell(json.dumps({**item, "answer": answer.report(), "next_attempt_at": next_at}))
             return
         clock = datetime.now().astimezone().strftime("%H:%M:%S")
         came = f"{answer.status_code}  {answer.duration_ms:.0f} ms" if answer.error is None else answer.error
         words = "" if answer.ok or noted is None else f"; {_next(noted, refused=answer.refused)}"
         row = f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {came}{words}"
-        print(clean(row), flush=True)
+        tell(clean(row))
         if self._style == "body":
             print_json(json.loads(item["body"]))
 

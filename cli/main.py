@@ -10,7 +10,8 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
-from cli.failures import FAILED, WRONG, exit_status, harmless
+from cli.failures import FAILED, WRONG, exit_status
+from cli.lines import say
 from tunehook.errors import TunehookError
 
 #: Command → its App or function, and its line in `tunehook --help`.
@@ -55,10 +56,10 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except CycloptsError as error:
-        print(f"tunehook: {harmless(_what(error))}", file=sys.stderr)
+        say(f"tunehook: {_what(error)}")
         return WRONG
     except TunehookError as error:
-        print(f"tunehook: {harmless(str(error))}", file=sys.stderr)
+        say(f"tunehook: {error}")
         return exit_status(error)
     except BrokenPipeError:  # `tunehook jobs | head`: the exit must not complain of the closed pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

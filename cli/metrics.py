@@ -9,15 +9,21 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.console import Console
 
+from cli.chart import chart
 from cli.failures import AskedWrongly
 from cli.job_text import Object, job_path, job_usd
+from cli.lines import say, tell
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient
-from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, say, sparkline
+from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, sparkline
 
 #: What an event says of a step beside its number and the losses.
 _SHOWN_FIRST = ("step", "train_loss", "valid_loss", "full_valid_loss", "train_mean_token_accuracy")
+
+#: A curve is drawn no wider.
+WIDEST = 100
 
 
 @dataclass
@@ -39,6 +45,13 @@ class Curve:
             self.total_steps = int(total) or self.total_steps
             self.rows[step] = self.rows.get(step, {}) | numbers
 
+    def add_columns(self, columns: Mapping[str, Sequence[float | None]]) -> None:
+        """Takes the columns of `metrics_of`."""
+        for place, step in enumerate(columns["step"]):
+            row = {name: values[place] for name, values in columns.items() if name != "step"}
+            known = {name: value for name, value in row.items() if value is not None}
+            self.rows[int(step or 0)] = self.rows.get(int(step or 0), {}) | known
+
     def values(self, name: str) -> list[float]:
         """Returns the values of a metric, by step."""
         return [row[name] for _, row in sorted(self.rows.items()) if name in row]
@@ -55,6 +68,7 @@ def metrics(
     *,
     as_csv: Annotated[bool, Parameter(name="--csv")] = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
+    plot: bool = False,
     service: Service = FOUND,
 ) -> int:
     """Print a job's losses, a step a row.
@@ -63,6 +77,7 @@ def metrics(
         job: its id
         as_csv: as CSV, with a heading
         as_json: the API's object: columns of the same length
+        plot: as a curve of each loss
     """
     with ServiceClient.from_arguments(service) as client:
         found = metrics_of(client, job)
@@ -73,6 +88,13 @@ def metrics(
         print_json(found)
     elif as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
+    elif plot:
+        for name in (name for name in names if "loss" in name):
+            points = _points(columns, name)
+            step, best = min(points, key=lambda point: point[1])
+            tell(f"{name}: {points[0][1]:.4g} to {points[-1][1]:.4g}, lowest {best:.4g} at step {step}")
+            for line in chart(points, width=min(Console().width, WIDEST)):
+                tell(line)
     else:
         print_rows([name.replace("_", " ").upper() for name in names], rows)
         if is_terminal():

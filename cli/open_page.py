@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from cyclopts import App, Parameter
 
+from cli.lines import say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient
-from cli.terminal import is_terminal, say
+from cli.terminal import is_terminal
 
 app = App(name="open", help_epilogue=examples("open --print", "open ftjob-Ab12 --no-key --print"))
 
@@ -46,7 +47,7 @@ def open_page(
     """
     with ServiceClient.from_arguments(service) as client:
         address = page_address(client.url, None if no_key else client.key, job)
-    print(address)
+    tell(address)
     if not only_print and is_terminal() and not webbrowser.open(address):
         say("No browser was found: open the address above.")
     return 0

@@ -36,12 +36,12 @@ FOUND = Service()
 AsJson = Annotated[bool, Parameter(name="--json")]
 
 
-def pairs(given: Sequence[str]) -> dict[str, str]:
+def pairs(given: Sequence[str], *, option: str = "--meta", such_as: str = "team=search") -> dict[str, str]:
     """Returns `KEY=VALUE` texts as a dict. Raises AskedWrongly."""
     found = {}
     for text in given:
         name, is_pair, value = text.partition("=")
         if not is_pair or not name:
-            raise AskedWrongly(why=f"{text!r} is no pair. Write KEY=VALUE, such as --meta team=search.")
+            raise AskedWrongly(why=f"{text!r} is no pair. Write KEY=VALUE, such as {option} {such_as}.")
         found[name] = value
     return found

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from cli import local_store
+from cli.lines import clean, tell
 from cli.options import AsJson
 from tunehook import projects, settings
 from tunehook.context import Context, open_context
@@ -59,13 +60,13 @@ async def list_projects(*, as_json: AsJson = False) -> int:
             }
             for name, limit, used in found
         ]
-        print(json.dumps(told, indent=2))
+        tell(json.dumps(told, indent=2))
         return 0
-    print(f"{'PROJECT':<20}{'BUDGET':>12}{'HELD':>12}{'SPENT':>12}  {'AWAITING':<10}OTHER LIMITS")
+    tell(f"{'PROJECT':<20}{'BUDGET':>12}{'HELD':>12}{'SPENT':>12}  {'AWAITING':<10}OTHER LIMITS")
     for name, limit, used in found:
         budget = "-" if limit.monthly_budget_usd is None else f"{limit.monthly_budget_usd:,.2f}"
         amounts = f"{budget:>12}{dollars(used.held):>12,.2f}{dollars(used.spent):>12,.2f}"
-        print(f"{name:<20}{amounts}  {len(used.awaiting):<10}{_others(limit) or '-'}")
+        tell(f"{clean(name):<20}{amounts}  {len(used.awaiting):<10}{_others(limit) or '-'}")
     return 0
 
 
@@ -80,18 +81,18 @@ async def show(project: str, /) -> int:
         limits, now = await store.projects.read(project), int(time.time())
         used = await projects.usage(store, project, limits, now=now)
     month = month_of(now)
-    print(f"project:  {project}")
+    tell(f"project:  {project}")
     if limits.budget is None:
-        print("budget:   none")
+        tell("budget:   none")
     else:
         left = dollars(max(0, limits.budget - used.held - used.spent))
-        print(f"budget:   {usd_text(dollars(limits.budget))} USD a month", end="; ")
-        print(f"{usd_text(left)} left until {month_after(month)} (UTC)")
-        print(f"          a job beyond it {'waits for approval' if limits.over_budget == 'hold' else 'is refused'}")
-    print(f"{month}:  {usd_text(dollars(used.held))} USD held, {usd_text(dollars(used.spent))} USD spent")
-    print(f"limits:   {_others(limits) or 'none'}")
+        tell(f"budget:   {usd_text(dollars(limits.budget))} USD a month", end="; ")
+        tell(f"{usd_text(left)} left until {month_after(month)} (UTC)")
+        tell(f"          a job beyond it {'waits for approval' if limits.over_budget == 'hold' else 'is refused'}")
+    tell(f"{month}:  {usd_text(dollars(used.held))} USD held, {usd_text(dollars(used.spent))} USD spent")
+    tell(f"limits:   {_others(limits) or 'none'}")
     for job_id in used.awaiting:
-        print(f"waits:    {job_id}  (tunehook projects approve|reject {job_id})")
+        tell(f"waits:    {job_id}  (tunehook projects approve|reject {job_id})")
     return 0
 
 
@@ -140,7 +141,7 @@ async def approve(job: str, /) -> int:
     """
     async with _context() as ctx:
         await approvals.approve(ctx, job, by="tunehook projects")
-    print(f"{job} goes on; its money is held, also beyond the budget.")
+    tell(f"{job} goes on; its money is held, also beyond the budget.")
     return 0
 
 
@@ -153,7 +154,7 @@ async def reject(job: str, /) -> int:
     """
     async with _context() as ctx:
         await approvals.reject(ctx, job, by="tunehook projects")
-    print(f"{job} has failed (approval_rejected).")
+    tell(f"{job} has failed (approval_rejected).")
     return 0
 
 

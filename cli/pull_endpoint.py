@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import re
-import sys
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from cli.failures import AskedWrongly
+from cli.lines import say
 from cli.service_client import ServiceClient, ServiceRefused
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -54,16 +54,17 @@ def find_or_create(client: ServiceClient, name: str, patterns: Sequence[str]) ->
     return found
 
 
-def greet(client: ServiceClient, endpoint: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def greet(client: ServiceClient, endpoint: dict[str, Any], name: str, job: str | None = None) -> list[dict[str, Any]]:
     """Says who listens to what, on stderr; returns the deliveries that wait."""
-    waiting = list(client.pages(f"/webhook_endpoints/{endpoint['id']}/deliveries", state="pending"))
+    waiting = list(client.pages(f"/webhook_endpoints/{endpoint['id']}/deliveries", state="pending", job=job))
     if "signing_secret" in endpoint:
         secret = f"secret {endpoint['signing_secret']} (shown this once; the same after each restart)"
     else:
         secret = f"secret {endpoint['signing_secret_hint']} as before"
     came = f" · {len(waiting)} came while you were away" if waiting else ""
-    print(f"Listening as {name} · {secret}{came}", file=sys.stderr)
-    print(f"to {', '.join(endpoint['event_types'])}", file=sys.stderr, flush=True)
+    say(f"Listening as {name} · {secret}{came}")
+    about = f" of {job}" if job else ""
+    say(f"to {', '.join(endpoint['event_types'])}{about}")
     return waiting
 
 
@@ -71,7 +72,7 @@ def recover(client: ServiceClient, endpoint_id: str, back: float) -> None:
     """Makes what was given up in the last `back` seconds due again."""
     body = {"since": int(time.time() - back)}
     count = client.post_idempotent(f"/webhook_endpoints/{endpoint_id}/recover", body)["redelivered"]
-    print(f"{count} that were given up come again", file=sys.stderr)
+    say(f"{count} that were given up come again")
 
 
 def _find(client: ServiceClient, url: str) -> dict[str, Any] | None:

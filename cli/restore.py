@@ -18,6 +18,7 @@ from typing import IO, Annotated, Any
 from cyclopts import Parameter
 
 from cli.archive import FORMAT, PLACES, SPOOL, Sums, place, stored_files
+from cli.lines import say
 from tunehook.errors import TunehookError
 from tunehook.model.record import RECORD_VERSION
 from tunehook.security.encryption import Encryption
@@ -57,7 +58,7 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
             await _replace(store, encryption, data_dir, spool, clear=force)
         finally:
             await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
-    print(f"Restored: {sums.words()}.", file=sys.stderr)
+    say(f"Restored: {sums.words()}.")
     return 0
 
 

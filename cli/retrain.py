@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from cli.failures import AskedWrongly
 from cli.job_text import total_usd
+from cli.lines import clean, tell
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
 from cli.terminal import confirmed
@@ -70,20 +71,20 @@ def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
     with ServiceClient.from_arguments(service) as client:
         rows = [_planned(client, each, wish, models, options) for each in _jobs(client, job, wish)]
         if not rows:
-            print("No job that succeeded is there to be trained again.")
+            tell("No job that succeeded is there to be trained again.")
             return 0
-        print("\n".join(_table(rows)))
+        tell("\n".join(_table(rows)))
         wanted = [row for row in rows if row.creates]
         if wish.dry_run or not wanted:
             return int(any(row.bad for row in rows))
         question = f"Train {len(wanted)} jobs for {total_usd(row.usd for row in wanted)}?"
         if not confirmed(question, yes=wish.yes, done="trained", other=", or --dry-run to see the table alone"):
-            print("Nothing was trained.")
+            tell("Nothing was trained.")
             return 1
         for count, row in enumerate(wanted, 1):
             _train(client, row)
-            print(f"{count}/{len(wanted)}  {row.job_id}  {row.state}", flush=True)
-    print(_summary(rows))
+            tell(f"{count}/{len(wanted)}  {row.job_id}  {row.state}")
+    tell(_summary(rows))
     return int(any(row.bad for row in rows))
 
 
@@ -180,7 +181,7 @@ def _table(rows: Iterable[Row]) -> Iterator[str]:
         usd = usd_text(row.usd) if row.usd is not None else "–"
         left = f" ({row.left_out} left out)" if row.left_out else ""
         state = row.state if len(row.state) <= WIDTH or row.bad else row.state[: WIDTH - 1] + "…"
-        yield f"{row.job_id:<32} {row.dataset:<32} {usd:>8}  {state}{left}"
+        yield f"{row.job_id:<32} {row.dataset:<32} {usd:>8}  {clean(state)}{left}"
     wanted = [row for row in rows if row.creates]
     there = sum(not row.creates and not row.bad for row in rows)
     yield (

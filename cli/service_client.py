@@ -11,7 +11,6 @@ The URL and the key are found in this order:
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +19,8 @@ from typing import Any, Self
 
 import httpx2
 
-from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed, harmless
+from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed
+from cli.lines import say
 from cli.options import Service
 from tunehook import settings
 from tunehook.model.api_key import KEY_FORM
@@ -113,13 +113,19 @@ class ServiceClient:
         """Sends a POST, once: its outcome is unknown when no answer comes."""
         return self._call("POST", path, body=body, pauses=())
 
-    def post_idempotent(self, path: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+    def post_idempotent(
+        self, path: str, body: Mapping[str, Any], key: str | None = None, *, seconds: float = CALL_SECONDS
+    ) -> dict[str, Any]:
         """Sends a POST that may be repeated without a second effect, as an import; repeated like a GET.
 
-        `key`: the Idempotency-Key that makes it so, where one is needed.
+        `key`: the Idempotency-Key that makes it so, where one is needed. `seconds`: how long an answer may take.
         """
         headers = {"idempotency-key": key} if key else None
-        return self._call("POST", path, body=body, headers=headers, pauses=self._pauses)
+        return self._call("POST", path, body=body, headers=headers, pauses=self._pauses, seconds=seconds)
+
+    def post_part(self, path: str, content: bytes) -> dict[str, Any]:
+        """Adds a part to an upload. Repeated like a GET: a part that is sent twice is joined once."""
+        return self._call("POST", path, part=content, pauses=self._pauses)
 
     def delete(self, path: str) -> dict[str, Any]:
         """Sends a DELETE, once."""
@@ -169,12 +175,16 @@ class ServiceClient:
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        part: bytes | None = None,
+        seconds: float = CALL_SECONDS,
     ) -> dict[str, Any]:
+        sent: dict[str, Any] = {"headers": headers, "timeout": httpx2.Timeout(seconds, connect=5.0)}
+        sent |= {"json": body} if part is None else {"files": {"data": ("part", part)}}
         query = {name: value for name, value in (params or {}).items() if value is not None}
         for pause in (*pauses, None):
             asked = 0.0
             try:
-                answer = self._http.request(method, f"{self.url}/v1{path}", params=query, json=body, headers=headers)
+                answer = self._http.request(method, f"{self.url}/v1{path}", params=query, **sent)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 if pause is None or isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
                     raise ServiceUnreachable(url=self.url, why=str(error) or type(error).__name__) from error
@@ -207,7 +217,7 @@ def each(ids: Sequence[str], call: Callable[[str], dict[str, Any]]) -> tuple[lis
         except ServiceRefused as refused:
             if refused.exit_status != FAILED:
                 raise
-            print(harmless(f"tunehook: {one}: {refused}"), file=sys.stderr)
+            say(f"tunehook: {one}: {refused}")
             status = FAILED
     return found, status
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli.failures import AskedWrongly
+from cli.lines import tell
 from cli.options import AsJson, examples
 from cli.terminal import print_json
 from tunehook import settings
@@ -66,7 +67,7 @@ def sign(
         print_json(headers)
     else:
         for name, value in headers.items():
-            print(f"{name}: {value}")
+            tell(f"{name}: {value}")
     return 0
 
 
@@ -96,5 +97,5 @@ def verify(
             raise AskedWrongly(why=f"{text!r} is no header. Write --header 'webhook-id: evt_…'.")
         headers[name.strip()] = value.strip()
     signature.verify(_secrets(secret), headers, _read(body), now=int(time.time()), tolerance=tolerance)
-    print("The signature is right.")
+    tell("The signature is right.")
     return 0

@@ -16,10 +16,11 @@ from cyclopts import App, Parameter
 
 from cli.failures import FAILED, AskedWrongly, CommandFailed, NotConfirmed
 from cli.job_text import HEAD, Object, job_row, total_usd
+from cli.lines import say
 from cli.options import FOUND, Service, examples
 from cli.plan import RUN, SWEEP, Combination, Plan
 from cli.service_client import ServiceClient, ServiceRefused
-from cli.terminal import PLAIN, Shape, confirmed, print_list, print_rows, say
+from cli.terminal import PLAIN, Shape, confirmed, print_list, print_rows
 from cli.training_file import TrainingFiles
 from tunehook.dataset.prices import usd_text
 

@@ -6,7 +6,6 @@ and COLUMNS.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.failures import NotConfirmed, harmless
+from cli.failures import NotConfirmed
+from cli.lines import clean, harmless, json_text, say, tell
 
 #: Signs and colours of a job's status or a delivery's state. A state is never told by colour alone.
 SIGNS = {
@@ -52,24 +52,12 @@ def is_terminal() -> bool:
     return Console().is_terminal
 
 
-def say(*lines: str) -> None:
-    """Prints talk: what is going on, beside the data."""
-    for line in lines:
-        print(harmless(line), file=sys.stderr, flush=True)
-
-
 def print_json(value: object) -> None:
-    print(json_text(value, indent=2), flush=True)
+    tell(json_text(value, indent=2))
 
 
 def print_json_line(value: object) -> None:
-    print(json_text(value), flush=True)
-
-
-def json_text(value: object, indent: int | None = None) -> str:
-    """Returns JSON with characters as they are, but those that would steer the terminal as `\\u…`."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, separators=None if indent else (",", ":"))
-    return "".join(one if one.isprintable() or one in "\n " else json.dumps(one)[1:-1] for one in text)
+    tell(json_text(value))
 
 
 def print_list(head: Sequence[str], objects: Sequence[Mapping[str, Any]], rows: Iterable[Cells], shape: Shape) -> None:
@@ -78,7 +66,7 @@ def print_list(head: Sequence[str], objects: Sequence[Mapping[str, Any]], rows: 
         print_json(list(objects))
     elif shape.ids:
         for one in objects:
-            print(clean(one["id"]))
+            tell(clean(one["id"]))
     else:
         print_rows(head, list(rows))
 
@@ -88,7 +76,7 @@ def print_one(shown: Mapping[str, Any], facts: Mapping[str, object], shape: Shap
     if shape.as_json:
         print_json(shown)
     elif shape.ids:
-        print(clean(shown["id"]))
+        tell(clean(shown["id"]))
     else:
         print_rows((), [(name, value) for name, value in facts.items() if value is not None])
 
@@ -101,7 +89,7 @@ def print_rows(head: Sequence[str], rows: Sequence[Cells], *, talk: bool = False
     console = Console(stderr=talk)
     if not console.is_terminal:
         for row in rows:
-            print("\t".join(clean(cell) for cell in row), file=sys.stderr if talk else sys.stdout)
+            (say if talk else tell)("\t".join(map(clean, row)))
         return
     if not rows:
         return
@@ -140,12 +128,6 @@ def _width(head: Sequence[str], rows: Sequence[Cells], number: int) -> int:
     return max(len(head[number]) if head else 0, *cells)
 
 
-def clean(cell: object) -> str:
-    """Returns a cell's text. A character that would steer the terminal, or break a row, becomes a space."""
-    text = "" if cell is None else str(cell)
-    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
-
-
 def _styled(text: str) -> Text:
     sign, style = SIGNS.get(text, ("", ""))
     return Text(f"{sign} {text}" if sign else text, style=style)
@@ -173,7 +155,8 @@ def confirmed(question: str, *, yes: bool, done: str, other: str = "") -> bool:
     if not sys.stdin.isatty():
         raise NotConfirmed(done=done, other=other)
     try:
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{harmless(question)} [y/N] ")
+        sys.stderr.flush()
         return input().strip().lower() in ("y", "yes")
     except EOFError:  # Ctrl-D
         return False

@@ -14,6 +14,7 @@ import openai
 from cyclopts import App
 
 from cli.demo import EXAMPLES, DemoFailed, Run, follow, receiver
+from cli.lines import tell
 from cli.processes import Processes
 from cli.up import NoTrainingLibraries, local_changes
 from tunehook import settings
@@ -65,7 +66,7 @@ def demo() -> int:
             "TUNEHOOK_TRAINER_SWEEP_SECONDS": "0.5",
         }
         with Processes(found, changes, simulate=False, train=True) as processes:
-            print(f"Tunehook runs at {processes.url}, with a trainer on this machine behind it.")
+            tell(f"Tunehook runs at {processes.url}, with a trainer on this machine behind it.")
             client = openai.OpenAI(
                 base_url=f"{processes.url}/v1",
                 api_key=processes.access.api_key,
@@ -90,11 +91,11 @@ def demo() -> int:
             if event.type != "fine_tuning.job.succeeded":
                 raise DemoFailed(why=f"The webhook is of type {event.type}: {body.decode()}")
             tuned = str(getattr(event.data, "fine_tuned_model", ""))
-            print(f"\nwebhook {event.id} verified: {event.type}\nmodel   {tuned}\n")
+            tell(f"\nwebhook {event.id} verified: {event.type}\nmodel   {tuned}\n")
             assert processes.trainer is not None
             address, key = processes.trainer  # Tunehook passes on chats with tuned models only
             _compare(openai.OpenAI(base_url=address, api_key=key), client, tuned, dataset)
-    print(f"\ndone in {time.monotonic() - begun:.0f} s; nothing is left behind")
+    tell(f"\ndone in {time.monotonic() - begun:.0f} s; nothing is left behind")
     return 0
 
 
@@ -106,7 +107,7 @@ def _make_base(directory: Path, dataset: Path) -> Path:
     if made.returncode != 0:
         raise DemoFailed(why=f"The tiny model was not made. {made.stderr.strip()[-500:]}")
     size = (tiny / "model.safetensors").stat().st_size
-    print(f"A model of {size / 1e6:.1f} MB was made here, of random weights.")
+    tell(f"A model of {size / 1e6:.1f} MB was made here, of random weights.")
     row = {
         "alias": "tiny",
         "path": str(tiny),
@@ -126,13 +127,13 @@ def _compare(trainer: openai.OpenAI, client: openai.OpenAI, tuned: str, dataset:
     """Asks the base and the tuned model each question, and prints both answers."""
     rows = [json.loads(line)["messages"] for line in dataset.read_text("utf-8").splitlines()]
     right = 0
-    print(f"{'question':<34}{'before':<26}after")
+    tell(f"{'question':<34}{'before':<26}after")
     for question, answer in rows:
         said = [_ask(asked, model, question["content"]) for asked, model in ((trainer, "tiny"), (client, tuned))]
         right += said[1] == answer["content"]
         before = " ".join(said[0].split())[:22] or "(blanks)"
-        print(f"{question['content']:<34}{before:<26}{said[1]}", flush=True)
-    print(f"\n{right} of {len(rows)} answers are those of the dataset")
+        tell(f"{question['content']:<34}{before:<26}{said[1]}")
+    tell(f"\n{right} of {len(rows)} answers are those of the dataset")
     if right < len(rows):
         raise DemoFailed(why="The tuned model does not know all it was taught.")
 

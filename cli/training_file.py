@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from cli.dataset_text import report_text
 from cli.failures import AskedWrongly, CommandFailed
+from cli.lines import say
 from cli.service_client import ServiceClient
-from cli.terminal import say
+from cli.upload import upload
 from tunehook.dataset.checker import Checker
 
 CHUNK = 1 << 20
@@ -47,7 +48,7 @@ class TrainingFiles:
         self.check(path, minimum=minimum)
         if (size := path.stat().st_size) > LARGE:
             say(f"Uploading {path}, {size / 1e6:,.0f} MB.")
-        found = self._client.upload(path)
+        found = upload(self._client, path)
         self.fresh.append(found["id"])
         if found["status"] == "uploaded":
             say(f"{given} is uploaded as {found['id']}, and is being checked.")
@@ -71,7 +72,8 @@ class TrainingFiles:
         if not report.ok:
             say(*report_text(str(path), report))
             raise BadDataset(name=path)
-        warned = f", {report.warnings} warnings: `tunehook check {path}` has them" if report.warnings else ""
+        warnings = "1 warning" if report.warnings == 1 else f"{report.warnings} warnings"
+        warned = f", {warnings}: `tunehook check {path}` has them" if report.warnings else ""
         say(f"{path}: {report.format}, {report.examples} examples, no errors{warned}")
 
     def same(self, file_id: str, given: str) -> bool:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from cli.failures import AskedWrongly
 from cli.forward import Answer, Target
-from cli.options import FOUND, Service, examples
+from cli.lines import clean, say, tell
+from cli.options import FOUND, Service, examples, pairs
 from cli.service_client import ServiceClient, ServiceRefused
-from cli.terminal import clean
-from tunehook.errors import TunehookError
-from tunehook.openai_format import json_text
+from tunehook.errors import InvalidParameter, TunehookError
 from tunehook.security import signature
 from tunehook.webhooks import event_types, sample_events
 from tunehook.webhooks.sender import signed_headers
@@ -47,7 +46,7 @@ def run(
         str | None, Parameter(help="with --forward-to, the whsec_… that signs (default: a new one)")
     ] = None,
     change: Annotated[
-        list[str] | None, Parameter(name="--set", help="with --forward-to, a member such as data.status=failed")
+        list[str] | None, Parameter(name="--set", help="a member of the event, such as data.status=failed")
     ] = None,
     service: Service = FOUND,
 ) -> int:
@@ -58,30 +57,31 @@ def run(
     Args:
         event_type: such as fine_tuning.job.succeeded
     """
+    members = _members(change or [])
     if event_type not in event_types.ALL:
         hint = did_you_mean(event_type.rpartition(".")[2], event_types.ALL)
         raise AskedWrongly(why=f"{event_type} is no type of event.{hint} There is {', '.join(event_types.ALL)}.")
     if forward_to is not None:
         if endpoint is not None:
             raise AskedWrongly(why="Give --endpoint or --forward-to: one goes through Tunehook, the other does not.")
-        return _straight(event_type, forward_to, secret, change or [])
-    if secret or change:
-        raise AskedWrongly(why="--secret and --set need --forward-to: an endpoint has a secret and samples of its own.")
+        return _straight(event_type, forward_to, secret, members)
+    if secret:
+        raise AskedWrongly(why="--secret needs --forward-to: an endpoint has a secret of its own.")
     with ServiceClient.from_arguments(service) as client:
-        return _through(client, event_type, endpoint)
+        return _through(client, event_type, endpoint, members)
 
 
-def _through(client: ServiceClient, kind: str, endpoint_id: str | None) -> int:
+def _through(client: ServiceClient, kind: str, endpoint_id: str | None, members: dict[str, object]) -> int:
     if endpoint_id is not None:
         endpoints = [client.get(f"/webhook_endpoints/{endpoint_id}")]
     else:
         endpoints = [one for one in client.pages("/webhook_endpoints") if kind in one["event_types"]]
     if not endpoints:
         raise NoEndpoint(kind=kind)
-    failed = 0
+    failed, body = 0, {"event_type": kind} | ({"set": members} if members else {})
     for one in endpoints:
         try:
-            status = client.post(f"/webhook_endpoints/{one['id']}/test", {"event_type": kind})["status_code"]
+            status = client.post(f"/webhook_endpoints/{one['id']}/test", body)["status_code"]
             failed += not 200 <= status <= 299
             came = str(status)
         except ServiceRefused as refused:
@@ -89,20 +89,23 @@ def _through(client: ServiceClient, kind: str, endpoint_id: str | None) -> int:
                 raise
             failed += 1
             came = str(refused)
-        print(clean(f"{one['id']}  {one['url']}  → {came}"), flush=True)
+        tell(clean(f"{one['id']}  {one['url']}  → {came}"))
     return int(failed > 0)
 
 
-def _straight(kind: str, url: str, secret: str | None, changes: list[str]) -> int:
+def _straight(kind: str, url: str, secret: str | None, members: dict[str, object]) -> int:
     if secret is None:
         secret = signature.new_secret()
-        print(f"signed with {secret}", file=sys.stderr)
+        say(f"signed with {secret}")
     now = int(time.time())
-    event = sample_events.sample_event(kind, "default", now=now)
-    body = _changed(event.body, changes).encode()
+    try:
+        event = sample_events.with_members(sample_events.sample_event(kind, "default", now=now), members)
+    except InvalidParameter as wrong:
+        raise AskedWrongly(why=f"--set: {wrong.fields['why']}") from None
+    body = event.body.encode()
     with Target(url) as target:
         answer = target.post(signed_headers([secret], event.id, now, body), body)
-    print(f"{kind}  {event.id}  → {_in_words(answer)}")
+    tell(f"{kind}  {event.id}  → {_in_words(answer)}")
     return int(not answer.ok)
 
 
@@ -110,21 +113,11 @@ def _in_words(answer: Answer) -> str:
     return answer.error or f"{answer.status_code}  {answer.duration_ms:.0f} ms"
 
 
-def _changed(body: str, changes: list[str]) -> str:
-    """Returns the event's text with the members set that `changes` name: `path.of.member=value`, JSON or plain text."""
-    event: dict[str, Any] = json.loads(body)
-    for text in changes:
-        path, equals, value = text.partition("=")
-        *parents, last = path.split(".")
-        place: Any = event
-        for name in parents:
-            place = place.get(name) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict):
-            raise AskedWrongly(
-                why=f"--set {text}: write a member of the event and its value, such as data.status=failed."
-            )
-        try:
-            place[last] = json.loads(value)
-        except ValueError:
-            place[last] = value
-    return json_text.compact(event)
+def _members(changes: list[str]) -> dict[str, object]:
+    """Returns `path.of.member=value` texts, whose values are JSON or plain text, as a dict. Raises AskedWrongly."""
+    found: dict[str, object] = {}
+    for path, value in pairs(changes, option="--set", such_as="data.status=failed").items():
+        found[path] = value
+        with suppress(ValueError):
+            found[path] = json.loads(value)
+    return found

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from types import FrameType
 
 from cli.follow import Followed
+from cli.lines import tell
 from cli.open_page import page_address
 from cli.processes import Access, Processes
 from tunehook import settings
@@ -66,7 +67,7 @@ def up(*, trainer: bool = False) -> int:
         bootstrap, secret = found.bootstrap_key, found.bootstrap_callback_secret
         access: Access = processes.access
         api_key = bootstrap.get_secret_value() if bootstrap else access.api_key
-        print(
+        tell(
             TEXT.format(
                 url=processes.url,
                 seconds=time.monotonic() - begun,
@@ -83,17 +84,16 @@ def up(*, trainer: bool = False) -> int:
                 api_key=api_key,
                 callback_secret=secret.get_secret_value() if secret else access.callback_secret,
                 data_dir=found.data_dir,
-            ),
-            flush=True,
+            )
         )
         names = ["service", "worker", *["trainer"] * trainer]
         followed = [Followed(found.data_dir.absolute() / f"{name}.log") for name in names]
         while not stop.asked:
             processes.check()
             for line in (line for log in followed for line in log.lines()):
-                print(line, flush=True)
+                tell(line)
             time.sleep(0.2)
-        print("stopping", flush=True)
+        tell("stopping")
     return 0
 
 

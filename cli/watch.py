@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import queue
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -14,22 +17,28 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli import times
-from cli.failures import FAILED, STILL_RUNNING, AskedWrongly
+from cli import event_stream, times
+from cli.failures import FAILED, STILL_RUNNING, TRY_AGAIN, AskedWrongly, CommandFailed
 from cli.job_text import ENDED, HEAD, Object, job_note, job_path, job_row
-from cli.metrics import Curve
+from cli.lines import clean, say
+from cli.metrics import Curve, metrics_of
 from cli.options import FOUND, Service, examples
-from cli.service_client import ServiceClient, ServiceUnreachable
-from cli.terminal import PLAIN, SIGNS, Shape, clean, print_json_line, print_list, say, sparkline
+from cli.service_client import ServiceClient
+from cli.terminal import PLAIN, SIGNS, Shape, print_json_line, print_list, sparkline
 
 app = App(
     name="watch",
     help_epilogue=examples("watch ftjob-Ab12", "watch ftjob-Ab12 ftjob-Cd34 --timeout 3600"),
 )
-LOOK_SECONDS = 1.0
-#: So often in a row Tunehook may be away; each time the client has tried for 15 s.
-AWAY = 8
+#: Jobs whose logs come in one stream.
+OF_A_STREAM = 4
+#: The time that is left is drawn anew so often.
+DRAW_SECONDS = 1.0
+#: So many changes are drawn at once.
+AT_ONCE = 1000
 BAR = 20
+#: The name of an event and its data; or why no more will come.
+News = queue.SimpleQueue[tuple[str, Object] | BaseException]
 
 
 @dataclass
@@ -38,7 +47,6 @@ class Watched:
 
     job: Object
     curve: Curve = field(default_factory=Curve)
-    newest: str | None = None
     first: tuple[float, int] | None = None
     said: object = None
 
@@ -69,16 +77,14 @@ class Watched:
         return pace * (self.curve.total_steps - self.step)
 
     def look(self, client: ServiceClient) -> None:
-        """Reads the job, and the events since the last look."""
+        """Reads the job, and what was measured until now."""
         self.job = client.get(job_path(self.job["id"]))
-        fresh = []
-        for event in client.pages(job_path(self.job["id"], "events")):
-            if event["id"] == self.newest:
-                break
-            fresh.append(event)
-        if fresh:
-            self.newest = fresh[0]["id"]
-        self.curve.add(reversed(fresh))
+        self.curve.add_columns(metrics_of(client, self.job["id"])["columns"])
+        self.measured(*client.get(job_path(self.job["id"], "events"), limit=20)["data"])  # they name the last step
+
+    def measured(self, *events: Object) -> None:
+        """Takes what events of the job's log measured."""
+        self.curve.add(reversed(events))
         if self.first is None and self.step:
             self.first = (time.monotonic(), self.step)
 
@@ -111,6 +117,9 @@ def watch_jobs(
 ) -> int:
     """Follows jobs, draws them on stderr, and prints them when they have ended; returns the exit status."""
     watched = [Watched(client.get(job_path(one))) for one in ids]
+    for one in watched:
+        if one.job["status"] in ENDED:
+            one.look(client)
     screen = Console(stderr=True)
     draws = screen.is_terminal and not as_lines
     try:
@@ -132,30 +141,72 @@ def watch_jobs(
 def _follow(
     client: ServiceClient, watched: Sequence[Watched], live: Live | None, *, as_lines: bool, timeout: float | None
 ) -> bool:
-    """Looks again and again. Returns whether all have ended in time."""
-    until = None if timeout is None else time.monotonic() + timeout
-    away = 0
-    while True:
-        running = [one for one in watched if one.job["status"] not in ENDED or one.newest is None]
-        try:
-            for one in running:
+    """Draws or tells what changes. Returns whether all have ended in time."""
+    until = float("inf") if timeout is None else time.monotonic() + timeout
+    news, over = News(), threading.Event()
+    by_id = {one.job["id"]: one for one in watched}
+    ids = list(by_id)
+    for first in range(0, len(ids), OF_A_STREAM):
+        some = ids[first : first + OF_A_STREAM]
+        threading.Thread(target=_read, args=(client, some, news, over), daemon=True).start()
+    try:
+        while True:
+            if live:
+                live.update(_drawn(watched, live.console.width), refresh=True)
+            else:
+                for one in watched:
+                    _told(one, as_lines=as_lines)
+            if all(one.job["status"] in ENDED for one in watched):
+                return True
+            if time.monotonic() >= until:
+                return False
+            for item in _came(news, min(DRAW_SECONDS, until - time.monotonic())):
+                try:
+                    _take(client, item, by_id)
+                except CommandFailed as away:
+                    if away.exit_status != TRY_AGAIN:
+                        raise
+                    news.put(item)  # the thread that reads the stream says how long to try
+    finally:
+        over.set()
+
+
+def _read(client: ServiceClient, ids: Sequence[str], news: News, over: threading.Event) -> None:
+    """Reads the stream of some jobs, in a thread of its own: a read cannot be waited for with Ctrl-C and --timeout."""
+    try:
+        for event in event_stream.events(client, f"/events?jobs={','.join(ids)}", over=over):
+            # Behind the first `ready`, and a `reset`, nothing is missed: the jobs are read after it.
+            named: Object = {"ids": ids} if event.event in ("ready", "reset") else json.loads(event.data)
+            news.put((event.event, named))
+    except BaseException as error:
+        news.put(error)
+
+
+def _came(news: News, seconds: float) -> Iterator[tuple[str, Object]]:
+    """Yields what came, after waiting for it. Raises what ended a stream."""
+    found: list[tuple[str, Object] | BaseException] = []
+    with suppress(queue.Empty):
+        found.append(news.get(timeout=max(0.0, seconds)))
+        while len(found) < AT_ONCE:
+            found.append(news.get_nowait())
+    for item in found:
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+
+def _take(client: ServiceClient, item: tuple[str, Object], watched: Mapping[str, Watched]) -> None:
+    kind, data = item
+    if kind in ("ready", "reset"):
+        for job_id in data["ids"]:
+            watched[job_id].look(client)
+    elif kind == "job" and (one := watched.get(data["id"])):
+        if data["tunehook"]["revision"] >= one.job["tunehook"]["revision"]:  # not older than what was read since
+            one.job = data
+            if data["status"] in ENDED:  # its last steps may come in the stream later
                 one.look(client)
-            away = 0
-        except ServiceUnreachable as cut:
-            away += 1
-            if away >= AWAY:
-                raise
-            say(f"{cut} Trying on.")
-        if live:
-            live.update(_drawn(watched, live.console.width), refresh=True)
-        else:
-            for one in watched:
-                _told(one, as_lines=as_lines)
-        if all(one.job["status"] in ENDED for one in watched):
-            return True
-        if until is not None and time.monotonic() + LOOK_SECONDS > until:
-            return False
-        time.sleep(LOOK_SECONDS)
+    elif kind == "log":
+        watched[data["fine_tuning_job_id"]].measured(data["event"])
 
 
 def _told(one: Watched, *, as_lines: bool) -> None:

@@ -41,8 +41,10 @@ from service.event_stream import FOLLOWED_JOBS, FollowedJobs
 from service.limits import RATE_LIMITS, TEST_LIMIT, ProjectLimit, room_for, tell_rate
 from service.metrics import REQUESTS, note_request, requests
 from service.models import CATALOG
+from service.project_events import FOLLOWED_PROJECTS, FollowedProjects
 from service.request_log import log_request
 from service.requests import BODY_BYTES, CONTEXT, PARSING
+from service.streams import OPEN_STREAMS, OpenStreams
 from tunehook.context import Context
 from tunehook.dataset.process import FairLock
 from tunehook.setting_values import Network
@@ -152,17 +154,16 @@ def build_app(ctx: Context, trusted_proxies: tuple[Network, ...] = (), *, page: 
     app[CONTEXT] = ctx
     app[TRUSTED_PROXIES] = trusted_proxies
     app[REQUESTS] = requests()
-    app[FOLLOWED_JOBS] = followed = FollowedJobs(ctx.store)
-    app[project_events.FOLLOWED_PROJECTS] = projects = project_events.FollowedProjects(ctx.store, followed)
+    app[OPEN_STREAMS] = streams = OpenStreams(ctx.store)
+    app[FOLLOWED_JOBS] = FollowedJobs(ctx.store, streams)
+    app[FOLLOWED_PROJECTS] = FollowedProjects(ctx.store, streams)
     app[CATALOG] = catalog.Catalog()
     app[PARSING] = asyncio.Lock()
     app[TEST_LIMIT] = ProjectLimit()
     app[RATE_LIMITS] = RateLimits(ctx.store)
     app[datasets.BUILDING] = FairLock()
-    app.cleanup_ctx.append(followed.reading)
-    app.cleanup_ctx.append(projects.reading)
-    app.on_shutdown.append(followed.close)
-    app.on_shutdown.append(projects.close)
+    app.cleanup_ctx.extend((app[FOLLOWED_JOBS].reading, app[FOLLOWED_PROJECTS].reading, streams.watching))
+    app.on_shutdown.append(streams.close)
     for route in ROUTES:
         app.router.add_route(route.method, route.path.replace(JOB, _ONE_JOB), route.handler)
     if page:

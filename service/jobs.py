@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from service.answers import json_response
-from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end, wants_stream
+from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end
 from service.job_filters import FILTERS, job_filter
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
@@ -25,6 +25,7 @@ from service.requests import (
     known_only,
     required,
 )
+from service.streams import wants_stream
 from service.tracing import accepting
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter, MissingParameter

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 from aiohttp import web
 
-from service import deliveries
-from service.event_stream import FOLLOWED_JOBS, HEARTBEAT_SECONDS, KEYS_SECONDS, RETRY_SECONDS, wants_stream
-from service.requests import bearer_of, caller_of, context_of, cursor, integer, json_object, known_only
-from tunehook import api_keys
+from service import deliveries, streams
+from service.requests import caller_of, context_of, cursor, integer, json_object, known_only
+from service.streams import HEARTBEAT, HEARTBEAT_SECONDS, OPEN_STREAMS, RETRY_SECONDS, wants_stream
 from tunehook.errors import EndpointNotFound, StoreUnavailable
 from tunehook.model.api_key import Scope
 from tunehook.model.record import new_id
@@ -26,11 +24,12 @@ LONGEST_LEASE_SECONDS = 3600
 
 async def read(request: web.Request) -> web.StreamResponse:
     """Answers with a page if `after` or `limit` are given, or JSON is asked for; else with a stream."""
-    known_only(request, "after", "limit", "lease_seconds")
+    known_only(request, "after", "job", "limit", "lease_seconds")
     ctx, caller, query = context_of(request), caller_of(request), request.query
     endpoint = await pull.endpoint_of(ctx.webhooks, caller, request.match_info["webhook_endpoint_id"])
     limit = integer(request, "limit", 20, 1, 100)
     lease = integer(request, "lease_seconds", int(pull.LEASE_SECONDS), 1, LONGEST_LEASE_SECONDS)
+    job = query.get("job")
     after = request.headers.get("last-event-id") if wants_stream(request) else None
     after = after or query.get("after")
     if after:
@@ -39,22 +38,15 @@ async def read(request: web.Request) -> web.StreamResponse:
     plain = "application/json" in request.headers.get("accept", "") or "after" in query or "limit" in query
     if plain and not wants_stream(request):
         found, more = await pull.hand_out(
-            ctx.webhooks, endpoint.id, reader=new_id(""), limit=limit, lease_seconds=lease, after=after
+            ctx.webhooks, endpoint.id, reader=new_id(""), limit=limit, lease_seconds=lease, after=after, job=job
         )
         return web.json_response(page_object([shown for _, shown in found], more))
-    with request.app[FOLLOWED_JOBS].stream_of(caller):
-        response = web.StreamResponse(
-            headers={"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
-        )
-        await response.prepare(request)
-        with suppress(ConnectionResetError):
-            async for text in _texts(request, endpoint.id, limit, lease, after):
-                await response.write(text)
-        return response
+    with request.app[OPEN_STREAMS].one_more(caller):
+        return await streams.send(request, _texts(request, endpoint.id, limit, lease, after, job))
 
 
 async def _texts(
-    request: web.Request, endpoint_id: str, limit: int, lease: int, after: str | None
+    request: web.Request, endpoint_id: str, limit: int, lease: int, after: str | None, job: str | None
 ) -> AsyncIterator[bytes]:
     """Yields deliveries as they become due, while the reader holds fewer than `limit`, and comments in between.
 
@@ -62,17 +54,19 @@ async def _texts(
     """
     ctx, clock, reader = context_of(request), asyncio.get_running_loop().time, new_id("")
     held: dict[str, int] = {}
-    heard_at, checked_at = clock(), clock()
+    heard_at, open_streams = clock(), request.app[OPEN_STREAMS]
     yield b": reading\n\n"
-    while not request.app[FOLLOWED_JOBS].closing and request.transport and not request.transport.is_closing():
+    while open_streams.goes_on(request, Scope.WEBHOOKS) and request.transport and not request.transport.is_closing():
         try:
-            if clock() - checked_at > KEYS_SECONDS:
-                key, checked_at = await ctx.store.api_keys.get(caller_of(request).id), clock()
-                if not api_keys.opens(key, bearer_of(request), Scope.WEBHOOKS):
-                    return
             held = await ctx.store.pull_queue.still_held(endpoint_id, held)
             found, _ = await pull.hand_out(
-                ctx.webhooks, endpoint_id, reader=reader, limit=limit - len(held), lease_seconds=lease, after=after
+                ctx.webhooks,
+                endpoint_id,
+                reader=reader,
+                limit=limit - len(held),
+                lease_seconds=lease,
+                after=after,
+                job=job,
             )
         except StoreUnavailable:
             await asyncio.sleep(RETRY_SECONDS)
@@ -85,7 +79,7 @@ async def _texts(
             yield b"".join(f"id: {shown['id']}\ndata: {spaced(shown)}\n\n".encode() for _, shown in found)
             heard_at = clock()
         elif clock() - heard_at > HEARTBEAT_SECONDS:
-            yield b": still here\n\n"
+            yield HEARTBEAT
             heard_at = clock()
         await asyncio.sleep(BUSY_SECONDS if held else IDLE_SECONDS)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 
-from tunehook.errors import EndpointNotFound
+from tunehook.errors import EndpointNotFound, PullNameTaken
 from tunehook.model.record import REPEAT_SECONDS
 from tunehook.model.webhook import MOST_PULL_ENDPOINTS, PULL_IDLE_SECONDS, Endpoint
 from tunehook.store.engine import keys
-from tunehook.store.engine.commit import Change
+from tunehook.store.engine.commit import AlreadyThere, Change
 from tunehook.store.engine.connection import Reading
 from tunehook.store.engine.due_queue import DueQueue
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.record import Stored
 from tunehook.store.indexes import common
+
+#: A name that was taken is guarded for so long: a later call reads the record of the first.
+NAME_SECONDS = 60
 
 
 class EndpointRecord(Stored[Endpoint]):
@@ -27,9 +30,18 @@ class EndpointRecord(Stored[Endpoint]):
     def change(self, value: Endpoint, lease: Lease | None = None) -> Change:
         """Returns the change that replaces this record and its entry in the index."""
         change, index = super().change(value, lease), keys.subscriptions(value.project)
+        if value.pulled and value.url != self.value.url:
+            _take_name(change, value).do("DEL", keys.pull_name(value.project, self.value.url))
         if not value.enabled:
             return change.do("HDEL", index, value.id)
         return change.do("HSET", index, value.id, json.dumps({"url": value.url, "event_types": value.event_types}))
+
+
+def _take_name(change: Change, endpoint: Endpoint) -> Change:
+    """Adds that no other endpoint takes the name at this moment, else AlreadyThere."""
+    name = keys.pull_name(endpoint.project, endpoint.url)
+    change.guards.append((name, endpoint.id))
+    return change.do("SET", name, endpoint.id, "EX", NAME_SECONDS)
 
 
 class Endpoints:
@@ -40,7 +52,8 @@ class Endpoints:
         """Adds an endpoint that the API key created with a body of this digest.
 
         With `sdk_retry`, an SDK may repeat a call that succeeded: raises AlreadyThere, with the id of the endpoint
-        that the first call created. Raises Occupied when the project has all the pull endpoints that it may have.
+        that the first call created. Raises PullNameTaken, and Occupied when the project has all the pull
+        endpoints that it may have.
         """
         change = EndpointRecord.new(endpoint)
         repeat = keys.repeat(key_id, f"endpoint:{digest}")
@@ -48,18 +61,30 @@ class Endpoints:
         change.guards += [(repeat, "")] if sdk_retry else []
         change.list_in(keys.endpoints(endpoint.project), endpoint.id)
         if endpoint.pulled:
+            _take_name(change, endpoint)
             change.room.append((keys.pulls(endpoint.project), MOST_PULL_ENDPOINTS))
             change.at(keys.pulls(endpoint.project), endpoint.id, PULL_IDLE_SECONDS)
         change.do("SADD", keys.PROJECTS, endpoint.project)
-        await self._store.commit(change)
+        try:
+            await self._store.commit(change)
+        except AlreadyThere as found:
+            raise (found if found.key == repeat else PullNameTaken(id=found.value, url=endpoint.url)) from None
+
+    async def replace(self, record: EndpointRecord, endpoint: Endpoint) -> None:
+        """Raises RevisionChanged and PullNameTaken."""
+        try:
+            await self._store.commit(record.change(endpoint))
+        except AlreadyThere as taken:
+            raise PullNameTaken(id=taken.value, url=endpoint.url) from None
 
     async def delete(self, record: EndpointRecord) -> None:
         """Deletes the endpoint. A delivery step gives up its pending deliveries (`DeliveryQueue.wake_all`)."""
         endpoint, change = record.endpoint, record.deletion()
         change.do("ZREM", keys.endpoints(endpoint.project), endpoint.id)
         change.do("HDEL", keys.subscriptions(endpoint.project), endpoint.id)
-        if endpoint.pulled:  # stays until its deliveries are given up (`PullQueue.give_up`)
+        if endpoint.pulled:  # the row stays until its deliveries are given up (`PullQueue.give_up`)
             change.do("ZADD", keys.pulls(endpoint.project), "XX", 0, endpoint.id)
+            change.do("DEL", keys.pull_name(endpoint.project, endpoint.url))
         await self._store.commit(change)
 
     async def read(self, endpoint_id: str, project: str | None = None) -> EndpointRecord:

@@ -22,8 +22,12 @@ from tunehook.store.engine.due_queue import DueQueue
 
 #: What one run of a search reads at most, rows or bytes of texts: 1 to 2 ms of Redis.
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 2_000_000
+#: So much of a string of texts is read at a time. It holds a whole line: metadata has 9 kB at the most.
+PIECE_BYTES = 128 * 1024
 #: A line that has the text costs as much as so many bytes for each filter that it is compared with.
 BYTES_OF_A_LINE = 500
+#: So many jobs have their texts in one string (commit.lua).
+PLACES = 512
 #: Begins the row that every job has.
 ALL = "job\n"
 #: Stages whose jobs are counted by upstream.
@@ -147,19 +151,46 @@ async def search(
         "bytes": BYTES_AT_ONCE,
         "line": BYTES_OF_A_LINE * (len(named) + len(wanted.metadata)),
     }
-    script, names = "search", [keys.job_index(project)]
+    names = [keys.jobs_with(project, name, value) for name, value in wanted.metadata.items()]
     if wanted.text is not None:
-        script, query["text"], query["texts"] = "search_text", _line(wanted.text), keys.job_texts(project)
-        names.append(keys.jobs(project))
-    names += [keys.jobs_with(project, name, value) for name, value in wanted.metadata.items()]
+        query |= {"text": _line(wanted.text), "texts": keys.job_texts(project), "piece": PIECE_BYTES}
+        batches = _search_texts(store, project, query, names, after)
+    else:
+        batches = _search_rows(store, project, query, names, after)
+    async for ids in batches:
+        yield ids
+
+
+async def _search_rows(
+    store: DueQueue, project: str, query: dict[str, Any], names: list[str], after: Job | None
+) -> AsyncIterator[list[str]]:
     cursor = ""
     if after is not None:
-        place = int(await store.redis.zscore(keys.jobs(project), after.id) or 0)
-        cursor = str(place) if wanted.text is not None else f"{after.created_at:012}\n{place:016}"
+        cursor = f"{after.created_at:012}\n{await _place(store, after):016}"
     over = False
     while not over:
-        ids, cursor, over = await store.run(script, names, [json.dumps(query), cursor])
+        ids, cursor, over = await store.run("search", [keys.job_index(project), *names], [json.dumps(query), cursor])
         yield ids
+
+
+async def _search_texts(
+    store: DueQueue, project: str, query: dict[str, Any], names: list[str], after: Job | None
+) -> AsyncIterator[list[str]]:
+    """The texts of 512 places stand in one string, in no order: its jobs are known when it is read to the end."""
+    names = [keys.job_index(project), keys.jobs(project), *names]
+    behind = "" if after is None else str(await _place(store, after))
+    chunk, offset, over, waiting = "", 0, False, dict[int, str]()
+    while not over:
+        rows, chunk, offset, over = await store.run("search_text", names, [json.dumps(query), behind, chunk, offset])
+        waiting |= {int(place): job_id for place, job_id in zip(rows[::2], rows[1::2], strict=True)}
+        known = sorted((place for place in waiting if over or not offset or place // PLACES > int(chunk)), reverse=True)
+        for first in range(0, max(1, len(known)), query["most"]):
+            yield [waiting.pop(place) for place in known[first : first + query["most"]]]
+
+
+async def _place(store: DueQueue, job: Job) -> int:
+    """Returns a job's place in the order of acceptance."""
+    return int(await store.redis.zscore(keys.jobs(job.project), job.id) or 0)
 
 
 async def count_stages(store: DueQueue, project: str) -> dict[str, int]:

@@ -28,15 +28,23 @@ class PullQueue:
         self._store = store
 
     async def hand_out(
-        self, endpoint: Endpoint, *, reader: str, lease_seconds: float, limit: int, after: str | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        reader: str,
+        lease_seconds: float,
+        limit: int,
+        after: str | None = None,
+        job: str | None = None,
     ) -> tuple[list[HandedOut], bool]:
         """Leases up to `limit` due deliveries to a reader; returns them, and whether more are due.
 
-        `after`: the last delivery that the reader has received. See pull.lua.
+        `after`: the last delivery that the reader has received. `job`: only deliveries about it. See pull.lua.
         """
-        queue, ends = keys.pull(endpoint.id), keys.pulls(endpoint.project)
+        names = [keys.pull(endpoint.id), keys.pulls(endpoint.project)]
+        names += [keys.job_deliveries(job)] if job else []
         arguments = [endpoint.id, PULL_IDLE_SECONDS * 1000, int(lease_seconds * 1000), limit, reader, after or ""]
-        left, *rows = await self._store.run("pull", [queue, ends], arguments)
+        left, *rows = await self._store.run("pull", names, arguments)
         until = {str(name): int(till) for name, till in zip(rows[::2], rows[1::2], strict=True)}
         if not until:
             return [], int(left) > 0

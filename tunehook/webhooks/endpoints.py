@@ -76,6 +76,15 @@ class TestRequest(Strict):
     __test__ = False  # not one of pytest's
 
     event_type: str
+    set: Annotated[dict[str, object], Field(max_length=32, default_factory=dict)]
+
+    @field_validator("set")
+    @classmethod
+    def _of_data(cls, value: dict[str, object]) -> dict[str, object]:
+        for path in value:
+            if not path.startswith("data."):
+                raise ValueError(f"has {path[:80]!r}: its names are paths such as data.status")
+        return value
 
 
 class RecoverRequest(Strict):
@@ -193,12 +202,13 @@ async def delete(webhooks: Webhooks, caller: ApiKey, endpoint_id: str) -> None:
 
 async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> tuple[str, int]:
     """Sends a signed sample; returns the event's type and the answer's status code. Raises TestUnanswered."""
-    kind = parse_as(TestRequest, body).event_type
+    asked = parse_as(TestRequest, body)
+    kind = asked.event_type
     if kind not in event_types.ALL:
         raise InvalidParameter(param="event_type", why=f"there is {', '.join(event_types.ALL)}")
     endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
     now = int(time.time())
-    event = sample_events.sample_event(kind, caller.project, now=now)
+    event = sample_events.with_members(sample_events.sample_event(kind, caller.project, now=now), asked.set)
     if endpoint.pulled:
         return kind, await pull.try_out(webhooks, endpoint, event)
     async with Sender(webhooks.allow, webhooks.encryption) as sender:
@@ -270,5 +280,5 @@ async def _change(
     record = await webhooks.store.endpoints.read(endpoint_id, caller.project)
     endpoint = changed(record.endpoint)
     if endpoint != record.endpoint:
-        await webhooks.store.commit(record.change(endpoint))
+        await webhooks.store.endpoints.replace(record, endpoint)
     return endpoint

@@ -62,6 +62,7 @@ async def hand_out(
     limit: int,
     lease_seconds: float = LEASE_SECONDS,
     after: str | None = None,
+    job: str | None = None,
 ) -> tuple[list[tuple[HandedOut, dict[str, Any]]], bool]:
     """Leases due deliveries to a reader; returns each with its object for the wire, and whether more are due.
 
@@ -69,7 +70,7 @@ async def hand_out(
     """
     endpoint = (await webhooks.store.endpoints.read(endpoint_id)).endpoint
     found, more = await webhooks.store.pull_queue.hand_out(
-        endpoint, reader=reader, lease_seconds=lease_seconds, limit=limit, after=after
+        endpoint, reader=reader, lease_seconds=lease_seconds, limit=limit, after=after, job=job
     )
     now = time.time()
     secrets = [webhooks.encryption.decrypt(secret) for secret in endpoint.secrets(now)] if found else []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tunehook.errors import InvalidParameter
 from tunehook.model.job import FileRef, Job, JobError, JobSpec, Stage, UpstreamJob, Waiting
 from tunehook.model.webhook import Event
-from tunehook.openai_format import jobs
+from tunehook.openai_format import jobs, json_text
 from tunehook.webhooks import event_types as types
 from tunehook.webhooks import publishing
 
@@ -19,6 +22,25 @@ _JOB = "ftjob-test000000000000000000"
 def sample_event(kind: str, project: str, *, now: int) -> Event:
     """Returns an event of the type with a new id; `metadata.test` marks it as a sample."""
     return publishing.make_event(kind, _data(kind, now), project=project, job_id=None, now=now)
+
+
+def with_members(event: Event, members: Mapping[str, object]) -> Event:
+    """Returns the event with members of its body replaced: path such as `data.status` → value.
+
+    Raises InvalidParameter for a path through what is no object.
+    """
+    body: dict[str, Any] = json.loads(event.body)
+    for path, value in members.items():
+        *parents, last = path.split(".")
+        place: Any = body
+        for name in parents:
+            place = place.get(name) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise InvalidParameter(
+                param="set", why=f"{path!r} has no place in {event.type}: name one such as data.status"
+            )
+        place[last] = value
+    return event.model_copy(update={"body": json_text.compact(body)})
 
 
 def _data(kind: str, now: int) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from cli.main import main
+from cli.service_client import ServiceClient
+from cli.upload import upload
 from tests.integration.service.conftest import DATASET, Api
 from tests.unit.cli.test_terminal import offers
 from tunehook import api_keys
@@ -42,6 +44,9 @@ class Done:
 class Terminal:
     def __init__(self, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
         self.api, self._capsys = api, capsys
+
+    def said(self) -> str:
+        return self._capsys.readouterr().err
 
     async def __call__(self, *words: str, key: str = "") -> Done:
         """Runs a command in a thread of its own, as its process would."""
@@ -246,6 +251,17 @@ async def test_endpoints_and_deliveries(terminal: Terminal) -> None:
     assert dict((await terminal("deliveries", "show", row[0])).rows)["job"] == job_id
     assert (await terminal("endpoints", "delete", facts["endpoint"], "--yes")).status == 0
     assert (await terminal("endpoints")).out == ""
+
+
+async def test_a_large_file_is_uploaded_in_parts(terminal: Terminal) -> None:
+    content = DATASET * 50
+    await written("large.jsonl", content)
+    with ServiceClient(terminal.api.root, terminal.api.key) as client:
+        found = await asyncio.to_thread(upload, client, Path("large.jsonl"), whole=1000, part=len(content) // 3)
+    assert "4/4" in terminal.said()
+    assert (found["bytes"], found["filename"]) == (len(content), "large.jsonl")
+    assert (await terminal("files", "download", found["id"], "--output", "back.jsonl")).status == 0
+    assert await asyncio.to_thread(Path("back.jsonl").read_bytes) == content
 
 
 async def test_another_projects_key_sees_and_does_nothing(terminal: Terminal) -> None:

@@ -174,3 +174,13 @@ async def test_a_redis_that_does_not_know_a_script_gets_its_text_once(store: Sto
     assert len(await accepted(store, [job(number) for number in range(300)])) == 300
     stats = await store.redis.info("commandstats")
     assert stats["cmdstat_eval"]["calls"] == 1
+
+
+async def test_long_texts_are_read_in_pieces_and_their_jobs_come_in_order(store: Store) -> None:
+    long = {f"k{number}": "ü" * 500 for number in range(15)}
+    jobs = [job(number, spec=spec(number, metadata={**long, "name": f"bird {number % 3}"})) for number in range(90)]
+    await accepted(store, jobs)
+    wanted = [one.id for one in reversed(jobs) if one.spec.metadata and one.spec.metadata["name"] == "bird 1"]
+    assert await found(store, JobFilter(text="bird 1")) == wanted
+    assert await found(store, JobFilter(text="bird 1", metadata={"name": "bird 1"}), limit=100) == wanted
+    assert await found(store, JobFilter(text="bird 9")) == []

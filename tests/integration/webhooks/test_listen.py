@@ -149,6 +149,17 @@ async def test_a_dead_server_gets_it_when_it_listens_and_a_500_is_retried_as_it_
     assert "Traceback" not in command.text
 
 
+async def test_listening_for_one_job(office: Office, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    there = ("--forward-to", receiver.url, "--url", str(office.http.base_url), "--key", office.key, "--timeout", "60")
+    assert await told("listen", "--job", "ftjob-none", *there) == 1
+    await office.subscribe("pull:anna", SUCCEEDED)
+    jobs = [await office.happen() for _ in range(3)]
+    assert await told("listen", "--name", "anna", "--job", jobs[1].id, "--once", "1", *there) == 0
+    assert [hook.event["data"]["id"] for hook in receiver.hooks] == [jobs[1].id]
+    assert f"of {jobs[1].id}" in capsys.readouterr().err
+    assert await office.ctx.store.redis.zcard(f"th:pull:{await endpoint_id(office)}") == 2
+
+
 async def told(*words: str) -> int:
     return await asyncio.to_thread(main, words)
 
@@ -165,9 +176,12 @@ async def test_triggers_pass_through_a_listener(
     )
     redis = office.ctx.store.redis
     await until(lambda: redis.zcard(f"th:endpoints:{office.project}"), is_=1)
-    assert await told("trigger", "fine_tuning.job.waiting", *there) == 0
+    changed = ("--set", "data.suffix=birds", "--set", "data.metadata.team=search")
+    assert await told("trigger", "fine_tuning.job.waiting", *changed, *there) == 0
     assert await listener == 0
-    assert receiver.hooks[0].event["type"] == "fine_tuning.job.waiting"
+    event = receiver.hooks[0].event
+    assert (event["type"], event["data"]["suffix"]) == ("fine_tuning.job.waiting", "birds")
+    assert event["data"]["metadata"] == {"test": "true", "team": "search"}
     assert "→ 204" in capsys.readouterr().out
 
 
@@ -192,7 +206,8 @@ async def test_a_trigger_straight_to_a_server_needs_nothing_running(
     ("words", "said"),
     [
         (("trigger", "fine_tuning.job.succeded"), "Did you mean"),
-        (("trigger", FAILED, "--set", "data.status=x"), "--forward-to"),
+        (("trigger", FAILED, "--set", "data.status"), "--set data.status=failed"),
+        (("trigger", FAILED, "--secret", "x"), "--forward-to"),
         (("trigger", FAILED, "--forward-to", "http://localhost:1/", "--set", "data.no.status=x"), "--set"),
         (("trigger", FAILED, "--forward-to", "localhost:3000"), "a whole URL"),
         (

@@ -134,6 +134,21 @@ async def test_what_was_lost_behind_the_last_received_comes_again_at_once(office
     assert other[0]["id"] not in {one["id"] for one in again}
 
 
+async def test_a_reader_of_one_job_leaves_all_others(office: Office) -> None:
+    endpoint_id = await listening(office)
+    first, mine, last = [await office.happen() for _ in range(3)]
+    [handed] = await fetched(office, endpoint_id, f"limit=1&job={mine.id}")
+    assert handed["job_id"] == mine.id
+    assert await fetched(office, endpoint_id, f"limit=9&job={mine.id}") == []
+    assert await fetched(office, endpoint_id, "limit=9&job=ftjob-none") == []
+    assert {one["job_id"] for one in await fetched(office, endpoint_id)} == {first.id, last.id}
+    await reported(office, handed["id"])
+    await office.post(f"/v1/deliveries/{handed['id']}/redeliver")
+    reader = Reader(office, endpoint_id, f"?job={mine.id}")
+    assert [one["id"] for one in await reader.has(1)] == [handed["id"]]
+    await reader.killed()
+
+
 async def test_a_stream_hands_out_no_more_than_its_reader_can_hold(office: Office) -> None:
     endpoint_id = await listening(office)
     reader = Reader(office, endpoint_id, "?limit=2")
@@ -218,6 +233,19 @@ async def test_five_of_a_project_each_name_once_and_none_becomes_another_kind(of
     await office.post(f"/v1/webhook_endpoints/{ids[1]}", {"url": "https://you.example/hooks"}, status=400)
     await office.post(f"/v1/webhook_endpoints/{ids[1]}", {"url": "pull:renamed"})
     await office.post(f"/v1/webhook_endpoints/{ids[1]}", {"url": "pull:n2"}, status=409)
+
+
+async def test_of_two_that_take_a_name_at_once_one_is_refused(office: Office) -> None:
+    await listening(office, "before")
+    body = {"name": "x", "url": "pull:anna"}
+    made = await asyncio.gather(*(office.http.post("/v1/webhook_endpoints", json=body) for _ in range(5)))
+    assert sorted(answer.status_code for answer in made) == [200, 409, 409, 409, 409]
+    [taken] = {answer.json()["id"] for answer in made if answer.status_code == 200}
+    other = await listening(office, "other")
+    paths = [f"/v1/webhook_endpoints/{one}" for one in (taken, other)]
+    renamed = await asyncio.gather(*(office.http.post(path, json={"url": "pull:new"}) for path in paths))
+    assert sorted(answer.status_code for answer in renamed) == [200, 409]
+    await listening(office, "anna" if renamed[0].status_code == 200 else "other")
 
 
 @pytest.mark.parametrize("url", ["pull:", "pull:../x", "pull: a", "pull:" + "a" * 65, "PULL:a", "pull:a\n", "pull:é"])

@@ -1,5 +1,6 @@
 """Output rules of all commands: tables and pipes, exit statuses, times, and what `--help` costs."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from threading import Thread
 import pytest
 from cyclopts import App
 
+from cli.chart import chart
 from cli.jobs import followed
+from cli.lines import say, tell
 from cli.main import COMMANDS, application, main
 from cli.metrics import Curve
 from cli.plan import Combination, Plan
 from cli.service_client import ServiceClient
-from cli.terminal import Shape, print_json, print_json_line, print_list, print_one, print_rows, say, sparkline
+from cli.terminal import Shape, print_json, print_json_line, print_list, print_one, print_rows, sparkline
 from cli.times import lasting, moment_of
 
 KEY = "th_abcdef123456_" + "a" * 43
@@ -274,11 +277,29 @@ def test_events_that_are_cut_off_go_on_after_the_last_one(capsys: pytest.Capture
     assert capsys.readouterr().err.count("Asking again.") == 2
 
 
+def test_a_curve_is_drawn_with_its_axes() -> None:
+    lines = list(chart([(1, 3.0), (50, 1.5), (100, 0.5)], width=40, height=5))
+    assert [len(line) <= 40 for line in lines] == [True] * 6
+    assert (lines[0][:5], lines[4][:5], lines[5].split()) == ("  3 ┤", "0.5 ┤", ["1", "100"])
+    assert (lines[0][5], lines[4][-1]) != ("⠀", "⠀")
+    assert list(chart([])) == []
+    assert len(list(chart([(7, 1.0)], height=3))) == 4
+
+
 STEERS = "[red]\x1b]0;owned\x07\x9b2J\u202e\x7f"
+
+
+def test_one_function_prints() -> None:
+    """What a command prints may come from outside: `tell` and `say` take out what would steer the terminal."""
+    for page in (Path(__file__).parents[3] / "cli").glob("*.py"):
+        tree = ast.parse(page.read_text("utf-8"))
+        prints = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"}
+        assert len(prints) == (2 if page.name == "lines.py" else 0), page
 
 
 def test_no_name_steers_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     say(f"one\ntwo {STEERS}")
+    tell(STEERS)
     print_json({"name": STEERS})
     print_json_line({"name": STEERS})
     print_list((), [{"id": STEERS}], [], Shape(ids=True))
@@ -290,5 +311,5 @@ def test_no_name_steers_the_terminal(capsys: pytest.CaptureFixture[str], monkeyp
     main([STEERS])
     out, err = capsys.readouterr()
     assert [one for one in out + err if not one.isprintable() and one != "\n"] == []
-    assert json.loads(out[: out.index("\n}") + 2]) == {"name": STEERS}
+    assert json.loads(out[out.index("{") : out.index("\n}") + 2]) == {"name": STEERS}
     assert "two [red] ]0;owned" in err

@@ -399,6 +399,11 @@ def pulls(project: str) -> str:
     return f"th:pulls:{project}"
 
 
+def pull_name(project: str, url: str) -> str:
+    """The endpoint that took the URL `pull:<name>` in the last minute (store/endpoints.py)."""
+    return f"th:pull-name:{project}:{url}"
+
+
 def announced(subject: str) -> str:
     """What was announced last about a subject that has no record of its own."""
     return f"th:told:{subject}"

@@ -2,7 +2,8 @@
 -- A reader that names the last delivery which it has received (`after`) gets those again at once that were handed out
 -- later to the same reader, and of which it has reported nothing: they were lost on their way.
 -- The lease is noted on the delivery's record: `<reader> <number> <until, ms>`.
--- KEYS: the endpoint's queue; the project's pull endpoints → when each goes
+-- KEYS: the endpoint's queue; the project's pull endpoints → when each goes; the deliveries of a job, if no others are
+-- wanted
 -- ARGV: endpoint, ms until it goes unless it is read, lease (ms), limit, reader, after or ''
 -- Returns {how many more are due, id, until, id, until, …}.
 local time = redis.call('TIME')
@@ -25,8 +26,20 @@ if whose then
     end
   end
 end
+local limit, due = tonumber(ARGV[4]), {}
+if KEYS[3] then
+  local at = {}
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+    at[id] = tonumber(redis.call('ZSCORE', KEYS[1], id) or now + 1)
+    if at[id] <= now then due[#due + 1] = id end
+  end
+  table.sort(due, function(one, other) return at[one] < at[other] end)
+else
+  due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)
+end
 local found = {0}
-for index, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[4])) do
+for index, id in ipairs(due) do
+  if index > limit then break end
   if redis.call('EXISTS', 'th:delivery:' .. id) == 0 then
     redis.call('ZREM', KEYS[1], id) -- it has expired
   else
@@ -37,5 +50,5 @@ for index, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
     found[#found + 1] = till
   end
 end
-found[1] = redis.call('ZCOUNT', KEYS[1], '-inf', now)
+found[1] = KEYS[3] and math.max(0, #due - limit) or redis.call('ZCOUNT', KEYS[1], '-inf', now)
 return found
