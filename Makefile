@@ -69,7 +69,7 @@ bench: $(READY)  ## each figure beside its plain counterpart, in one run: docs/b
 	for name in api upload look up told burst deliveries dataset_check; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
-	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra s3 --output-file requirements.lock pyproject.toml
 	$(VENV)/lock/bin/python -c 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb")); \
 	wheel = found["tool"]["hatch"]["build"]["targets"]["wheel"]; \
 	print(*found["build-system"]["requires"], *wheel["hooks"]["custom"]["node"], sep="\n")' \
