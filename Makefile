@@ -69,7 +69,7 @@ bench: $(READY)  ## each figure beside its plain counterpart: docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 lock: $(UV)  ## what the image is built from: the newest versions that pyproject.toml allows, with their hashes
-	$(COMPILE) --extra otel --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra otel --extra s3 --output-file requirements.lock pyproject.toml
 	$(VENV)/lock/bin/python -c 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb")); \
 	wheel = found["tool"]["hatch"]["build"]["targets"]["wheel"]; \
 	print(*found["build-system"]["requires"], *wheel["hooks"]["custom"]["node"], sep="\n")' \

@@ -14,7 +14,10 @@ from pathlib import Path
 
 from cli import local_store
 from cli.embedded import start_embedded
+from cli.failures import CommandFailed
 from tunehook import settings
+from tunehook.files.directory import Directory
+from tunehook.files.storage import open_place
 from tunehook.security.encryption import Encryption
 from tunehook.store.store import Store
 
@@ -25,10 +28,20 @@ PLACES = ("files", "reports", "uploads")
 SPOOL = ".restore"
 
 
+class FilesInBucket(CommandFailed):
+    """This works on a directory, and the files lie at {url}.
+
+    Stop service and worker, copy the files (`tunehook storage copy FROM TO`), and unset TUNEHOOK_STORE_URL for this.
+    """
+
+
 @asynccontextmanager
 async def place() -> AsyncIterator[tuple[Store, Encryption, Path]]:
-    """Opens the store and the data directory; starts the embedded Valkey if `tunehook up` does not run."""
-    data_dir = settings.load().data_dir.absolute()
+    """Opens the store and the directory of files; starts the embedded Valkey if `tunehook up` does not run."""
+    found = settings.load()
+    data_dir, files = found.data_dir.absolute(), open_place(found.store_url, found.data_dir.absolute())
+    if not isinstance(files, Directory):
+        raise FilesInBucket(url=files.label)
     with ExitStack() as stack:
         try:
             url, encryption = local_store.find()
@@ -39,7 +52,7 @@ async def place() -> AsyncIterator[tuple[Store, Encryption, Path]]:
             stack.callback(valkey.stop)
             url, encryption = valkey.url, local_store.encryption()
         async with Store.connect(url, connections=1, timeout=SECONDS) as store:
-            yield store, encryption, data_dir
+            yield store, encryption, files.root
 
 
 @dataclass

@@ -64,6 +64,7 @@ def demo() -> int:
         changes = {
             **local_changes(found),
             "REDIS_URL": "",
+            "TUNEHOOK_STORE_URL": "",
             "TUNEHOOK_POLL_SECONDS": "0.5",
             "TUNEHOOK_SIMULATOR_SPEED": str(SPEED),
         }

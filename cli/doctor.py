@@ -16,16 +16,21 @@ from cli.lines import clean, tell
 from cli.options import AsJson
 from tunehook import settings
 from tunehook.errors import DataDirUnavailable, UpstreamError
-from tunehook.files.storage import Storage
+from tunehook.files.directory import Directory
+from tunehook.files.storage import Storage, open_place
 from tunehook.model.deployment import OVER
 from tunehook.settings import UpstreamSettings
-from tunehook.store import doctor
+from tunehook.store import doctor, snapshot
 from tunehook.store.doctor import Finding
 from tunehook.store.store import Store
 
 
 async def run(
-    *, fix: bool = False, as_json: AsJson = False, data_dir: Annotated[Path | None, Parameter(name="--data-dir")] = None
+    *,
+    fix: bool = False,
+    as_json: AsJson = False,
+    storage: bool = False,
+    data_dir: Annotated[Path | None, Parameter(name="--data-dir")] = None,
 ) -> int:
     """Find inconsistent records in the store.
 
@@ -34,14 +39,18 @@ async def run(
     Args:
         fix: mend what can be mended safely
         as_json: print a JSON list
-        data_dir: also list files in this data directory that no record names: left by a restore
+        storage: also compare the storage (TUNEHOOK_STORE_URL, or the data directory) with the records: files that no
+            record names, and records without their bytes
+        data_dir: the same for this data directory
     """
     url, _ = local_store.find()
+    loaded = settings.load()
     async with Store.connect(url) as store:
         found = await doctor.findings(store)
-        if data_dir is not None:
-            found += await _left_behind(store, Storage(data_dir, store.deletion, adopts=False))
-        if upstreams := settings.load().all_upstreams():
+        if storage or data_dir is not None:
+            place = Directory(data_dir) if data_dir else open_place(loaded.store_url, loaded.data_dir)
+            found += await _compared(store, Storage(place, store.deletion, adopts=False))
+        if upstreams := loaded.all_upstreams():
             found += await _unrecorded(store, upstreams)
         mended = [finding for finding in found if fix and finding.mend is not None]
         for finding in mended:
@@ -89,15 +98,22 @@ def _advice(upstream: str, job_id: str, is_ours: bool) -> str:
     )
 
 
-async def _left_behind(store: Store, storage: Storage) -> list[Finding]:
+async def _compared(store: Store, storage: Storage) -> list[Finding]:
+    """Finds files that no record names, left by a restore, and records whose bytes are not in the storage."""
+    wanted: dict[str, int] = {}
     try:
         here = sorted(await storage.file_ids())
+        async for entries in snapshot.take(store):
+            wanted |= {file.id: file.bytes for entry in entries if (file := snapshot.file_in(entry))}
+        gone = [file_id for file_id, size in wanted.items() if await storage.size(file_id) != size]
     except DataDirUnavailable as error:
-        return [Finding("data directory", str(storage.data_dir), error.detail)]
-    words = "its bytes are in the data directory, and no record names it"
+        return [Finding("storage", storage.place.label, error.detail)]
+    words = "its bytes are in the storage, and no record names it"
     left = await store.deletion.left_behind(here)
     found = [Finding("no record", file_id, words, partial(storage.remove, file_id), grave=False) for file_id in left]
-    if (spool := storage.data_dir / SPOOL).exists():
+    words = "its record is here, and its bytes are not in the storage, or not all: copy them there, or delete the file"
+    found += [Finding("no bytes", one, words, grave=False) for one in gone if await store.files.read_any(one)]
+    if isinstance(storage.place, Directory) and (spool := storage.place.root / SPOOL).exists():
         words = "left by a restore that was killed, unless one runs now: run the restore again, or delete the directory"
         found.append(Finding("restore", str(spool), words, grave=False))
     return found

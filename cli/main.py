@@ -37,6 +37,7 @@ COMMANDS = {
     "doctor": ("cli.doctor:run", "Find inconsistent records in the store."),
     "backup": ("cli.backup:run", "Write all records and files to one archive."),
     "restore": ("cli.restore:run", "Put an archive of `backup` into an empty place."),
+    "storage": ("cli.storage:app", "Move a deployment's files to another directory or bucket."),
     "retrain": ("cli.retrain:run", "Train jobs of one upstream again at another, once each."),
     "listen": ("cli.listen:app", "Forward webhooks to a server on this machine, and report its answers."),
     "trigger": ("cli.trigger:app", "Send a sample event through the endpoints, or straight to a server."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -108,10 +107,17 @@ async def content(request: web.Request) -> web.StreamResponse:
     if file.purpose != PURPOSE and file.status == "uploaded":
         raise FileNotFetchedYet(id=file.id)
     storage = context_of(request).files.storage
-    if not await storage.exists(file.id):
-        raise FileContentGone(id=file.id)
-    opened = await asyncio.to_thread(storage.path(file.id).open, "rb")
-    return web.Response(body=opened, content_type="application/octet-stream")
+    try:
+        blob = await storage.open(file.id)
+    except FileNotFoundError:
+        raise FileContentGone(id=file.id) from None
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    response.content_length = blob.size
+    await response.prepare(request)
+    async for piece in blob.chunks():
+        await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -12,6 +12,9 @@ from tunehook.context import Context
 from tunehook.errors import CommitUnconfirmed, DataDirUnavailable, StoreUnavailable, TunehookError
 from tunehook.store.redis_health import FULL
 
+#: A bucket that does not answer is asked again for 40 s; a probe does not wait for that.
+STORAGE_SECONDS = 10.0
+
 
 async def live(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
@@ -50,7 +53,10 @@ async def _data_dir(ctx: Context) -> dict[str, object]:
     """Fails below 1 GB: a dataset may have 512 MB."""
     ctx.files.storage.forget_mark()
     try:
-        return {"ok": True, "message": await ctx.files.storage.check_room(1_000_000_000)}
+        async with asyncio.timeout(STORAGE_SECONDS):
+            return {"ok": True, "message": await ctx.files.storage.check_room(1_000_000_000)}
+    except TimeoutError:
+        return {"ok": False, "message": f"{ctx.files.storage.place.label} does not answer in {STORAGE_SECONDS:.0f} s."}
     except DataDirUnavailable as error:
         return {"ok": False, "message": error.detail}
     except StoreUnavailable:

@@ -50,7 +50,8 @@ async def add_part(request: web.Request) -> web.Response:
     )
     upload = record.upload
     limit = await uploads.room(ctx.files, record)
-    async with ingest.receiving(ctx.files.storage.parts(upload.id), request.content_length or 0) as incoming:
+    parts = ctx.files.storage.parts(upload.id)
+    async with ingest.receiving(parts, request.content_length or 0, prefix="part_") as incoming:
         await receive(request, incoming, file="data", limit=limit)
         if incoming.bytes == 0:
             raise InvalidParameter(param="data", why="the part is empty")

@@ -13,7 +13,7 @@ from tunehook.dataset.prices import BadPriceFile, Prices, load_prices
 from tunehook.dataset.rules import Rules, rules_of
 from tunehook.errors import StoreUnavailable
 from tunehook.files import Files
-from tunehook.files.storage import Storage
+from tunehook.files.storage import Storage, open_place
 from tunehook.model.job import Job
 from tunehook.security.allow_list import AllowList
 from tunehook.security.encryption import Encryption
@@ -98,7 +98,7 @@ async def open_context(
     store.deliveries.kept_seconds = int(settings.keep_deliveries_days * 86400)
     configured = settings.all_upstreams()
     upstreams = {name: open_upstream(name, upstream) for name, upstream in configured.items()}
-    files = make_files(store, Storage(settings.data_dir, store.deletion))
+    files = make_files(store, Storage(open_place(settings.store_url, settings.data_dir), store.deletion))
     ctx = Context(
         store=store,
         files=files,

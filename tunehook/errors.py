@@ -386,7 +386,7 @@ class DatasetUnread(TunehookError):
 
 
 class DataDirUnavailable(TunehookError):
-    """The disk of this server cannot be used: {why}. Accepted jobs wait. Retry later."""
+    """The storage of this server cannot be used: {why}. Accepted jobs wait. Retry later."""
 
 
 class StoreUnavailable(TunehookError):

@@ -53,6 +53,16 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def check_store_url(value: str) -> str:
+    schemes = ("file", "s3", "gs", "az")
+    parts = urlsplit(value)
+    if parts.scheme not in schemes or not (parts.path.startswith("/") if parts.scheme == "file" else parts.netloc):
+        raise ValueError("must be s3://bucket/path, gs://bucket/path, az://container/path or file:///directory")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must name a bucket and a path alone: credentials have variables of their own")
+    return value
+
+
 def _upstream_key(value: SecretStr) -> SecretStr:
     """A key with a line end, as from a file, would fail in each request's head."""
     if not re.fullmatch(r"[!-~]*", value.get_secret_value()):
@@ -130,6 +140,7 @@ def _networks(value: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(lambda value: _url(value, "http", "https"))]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+StoreUrl = Annotated[str, AfterValidator(check_store_url)]
 UpstreamKey = Annotated[SecretStr, AfterValidator(_upstream_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 OwnKey = Annotated[SecretStr, AfterValidator(_own_key)]

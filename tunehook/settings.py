@@ -26,6 +26,7 @@ from tunehook.setting_values import (
     NetworksText,
     OwnKey,
     RedisUrl,
+    StoreUrl,
     UpstreamKey,
     WebhookSecret,
     check_name,
@@ -128,6 +129,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     trusted_proxies: NetworksText = ""
     data_dir: Path = Path(".tunehook")
+    store_url: StoreUrl = ""
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 180
     on_unknown: Literal["retry", "hold"] = "retry"

@@ -32,6 +32,12 @@ SETS: dict[str, tuple[dict[str, Any], str]] = {
     "shared volume": (NEEDED | SHARED, "1.35"),
     "secret of one's own": ({"existingSecret": "mine"}, "1.35"),
     "redis of one's own": (OWN_REDIS, "1.35"),
+    "bucket": (
+        NEEDED
+        | {"storage": {"mode": "bucket", "url": "s3://bucket/path"}, "service": {"replicas": 2}}
+        | {"settings": {"AWS_REGION": "eu-central-1"}, "serviceAccountName": "tunehook"},
+        "1.35",
+    ),
     "ingress": (NEEDED | {"ingress": HOST | {"className": "nginx", "annotations": {"a": "b"}}}, "1.35"),
     "gateway": (NEEDED | {"httpRoute": GATEWAY}, "1.35"),
     "watched": (
@@ -70,6 +76,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two pods on one volume": (NEEDED | {"worker": {"replicas": 2}}, "replicas"),
     "a secret among the settings": (NEEDED | {"settings": {"OPENAI_API_KEY": "sk"}}, "settings"),
     "a misspelt value": (NEEDED | {"stroage": {"size": "1Gi"}}, "stroage"),
+    "a bucket without its url": (NEEDED | {"storage": {"mode": "bucket"}}, "go together"),
+    "a url with a key": (NEEDED | {"storage": {"mode": "bucket", "url": "s3://id:key@bucket"}}, "url"),
     "two ways in": (NEEDED | {"ingress": HOST, "httpRoute": GATEWAY}, "exclude each other"),
     "an ingress for every host": (NEEDED | {"ingress": {"enabled": True}}, "host"),
 }

@@ -12,6 +12,7 @@ import pytest
 from fireworks.lib.dataset_upload import count_dataset_examples
 
 from tests.fakes.fireworks import DPO, SUPERVISED, TUNABLE, FakeFireworks, running_fireworks
+from tests.fakes.stored import Sent
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, settings, spec
 from tunehook.model.deployment import Deployment
 from tunehook.upstreams.fireworks import FireworksUpstream
@@ -153,7 +154,7 @@ async def test_the_adapter_sends_what_the_official_client_sends(
 async def test_the_official_client_reads_the_datasets_of_the_adapter(
     official: fireworks.AsyncFireworks, upstream: FireworksUpstream, tmp_path: Path
 ) -> None:
-    found = await official.datasets.get(await upstream.upload(file_at(tmp_path), FILE, ignored))
+    found = await official.datasets.get(await upstream.upload(Sent.of(file_at(tmp_path)), FILE, ignored))
     assert (found.state, found.example_count, found.display_name) == ("READY", str(CONTENT.count(b"\n")), FILE[:63])
 
 

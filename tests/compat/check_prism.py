@@ -17,6 +17,7 @@ from tests.compat.python_calls import GRADER, MODEL, QUESTION
 from tests.contract.openai.trim import KEPT
 from tests.e2e.surface.conftest import Visitor
 from tests.fakes.datasets import dataset
+from tests.fakes.stored import Sent
 from tunehook.errors import UpstreamError
 from tunehook.model.job import JobSpec
 from tunehook.settings import UpstreamSettings
@@ -74,7 +75,7 @@ def sent(upstream: OpenAIUpstream, file: Path) -> dict[str, Awaitable[Any]]:
         for name, wanted in SPECS.items()
     }
     return creates | {
-        "upload": upstream.upload(file, "train.jsonl", progress),
+        "upload": upstream.upload(Sent.of(file), "train.jsonl", progress),
         "find_file": upstream.find_file("train.jsonl", 1),
         "begin_parts": upstream.begin_parts("train.jsonl", 10),
         "add_part": upstream.add_part("upload_1", b"abc"),

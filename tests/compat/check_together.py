@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import together
 
+from tests.fakes.stored import Sent
 from tests.fakes.together import TUNABLE, FakeTogether, running_together
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, settings, spec
 from tunehook.upstreams.members import suffix_mark as mark
@@ -77,7 +78,7 @@ async def test_a_fine_tune(official: together.AsyncTogether, fake: FakeTogether,
 async def test_the_adapter_sends_what_the_official_client_sends(
     official: together.AsyncTogether, upstream: TogetherUpstream, fake: FakeTogether, tmp_path: Path
 ) -> None:
-    file_id = await upstream.upload(file_at(tmp_path), FILE, ignored)
+    file_id = await upstream.upload(Sent.of(file_at(tmp_path)), FILE, ignored)
     same = await official.files.upload(file_at(tmp_path), purpose="fine-tune", check=False)
     assert same.id == file_id  # both name the bytes by the same checksum
     ending = f"owls-{mark(TAG)}"
@@ -107,7 +108,7 @@ async def test_the_adapter_sends_what_the_official_client_sends(
 
 async def test_limits_and_prices(official: together.AsyncTogether, upstream: TogetherUpstream, tmp_path: Path) -> None:
     assert (await official.fine_tuning.model_limits(model_name=TUNABLE)).lora_training.default_rank == 64
-    file_id = await upstream.upload(file_at(tmp_path), FILE, ignored)
+    file_id = await upstream.upload(Sent.of(file_at(tmp_path)), FILE, ignored)
     told = await official.fine_tuning.estimate_price(training_file=file_id, model=TUNABLE)
     assert told.estimation_available
     unknown = await official.fine_tuning.estimate_price(training_file="file-unknown", model=TUNABLE)

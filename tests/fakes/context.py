@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from tunehook.context import Context
 from tunehook.dataset.prices import load_prices
 from tunehook.files import Files
+from tunehook.files.directory import Directory
 from tunehook.files.storage import Storage
 from tunehook.security.allow_list import AllowList
 from tunehook.security.encryption import Encryption
@@ -39,7 +40,7 @@ async def opened_context(
         for name, url in (upstreams or {}).items()
     }
     encryption = Encryption(SecretStr(secret_key) if secret_key else None)
-    files = Files(store, Storage(data_dir, store.deletion))
+    files = Files(store, Storage(Directory(data_dir), store.deletion))
     try:
         yield Context(
             store=store,

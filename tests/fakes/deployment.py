@@ -181,7 +181,8 @@ def deployment(
     """`simulators`: options of each, by its upstream's name. With `all_names`, the one for `openai` is there a second
     time as `locked`, and in its other dialect as `azure`; each is one more upstream that is polled all the time.
 
-    `environment` is added to the settings of service and worker.
+    `environment` is added to the settings of service and worker. WORKER_DATA_DIR in it: the worker's own, as on
+    another machine.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -211,8 +212,9 @@ def deployment(
             **{f"TUNEHOOK_UPSTREAMS__{name.upper()}__API_KEY": "sk-simulated" for name in named},
             **environment,
         }
+        own = {"TUNEHOOK_DATA_DIR": settings.pop("WORKER_DATA_DIR", settings["TUNEHOOK_DATA_DIR"])}
         service = Program(["service"], settings, directory / "service.log")
-        worker = Program(["worker"], settings, directory / "worker.log")
+        worker = Program(["worker"], settings | own, directory / "worker.log")
         for program in (service, worker):
             program.start()
             stack.callback(program.stop)

@@ -13,12 +13,10 @@ OURS = ["tunehook", "service", "trainer"]
 ALLOWED = [
     # Tables of a few kB, each read once.
     ("io.TextIOWrapper.read", "/pathlib.py", "read_text"),
-    # httpx2 guesses a type from a file's name (once: mimetypes looks for its tables) and reads the open file
-    # that an upload is: 512 MB of it keep the loop's lag below 10 ms.
+    # httpx2 guesses a type from a file's name (once: mimetypes looks for its tables).
     ("os.stat", "mimetypes.py", "init"),
     ("io.BufferedReader.read", "mimetypes.py", "read"),
     ("io.TextIOWrapper.read", "mimetypes.py", "readfp"),
-    ("io.BufferedReader.read", "httpx2/_multipart.py", "render_data"),
 ]
 
 

@@ -147,6 +147,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"TUNEHOOK_REPLICAS": "-1"}, "TUNEHOOK_REPLICAS: must be 0 or more"),
     ({"TUNEHOOK_PRICES": "/nonexistent.json"}, "TUNEHOOK_PRICES: /nonexistent.json: No such file"),
     ({"TUNEHOOK_PRICES": __file__}, "test_settings.py: not JSON"),
+    ({"TUNEHOOK_STORE_URL": "bucket"}, "TUNEHOOK_STORE_URL: must be s3://bucket/path"),
+    ({"TUNEHOOK_STORE_URL": "s3://id:key@bucket/path"}, "TUNEHOOK_STORE_URL: must name a bucket and a path alone"),
     ({"TUNEHOOK_BOOTSTRAP_KEY": "th_short-secret"}, "TUNEHOOK_BOOTSTRAP_KEY: must be th_<id>_<secret>"),
     ({"TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET": "short-secret"}, "TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET: A webhook secret is"),
     ({"TUNEHOOK_HOST": "http://x"}, "TUNEHOOK_HOST: must be an address or a host name"),

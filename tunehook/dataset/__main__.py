@@ -1,10 +1,12 @@
 """Reads datasets in a process of its own: `python -m tunehook.dataset`, started by process.py.
 
-One question per line on stdin, one answer per line on stdout, both JSON. The process ends when its stdin does.
-While it reads, it writes an empty line each half second, to show that it does not hang.
+It gets the bytes from its parent and opens nothing. One question per line on stdin, in JSON, and after it the file's
+bytes in pieces, each behind its length in four bytes; a piece of length 0 is the end. One answer per line on stdout, in
+JSON. The process ends when its stdin does. While it reads, it writes an empty line each half second, to show that it
+does not hang.
 
-    {"do": "check", "path", "digests"}              the report of a file; its digests are written to a file of that name
-    {"do": "count", "path", "format", "model"}      the tokens of a file
+    {"do": "check"}                        the report of a file; its digests come after the line, `attached` bytes
+    {"do": "count", "format", "model"}     the tokens of a file
 """
 
 from __future__ import annotations
@@ -14,53 +16,55 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
 from tunehook.dataset.checker import Checker
 
-CHUNK = 256 * 1024
 ALIVE = b"\n"
 ALIVE_SECONDS = 0.5
+LENGTH_BYTES = 4
+#: In place of a length: the parent cannot read the rest of the file, and wants no answer.
+BROKEN_OFF = 2**32 - 1
+#: What the checker is given at once, so that a sign of life comes between.
+FED_BYTES = 256 * 1024
 
 
-def answer(asked: dict[str, Any], alive: Callable[[], None]) -> dict[str, Any]:
-    """Answers one question; a file that cannot be read is `{"error": …}`. Calls `alive` while it reads."""
-    try:
-        if asked["do"] == "check":
-            return _check(Path(asked["path"]), Path(asked["digests"]), alive)
-        return _count(Path(asked["path"]), asked["format"], asked["model"], alive)
-    except OSError as error:
-        return {"error": error.strerror or str(error)}
+class BrokenOffError(Exception):
+    """The bytes of a file ended before the file did."""
 
 
-def _check(path: Path, digests: Path, alive: Callable[[], None]) -> dict[str, Any]:
-    checker = Checker(minimum=1, judged="later")
-    for chunk in _chunks(path, alive):
+def answer(asked: dict[str, Any], pieces: Iterable[bytes], alive: Callable[[], None]) -> tuple[dict[str, Any], bytes]:
+    """Answers one question about a file's bytes. Calls `alive` while it reads. Returns the answer and the digests."""
+    if asked["do"] == "check":
+        checker = Checker(minimum=1, judged="later")
+    else:
+        checker = Checker(asked["format"], model=asked["model"], minimum=0, compare=0)
+    for chunk in _chunks(pieces, alive):
         checker.feed(chunk)
     report = checker.finish()
-    digests.write_bytes(report.digests.to_bytes())
-    return report.to_dict()
-
-
-def _count(path: Path, form: str, model: str, alive: Callable[[], None]) -> dict[str, Any]:
-    checker = Checker(form, model=model, minimum=0, compare=0)
-    for chunk in _chunks(path, alive):
-        checker.feed(chunk)
-    tokens = checker.finish().tokens
+    if asked["do"] == "check":
+        return report.to_dict(), report.digests.to_bytes()
+    tokens = report.tokens
     assert tokens is not None
-    return {"total": tokens.total, "trained": tokens.trained, "over": tokens.over_limit}
+    return {"total": tokens.total, "trained": tokens.trained, "over": tokens.over_limit}, b""
 
 
-def _chunks(path: Path, alive: Callable[[], None]) -> Iterator[bytes]:
+def _chunks(pieces: Iterable[bytes], alive: Callable[[], None]) -> Iterator[bytes]:
     said = time.monotonic()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
+    for piece in pieces:
+        for start in range(0, len(piece), FED_BYTES):
+            yield piece[start : start + FED_BYTES]
             if time.monotonic() - said > ALIVE_SECONDS:
                 alive()
                 said = time.monotonic()
+
+
+def _pieces(source: BinaryIO) -> Iterator[bytes]:
+    while length := int.from_bytes(source.read(LENGTH_BYTES), "big"):
+        if length == BROKEN_OFF:
+            raise BrokenOffError
+        yield source.read(length)
 
 
 def _say(line: bytes) -> None:
@@ -71,8 +75,13 @@ def _say(line: bytes) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our stdin
     os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-    for line in sys.stdin:
-        _say(json.dumps(answer(json.loads(line), lambda: _say(ALIVE))).encode() + b"\n")
+    source = sys.stdin.buffer
+    while line := source.readline():
+        try:
+            found, digests = answer(json.loads(line), _pieces(source), lambda: _say(ALIVE))
+        except BrokenOffError:
+            continue
+        _say(json.dumps({**found, "attached": len(digests)}).encode() + b"\n" + digests)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from tunehook.dataset.build import Built
@@ -22,7 +21,7 @@ from tunehook.dataset.digests import Digests
 from tunehook.dataset.report import Report
 from tunehook.errors import DataDirUnavailable, FileNotChecked, FileUnusable
 from tunehook.files import Files
-from tunehook.files.storage import INCOMING, Incoming, Storage
+from tunehook.files.storage import Blob, Incoming, Storage
 from tunehook.model.file import BuiltFiles, Dataset, File
 from tunehook.model.member import check_member, estimate_member, job_member
 from tunehook.model.record import new_id
@@ -44,12 +43,12 @@ ASK_SECONDS = 0.25
 
 
 @asynccontextmanager
-async def receiving(storage: Storage, size: int = 0) -> AsyncIterator[Incoming]:
-    """Opens a file for bytes that arrive. It is removed at the end unless it was kept.
+async def receiving(storage: Storage, size: int = 0, *, prefix: str = "file-") -> AsyncIterator[Incoming]:
+    """Opens a file for bytes that arrive, with a new id. It is removed at the end unless it was kept.
 
     `size`: as many bytes as are announced. Raises DataDirUnavailable if they do not fit.
     """
-    incoming = storage.receive()
+    incoming = storage.receive(new_id(prefix))
     await incoming.open(size)
     try:
         yield incoming
@@ -65,7 +64,7 @@ async def keep(files: Files, incoming: Incoming, *, project: str, filename: str,
     kept = await _new_file(incoming, project, filename, seconds)
     if incoming.bytes > files.checked_at_once:
         await files.store.files.arriving(kept.id)
-        await incoming.keep(kept.id)
+        await incoming.keep()
         return kept
     return (await _keep_checked(files, incoming, kept))[0]
 
@@ -75,22 +74,19 @@ async def keep_fetched(files: Files, incoming: Incoming, *, project: str, filena
 
     Raises FileUnusable for bytes that are no JSONL at all: what came is not the dataset.
     """
-    file = await _new_file(incoming, project, filename)
-    report = await check(files, await incoming.written(), project)
+    file, report = await _keep_checked(files, incoming, await _new_file(incoming, project, filename))
     unread = sum(report.counts.get(code, 0) for code in _NOT_JSON)
     if report.examples == 0 or not _NOT_JSONL.isdisjoint(report.counts) or unread >= report.examples:
         why = report.summary(1) or "it has no examples."
+        await files.storage.remove(file.id)
         raise FileUnusable(f"What the upstream gave is not JSONL: {why}", id=filename)
-    await files.store.files.arriving(file.id)
-    await files.storage.reports.save(file.id, report)
-    await incoming.keep(file.id)
-    return checked(file, report)
+    return file
 
 
 async def _new_file(incoming: Incoming, project: str, filename: str, seconds: int | None = None) -> File:
     now = int(time.time())
     return File(
-        id=new_id("file-"),
+        id=incoming.id,
         project=project,
         filename=filename,
         purpose="fine-tune",
@@ -103,26 +99,27 @@ async def _new_file(incoming: Incoming, project: str, filename: str, seconds: in
 
 
 async def _keep_checked(files: Files, incoming: Incoming, file: File) -> tuple[File, Report]:
-    report = await check(files, await incoming.written(), file.project)
-    await files.store.files.arriving(file.id)
-    await files.storage.reports.save(file.id, report)
-    await incoming.keep(file.id)
+    await files.store.files.arriving(file.id)  # swept if no record comes
+    await incoming.keep()
+    try:
+        report = await check(files, file)
+    except BaseException:
+        with suppress(DataDirUnavailable):
+            await files.storage.remove(file.id)
+        raise
     return checked(file, report), report
 
 
-async def check(files: Files, path: Path, project: str) -> Report:
-    """Checks a file in the checking process. Raises DatasetUnread.
+async def check(files: Files, file: File) -> Report:
+    """Checks a file in the checking process, and keeps the report. Raises DatasetUnread, DataDirUnavailable.
 
     The minimum of ten examples is checked when a job trains on the file: a validation file may have fewer.
     """
-    digests = path.with_name(f"{INCOMING}{secrets.token_hex(12)}")  # swept if this process is killed
-    question = {"do": "check", "path": str(path), "digests": str(digests)}
-    try:
-        report = Report.from_dict(await files.checker.ask(question, project))
-        report.digests = Digests.from_bytes(await files.storage.run(digests.read_bytes))
-    finally:
-        with suppress(DataDirUnavailable):
-            await files.storage.run(digests.unlink, missing_ok=True)
+    blob = Blob(files.storage, files.storage.name(file.id), file.bytes)
+    found, digests = await files.checker.ask({"do": "check"}, blob.chunks(), file.project)
+    report = Report.from_dict(found)
+    report.digests = Digests.from_bytes(digests)
+    await files.storage.reports.save(file.id, report)
     return report
 
 
@@ -179,9 +176,7 @@ async def _check_kept(files: Files, file: File) -> File:
     """Returns the checked record, an error if bytes are gone. Raises DatasetUnread, DataDirUnavailable."""
     if not await files.storage.exists(file.id):
         return file.model_copy(update={"status": "error", "status_details": GONE})
-    report = await check(files, files.storage.path(file.id), file.project)
-    await files.storage.reports.save(file.id, report)
-    return checked(file, report)
+    return checked(file, await check(files, file))
 
 
 async def _finish_check(files: Files, stored: FileRecord, file: File, lease: Lease) -> None:

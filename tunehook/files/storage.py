@@ -1,29 +1,28 @@
-"""Storage: the bytes of files, in the data directory. A dataset never passes through Redis.
+"""Storage: the bytes of files, in a directory or a bucket (place.py). A dataset never passes through Redis.
 
 files/<file id>                  the bytes of a file
 uploads/<upload id>/<part id>    the parts of an upload, until they are joined
 reports/<file id>.json           what the check found; removed with the file
-.store                           the mark of the Redis that the directory belongs to
+.store                           the mark of the Redis that the place belongs to
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
-import secrets
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import ParamSpec, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from tunehook.errors import DataDirUnavailable
+from tunehook.files.directory import Directory
+from tunehook.files.place import MARK, Place
 from tunehook.files.reports import Reports
 
 CHUNK = 1024 * 1024
-INCOMING = ".incoming-"
 #: So long is a file that was there taken to be there: each look is a thread's, and costs more than the commit.
 SEEN_SECONDS = 1.0
 #: Bytes that a file needs beside its own: its report and its directory entries.
@@ -33,234 +32,208 @@ T = TypeVar("T")
 
 
 class Marks(Protocol):
-    """Knows the mark of the data directory that belongs to a Redis (store/deletion.py)."""
+    """Knows the mark of the place that belongs to a Redis (store/deletion.py)."""
 
     async def storage_mark(self) -> tuple[str, bool]:
-        """Returns the mark, and whether no directory bears it yet."""
+        """Returns the mark, and whether no place bears it yet."""
 
     async def storage_marked(self, mark: str) -> None:
-        """Notes that a directory bears it."""
+        """Notes that a place bears it."""
+
+
+def open_place(store_url: str, data_dir: Path) -> Place:
+    """Returns the place that TUNEHOOK_STORE_URL names; without it, the data directory. Opens nothing yet.
+
+    Raises SettingsError if it needs a package that is not installed.
+    """
+    if not store_url:
+        return Directory(data_dir)
+    if store_url.startswith("file://"):
+        return Directory(Path(unquote(urlsplit(store_url).path)), "TUNEHOOK_STORE_URL")
+    from tunehook.files.object_store import ObjectStore  # noqa: PLC0415  (needed by few: 0.1 s and 16 MB)
+
+    return ObjectStore.at(store_url)
 
 
 class Storage:
-    """The data directory's files. Blocking work goes to threads.
+    """The files in a place that bears the mark of this Redis.
 
-    Every method raises DataDirUnavailable while the directory is away, refuses, or does not bear the mark of this
-    Redis: then it says nothing about a file, and nothing is created in it. The first directory of a new Redis is
-    marked, unless `adopts` is False.
+    Every method raises DataDirUnavailable while the place is away, refuses, or does not bear the mark of this Redis:
+    then it says nothing about a file, and nothing is created there. The first place of a new Redis is marked, unless
+    `adopts` is False.
     """
 
-    def __init__(self, data_dir: Path, marks: Marks, *, adopts: bool = True) -> None:
-        self.data_dir = data_dir
+    def __init__(self, place: Place, marks: Marks, *, adopts: bool = True) -> None:
+        self.place = place
         self._marks, self._adopts = marks, adopts
         self._mark: str | None = None
-        self._seen: dict[str, float] = {}  #: file → when it was there, by time.monotonic
-        self.directory = data_dir / "files"
-        self.mark_path = data_dir / ".store"
-        self.reports = Reports(data_dir / "reports", self)
+        self._seen = False
+        self._there: dict[str, float] = {}  #: file → when it was there, by time.monotonic
+        self._folder = "files"
+        self.reports = Reports(self)
 
     def parts(self, upload_id: str) -> PartStorage:
-        """Returns the storage of one upload's parts; its directory is made with the first."""
-        parts = PartStorage(self.data_dir, self._marks, adopts=self._adopts)
-        parts._mark = self._mark
-        parts.directory = self.data_dir / "uploads" / upload_id
-        return parts
+        """Returns the storage of one upload's parts."""
+        return PartStorage(self, upload_id)
 
-    async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Does blocking work in the directory, in a thread. Raises DataDirUnavailable.
+    # ---- the mark
 
-        FileNotFoundError is raised only while the directory is there and ours: then the file is gone.
-        """
-        mark = await self._own_mark()
-
-        def _work() -> T:
-            self._require(mark)
-            try:
-                with refusals():
-                    return work(*args, **options)
-            except FileNotFoundError:
-                self._require(mark)  # the directory may have gone meanwhile
-                raise
-
-        return await asyncio.to_thread(_work)
-
-    async def _own_mark(self) -> str:
+    async def check_mark(self, *, again: bool = False) -> None:
+        """Raises DataDirUnavailable unless the place bears the mark of this Redis. `again`: also if it was seen."""
         if self._mark is None:
             mark, is_new = await self._marks.storage_mark()
             if is_new and self._adopts:
-                await asyncio.to_thread(_adopt, self.mark_path, mark)
-                await asyncio.to_thread(self._require, mark)  # it may bear another Redis' mark
+                await self.place.put_new(MARK, mark.encode())
+                await self._require(mark)  # it may bear another Redis' mark
                 await self._marks.storage_marked(mark)
             self._mark = mark
-        return self._mark
+        if again or self.place.can_vanish or not self._seen:
+            await self._require(self._mark)
+            self._seen = True
 
     def forget_mark(self) -> None:
         """Asks Redis for the mark again before the next use: it may have come back empty, or be another."""
-        self._mark = None
+        self._mark, self._seen = None, False
 
-    def _require(self, mark: str) -> None:
-        with refusals():
-            try:
-                found = self.mark_path.read_text(errors="replace").strip()  # a person may have written it
-            except FileNotFoundError:
-                found = ""
+    async def _require(self, mark: str) -> None:
+        try:
+            raw = await self.place.piece(MARK, 0, 1024)
+            found = raw.decode(errors="replace").strip()  # a person may have written it
+        except FileNotFoundError:
+            found = ""
         if found != mark:
-            self._seen = {}
-            words = "belongs to another Redis." if found else "does not bear the mark of this Redis: is it mounted?"
+            self._there = {}
+            words = (
+                "belongs to another Redis."
+                if found
+                else "does not bear the mark of this Redis: is it the right one, and mounted?"
+            )
             raise DataDirUnavailable(
-                why="it is not mounted, or not the one that belongs here",
-                detail=f"{self.data_dir} {words} If REDIS_URL and TUNEHOOK_DATA_DIR are right, write {mark} to "
-                f"{self.mark_path}",
+                why="it is not the one that belongs here, or not mounted",
+                detail=f"{self.place.label} {words} If REDIS_URL and {self.place.setting} are right, "
+                f"write {mark} to {self.place.label}/{MARK}",
             )
 
-    async def check_room(self, size: int = 0) -> str:
-        """Returns the state of the directory in words. Raises DataDirUnavailable if `size` bytes do not fit."""
-        return await self.run(self.require_room, size)
+    async def run(self, work: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> T:
+        """Does something in the place. FileNotFoundError is raised only while the place is ours: the file is gone."""
+        await self.check_mark()
+        try:
+            return await work(*args, **options)
+        except FileNotFoundError:
+            await self.check_mark(again=True)  # the place may have gone meanwhile
+            raise
 
-    def require_room(self, size: int) -> str:
-        """Does the same. Blocks, and does not look for the mark."""
-        for path in (self.data_dir, self.directory):
-            if path.exists() and not os.access(path, os.W_OK):
-                detail = f"{path} is not writable. Correct its owner or mode, or mount it writable"
-                raise DataDirUnavailable(why="it is read-only", detail=detail)
-        free = shutil.disk_usage(self.data_dir).free
-        if free < size:
-            detail = f"{self.data_dir} has {free // 1_000_000} MB free, {size:,} bytes are needed"
-            raise DataDirUnavailable(why=f"it has no room for {size:,} bytes", detail=detail)
-        return f"{self.data_dir} is writable, {free // 1_000_000_000} GB free"
+    # ---- room
+
+    async def check_room(self, size: int = 0) -> str:
+        """Returns the state of the place in words. Raises DataDirUnavailable if `size` bytes do not fit."""
+        return await self.run(self.place.require_room, size)
 
     async def space(self) -> tuple[int, int] | None:
-        """Returns the bytes that are free on the directory's disk, and all of them; None while it is away."""
+        """Returns the bytes that are free in the place, and all of them; None while it is away, or has no limit."""
+        return await self.place.space()
+
+    # ---- files
+
+    def name(self, file_id: str) -> str:
+        return f"{self._folder}/{file_id}"
+
+    def receive(self, file_id: str) -> Incoming:
+        """Returns a file to write to. Its id has no bytes until it is kept."""
+        return Incoming(self, file_id)
+
+    async def save(self, file_id: str, content: bytes) -> str:
+        """Writes bytes under an id, in place of earlier ones. Returns their SHA-256."""
+        await self.check_room(len(content) + BESIDE)
+        await self.run(self.place.put, self.name(file_id), content)
+        return (await asyncio.to_thread(hashlib.sha256, content)).hexdigest()
+
+    async def open(self, file_id: str) -> Blob:
+        """Returns a file to read. Raises FileNotFoundError."""
+        return Blob(self, self.name(file_id), await self.run(self.place.size, self.name(file_id)))
+
+    async def remove(self, file_id: str) -> None:
+        self._there.pop(file_id, None)
+        await self.run(self.place.remove, self.name(file_id))
+        await self.reports.remove(file_id)
+
+    async def exists(self, file_id: str) -> bool:
+        """Returns whether the file is there and can be read, as of at most a second ago if it was."""
+        now = time.monotonic()
+        if now - self._there.get(file_id, -SEEN_SECONDS) < SEEN_SECONDS:
+            return True
+        if await self.size(file_id) is None:
+            return False
+        self._there = {name: at for name, at in self._there.items() if now - at < SEEN_SECONDS} | {file_id: now}
+        return True
+
+    async def size(self, file_id: str) -> int | None:
+        """Returns the bytes of a file that can be read; None: it is not there."""
         try:
-            usage = await asyncio.to_thread(shutil.disk_usage, self.data_dir)
-        except OSError:
+            return (await self.open(file_id)).size
+        except FileNotFoundError:
             return None
-        return usage.free, usage.total
 
     async def sweep(self, older_than: float) -> int:
         """Removes half received files and uploads untouched for `older_than` seconds.
 
         Returns how many they were. An upload can be completed for an hour, and is removed at its end.
         """
-        return await self.run(_remove_old, self.data_dir, time.time() - older_than)
+        return await self.run(self.place.sweep, time.time() - older_than)
 
     async def file_ids(self) -> set[str]:
         """Returns the id of every file that has bytes or a report here."""
-        return await self.run(_file_ids, self.data_dir)
 
-    def path(self, file_id: str) -> Path:
-        return self.directory / file_id
+        async def _file_ids() -> set[str]:
+            found: set[str] = set()
+            for folder in ("files", "reports"):
+                async for entry in self.place.entries(folder):
+                    found.add(PurePath(entry.name).name.partition(".")[0])
+            return {file_id for file_id in found if file_id.startswith("file-")}
 
-    def receive(self) -> Incoming:
-        """Returns a file to write to; it has no name here until it is kept."""
-        return Incoming(self)
-
-    async def save(self, file_id: str, content: bytes) -> str:
-        """Writes bytes under an id. Returns their SHA-256."""
-        incoming = self.receive()
-        await incoming.open(len(content))
-        try:
-            await incoming.write(content)
-            await incoming.keep(file_id)
-        finally:
-            await incoming.close()
-        return incoming.sha256
-
-    async def remove(self, file_id: str) -> None:
-        self._seen.pop(file_id, None)
-        await self.run(self.path(file_id).unlink, missing_ok=True)
-        await self.reports.remove(file_id)
-
-    async def exists(self, file_id: str) -> bool:
-        """Returns whether the file is there and can be read, as of at most a second ago if it was."""
-        now = time.monotonic()
-        if now - self._seen.get(file_id, -SEEN_SECONDS) < SEEN_SECONDS:
-            return True
-        if await self.size(file_id) is None:
-            return False
-        self._seen = {name: at for name, at in self._seen.items() if now - at < SEEN_SECONDS} | {file_id: now}
-        return True
-
-    async def size(self, file_id: str) -> int | None:
-        """Returns the bytes of a file that can be read; None: it is not there."""
-        try:
-            return await self.run(_size, self.path(file_id))
-        except FileNotFoundError:
-            return None
-
-    def make_directory(self) -> None:
-        """Makes the directory below the data directory, never that one itself. Blocks."""
-        path = self.data_dir
-        for name in self.directory.relative_to(self.data_dir).parts:
-            path /= name
-            path.mkdir(exist_ok=True)
+        return await self.run(_file_ids)
 
 
 class PartStorage(Storage):
     """The parts of one upload, removed as a whole."""
 
+    def __init__(self, storage: Storage, upload_id: str) -> None:
+        self.__dict__.update(storage.__dict__)  # the mark as well
+        self._folder = f"uploads/{upload_id}"
+
     async def clear(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            await self.run(shutil.rmtree, self.directory)
+        await self.run(self.place.remove_folder, self._folder)
 
 
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turns the errors of a disk (full, read-only, broken) into DataDirUnavailable; a missing file is none of them."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise refused(error) from error
+@dataclass(frozen=True)
+class Blob:
+    """The bytes of one file, read a piece at a time, so that they stay open nowhere."""
 
+    storage: Storage
+    name: str
+    size: int
 
-def refused(error: OSError) -> DataDirUnavailable:
-    """Returns the error of a disk without the path, which is for operators."""
-    return DataDirUnavailable(why=error.strerror or "it refuses", detail=str(error))
+    async def chunks(self, start: int = 0) -> AsyncIterator[bytes]:
+        """Yields the bytes from `start`. Raises FileNotFoundError if there are fewer than there were."""
+        while start < self.size:
+            piece = await self.piece(start, self.storage.place.piece_bytes)
+            if not piece:
+                raise FileNotFoundError(f"{self.name} ends after {start} of {self.size} bytes")
+            yield piece
+            start += len(piece)
 
-
-def _size(path: Path) -> int:
-    with path.open("rb") as file:
-        return os.fstat(file.fileno()).st_size
-
-
-def _remove_old(data_dir: Path, before: float) -> int:
-    removed = 0
-    for path in [*data_dir.glob(f"files/{INCOMING}*"), *data_dir.glob("uploads/upload_*")]:
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-                removed += 1
-    return removed
-
-
-def _adopt(path: Path, mark: str) -> None:
-    """Marks a directory that bears no mark; it is on the disk before Redis knows of it."""
-    with refusals():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            new = path.with_name(f"{INCOMING}{secrets.token_hex(12)}")
-            with new.open("w") as file:
-                file.write(mark)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)  # all processes write the same mark
-            _sync_directory(path.parent)
-
-
-def _file_ids(data_dir: Path) -> set[str]:
-    paths = [*data_dir.glob("files/file-*"), *data_dir.glob("reports/file-*")]
-    return {path.name.partition(".")[0] for path in paths}
+    async def piece(self, start: int, length: int) -> bytes:
+        """Returns up to `length` bytes from `start`."""
+        return await self.storage.run(self.storage.place.piece, self.name, start, length)
 
 
 class Incoming:
-    """A file that is written under a temporary name, flushed to the disk, then renamed: atomic."""
+    """A file that arrives: hashed on its way, and whole under its id once it is kept."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, file_id: str) -> None:
+        self.id = file_id
         self._storage = storage
-        self._path = storage.directory / f"{INCOMING}{secrets.token_hex(12)}"
-        self._handle: int | None = None
+        self._writer = storage.place.create(storage.name(file_id))
         self._pending = bytearray()
         self._hash = hashlib.sha256()
         self.bytes = 0
@@ -271,15 +244,10 @@ class Incoming:
 
     async def open(self, size: int = 0) -> None:
         """Opens the file. `size`: as many bytes as it will have at least. Raises DataDirUnavailable."""
+        await self._storage.check_room(size + BESIDE)
+        await self._storage.run(self._writer.open)
 
-        def _open() -> int:
-            self._storage.require_room(size + BESIDE)
-            self._storage.make_directory()
-            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-
-        self._handle = await self._storage.run(_open)
-
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Buffers up to 1 MiB, so that a thread writes once per MiB and not once per network packet."""
         self.bytes += len(chunk)
         self._pending += chunk
@@ -288,55 +256,20 @@ class Incoming:
 
     async def _flush(self) -> None:
         block, self._pending = self._pending, bytearray()
-        await asyncio.to_thread(self._put, block)
-
-    def _put(self, block: bytearray) -> None:
-        assert self._handle is not None
-        self._hash.update(block)
-        view = memoryview(block)
-        with refusals():
-            while view:
-                view = view[os.write(self._handle, view) :]
-
-    async def written(self) -> Path:
-        """Writes out the buffer. Returns the temporary path."""
-        await self._flush()
-        return self._path
+        if block:
+            await asyncio.to_thread(self._hash.update, block)
+            await self._writer.write(block)
 
     async def hashed(self) -> str:
         """Writes out the buffer. Returns the SHA-256 of all bytes."""
         await self._flush()
         return self.sha256
 
-    async def keep(self, file_id: str) -> None:
-        """Flushes the file to the disk and renames it."""
+    async def keep(self) -> None:
+        """Returns once the bytes are safe under their id."""
         await self._flush()
-
-        def _keep() -> None:
-            assert self._handle is not None
-            os.fsync(self._handle)
-            self._path.rename(self._storage.path(file_id))
-            _sync_directory(self._storage.directory)
-
-        await self._storage.run(_keep)
+        await self._storage.run(self._writer.keep)
 
     async def close(self) -> None:
-        """Closes the file, and removes it unless it was kept. A disk that refuses keeps it until a sweep."""
-
-        def _close() -> None:
-            handle, self._handle = self._handle, None
-            if handle is not None:
-                with contextlib.suppress(OSError):
-                    os.close(handle)
-                with contextlib.suppress(OSError):
-                    self._path.unlink(missing_ok=True)
-
-        await asyncio.to_thread(_close)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        """Drops the bytes, unless they were kept."""
+        await self._writer.close()

@@ -7,6 +7,7 @@ import logging
 from tunehook.dataset.tokens import encoding_of, token_limit
 from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.files import Files
+from tunehook.files.storage import Blob
 from tunehook.model.file import Counted, File
 
 log = logging.getLogger(__name__)
@@ -18,13 +19,14 @@ def already_counted(file: File, model: str) -> Counted | None:
 
 
 async def count(files: Files, file: File, model: str) -> Counted:
-    """Returns the tokens of a checked file for this model. Raises DatasetUnread."""
+    """Returns the tokens of a checked file for this model. Raises DatasetUnread, DataDirUnavailable."""
     assert file.dataset is not None
     known = already_counted(file, model)
     if known is not None:
         return known
-    question = {"do": "count", "path": str(files.storage.path(file.id)), "format": file.dataset.format, "model": model}
-    counted = Counted.model_validate(await files.counter.ask(question, file.project))
+    question = {"do": "count", "format": file.dataset.format, "model": model}
+    blob = Blob(files.storage, files.storage.name(file.id), file.bytes)
+    counted = Counted.model_validate((await files.counter.ask(question, blob.chunks(), file.project))[0])
     try:
         await files.store.files.note_count(file.id, _kind(model), counted)
     except (Conflict, StoreUnavailable) as error:

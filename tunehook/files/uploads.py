@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tunehook.errors import DataDirUnavailable, InvalidParameter, TooLarge, UploadIncomplete, UploadNotOpen
 from tunehook.files import Files, ingest
-from tunehook.files.storage import CHUNK, Incoming
+from tunehook.files.storage import Incoming
 from tunehook.model.file import File, Upload
 from tunehook.model.member import upload_member
 from tunehook.model.record import new_id
@@ -75,9 +75,9 @@ async def keep_part(files: Files, upload: Upload, incoming: Incoming) -> str:
 
     Raises UploadNotOpen when the upload ended while the part came; TooManyParts or TooLarge when others came meanwhile.
     """
-    part_id = new_id("part_")
+    part_id = incoming.id
     try:
-        await incoming.keep(part_id)
+        await incoming.keep()
     except FileNotFoundError:  # the upload was cleared meanwhile
         await open_upload(files, upload.id, upload.project, "added to")
         raise
@@ -126,11 +126,10 @@ async def _join(
     upload, parts = record.upload, files.storage.parts(record.upload.id)
     digest = hashlib.md5(usedforsecurity=False)
     for part_id in part_ids:
-        with await parts.run(parts.path(part_id).open, "rb") as source:
-            while piece := await parts.run(source.read, CHUNK):
-                if md5 is not None:
-                    await asyncio.to_thread(digest.update, piece)
-                await incoming.write(piece)
+        async for piece in (await parts.open(part_id)).chunks():
+            if md5 is not None:
+                await asyncio.to_thread(digest.update, piece)
+            await incoming.write(piece)
     if md5 is not None and digest.hexdigest() != md5.lower():
         raise UploadIncomplete(why=f"The md5 of the parts is {digest.hexdigest()}, not {md5[:64]}.", param="md5")
     file = await ingest.keep(

@@ -21,7 +21,6 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnreachable,
 )
-from tunehook.files.storage import refused as disk_refused
 from tunehook.jobs.copy_transfer import Transfer
 from tunehook.jobs.uploading import upstream_name
 from tunehook.jobs.upstream_hold import hold
@@ -56,7 +55,6 @@ async def copy_to_upstream(ctx: Context, upstream_name: str, sha256: str) -> Non
 async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
     copy = record.copy
     waiters = await ctx.store.copies.waiters(copy.upstream, copy.sha256)
-    path = ctx.files.storage.path(copy.file_id)
     held = await ctx.store.upstreams.held(copy.upstream)
     if copy.upstream not in ctx.upstreams or held:
         await _later(ctx, record, lease, waiters, pause=15.0)
@@ -73,11 +71,12 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
         first = not (copy.attempts or copy.failures or copy.upload_id)
         with telemetry.span("upload", jobs[0], first=first, kind="client", links=jobs[1:]):
             telemetry.describe(upstream=copy.upstream, bytes=copy.bytes, **{"file.id": copy.file_id})
-            done = await (transfer.whole(path) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(path))
+            blob = await ctx.files.storage.open(copy.file_id)
+            done = await (transfer.whole(blob) if copy.bytes <= WHOLE_BYTES else transfer.in_parts(blob))
     except FileNotFoundError:
         await _without_bytes(ctx, transfer)
-    except OSError as error:
-        await transfer.blocked(disk_refused(error))
+    except DataDirUnavailable as away:
+        await transfer.blocked(away)
     except UpstreamRefused as refused:
         code = refused.code or f"http_{refused.status}"
         await transfer.refused(JobError(code=code, message=refused.message, param="training_file"))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from tunehook.context import Context
 from tunehook.errors import DataDirUnavailable, UpstreamBusy, UpstreamError, UpstreamRefused
+from tunehook.files.storage import Blob
 from tunehook.model.file import Copy
 from tunehook.model.job import FileRef, JobError, Message, Stage, Waiting
 from tunehook.model.member import job_member
@@ -48,7 +48,7 @@ class Transfer:
         self._upstream = ctx.upstreams[record.copy.upstream]
         self._lock = asyncio.Lock()
 
-    async def whole(self, path: Path) -> bool:
+    async def whole(self, blob: Blob) -> bool:
         """Sends the file in one request. Returns True."""
         copy = self.record.copy
         if copy.attempts:  # an earlier answer may have been lost
@@ -57,15 +57,15 @@ class Transfer:
                 return await self._ready(known)
         await self._commit(copy.model_copy(update={"attempts": copy.attempts + 1}), due=STEP_DUE)
         self.lease.check()
-        return await self._ready(await self._upstream.upload(path, copy.filename, self._progress))
+        return await self._ready(await self._upstream.upload(blob, copy.filename, self._progress))
 
-    async def in_parts(self, path: Path) -> bool:
+    async def in_parts(self, blob: Blob) -> bool:
         """Sends the file in parts. Returns False when the time of a step is over and parts are missing."""
         until = time.monotonic() + STEP_SECONDS
         if self.record.copy.upload_id is None and not await self._begin():
-            return await self.whole(path)
+            return await self.whole(blob)
         try:
-            return await self._parts(path, until)
+            return await self._parts(blob, until)
         except UpstreamRefused as refused:
             return await self._begin_anew(refused)
 
@@ -83,19 +83,19 @@ class Transfer:
         await self._commit(copy.model_copy(update=begun), due=STEP_DUE)
         return True
 
-    async def _parts(self, path: Path, until: float) -> bool:
-        part = await asyncio.to_thread(read_part, path, self.record.copy.bytes_sent)
+    async def _parts(self, blob: Blob, until: float) -> bool:
+        part = await blob.piece(self.record.copy.bytes_sent, PART_BYTES)
         while (copy := self.record.copy).bytes_sent < copy.bytes:
             if time.monotonic() > until:
                 return False
             if not part:
-                raise FileNotFoundError(f"{path} ends after {copy.bytes_sent} of {copy.bytes} bytes")
+                raise FileNotFoundError(f"{blob.name} ends after {copy.bytes_sent} of {copy.bytes} bytes")
             self.lease.check()
             assert copy.upload_id
             sent = copy.bytes_sent + len(part)
             part_id, part = await asyncio.gather(
                 self._upstream.add_part(copy.upload_id, part),
-                asyncio.to_thread(read_part, path, sent),  # the next one, meanwhile
+                blob.piece(sent, PART_BYTES),  # the next one, meanwhile
             )
             arrived = {"parts": [*copy.parts, part_id], "bytes_sent": sent, "failures": 0, "waiting": None}
             now = copy.model_copy(update=arrived)
@@ -221,10 +221,3 @@ class Transfer:
 
     async def _now(self) -> int:
         return await self.ctx.store.now_ms() // 1000
-
-
-def read_part(path: Path, offset: int) -> bytes:
-    """Returns up to 8 MiB of a file from `offset`. Blocks."""
-    with path.open("rb") as source:
-        source.seek(offset)
-        return source.read(PART_BYTES)

@@ -60,6 +60,10 @@ def take_counts() -> dict[tuple[str, str], int]:
     return counts
 
 
+#: The type of a form whose bytes come piece by piece. The SDK would make a form of its own of any `content-type`.
+FORM_HEADER = "x-form-type"
+
+
 class BoundedClient(httpx2.AsyncClient):
     """An HTTP client for one upstream. Raises UpstreamTooLarge when an answer passes its limit.
 
@@ -80,6 +84,8 @@ class BoundedClient(httpx2.AsyncClient):
     ) -> httpx2.Response:
         """Returns the answer, decompressed. `auth` and `follow_redirects` have no effect: the SDK sets a header."""
         request.headers.update(telemetry.headers())
+        if form := request.headers.pop(FORM_HEADER, None):
+            request.headers["content-type"] = form
         try:
             whole = await super().send(request, stream=True, follow_redirects=False)
         except (httpx2.TransportError, asyncio.CancelledError):  # cancelled: its time is over

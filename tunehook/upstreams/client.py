@@ -13,26 +13,24 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from io import FileIO
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
 import openai
 from openai._response import AsyncResponseContextManager
 
-from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamTooLarge, UpstreamUnknown
+from tunehook.errors import DataDirUnavailable, UpstreamError, UpstreamRefused, UpstreamTooLarge, UpstreamUnknown
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import answers, dialect
 from tunehook.upstreams.lacking import NoDeployments
-from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
+from tunehook.upstreams.plain_http import file_form, file_source
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
 #: For a part of 8 MiB (70 kB/s); for a whole file, or for joining its parts.
 PART_SECONDS, FILE_SECONDS = 120.0, 600.0
-PROGRESS_SECONDS = 0.5
 #: Where an upstream ignores the filter, its list is read back to the time of the create, at most so many pages.
 FIND_PAGES = 50
 #: So many pages are read for a job that only looks like ours; one, if a job there bears a mark.
@@ -62,20 +60,18 @@ class OpenAIUpstream(NoDeployments):
 
     # ---- files
 
-    async def upload(self, path: Path, filename: str, progress: Progress) -> str:
-        """Sends an open file, not a path: the SDK reads a path whole into memory (1.5 GB for 512 MB)."""
-        with _CountingFile(path) as source:
-            reporter = asyncio.create_task(_report_progress(source, progress))
-            try:
-                answer = await self._json(
-                    self._client.files.with_raw_response.create(
-                        file=(filename, source), purpose="fine-tune", timeout=FILE_SECONDS
-                    ),
-                    seconds=FILE_SECONDS,
-                )
-            finally:
-                reporter.cancel()
-        return dialect.identifier(self.name, answer)
+    async def upload(self, source: Source, filename: str, progress: Progress) -> str:
+        """Sends the form piece by piece: the SDK's own call would hold the file in memory, or read it in the loop."""
+        headers, head, tail = file_form(filename, source.size, {"purpose": "fine-tune"})
+        headers[answers.FORM_HEADER] = headers.pop("content-type")
+        async with file_source(source, progress) as counted:
+            call = self._client.post(
+                "/files",
+                cast_to=httpx2.Response,
+                content=counted.chunks(head, tail),
+                options={"headers": headers, "timeout": FILE_SECONDS},
+            )
+            return dialect.identifier(self.name, await self._json(call, seconds=FILE_SECONDS))
 
     async def find_file(self, filename: str, size: int) -> str | None:
         answer = await self._get("/files", {"purpose": "fine-tune", "limit": 100, "order": "desc"})
@@ -286,30 +282,13 @@ class OpenAIUpstream(NoDeployments):
             headers = error.response.headers
             raise dialect.refusal(self.name, error.status_code, error.body, headers) from error
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, (DataDirUnavailable, FileNotFoundError)):  # of a file that was being sent
+                raise error.__cause__ from error
             raise answers.no_answer(self.name, error.__cause__) from error
         except TimeoutError as error:
             raise UpstreamUnknown(upstream=self.name, why=f"none within {seconds} s") from error
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, ValueError) as error:
             raise answers.no_answer(self.name, error) from error
-
-
-class _CountingFile(FileIO):
-    """Counts the bytes that were read from it: all of them are sent, but for a socket buffer."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
-        self.sent = 0
-
-    def read(self, size: int | None = -1, /) -> Any:
-        chunk = super().read(-1 if size is None else size)
-        self.sent += len(chunk or b"")
-        return chunk
-
-
-async def _report_progress(source: _CountingFile, progress: Progress) -> None:
-    while True:
-        await asyncio.sleep(PROGRESS_SECONDS)
-        await progress(source.sent)
 
 
 def _is_ours_to_say(error: openai.APIStatusError) -> bool:

@@ -5,9 +5,7 @@ A lost create is decided by one GET: absence is proof, and the same id sent agai
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
@@ -21,7 +19,7 @@ from tunehook.upstreams.fireworks_deployments import FireworksDeployments
 from tunehook.upstreams.lacking import Lacking, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
-from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
 from tunehook.upstreams.upload_address import put_file, with_own_host
 
 #: The largest file that goes in one request; a larger one goes to a signed address.
@@ -72,13 +70,13 @@ class FireworksUpstream(Lacking):
 
     # ---- datasets
 
-    async def upload(self, path: Path, filename: str, progress: Progress) -> str:
+    async def upload(self, source: Source, filename: str, progress: Progress) -> str:
         """Returns the dataset's id once it is READY. Raises UpstreamNotReady while it is not: find_file asks again."""
-        size, examples = await asyncio.to_thread(_measure, path)
+        examples = await _examples(source)
         dataset = dialect.named(filename)
         if not await self._begin(dataset, filename, examples):
-            async with file_source(path, progress) as source:
-                await self._send(dataset, source, size)
+            async with file_source(source, progress) as counted:
+                await self._send(dataset, counted, source.size)
         return await self._when_ready(dataset, await self._dataset(dataset) or {})
 
     async def _begin(self, dataset: str, filename: str, examples: int) -> bool:
@@ -330,7 +328,10 @@ class FireworksUpstream(Lacking):
             raise UpstreamUnauthorized(message, upstream=self.name, status=refused.status, code=code) from refused
 
 
-def _measure(path: Path) -> tuple[int, int]:
-    """Returns the bytes and the lines that are not blank. Blocks."""
-    with path.open("rb") as source:
-        return path.stat().st_size, sum(1 for line in source if line.strip())
+async def _examples(source: Source) -> int:
+    """Returns the number of lines that are not blank."""
+    examples, rest = 0, b""
+    async for chunk in source.chunks():
+        *lines, rest = (rest + chunk).split(b"\n")
+        examples += sum(1 for line in lines if line.strip())
+    return examples + bool(rest.strip())

@@ -12,14 +12,13 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx2
 
 from tunehook.errors import UpstreamError, UpstreamUnauthorized, UpstreamUnknown
 from tunehook.upstreams import answers
-from tunehook.upstreams.protocol import Passed, Progress
+from tunehook.upstreams.protocol import Passed, Progress, Source
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
@@ -29,7 +28,6 @@ FILE_SECONDS, CHAT_SECONDS = 600.0, 600.0
 LIST_BYTES = 64 * answers.MIB
 #: JSON above this size is parsed in a thread.
 LARGE_BYTES = 256 * 1024
-CHUNK_BYTES = 1024 * 1024
 PROGRESS_SECONDS = 0.5
 _JSON = {"content-type": "application/json"}
 _PASSED_ON = ("retry-after", "x-request-id")
@@ -127,16 +125,7 @@ class PlainHttp:
 
     async def send_file(self, path: str, source: FileSource, size: int, *, filename: str) -> Answer:
         """Sends `size` bytes in one request, as the file of a multipart form."""
-        boundary = secrets.token_hex(16)
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode()
-        tail = f"\r\n--{boundary}--\r\n".encode()
-        headers = {
-            "content-type": f"multipart/form-data; boundary={boundary}",
-            "content-length": str(len(head) + size + len(tail)),
-        }
+        headers, head, tail = file_form(filename, size)
         return await self.send("POST", path, content=source.chunks(head, tail), headers=headers, seconds=FILE_SECONDS)
 
     @asynccontextmanager
@@ -210,19 +199,33 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-class FileSource:
-    """An open file that is sent piece by piece, read in threads. Counts the bytes that were taken from it."""
+def file_form(filename: str, size: int, fields: Mapping[str, str] | None = None) -> tuple[dict[str, str], bytes, bytes]:
+    """Returns a multipart form around a file's bytes: its headers, what comes before them, and what after."""
+    boundary = secrets.token_hex(16)
+    opening = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    before = "".join(f'{opening}"{name}"\r\n\r\n{value}\r\n' for name, value in (fields or {}).items())
+    head = f'{before}{opening}"file"; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    headers = {
+        "content-type": f"multipart/form-data; boundary={boundary}",
+        "content-length": str(len(head) + size + len(tail)),
+    }
+    return headers, head, tail
 
-    def __init__(self, file: BinaryIO) -> None:
+
+class FileSource:
+    """A file that is sent piece by piece. Counts the bytes that were taken from it."""
+
+    def __init__(self, file: Source) -> None:
         self._file = file
         self.sent = 0
 
     async def chunks(self, before: bytes = b"", after: bytes = b"") -> AsyncIterator[bytes]:
         """Yields `before`, the file from its begin, and `after`."""
-        self.sent = self._file.seek(0)
+        self.sent = 0
         if before:
             yield before
-        while chunk := await asyncio.to_thread(self._file.read, CHUNK_BYTES):
+        async for chunk in self._file.chunks():
             yield chunk
             self.sent += len(chunk)
         if after:
@@ -230,22 +233,20 @@ class FileSource:
 
 
 @asynccontextmanager
-async def file_source(path: Path, progress: Progress) -> AsyncIterator[FileSource]:
-    """Opens a file to be sent, and reports the bytes sent twice a second.
+async def file_source(file: Source, progress: Progress) -> AsyncIterator[FileSource]:
+    """Makes a source of a file to be sent, and reports the bytes sent twice a second.
 
-    A report that fails ends the reports, not the upload. The file is closed here and not in the pieces' generator,
-    which nothing runs to its end when a connection breaks.
+    A report that fails ends the reports, not the upload.
     """
-    with await asyncio.to_thread(path.open, "rb") as file:
-        source = FileSource(file)
+    source = FileSource(file)
 
-        async def _report() -> None:
-            while True:
-                await asyncio.sleep(PROGRESS_SECONDS)
-                await progress(source.sent)
+    async def _report() -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            await progress(source.sent)
 
-        reporter = asyncio.create_task(_report())
-        try:
-            yield source
-        finally:
-            reporter.cancel()
+    reporter = asyncio.create_task(_report())
+    try:
+        yield source
+    finally:
+        reporter.cancel()

@@ -1,6 +1,7 @@
 """Upstream: the protocol of a vendor that trains. Its clients hide what a vendor's API looks like.
 
-Every method raises UpstreamError and nothing else, and none retries: that is decided in tunehook/jobs.
+Every method raises UpstreamError and nothing else, but for what a file that is sent raises as it is read. None retries:
+that is decided in tunehook/jobs.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tunehook.model.deployment import Deployed, Deployment, Deploys
@@ -37,6 +37,15 @@ class Content:
     chunks: AsyncIterator[bytes]
 
 
+class Source(Protocol):
+    """A file of ours that is sent: how many bytes it has, and its bytes, as often as they are asked for."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+
 #: How a create whose answer was lost is decided. `named`: our id is the job's id there, so one look is proof, and the
 #: same id sent again makes no second job. `marked`: jobs show our metadata. `alike`: by suffix, seed and file.
 Identity = Literal["named", "marked", "alike"]
@@ -57,7 +66,7 @@ class Upstream(Protocol):
     def deploys(self) -> Deploys | None:
         """How models are deployed from here; None: they answer at once, or are deployed elsewhere."""
 
-    async def upload(self, path: Path, filename: str, progress: Progress) -> str:
+    async def upload(self, source: Source, filename: str, progress: Progress) -> str:
         """Sends a whole file in one request; returns the upstream's file id."""
 
     async def find_file(self, filename: str, size: int) -> str | None:

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tunehook.errors import UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
@@ -23,7 +22,7 @@ from tunehook.upstreams import together_log
 from tunehook.upstreams.lacking import Lacking, NoDeployments, unsupported
 from tunehook.upstreams.members import is_id, rows, text
 from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
-from tunehook.upstreams.protocol import Content, Identity, Passed, Progress
+from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
 from tunehook.upstreams.upload_address import REDIRECTS, put_file, with_own_host
 
 #: A larger file would need Together's uploads in parts.
@@ -50,9 +49,9 @@ class TogetherUpstream(Lacking, NoDeployments):
 
     # ---- files
 
-    async def upload(self, path: Path, filename: str, progress: Progress) -> str:
+    async def upload(self, source: Source, filename: str, progress: Progress) -> str:
         """Returns the file's id once it is checked. Raises UpstreamNotReady while it is not: find_file asks again."""
-        size, checksum = await asyncio.to_thread(_measure, path)
+        size, checksum = source.size, await _checksum(source)
         if size > MOST_BYTES:
             raise UpstreamRefused(f"The upstream takes files up to {MOST_BYTES} bytes.", upstream=self.name, status=413)
         address, file_id = await self._begin(filename, checksum)
@@ -65,8 +64,8 @@ class TogetherUpstream(Lacking, NoDeployments):
             address, file_id = await self._begin(filename, checksum)
             if address is None:
                 raise UpstreamUnknown(upstream=self.name, why=f"it keeps {file_id}, which has other bytes")
-        async with file_source(path, progress) as source:
-            await put_file(self.name, address, source, size, allow=self._allow)
+        async with file_source(source, progress) as counted:
+            await put_file(self.name, address, counted, size, allow=self._allow)
         ready = dialect.file_id(self.name, await self._http.post(f"/files/{file_id}/preprocess"))
         if ready != file_id:
             raise UpstreamUnknown(upstream=self.name, why="the answer is about another file")
@@ -197,7 +196,9 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _measure(path: Path) -> tuple[int, str]:
-    """Returns the bytes and their SHA-256 in hex. Blocks."""
-    with path.open("rb") as source:
-        return path.stat().st_size, hashlib.file_digest(source, "sha256").hexdigest()
+async def _checksum(source: Source) -> str:
+    """Returns the SHA-256 in hex."""
+    digest = hashlib.sha256()
+    async for chunk in source.chunks():
+        await asyncio.to_thread(digest.update, chunk)
+    return digest.hexdigest()

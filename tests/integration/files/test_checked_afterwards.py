@@ -6,22 +6,26 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes.stored import Sent, data_dir, path_of
 from tests.integration.conftest import MODEL, Bench
 from tests.unit.dataset.lines import good, jsonl
 from tunehook.dataset.process import DatasetProcess
 from tunehook.dataset.report import Report
 from tunehook.errors import CostAboveLimit, FileNotChecked, FileNotFound, FileUnusable
 from tunehook.files import CHECKED_AT_ONCE, ingest, uploads
+from tunehook.files.place import MARK
 from tunehook.jobs import commands, cost, lifecycle, submission
 from tunehook.maintenance import retention
 from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
 from tunehook.model.job import Stage
 from tunehook.model.member import check_member, estimate_member, job_member
+from tunehook.model.record import new_id
 from tunehook.store.engine import keys
 from tunehook.store.job_index import JobFilter
 
@@ -240,7 +244,7 @@ async def test_an_upload_in_parts_is_checked_afterwards_too(bench: Bench) -> Non
     upload = await uploads.begin(files, "p", filename="a", purpose="fine-tune", size=len(BAD), expires_after=None)
     parts = []
     for half in (BAD[: len(BAD) // 2], BAD[len(BAD) // 2 :]):
-        incoming = files.storage.parts(upload.id).receive()
+        incoming = files.storage.parts(upload.id).receive(new_id("part_"))
         await incoming.open()
         await incoming.write(half)
         parts.append(await uploads.keep_part(files, upload, incoming))
@@ -262,7 +266,7 @@ async def test_a_check_whose_process_is_killed_is_taken_up_again(bench: Bench) -
     await bench.claim()
     checker = bench.ctx.files.checker
     assert isinstance(checker, DatasetProcess)
-    await checker.ask({"do": "count", "path": os.devnull, "format": "chat", "model": MODEL})
+    await checker.ask({"do": "count", "format": "chat", "model": MODEL}, Sent.of(Path(os.devnull)).chunks())
     assert checker._process is not None
     os.kill(checker._process.pid, signal.SIGSTOP)
     checking = asyncio.create_task(ingest.check_stored(bench.ctx.files, file.id))
@@ -329,9 +333,9 @@ async def test_a_file_that_is_deleted_during_its_check_leaves_nothing(bench: Ben
     assert await bench.due_in(check_member(file.id)) is None
     with pytest.raises(FileNotFound):
         await bench.ctx.store.files.read(file.id, "p")
-    root = bench.ctx.files.storage.directory.parent
+    root = data_dir(bench.ctx.files.storage)
     left = await asyncio.to_thread(lambda: [path.name for path in root.rglob("*") if path.is_file()])
-    assert left == [bench.ctx.files.storage.mark_path.name]
+    assert left == [MARK]
 
 
 async def test_a_check_that_loses_its_lease_writes_nothing_and_another_does(bench: Bench) -> None:
@@ -369,7 +373,7 @@ async def test_a_record_of_a_newer_version_is_left_to_a_newer_worker(bench: Benc
 async def test_a_file_whose_bytes_are_lost_has_an_error_and_its_jobs_fail(bench: Bench) -> None:
     file = await received(bench, GOOD)
     job_id = await submitted(bench, file)
-    await asyncio.to_thread(bench.ctx.files.storage.path(file.id).unlink)
+    await asyncio.to_thread(path_of(bench.ctx.files.storage, file.id).unlink)
     found = await check(bench, file)
     assert (found.status, found.status_details) == ("error", ingest.GONE)
     await lifecycle.advance(bench.ctx, job_id)

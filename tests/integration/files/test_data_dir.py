@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import stored
 from tests.integration.conftest import Bench
 from tunehook.errors import DataDirUnavailable
 from tunehook.files import ingest, uploads
-from tunehook.files.storage import Storage, refusals
+from tunehook.files.directory import Directory, refusals
+from tunehook.files.storage import Storage
 from tunehook.jobs import copy_step, cost, finishing, lifecycle
 from tunehook.maintenance import retention
 from tunehook.model.job import Stage
@@ -20,7 +22,7 @@ from tunehook.model.member import check_member, copy_member
 
 @pytest.fixture
 def data_dir(bench: Bench) -> Path:
-    return bench.ctx.files.storage.data_dir
+    return stored.data_dir(bench.ctx.files.storage)
 
 
 def away(data_dir: Path, how: str) -> None:
@@ -93,8 +95,8 @@ async def test_nothing_is_said_of_files_in_a_directory_that_is_not_ours(bench: B
         storage.check_room(),
         storage.save("file-new", b"x"),
         storage.remove(file.id),
-        storage.receive().open(),
-        storage.parts(upload.id).receive().open(),
+        storage.receive("file-new").open(),
+        storage.parts(upload.id).receive("part_1").open(),
         uploads.begin(bench.ctx.files, "p", filename="x", purpose="fine-tune", size=5, expires_after=None),
     ):
         with pytest.raises(DataDirUnavailable, match="not mounted") as refused:
@@ -162,9 +164,9 @@ async def _names(directory: Path) -> list[str]:
 
 
 async def test_a_full_or_read_only_disk_is_said_and_nothing_is_left_behind(bench: Bench, small_disk: Path) -> None:
-    storage = Storage(small_disk, bench.ctx.store.deletion)
+    storage = Storage(Directory(small_disk), bench.ctx.store.deletion)
     with pytest.raises(DataDirUnavailable, match="no room for 2,065,536 bytes"):
-        await storage.receive().open(2_000_000)
+        await storage.receive("file-new").open(2_000_000)
     with pytest.raises(DataDirUnavailable, match="No space left"):  # of a size that was not announced
         async with ingest.receiving(storage) as incoming:
             await incoming.write(b"x" * 2_000_000)

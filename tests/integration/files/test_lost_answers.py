@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes.context import opened_context
 from tests.fakes.redis_between import redis_between
+from tests.fakes.stored import data_dir, path_of
 from tests.fakes.valkey import Valkey
 from tests.unit.dataset.lines import good, jsonl
 from tunehook.context import Context
@@ -16,6 +17,7 @@ from tunehook.errors import Conflict, StoreUnavailable
 from tunehook.files import ingest, uploads
 from tunehook.maintenance import retention
 from tunehook.model.file import File
+from tunehook.model.record import new_id
 from tunehook.store.engine import keys
 from tunehook.store.engine.scripts import SCRIPTS
 
@@ -54,14 +56,14 @@ async def ctx(line: Line, valkey: Valkey, tmp_path: Path) -> AsyncIterator[Conte
 
 
 async def content(ctx: Context, file: File) -> bytes:
-    return await asyncio.to_thread(ctx.files.storage.path(file.id).read_bytes)
+    return await asyncio.to_thread(path_of(ctx.files.storage, file.id).read_bytes)
 
 
 async def begun(ctx: Context) -> tuple[str, str]:
     upload = await uploads.begin(
         ctx.files, PROJECT, filename="a", purpose="fine-tune", size=len(CONTENT), expires_after=None
     )
-    incoming = ctx.files.storage.parts(upload.id).receive()
+    incoming = ctx.files.storage.parts(upload.id).receive(new_id("part_"))
     await incoming.open()
     await incoming.write(CONTENT)
     part_id = await uploads.keep_part(ctx.files, upload, incoming)
@@ -85,13 +87,13 @@ async def left_an_hour_later(ctx: Context) -> list[str]:
     for file_id in await ctx.store.redis.zrange(keys.LEAVING, 0, -1):
         await ctx.store.redis.zadd(keys.LEAVING, {file_id: 1})
     await retention.sweep(ctx)
-    return await asyncio.to_thread(lambda: [path.name for path in ctx.files.storage.directory.iterdir()])
+    return await asyncio.to_thread(lambda: [path.name for path in (data_dir(ctx.files.storage) / "files").iterdir()])
 
 
 async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(ctx: Context) -> None:
     upload_id, part_id = await begun(ctx)
     record = await ctx.store.uploads.read(upload_id, PROJECT)
-    incoming = ctx.files.storage.receive()
+    incoming = ctx.files.storage.receive(new_id("file-"))
     await incoming.open()
     await ctx.store.commit(record.change(record.upload.model_copy(update={"expires_after": 3600})))
     with pytest.raises(Conflict):  # what was read is old
@@ -102,7 +104,7 @@ async def test_an_upload_that_somebody_cancels_meanwhile_leaves_no_bytes(ctx: Co
 
 async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: Line, ctx: Context) -> None:
     line.key, line.lost = b"th:file:", 1
-    incoming = ctx.files.storage.receive()
+    incoming = ctx.files.storage.receive(new_id("file-"))
     await incoming.open()
     await incoming.write(CONTENT)
     file = await ingest.keep(ctx.files, incoming, project=PROJECT, filename="a", seconds=None)

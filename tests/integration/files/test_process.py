@@ -2,16 +2,15 @@
 
 import asyncio
 import os
-import time
+import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.unit.dataset.lines import good, jsonl
-from tunehook.dataset.__main__ import CHUNK
 from tunehook.dataset.process import DatasetProcess
-from tunehook.errors import DatasetUnread
+from tunehook.errors import DataDirUnavailable, DatasetUnread
 
 pytestmark = pytest.mark.processes
 
@@ -23,85 +22,105 @@ def dataset(tmp_path: Path) -> Path:
     return path
 
 
-def counting(path: Path, model: str = "gpt-4o") -> dict[str, Any]:
-    return {"do": "count", "path": str(path), "format": "chat", "model": model}
+async def pieces(path: Path) -> AsyncIterator[bytes]:
+    yield await asyncio.to_thread(path.read_bytes)
+
+
+async def count(
+    child: DatasetProcess, source: Path | AsyncIterator[bytes], model: str = "gpt-4o", project: str = ""
+) -> int:
+    """Returns the tokens of a file."""
+    chunks = pieces(source) if isinstance(source, Path) else source
+    found, _ = await child.ask({"do": "count", "format": "chat", "model": model}, chunks, project)
+    return int(found["total"])
 
 
 async def test_answers_go_to_who_asked_also_when_another_gave_up(dataset: Path) -> None:
     child = DatasetProcess()
     try:
-        first = asyncio.create_task(child.ask(counting(dataset)))
-        second = asyncio.create_task(child.ask(counting(dataset, "gpt-3.5-turbo")))
+        first = asyncio.create_task(count(child, dataset))
+        second = asyncio.create_task(count(child, dataset, "gpt-3.5-turbo"))
         await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        with pytest.raises(DatasetUnread, match="No such file"):
-            await child.ask(counting(dataset.with_name("gone.jsonl")))
-        assert (await second)["total"] == (await child.ask(counting(dataset, "gpt-4")))["total"]
-        assert (await child.ask(counting(dataset)))["total"] != 0
+        with pytest.raises(DatasetUnread, match="its content is not here"):
+            await count(child, dataset.with_name("gone.jsonl"))
+        assert await second == await count(child, dataset, "gpt-4")
+        assert await count(child, dataset) != 0
     finally:
         await child.close()
 
 
 async def test_who_waits_when_it_is_closed_hears_of_it(dataset: Path) -> None:
     child = DatasetProcess()
-    assert await child.ask(counting(dataset))
-    waiting = asyncio.create_task(child.ask(counting(dataset)))
+    assert await count(child, dataset)
+    waiting = asyncio.create_task(count(child, dataset))
     await asyncio.sleep(0)
     await child.close()
     with pytest.raises(DatasetUnread, match=r"ended with|stopping"):
         await waiting
     with pytest.raises(DatasetUnread, match="stopping"):
-        await child.ask(counting(dataset))
+        await count(child, dataset)
 
 
 async def test_a_child_that_hangs_holds_up_nobody_for_ever(dataset: Path) -> None:
-    """A pipe that nobody writes to: opening it never ends."""
-    pipe = dataset.with_name("pipe")
-    os.mkfifo(pipe)
     child = DatasetProcess()
     try:
-        total = (await child.ask(counting(dataset)))["total"]
+        total = await count(child, dataset)
+        assert child._process is not None
+        os.kill(child._process.pid, signal.SIGSTOP)
         child.patience = 0.2
         with pytest.raises(DatasetUnread, match="ended with -9"):
-            await child.ask(counting(pipe))
+            await count(child, dataset)
         child.patience = 60
-        assert (await child.ask(counting(dataset)))["total"] == total
+        assert await count(child, dataset) == total
     finally:
         await child.close()
 
 
-async def test_a_child_that_reads_for_long_is_not_taken_for_one_that_hangs(dataset: Path) -> None:
-    pipe, patience = dataset.with_name("pipe"), 2.0
-    os.mkfifo(pipe)
-    line = jsonl(good(1))
+async def test_a_file_that_comes_slowly_is_not_taken_for_a_child_that_hangs(dataset: Path) -> None:
+    line, patience = jsonl(good(1)), 2.0
 
-    def write_slowly() -> None:
-        with pipe.open("wb") as out:
-            until = time.monotonic() + 2 * patience
-            while time.monotonic() < until:
-                out.write(line * (CHUNK // len(line) + 1))
-                out.flush()
-                time.sleep(0.1)
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield line * 3000
+            await asyncio.sleep(patience * 0.6)
 
     child = DatasetProcess()
     try:
-        total = (await child.ask(counting(dataset)))["total"]
+        total = await count(child, dataset)
         child.patience = patience
-        counted, _ = await asyncio.gather(child.ask(counting(pipe)), asyncio.to_thread(write_slowly))
-        assert counted["total"] > total
+        assert await count(child, slowly()) > total
     finally:
         await child.close()
 
 
-async def test_a_file_is_checked_and_its_digests_are_written_beside_it(dataset: Path) -> None:
-    digests, whole = dataset.with_name("digests"), (await asyncio.to_thread(dataset.stat)).st_size
+async def test_a_file_that_breaks_off_has_no_answer_and_the_next_question_its_own(dataset: Path) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield jsonl(good(1))
+        raise DataDirUnavailable(why="the disk is gone")
+
     child = DatasetProcess()
     try:
-        report = await child.ask({"do": "check", "path": str(dataset), "digests": str(digests)})
+        total = await count(child, dataset)
+        process = child._process
+        for _ in range(3):
+            with pytest.raises(DataDirUnavailable, match="the disk is gone"):
+                await count(child, broken())
+        assert await count(child, dataset) == total
+        assert child._process is process
+    finally:
+        await child.close()
+
+
+async def test_a_file_is_checked_and_its_digests_come_after_the_answer(dataset: Path) -> None:
+    whole = (await asyncio.to_thread(dataset.stat)).st_size
+    child = DatasetProcess()
+    try:
+        report, digests = await child.ask({"do": "check"}, pieces(dataset))
         assert (report["examples"], report["size"], report["ok"]) == (20, whole, True)
-        assert len(await asyncio.to_thread(digests.read_bytes)) == 8 * 20
+        assert len(digests) == 8 * 20
     finally:
         await child.close()
 
@@ -110,7 +129,7 @@ async def test_one_project_with_many_questions_does_not_hold_up_another(dataset:
     child, answered = DatasetProcess(), list[str]()
 
     async def ask(project: str) -> None:
-        await child.ask(counting(dataset), project)
+        await count(child, dataset, project=project)
         answered.append(project)
 
     try:
@@ -129,7 +148,7 @@ async def test_the_child_that_reads_strangers_bytes_has_no_secret(
         monkeypatch.setenv(name, "sk-of-the-parent")
     child = DatasetProcess()
     try:
-        await child.ask(counting(dataset))
+        await count(child, dataset)
         assert child._process is not None
         inherited = await asyncio.to_thread(Path(f"/proc/{child._process.pid}/environ").read_text)
         assert "sk-of-the-parent" not in inherited

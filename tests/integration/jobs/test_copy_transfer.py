@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.fakes.stored import path_of
 from tests.fakes.strange_upstream import Answer, StrangeUpstream, refusal, strange_upstream
 from tests.integration.conftest import Bench
 from tunehook.context import Context
@@ -36,7 +37,7 @@ class Large:
     async def accept(self, size: int = WHOLE_BYTES + 2 * PART_BYTES) -> None:
         file = await self.bench.file()
         self.file: File = file.model_copy(update={"bytes": size})
-        os.truncate(self.ctx.files.storage.path(file.id), size)  # the rest takes no room on the disk
+        os.truncate(path_of(self.ctx.files.storage, file.id), size)  # the rest takes no room on the disk
         self.job_id = await self.bench.accept(self.file)
         await lifecycle.advance(self.ctx, self.job_id)
 
@@ -207,7 +208,7 @@ async def test_a_file_that_is_shorter_than_its_record_says_ends_its_job_instead_
     large: Large,
 ) -> None:
     await large.accept()
-    os.truncate(large.ctx.files.storage.path(large.file.id), PART_BYTES)
+    os.truncate(path_of(large.ctx.files.storage, large.file.id), PART_BYTES)
     large.strange.answers |= {
         "POST /uploads": {"object": "upload", "id": "upload-there"},
         "POST /uploads/upload-there/parts": {"object": "upload.part", "id": "part-there"},

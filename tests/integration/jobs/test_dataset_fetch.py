@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 
 from tests.fakes.datasets import dataset
+from tests.fakes.stored import data_dir, path_of
 from tests.fakes.strange_upstream import Answer, StrangeUpstream, refusal, strange_upstream
 from tests.integration.conftest import Bench
+from tunehook.dataset import process
 from tunehook.errors import DatasetUnread
 from tunehook.jobs import dataset_fetch, imports
 from tunehook.maintenance import retention
@@ -69,7 +71,7 @@ class Away:
 
     async def on_disk(self) -> list[str]:
         """Every file in the storage: datasets by id, and what was half received."""
-        directory = self.ctx.files.storage.directory
+        directory = data_dir(self.ctx.files.storage) / "files"
         return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
     def downloads(self) -> int:
@@ -101,7 +103,7 @@ async def test_both_files_become_files_of_ours(away: Away) -> None:
     assert job.validation
     assert job.validation.id == job.spec.validation_file == validation.id
     assert (training.filename, training.status, training.bytes) == ("file-1.jsonl", "processed", len(CONTENT))
-    assert (away.ctx.files.storage.path(training.id)).read_bytes() == CONTENT
+    assert path_of(away.ctx.files.storage, training.id).read_bytes() == CONTENT
     assert await away.ctx.files.storage.reports.read(training.id) is not None
     assert await away.bench.due_in(dataset_member(job.id)) is None
 
@@ -275,7 +277,7 @@ async def test_a_compressed_answer_is_the_same_file(away: Away) -> None:
     away.file("file-1", _compressed)
     job = await away.fetched(await away.take_over(away.job("ftjob-1")))
     assert state(job) == ("kept", None)
-    assert away.ctx.files.storage.path(job.training.id).read_bytes() == CONTENT
+    assert path_of(away.ctx.files.storage, job.training.id).read_bytes() == CONTENT
 
 
 async def test_the_training_file_stays_when_the_validation_file_is_lost(away: Away) -> None:
@@ -389,7 +391,7 @@ async def test_the_copy_of_another_projects_file_is_not_fetched(away: Away) -> N
 class _Unreadable:
     """A dataset whose check ends its process each time."""
 
-    async def ask(self, question: dict[str, Any], project: str = "") -> dict[str, Any]:
+    async def ask(self, question: dict[str, Any], chunks: AsyncIterator[bytes], project: str = "") -> process.Answer:
         raise DatasetUnread(why="the checking process ended", detail="killed")
 
     async def close(self) -> None: ...

@@ -18,7 +18,7 @@ class Busy(Storage):
     """Looks for a file only when it is let: as on a disk that is busy with another tenant's 512 MB."""
 
     def __init__(self, ctx: Context) -> None:
-        super().__init__(ctx.files.storage.data_dir, ctx.store.deletion)
+        super().__init__(ctx.files.storage.place, ctx.store.deletion)
         self.asked, self.free = asyncio.Event(), asyncio.Event()
 
     async def exists(self, file_id: str) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from tests.fakes.shut_down_upstream import after_the_shutdown
+from tests.fakes.stored import path_of
 from tests.fakes.strange_upstream import strange_upstream
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
@@ -133,7 +134,7 @@ async def test_a_delivery_that_cannot_be_read_keeps_no_job_from_going(bench: Ben
 
 async def test_a_disk_that_refuses_keeps_nothing_at_the_upstream(bench: Bench) -> None:
     job = await finished(bench)
-    path = bench.ctx.files.storage.path(job.training.id)
+    path = path_of(bench.ctx.files.storage, job.training.id)
     path.unlink()
     path.mkdir()  # what is no file cannot be removed as one
     await swept(bench)

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.context import opened_context
+from tests.fakes.stored import data_dir, path_of
 from tests.fakes.valkey import Valkey
 from tests.integration.store.test_doctor import doctor as run_doctor
 from tests.unit.dataset.lines import good, jsonl
 from tunehook.context import Context, RetentionPeriods
 from tunehook.files import ingest, uploads
+from tunehook.files.place import MARK
 from tunehook.maintenance import retention
 from tunehook.model.file import File, Upload
+from tunehook.model.record import new_id
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
 
@@ -42,7 +45,7 @@ async def written(ctx: Context) -> File:
 async def begun(ctx: Context) -> tuple[Upload, str]:
     """An upload with one part."""
     upload = await uploads.begin(ctx.files, PROJECT, filename="a", purpose="fine-tune", size=10, expires_after=None)
-    incoming = ctx.files.storage.parts(upload.id).receive()
+    incoming = ctx.files.storage.parts(upload.id).receive(new_id("part_"))
     await incoming.open()
     await incoming.write(b"12345")
     part = await uploads.keep_part(ctx.files, upload, incoming)
@@ -52,9 +55,9 @@ async def begun(ctx: Context) -> tuple[Upload, str]:
 
 async def names(ctx: Context) -> set[str]:
     """Every file below the data directory, but for the mark."""
-    root = ctx.files.storage.directory.parent
+    root = data_dir(ctx.files.storage)
     found = await asyncio.to_thread(lambda: {path.name for path in root.rglob("*") if path.is_file()})
-    return found - {ctx.files.storage.mark_path.name}
+    return found - {MARK}
 
 
 async def an_hour_passes(ctx: Context) -> None:
@@ -84,7 +87,7 @@ async def test_a_large_file_without_a_record_goes_too(ctx: Context) -> None:
 
 async def test_a_report_alone_goes_too(ctx: Context) -> None:
     lost = await written(ctx)
-    await asyncio.to_thread(ctx.files.storage.path(lost.id).unlink)
+    await asyncio.to_thread(path_of(ctx.files.storage, lost.id).unlink)
     await an_hour_passes(ctx)
     await retention.sweep(ctx)
     assert await names(ctx) == set()
@@ -126,7 +129,7 @@ async def test_parts_of_an_upload_stay_while_it_can_be_completed(ctx: Context) -
     await ctx.store.uploads.cleared(over.id)
     await retention.sweep(ctx)
     assert await names(ctx) == {part, late}
-    directory = ctx.files.storage.parts(over.id).directory
+    directory = data_dir(ctx.files.storage) / "uploads" / over.id
     await asyncio.to_thread(os.utime, directory, (1, 1))
     await retention.sweep(ctx)
     assert await names(ctx) == {part}
@@ -137,7 +140,7 @@ async def test_parts_of_an_upload_stay_while_it_can_be_completed(ctx: Context) -
 async def test_what_is_not_ours_is_left_alone(ctx: Context) -> None:
     lost = await written(ctx)
     for directory in ("files", "uploads"):
-        note = ctx.files.storage.directory.parent / directory / "README"
+        note = data_dir(ctx.files.storage) / directory / "README"
         await asyncio.to_thread(note.parent.mkdir, exist_ok=True)
         await asyncio.to_thread(note.write_text, "Backed up nightly.")
     await an_hour_passes(ctx)
@@ -147,7 +150,7 @@ async def test_what_is_not_ours_is_left_alone(ctx: Context) -> None:
 
 
 def doctor(valkey: Valkey, ctx: Context, *arguments: str) -> tuple[int, str]:
-    return run_doctor(valkey, "--data-dir", str(ctx.files.storage.directory.parent), *arguments)
+    return run_doctor(valkey, "--data-dir", str(data_dir(ctx.files.storage)), *arguments)
 
 
 async def test_another_redis_removes_nothing(ctx: Context, valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +167,7 @@ async def test_another_redis_removes_nothing(ctx: Context, valkey: Valkey, caplo
     assert "belongs to another Redis" in caplog.text
     status, text = await asyncio.to_thread(doctor, valkey, ctx, "--fix")
     assert (status, "belongs to another Redis" in text) == (1, True)
-    await asyncio.to_thread(ctx.files.storage.mark_path.unlink)  # it is this one's after all
+    await asyncio.to_thread((data_dir(ctx.files.storage) / MARK).unlink)  # it is this one's after all
     await retention.sweep(ctx)
     assert not await ctx.files.storage.exists(file.id)
 
@@ -180,7 +183,7 @@ async def test_files_that_a_restored_redis_does_not_know_go_only_when_a_person_a
     await ctx.store.redis.delete(keys.file(unknown.id))
     await retention.sweep(replace(ctx, keep=A_DAY_LATER))
     assert await ctx.files.storage.exists(unknown.id)
-    spool = ctx.files.storage.data_dir / ".restore"
+    spool = data_dir(ctx.files.storage) / ".restore"
     await asyncio.to_thread(spool.mkdir)  # as a restore leaves it that was killed
     _, text = await asyncio.to_thread(doctor, valkey, ctx)
     assert unknown.id in text

@@ -16,6 +16,7 @@ from tests.fakes.context import opened_context
 from tests.fakes.datasets import dataset
 from tests.fakes.shut_down_upstream import after_the_shutdown
 from tests.fakes.simulator import Simulator, running_simulator
+from tests.fakes.stored import data_dir
 from tests.fakes.valkey import Valkey
 from tunehook.context import Context, RetentionPeriods, open_context
 from tunehook.errors import FileNotFound, JobNotFound, UploadNotOpen
@@ -229,7 +230,7 @@ async def test_a_file_goes_at_its_expires_at_and_not_before(ctx: Context, simula
 
 async def test_an_upload_whose_hour_is_over_leaves_nothing(ctx: Context, valkey: Valkey) -> None:
     upload_ = await uploads.begin(ctx.files, PROJECT, filename="a", purpose="fine-tune", size=10, expires_after=None)
-    incoming = ctx.files.storage.parts(upload_.id).receive()
+    incoming = ctx.files.storage.parts(upload_.id).receive(new_id("part_"))
     await incoming.open()
     await incoming.write(b"12345")
     part = await uploads.keep_part(ctx.files, upload_, incoming)
@@ -270,12 +271,12 @@ async def test_webhook_events_are_kept_as_long_as_the_settings_say(valkey: Valke
 
 
 async def test_what_a_killed_process_half_received_goes_after_a_day(ctx: Context) -> None:
-    incoming = ctx.files.storage.receive()
+    incoming = ctx.files.storage.receive("file-1")
     await incoming.open()
     await incoming.write(b"half")
 
     def left() -> list[Any]:
-        return list(ctx.files.storage.directory.glob(".incoming-*"))
+        return list((data_dir(ctx.files.storage) / "files").glob(".incoming-*"))
 
     assert await ctx.files.storage.sweep(older_than=3600) == 0
     assert len(await asyncio.to_thread(left)) == 1

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.fakes.stored import data_dir
 from tests.integration.service.conftest import DATASET, Api, form
 
 #: pytest makes errors of warnings; in the service they are off.
@@ -75,7 +76,7 @@ FORMS: dict[str, tuple[str, bytes]] = {
 
 async def nothing_is_left(api: Api) -> None:
     assert (await api.call("GET", "/v1/files")).json["data"] == []
-    directory = api.ctx.files.storage.directory
+    directory = data_dir(api.ctx.files.storage) / "files"
     assert await asyncio.to_thread(lambda: [path.name for path in directory.glob("*")]) == []
 
 
@@ -122,7 +123,8 @@ async def test_a_files_name_is_shown_and_never_a_path(api: Api, name: str, kept:
     answer = await api.call("POST", "/v1/files", data=PURPOSE + sent + END, headers={"content-type": MULTIPART})
     assert answer.status == 200, answer.body
     assert answer.json["filename"] == kept
-    there = await asyncio.to_thread(lambda: {path.name for path in api.ctx.files.storage.directory.iterdir()})
+    folder = data_dir(api.ctx.files.storage) / "files"
+    there = await asyncio.to_thread(lambda: {path.name for path in folder.iterdir()})
     assert answer.json["id"] in there
 
 
@@ -143,9 +145,9 @@ async def test_a_sender_that_goes_away_leaves_nothing(api: Api) -> None:
         + FILE[:300]
     )
     await writer.drain()
-    await until(lambda: any(api.ctx.files.storage.directory.glob(".incoming*")))
+    await until(lambda: any((data_dir(api.ctx.files.storage) / "files").glob(".incoming*")))
     writer.close()
-    await until(lambda: not any(api.ctx.files.storage.directory.glob("*")))
+    await until(lambda: not any((data_dir(api.ctx.files.storage) / "files").glob("*")))
     assert await reader.read() == b""
     await nothing_is_left(api)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.fakes.stored import data_dir
 from tests.integration.service.conftest import Answer, Api
 from tunehook import api_keys
 from tunehook.files import uploads
@@ -22,7 +23,7 @@ async def begun(api: Api, **options: Any) -> Answer:
 
 
 async def kept(api: Api, upload: Upload, content: bytes) -> str:
-    incoming = api.ctx.files.storage.parts(upload.id).receive()
+    incoming = api.ctx.files.storage.parts(upload.id).receive(new_id("part_"))
     await incoming.open()
     try:
         await incoming.write(content)
@@ -38,7 +39,8 @@ def part() -> aiohttp.FormData:
 
 
 async def parts_on_the_shelf(api: Api, upload: Upload) -> int:
-    return await asyncio.to_thread(lambda: len(list(api.ctx.files.storage.parts(upload.id).directory.iterdir())))
+    folder = data_dir(api.ctx.files.storage) / "uploads" / upload.id
+    return await asyncio.to_thread(lambda: len(list(folder.iterdir())))
 
 
 async def test_a_project_has_twenty_uploads_open_and_another_its_own(api: Api) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import stored
 from tests.integration.service.conftest import Api
 from tests.integration.service.test_nearly_full import MODEL, makers
 from tunehook.store import redis_health
@@ -14,7 +15,7 @@ from tunehook.store import redis_health
 
 @asynccontextmanager
 async def away(api: Api, how: str) -> AsyncIterator[Path]:
-    data_dir = api.ctx.files.storage.data_dir
+    data_dir = stored.data_dir(api.ctx.files.storage)
     elsewhere = data_dir.with_name("elsewhere")
     data_dir.rename(elsewhere)
     if how == "empty":

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from tests.fakes.stored import Sent
 from tests.fakes.strange_upstream import StrangeUpstream, refusal, strange_upstream
 from tunehook.errors import UpstreamError, UpstreamTooLarge, UpstreamUnknown, UpstreamUnreachable
 from tunehook.model.job import JobSpec
@@ -91,7 +92,7 @@ async def call(upstream: OpenAIUpstream, name: str, tmp_path: Path) -> object:
         "cancel": lambda: upstream.cancel("ftjob-1"),
         "models": upstream.models,
         "files": lambda: upstream.find_file("a", 1),
-        "upload": lambda: upstream.upload(path, "a", _progress),
+        "upload": lambda: upstream.upload(Sent.of(path), "a", _progress),
         "parts": lambda: upstream.begin_parts("a", 1),
         "part": lambda: upstream.add_part("upload_1", b"x"),
         "complete": lambda: upstream.end_parts("upload_1", ["part_1"]),

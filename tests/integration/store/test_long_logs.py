@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from tests.fakes.stored import path_of
 from tests.fakes.strange_upstream import strange_upstream
 from tests.integration.conftest import Bench
 from tunehook.jobs import copy_step, lifecycle
@@ -27,7 +28,7 @@ async def test_an_upload_says_at_most_twenty_times_how_far_it_is(bench: Bench, p
     """A part has 8 MiB, so a file of 8 GB has a thousand."""
     size = parts * PART_BYTES - 1
     file = (await bench.file()).model_copy(update={"bytes": size})
-    os.truncate(bench.ctx.files.storage.path(file.id), size)
+    os.truncate(path_of(bench.ctx.files.storage, file.id), size)
     job_id = await bench.accept(file)
     await lifecycle.advance(bench.ctx, job_id)
     taken = 0

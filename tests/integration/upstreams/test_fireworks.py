@@ -8,6 +8,7 @@ from aiohttp import web
 
 from tests.fakes.fireworks import DPO, SUPERVISED, TUNABLE, FakeFireworks, running_fireworks
 from tests.fakes.loop_guard import nothing_blocks
+from tests.fakes.stored import Sent
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, settings, spec, with_upstream
@@ -44,7 +45,7 @@ async def upstream(fake: FakeFireworks) -> AsyncIterator[FireworksUpstream]:
 
 async def ready(upstream: FireworksUpstream, folder: Path) -> str:
     with nothing_blocks():
-        return await upstream.upload(file_at(folder), FILE, ignored)
+        return await upstream.upload(Sent.of(file_at(folder)), FILE, ignored)
 
 
 async def test_the_main_way_from_dataset_to_the_models_name(

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.fakes.nebius import TUNABLE, FakeNebius, running_nebius
+from tests.fakes.stored import Sent
 from tests.fakes.vendor_faults import json_answer
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import CONTENT, FILE, TAG, file_at, ignored, spec, with_upstream
@@ -32,7 +33,7 @@ async def upstream(fake: FakeNebius) -> AsyncIterator[NebiusUpstream]:
 
 
 async def created(upstream: NebiusUpstream, folder: Path, **members: Any) -> str:
-    file = await upstream.upload(file_at(folder), FILE, ignored)
+    file = await upstream.upload(Sent.of(file_at(folder)), FILE, ignored)
     return (await upstream.create(spec(TUNABLE, **members), training=file, validation=None, tag=TAG)).id
 
 
@@ -56,7 +57,7 @@ async def test_a_lost_create_is_found_by_what_nebius_shows(
     fake: FakeNebius, upstream: NebiusUpstream, tmp_path: Path, keeps_metadata: bool, shows_suffix: bool, fault: Any
 ) -> None:
     fake.keeps_metadata, fake.shows_suffix = keeps_metadata, shows_suffix
-    file = await upstream.upload(file_at(tmp_path), FILE, ignored)
+    file = await upstream.upload(Sent.of(file_at(tmp_path)), FILE, ignored)
     await upstream.create(spec(TUNABLE, seed=8), training=file, validation=None, tag="tunehook/another")
     fake.goes_wrong("create job", fault)
     with pytest.raises(UpstreamUnknown):
@@ -79,7 +80,7 @@ async def test_a_job_of_the_same_seed_with_another_suffix_is_not_ours(
 async def test_an_answer_about_another_job_is_not_believed(
     fake: FakeNebius, upstream: NebiusUpstream, tmp_path: Path
 ) -> None:
-    file = await upstream.upload(file_at(tmp_path), FILE, ignored)
+    file = await upstream.upload(Sent.of(file_at(tmp_path)), FILE, ignored)
     body = {"id": "ftjob-1", "status": "running", "suffix": "somebody-elses", "training_file": file}
     fake.goes_wrong("create job", json_answer(body))
     with pytest.raises(UpstreamUnknown, match="about another job"):

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tests.fakes.loop_guard import nothing_blocks
 from tests.fakes.serving import serving
+from tests.fakes.stored import Sent
 from tests.integration.upstreams.story import CONTENT, file_at, ignored
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown, UpstreamUnreachable
 from tunehook.security.allow_list import NOTHING, AllowList
@@ -157,7 +158,7 @@ async def test_a_stream_is_passed_on_as_it_comes_but_for_a_refusal_of_our_key() 
 
 
 async def sent(url: str, path: Path, allow: AllowList, seconds: float = 60.0) -> None:
-    async with file_source(path, ignored) as source:
+    async with file_source(Sent.of(path), ignored) as source:
         with nothing_blocks():
             await put_file("v", url, source, len(CONTENT), allow=allow, seconds=seconds)
 
@@ -238,7 +239,7 @@ async def test_progress_tells_the_bytes_sent(tmp_path: Path) -> None:
         raise UpstreamUnknown(upstream="v", why="a report that fails")
 
     path = file_at(tmp_path, b"x" * 3_000_000)
-    async with file_source(path, _progress) as source:
+    async with file_source(Sent.of(path), _progress) as source:
         sizes = [len(chunk) async for chunk in source.chunks(b"<", b">")]
         assert (sizes[0], sizes[-1], sum(sizes), source.sent) == (1, 1, 3_000_002, 3_000_000)
         await asyncio.wait_for(once.wait(), 60)

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from tests.fakes.loop_guard import nothing_blocks
+from tests.fakes.stored import Sent
 from tests.fakes.together import TUNABLE, FakeTogether, running_together
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
@@ -44,7 +45,7 @@ async def upstream(fake: FakeTogether) -> AsyncIterator[TogetherUpstream]:
 
 async def ready(upstream: TogetherUpstream, folder: Path) -> str:
     with nothing_blocks():
-        return await upstream.upload(file_at(folder), FILE, ignored)
+        return await upstream.upload(Sent.of(file_at(folder)), FILE, ignored)
 
 
 async def test_the_main_way_from_dataset_to_the_models_name(
@@ -206,7 +207,7 @@ async def test_an_upload_whose_answer_is_lost_ends_in_one_file(
 
 async def test_equal_bytes_are_sent_once(fake: FakeTogether, upstream: TogetherUpstream, tmp_path: Path) -> None:
     first = await ready(upstream, tmp_path)
-    again = await upstream.upload(file_at(tmp_path), "file-other.0123456789abcdef.jsonl", ignored)
+    again = await upstream.upload(Sent.of(file_at(tmp_path)), "file-other.0123456789abcdef.jsonl", ignored)
     assert first == again
     assert sum(asked.startswith("PUT") for asked in fake.asked) == 1
     fake.keep(first, CONTENT[:20])  # as if its bytes had not come whole

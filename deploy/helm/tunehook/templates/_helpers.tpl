@@ -38,6 +38,9 @@ securityContext:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.serviceAccountName }}
+serviceAccountName: {{ . }}
+{{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{ toYaml . | nindent 2 }}
 {{- end }}
@@ -113,8 +116,13 @@ volumeMounts:
 
 {{- define "tunehook.volumes" -}}
 volumes:
+  {{- if eq .Values.storage.mode "bucket" }}
+  - name: data
+    emptyDir: {sizeLimit: 64Mi}
+  {{- else }}
   - name: data
     persistentVolumeClaim: {claimName: {{ .Values.storage.existingClaim | default (include "tunehook.name" .) }}}
+  {{- end }}
   - name: tmp
     emptyDir: {sizeLimit: 64Mi}
 {{- end }}

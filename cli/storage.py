@@ -1,0 +1,185 @@
+"""`tunehook storage copy`: moves a deployment's files to another directory or bucket, and proves each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cyclopts import App
+
+from cli import local_store
+from cli.archive import PLACES
+from cli.failures import CommandFailed
+from tunehook.errors import DataDirUnavailable
+from tunehook.files.place import MARK, Entry, Place
+from tunehook.files.storage import Storage, open_place
+from tunehook.setting_values import check_store_url
+from tunehook.settings import SettingsError
+from tunehook.store import snapshot
+from tunehook.store.store import Store
+
+#: Files on their way at the same time. Each holds some pieces of 8 MiB in memory.
+AT_ONCE = 4
+SHOWN_SECONDS = 0.5
+
+app = App(name="storage", help="Move a deployment's files to another directory or bucket.")
+
+
+class NotMoved(CommandFailed):
+    """The files were not all moved: {why}."""
+
+
+@dataclass
+class _Tally:
+    """What was done so far, shown on a terminal as it goes on."""
+
+    files: int
+    bytes: int
+    done: int = 0
+    done_bytes: int = 0
+    copied: int = 0
+    damaged: list[str] = field(default_factory=list)
+    shown_at: float = 0.0
+
+    def add(self, entry: Entry, *, copied: bool) -> None:
+        self.done += 1
+        self.done_bytes += entry.bytes
+        self.copied += copied
+        if sys.stderr.isatty() and (time.monotonic() > self.shown_at + SHOWN_SECONDS or self.done == self.files):
+            self.shown_at = time.monotonic()
+            end = "\n" if self.done == self.files else ""
+            print(f"\r{self.words()}   ", end=end, file=sys.stderr, flush=True)
+
+    def words(self) -> str:
+        return (
+            f"{self.done:,} of {self.files:,} files, {self.done_bytes / 1e6:,.1f} of {self.bytes / 1e6:,.1f} MB, "
+            f"{self.copied:,} copied now"
+        )
+
+
+@app.command
+async def copy(source: str, target: str, /) -> int:
+    """Copy all files of this deployment from one place to another, and prove each by its SHA-256.
+
+    A file that is there already, whole, is not copied again: a run that was stopped goes on. While service or worker
+    run, the copy is not final: stop them, run it again, and set TUNEHOOK_STORE_URL to the new place.
+
+    Args:
+        source: the directory or URL that holds the files: /data, s3://bucket/path, gs://bucket/path, az://container/path
+        target: the directory or URL that they go to
+    """
+    url, _ = local_store.find()
+    try:
+        async with Store.connect(url) as store:
+            tally = await _move(store, source, target)
+    except DataDirUnavailable as error:
+        raise NotMoved(why=error.detail) from error
+    print(f"Moved: {tally.words()}. Now set TUNEHOOK_STORE_URL={target} for service and worker.", file=sys.stderr)
+    return 0
+
+
+async def _move(store: Store, source: str, target: str) -> _Tally:
+    """Copies all files, and marks the new place if no program runs."""
+    places = _place(source), _place(target)
+    tally = await _copy_all(store, *places)
+    if tally.damaged:
+        names = ", ".join(sorted(tally.damaged)[:5])
+        raise NotMoved(why=f"{len(tally.damaged)} files in {source} are not as their records say: {names}")
+    if programs := await snapshot.running(store):
+        why = f"{programs}, so more may come. Stop service and worker, and run this again: it goes on from here"
+        raise NotMoved(why=f"{tally.words()}. But {why}")
+    mark, _ = await store.deletion.storage_mark()
+    await places[1].put_new(MARK, mark.encode())
+    await Storage(places[1], store.deletion, adopts=False).check_mark()
+    return tally
+
+
+def _place(text: str) -> Place:
+    if "://" not in text:
+        text = Path(text).absolute().as_uri()
+    try:
+        return open_place(check_store_url(text), Path())
+    except ValueError as error:
+        raise SettingsError(why=f"{text}: {error}") from error
+
+
+async def _copy_all(store: Store, source: Place, target: Place) -> _Tally:
+    await Storage(source, store.deletion, adopts=False).check_mark()
+    mark, _ = await store.deletion.storage_mark()
+    try:
+        found = (await target.piece(MARK, 0, 1024)).decode(errors="replace").strip()
+    except FileNotFoundError:
+        found = mark
+    if found != mark:
+        raise NotMoved(why=f"{target.label} holds the files of another Tunehook")
+    recorded: dict[str, str] = {}
+    async for entries in snapshot.take(store):
+        recorded |= {f"files/{file.id}": file.sha256 for one in entries if (file := snapshot.file_in(one))}
+    todo = [entry for folder in PLACES for entry in await _listed(source, folder)]
+    tally = _Tally(len(todo), sum(entry.bytes for entry in todo))
+    waiting = iter(todo)
+
+    async def _work() -> None:
+        for entry in waiting:
+            await _copy_one(source, target, entry, recorded.get(entry.name), tally)
+
+    ended = await asyncio.gather(*(_work() for _ in range(AT_ONCE)), return_exceptions=True)
+    for failed in filter(None, ended):
+        raise failed
+    return tally
+
+
+async def _listed(place: Place, folder: str) -> list[Entry]:
+    return [entry async for entry in place.entries(folder)]
+
+
+async def _copy_one(source: Place, target: Place, entry: Entry, recorded: str | None, tally: _Tally) -> None:
+    """Copies one file unless it is there. `recorded`: its SHA-256 by its record, if a record names it."""
+    there = await _digest(target, entry.name) if await _size(target, entry.name) == entry.bytes else None
+    if there is not None and there == (recorded or await _digest(source, entry.name)):
+        return tally.add(entry, copied=False)
+    if await _size(target, entry.name) is not None:
+        await target.remove(entry.name)
+    writer, digest = target.create(entry.name), hashlib.sha256()
+    await writer.open()
+    try:
+        async for piece in _pieces(source, entry.name):
+            digest.update(piece)
+            await writer.write(piece)
+        if recorded and digest.hexdigest() != recorded:
+            tally.damaged.append(entry.name)
+            return None
+        await writer.keep()
+    except FileNotFoundError:
+        return None  # deleted meanwhile
+    finally:
+        await writer.close()
+    if await _digest(target, entry.name) != digest.hexdigest():
+        raise DataDirUnavailable(why=f"{target.label} did not keep {entry.name} as it was sent", detail=target.label)
+    return tally.add(entry, copied=True)
+
+
+async def _pieces(place: Place, name: str) -> AsyncIterator[bytes]:
+    start = 0
+    while piece := await place.piece(name, start, place.piece_bytes):
+        yield piece
+        start += len(piece)
+
+
+async def _digest(place: Place, name: str) -> str:
+    digest = hashlib.sha256()
+    async for piece in _pieces(place, name):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+async def _size(place: Place, name: str) -> int | None:
+    try:
+        return await place.size(name)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,227 @@
+"""Directory: the storage's bytes in a directory of this machine, or of a disk that machines share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from tunehook.errors import DataDirUnavailable
+from tunehook.files.place import Entry
+
+INCOMING = ".incoming-"
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Directory:
+    """A place (place.py) on a disk. Blocking work goes to threads.
+
+    It makes the directories below its own, never that one itself: it may be a disk that is not mounted.
+    """
+
+    can_vanish = True
+    piece_bytes = 1024 * 1024
+
+    def __init__(self, root: Path, setting: str = "TUNEHOOK_DATA_DIR") -> None:
+        self.root, self.setting = root, setting
+        self.label = str(root)
+
+    def create(self, name: str) -> DirectoryWriter:
+        return DirectoryWriter(self, name)
+
+    async def put(self, name: str, content: bytes, *, safe: bool = True) -> None:
+        await _in_thread(self._put, name, content, safe)
+
+    async def put_new(self, name: str, content: bytes) -> bool:
+        def _put_new() -> bool:
+            path = self.path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                return False
+            self._put(name, content, safe=True)
+            return True
+
+        return await _in_thread(_put_new)
+
+    def _put(self, name: str, content: bytes, safe: bool) -> None:
+        handle, aside = self.open_aside(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                if safe:
+                    os.fsync(file.fileno())
+            aside.replace(self.path(name))
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        if safe:
+            sync_directory(aside.parent)
+
+    async def piece(self, name: str, start: int, length: int) -> bytes:
+        def _piece() -> bytes:
+            with self.path(name).open("rb", buffering=0) as file:
+                there = os.fstat(file.fileno()).st_size
+                return os.pread(file.fileno(), max(0, min(length, there - start)), start)
+
+        return await _in_thread(_piece)
+
+    async def size(self, name: str) -> int:
+        def _size() -> int:
+            with self.path(name).open("rb") as file:  # that it can be read, too
+                return os.fstat(file.fileno()).st_size
+
+        return await _in_thread(_size)
+
+    async def remove(self, name: str) -> None:
+        await _in_thread(self.path(name).unlink, missing_ok=True)
+
+    async def remove_folder(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            await _in_thread(shutil.rmtree, self.path(folder))
+
+    async def entries(self, folder: str) -> AsyncIterator[Entry]:
+        def _entries() -> list[Entry]:
+            found = []
+            for path in sorted(self.path(folder).rglob("*")):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    if not path.name.startswith(".") and path.is_file():
+                        about = path.stat()
+                        found.append(Entry(path.relative_to(self.root).as_posix(), about.st_size, about.st_mtime))
+            return found
+
+        for entry in await _in_thread(_entries):
+            yield entry
+
+    async def sweep(self, before: float) -> int:
+        def _sweep() -> int:
+            removed = 0
+            for path in [*self.root.glob(f"*/{INCOMING}*"), *self.root.glob("uploads/upload_*")]:
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                        removed += 1
+            return removed
+
+        return await _in_thread(_sweep)
+
+    async def require_room(self, size: int) -> str:
+        def _require_room() -> str:
+            for path in (self.root, self.root / "files"):
+                if path.exists() and not os.access(path, os.W_OK):
+                    detail = f"{path} is not writable. Correct its owner or mode, or mount it writable"
+                    raise DataDirUnavailable(why="it is read-only", detail=detail)
+            free = shutil.disk_usage(self.root).free
+            if free < size:
+                detail = f"{self.root} has {free // 1_000_000} MB free, {size:,} bytes are needed"
+                raise DataDirUnavailable(why=f"it has no room for {size:,} bytes", detail=detail)
+            return f"{self.root} is writable, {free // 1_000_000_000} GB free"
+
+        return await _in_thread(_require_room)
+
+    async def space(self) -> tuple[int, int] | None:
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, self.root)
+        except OSError:
+            return None
+        return usage.free, usage.total
+
+    # ---- for the writer
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def open_aside(self, name: str) -> tuple[int, Path]:
+        """Opens a file beside the name, to be renamed. Blocks."""
+        path = self.root
+        for part in Path(name).parent.parts:
+            path /= part
+            path.mkdir(exist_ok=True)
+        aside = path / f"{INCOMING}{secrets.token_hex(12)}"  # swept if this process is killed
+        return os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), aside
+
+
+class DirectoryWriter:
+    """A file that is written under a temporary name, flushed to the disk, then renamed: atomic."""
+
+    def __init__(self, directory: Directory, name: str) -> None:
+        self._directory, self._name = directory, name
+        self._open: tuple[int, Path] | None = None
+
+    async def open(self) -> None:
+        self._open = await _in_thread(self._directory.open_aside, self._name)
+
+    async def write(self, block: bytes | bytearray) -> None:
+        await _in_thread(self._write, block)
+
+    def _write(self, block: bytes | bytearray) -> None:
+        assert self._open is not None
+        view = memoryview(block)
+        while view:
+            view = view[os.write(self._open[0], view) :]
+
+    async def keep(self) -> None:
+        """Flushes the file to the disk and renames it."""
+
+        def _keep() -> None:
+            assert self._open is not None
+            handle, aside = self._open
+            path = self._directory.path(self._name)
+            if path.exists():
+                raise FileExistsError(17, "A file of this name is there already", str(path))
+            os.fsync(handle)
+            aside.rename(path)
+            sync_directory(path.parent)
+
+        await _in_thread(_keep)
+
+    async def close(self) -> None:
+        """Closes the file, and removes it unless it was kept. A disk that refuses keeps it until a sweep."""
+
+        def _close() -> None:
+            opened, self._open = self._open, None
+            if opened is not None:
+                with contextlib.suppress(OSError):
+                    os.close(opened[0])
+                with contextlib.suppress(OSError):
+                    opened[1].unlink(missing_ok=True)
+
+        await asyncio.to_thread(_close)
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Does blocking work. Raises DataDirUnavailable, or FileNotFoundError."""
+
+    def _work() -> T:
+        with refusals():
+            return work(*args, **options)
+
+    return await asyncio.to_thread(_work)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turns the errors of a disk (full, read-only, broken) into DataDirUnavailable; a missing file is none of them.
+
+    The error's text has no path: that is for operators.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataDirUnavailable(why=error.strerror or "it refuses", detail=str(error)) from error
+
+
+def sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
