@@ -23,7 +23,8 @@ from typing import Any
 import aiohttp
 import yaml
 
-from benchmarks.table import machine
+from benchmarks.machine import described
+from benchmarks.table import table
 from benchmarks.told import Client
 from benchmarks.town import HEADERS, Town, town
 from tests.fakes.deployment import ROOT, free_port, simulator_process
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=60)
     asked = parser.parse_args()
-    machine()
+    table("Machine", described())
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
         simulator_process(Path(name), "openai", "--speed", "900", "--slots", "0") as root,

@@ -5,8 +5,8 @@
 The API runs as deployed, on a Valkey that writes to disk before it answers; the simulator is the upstream, with all
 live jobs. Finished jobs are written to the store as they are when all is over, up to each number in turn. Then all is
 measured: milliseconds of the clock (median), and CPU of the API or of a program of its own, and of Redis. CPU is what
-can be compared on a machine with other work. Eight log entries a job, where a real one has fifty (1,000 jobs of the
-story take 37 MB, `benchmarks.memory_per_job`), so that 100,000 fit into a small machine: nothing measured here reads
+can be compared on a machine with other work. Eight log entries a job, where a real one has fifty (37 kB a job of the
+story, docs/retention.md), so that 100,000 fit into a small machine: nothing measured here reads
 the log of more than one job.
 """
 
@@ -28,9 +28,10 @@ from typing import Any
 import aiohttp
 
 from benchmarks.look import Simulated, settle_in
+from benchmarks.machine import described
 from benchmarks.process import cpu_seconds, peak_bytes, resident_bytes
 from benchmarks.scale_fill import MODELS, fill
-from benchmarks.table import machine, table
+from benchmarks.table import table
 from benchmarks.town import HEADERS, Town, town
 from cli import main as cli_main
 from cli.valkey_process import connect
@@ -210,7 +211,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.step:
         sys.exit(run_step(asked.step))
-    machine()
+    table("Machine", described())
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
         simulator_process(Path(name), "openai", "--slots", "0") as root,

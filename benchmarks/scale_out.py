@@ -24,9 +24,10 @@ from pathlib import Path
 
 import aiohttp
 
+from benchmarks.machine import described
 from benchmarks.process import cpu_seconds
 from benchmarks.scale import settings
-from benchmarks.table import machine, table
+from benchmarks.table import table
 from benchmarks.told import Client
 from benchmarks.town import HEADERS, Town, town
 from tests.fakes.deployment import Program, simulator_process
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--calls", type=int, default=2000)
     asked = parser.parse_args()
-    machine()
+    table("Machine", described())
     rows = []
     for number in (1, 2):
         rows.append(apis(number, asked.calls))
