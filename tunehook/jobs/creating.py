@@ -108,7 +108,7 @@ async def _ask(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, 
             made = await upstream.create(job.spec, training=training, validation=validation, tag=ctx.tag(job))
             telemetry.describe(**{"upstream.job.id": made.id})
     except UpstreamRefused as refused:
-        if await _lost_our_copy(ctx, record, lease, refused, training):
+        if await _lost_our_copy(ctx, record, lease, refused, files):
             return True
         code, message = refused.code or f"http_{refused.status}", own_ids(refused.message, job, files)
         error = JobError(code=code, message=message, param=refused.param)
@@ -172,17 +172,23 @@ async def _withdraw(ctx: Context, record: JobRecord, lease: Lease, *, again_in: 
 
 
 async def _lost_our_copy(
-    ctx: Context, record: JobRecord, lease: Lease, refused: UpstreamRefused, training: str
+    ctx: Context, record: JobRecord, lease: Lease, refused: UpstreamRefused, files: tuple[str, str | None]
 ) -> bool:
-    """Sends the files again, once, if the upstream has lost one that it took before."""
+    """Goes back to the upload, once, if the upstream has lost a file that it took before.
+
+    Another job on the same file may have seen it first: then the copy has another id by now, or none.
+    """
     job = record.job
-    about_files = refused.param in ("training_file", "validation_file") or training in refused.message
-    if job.upload_again or not about_files or not await uploading.is_lost(ctx, job):
+    about_files = refused.param in ("training_file", "validation_file") or files[0] in refused.message
+    if job.upload_again or not about_files:
+        return False
+    is_replaced = await uploading.upstream_files(ctx, job) != files
+    if not is_replaced and not await uploading.is_lost(ctx, job):
         return False
     change = record.change(job.moved(Stage.UPLOADING, upload_again=1), lease).due(record.member, 0.0)
     change.clear.append("intent")
     ctx.store.upstreams.leave_queue(change, job)
-    for file in job.files:
+    for file in job.files if not is_replaced else ():
         ctx.store.copies.lost(change, job.upstream, file)
     await ctx.store.commit(change)
     return True

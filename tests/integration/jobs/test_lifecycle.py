@@ -262,6 +262,25 @@ async def test_a_copy_that_another_job_found_lost_is_sent_again(bench: Bench) ->
     await bench.until_tracked(job_id)
 
 
+async def test_a_lost_file_that_another_job_sends_again_during_a_create_fails_no_job(bench: Bench) -> None:
+    file, upstream = await bench.file(), bench.ctx.upstreams["openai"]
+    first, second = await bench.accept(file), await bench.accept(file)
+    for job_id in (first, second):
+        await lifecycle.advance(bench.ctx, job_id)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", file.sha256)
+    copy = await bench.ctx.store.copies.read("openai", file.sha256)
+    assert copy is not None
+    assert copy.copy.upstream_file_id is not None
+    await upstream.delete_file(copy.copy.upstream_file_id)
+    await bench.simulator.fault("delay", path="/fine_tuning/jobs$", method="POST", seconds=2)
+    slow = asyncio.ensure_future(lifecycle.advance(bench.ctx, first))
+    while (await bench.read(first)).intent_ms is None:  # noqa: ASYNC110  it happens in Redis
+        await asyncio.sleep(0.01)
+    await bench.until_tracked(second)  # sends the file again
+    await slow
+    await bench.until_tracked(first)
+
+
 async def test_a_create_of_unknown_outcome_is_not_given_up_when_its_upstream_is_not_configured(bench: Bench) -> None:
     job_id = await bench.accept(simulate="after_reset*1")
     await lifecycle.advance(bench.ctx, job_id)
