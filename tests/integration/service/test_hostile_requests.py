@@ -178,7 +178,17 @@ async def test_without_a_good_key_nobody_gets_anywhere(furnished: Api) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1", "/v1/", "/v1/nothing", "/nothing", "/v1/files/a/b/c", "/v1//files", "/v1/files/%2e%2e/livez", "/%ff", "/v1/%00"],
+    [
+        "/v1",
+        "/v1/",
+        "/v1/nothing",
+        "/nothing",
+        "/v1/files/a/b/c",
+        "/v1//files",
+        "/v1/files/%2e%2e/livez",
+        "/%ff",
+        "/v1/%00",
+    ],
 )
 async def test_unknown_paths_are_404_in_the_usual_shape(api: Api, path: str) -> None:
     answer = await api.call("GET", path)
