@@ -15,6 +15,7 @@ from cyclopts import App
 from cli import local_store
 from cli.archive import PLACES
 from cli.failures import CommandFailed
+from cli.lines import say
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import MARK, Entry, Place
 from tunehook.files.storage import Storage, open_place
@@ -53,7 +54,8 @@ class _Tally:
         if sys.stderr.isatty() and (time.monotonic() > self.shown_at + SHOWN_SECONDS or self.done == self.files):
             self.shown_at = time.monotonic()
             end = "\n" if self.done == self.files else ""
-            print(f"\r{self.words()}   ", end=end, file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{self.words()}   {end}")
+            sys.stderr.flush()
 
     def words(self) -> str:
         return (
@@ -79,7 +81,7 @@ async def copy(source: str, target: str, /) -> int:
             tally = await _move(store, source, target)
     except DataDirUnavailable as error:
         raise NotMoved(why=error.detail) from error
-    print(f"Moved: {tally.words()}. Now set TUNEHOOK_STORE_URL={target} for service and worker.", file=sys.stderr)
+    say(f"Moved: {tally.words()}. Now set TUNEHOOK_STORE_URL={target} for service and worker.")
     return 0
 
 

@@ -1,11 +1,14 @@
 """Fixtures that every test may take."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+# `make page-test` installs Playwright, and runs these.
+collect_ignore = [] if find_spec("playwright") else ["page"]
 pytest_plugins = ["tests.contract.checker", "tests.fakes.valkey"]
 
 # Deadlines are off: a busy machine must not fail a test.

@@ -157,10 +157,10 @@ class Storage:
         await self.run(self.place.remove, self.name(file_id))
         await self.reports.remove(file_id)
 
-    async def exists(self, file_id: str) -> bool:
-        """Returns whether the file is there and can be read, as of at most a second ago if it was."""
+    async def exists(self, file_id: str, *, within: float = 0.0) -> bool:
+        """Returns whether the file is there and can be read, as of at most `within` seconds ago if it was."""
         now = time.monotonic()
-        if now - self._there.get(file_id, -SEEN_SECONDS) < SEEN_SECONDS:
+        if now - self._there.get(file_id, -within) < within:
             return True
         if await self.size(file_id) is None:
             return False

@@ -26,6 +26,7 @@ from tunehook.errors import (
     OverBudget,
 )
 from tunehook.files import ingest, token_counts
+from tunehook.files.storage import SEEN_SECONDS
 from tunehook.jobs import budget, cost, dataset_fit, upstream_choice
 from tunehook.jobs.model_access import check_models, grader_models, is_tuned
 from tunehook.jobs.upstream_choice import NOT_AVAILABLE, Offered
@@ -307,7 +308,7 @@ async def _file(ctx: Context, caller: ApiKey, file_id: str, param: str) -> tuple
         raise InvalidParameter(f"{missing.message} ({param})", param=param) from missing
     if file.purpose != "fine-tune":
         raise FileUnusable(id=file_id, why=f"its purpose is {file.purpose!r}, not 'fine-tune'", param=param)
-    if not await ctx.files.storage.exists(file_id):
+    if not await ctx.files.storage.exists(file_id, within=SEEN_SECONDS):
         raise FileUnusable(id=file_id, why="its content is no longer kept here; upload it again", param=param)
     return FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes), file
 

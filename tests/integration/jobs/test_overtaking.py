@@ -21,10 +21,10 @@ class Busy(Storage):
         super().__init__(ctx.files.storage.place, ctx.store.deletion)
         self.asked, self.free = asyncio.Event(), asyncio.Event()
 
-    async def exists(self, file_id: str) -> bool:
+    async def exists(self, file_id: str, *, within: float = 0.0) -> bool:
         self.asked.set()
         await self.free.wait()
-        return await super().exists(file_id)
+        return await super().exists(file_id, within=within)
 
 
 def busy_context(bench: Bench) -> tuple[Context, Busy]:
