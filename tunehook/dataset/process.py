@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import IO, Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -208,5 +208,6 @@ class DatasetProcess:
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:
-    with process:  # closes its pipes and waits for its end
+    # Closes its pipes and waits for its end. One that was killed has not read all that was written to it.
+    with suppress(BrokenPipeError), process:
         pass

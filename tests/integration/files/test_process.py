@@ -155,3 +155,20 @@ async def test_the_child_that_reads_strangers_bytes_has_no_secret(
         assert "PATH=" in inherited
     finally:
         await child.close()
+
+
+async def test_a_child_that_is_killed_while_it_is_given_a_file_is_replaced(dataset: Path) -> None:
+    child = DatasetProcess()
+
+    async def _killed() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b"x" * 100
+            assert child._process is not None
+            child._process.kill()
+
+    try:
+        with pytest.raises(DatasetUnread):
+            await child.ask({"do": "check"}, _killed())
+        await count(child, dataset)
+    finally:
+        await child.close()
