@@ -27,8 +27,9 @@ from benchmarks.machine import described
 from benchmarks.table import table
 from benchmarks.told import Client
 from benchmarks.town import HEADERS, Town, town
-from tests.fakes.deployment import ROOT, free_port, simulator_process
+from tests.fakes.deployment import ROOT, simulator_process
 from tests.fakes.patience import eventually
+from tests.fakes.ports import free_port
 from tests.fakes.receiver import running_receiver
 
 SHOWN = 4  #: series of an answer

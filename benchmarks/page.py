@@ -27,7 +27,7 @@ from playwright.async_api import Browser, CDPSession, expect
 from benchmarks.page_town import accepted, at_a_rate, ends, steps, trains
 from benchmarks.table import machine, table
 from benchmarks.town import HEADERS, KEY, Town, town
-from tests.fakes.deployment import free_port
+from tests.fakes.ports import free_port
 from tests.page.browser import PATIENCE_MS, Window, chromium_browser, window
 from tests.page.views import cut_sign, enter, live_sign, row_of, rows, show_all
 from tunehook.store.store import Store

@@ -25,7 +25,8 @@ from benchmarks.goals import figure
 from benchmarks.look import Simulated
 from benchmarks.table import table
 from benchmarks.town import HEADERS, town
-from tests.fakes.deployment import free_port, simulator_process
+from tests.fakes.deployment import simulator_process
+from tests.fakes.ports import free_port
 from tests.fakes.receiver import Receiver, running_receiver
 
 SECRET = "whsec_" + base64.b64encode(b"u" * 32).decode()

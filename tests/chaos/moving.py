@@ -21,7 +21,8 @@ import openai
 from tests.chaos.faults import Run
 from tests.chaos.report import Report
 from tests.fakes.datasets import dataset
-from tests.fakes.deployment import Caller, Deployment, deployment, free_port
+from tests.fakes.deployment import Caller, Deployment, deployment
+from tests.fakes.ports import free_port
 
 GPT = "gpt-4.1-mini-2025-04-14"
 COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())"]

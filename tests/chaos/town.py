@@ -22,7 +22,8 @@ from tests.chaos import processes
 from tests.chaos.board import Board
 from tests.chaos.web import Web, web_between
 from tests.chaos.wire import RedisProxy, redis_proxy
-from tests.fakes.deployment import SECRET_KEY, Program, free_port, simulator_process
+from tests.fakes.deployment import SECRET_KEY, Program, simulator_process
+from tests.fakes.ports import free_port
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook.errors import StoreUnavailable
 from tunehook.settings import Settings

@@ -20,7 +20,8 @@ import pytest
 from aiohttp import web
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.fakes.deployment import SECRET_KEY, Program, deployment, free_port
+from tests.fakes.deployment import SECRET_KEY, Program, deployment
+from tests.fakes.ports import free_port
 from tests.fakes.serving import serving
 from tests.fakes.valkey import valkey_server
 from tests.unit.dataset.lines import good, jsonl

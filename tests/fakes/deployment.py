@@ -11,7 +11,6 @@ import ctypes
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -221,13 +220,6 @@ def deployment(
         url = service.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")[1]
         worker.wait_for(r"processes: the ")
         yield Deployment(f"{url}/v1", valkey, directory / "data", service, worker, roots, settings)
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 where nobody listens (yet)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _names(client: redis.Redis, pattern: str) -> list[bytes]:

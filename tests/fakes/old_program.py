@@ -24,7 +24,8 @@ from openai import AsyncOpenAI
 
 from cli.valkey_process import connect
 from tests.fakes.datasets import dataset
-from tests.fakes.deployment import SECRET_KEY, Program, free_port
+from tests.fakes.deployment import SECRET_KEY, Program
+from tests.fakes.ports import free_port
 from tests.fakes.receiver import Receiver
 from tests.fakes.serving import serving
 from tests.fakes.simulator import Simulator, running_simulator

@@ -15,7 +15,8 @@ from typing import Any
 import redis
 
 from cli.valkey_process import END_SECONDS, connect, find_server
-from tests.fakes.valkey import Valkey, free_port, in_lasting_thread, valkey_server
+from tests.fakes.ports import free_port
+from tests.fakes.valkey import Valkey, in_lasting_thread, valkey_server
 from tunehook.child_process import end_with_parent, without_secrets
 
 NAME = "tunehook"

@@ -5,7 +5,6 @@ On Linux it ends with the test process, however that ends.
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from cli.valkey_process import connect, end, find_server, launch, socket_url, wait_until_ready
+from tests.fakes.ports import free_port
 
 T = TypeVar("T")
 SOCKET_PATH_BYTES = 100
@@ -124,9 +124,3 @@ def valkey(valkey_session: Valkey) -> Valkey:
 def in_lasting_thread(launch: Callable[[], T]) -> T:
     """Starts a server. On Linux it ends with the thread that started it, and tests call this from threads that end."""
     return _starter.submit(launch).result()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.fakes.deployment import Deployment, deployment, free_port
+from tests.fakes.deployment import Deployment, deployment
+from tests.fakes.ports import free_port
 from tests.fakes.serving import serving
 from tests.fakes.simulator import Simulator
 from tests.page.browser import PATIENCE_MS, Scheme, Window, chromium_browser, window

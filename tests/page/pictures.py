@@ -16,7 +16,8 @@ import aiohttp
 from PIL import Image
 from playwright.async_api import Browser
 
-from tests.fakes.deployment import deployment, free_port
+from tests.fakes.deployment import deployment
+from tests.fakes.ports import free_port
 from tests.fakes.serving import serving
 from tests.page.browser import Scheme, chromium_browser, window
 from tests.page.conftest import SIMULATORS

@@ -18,6 +18,7 @@ import openai
 import pytest
 
 from tests.fakes.datasets import dataset
+from tests.fakes.ports import free_port
 
 COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())"]
 
@@ -34,12 +35,6 @@ def _run(directory: Path, *arguments: str, **changes: str) -> subprocess.Complet
     )
 
 
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 class Up:
     """A `tunehook up` that runs, and what it printed."""
 
@@ -47,7 +42,7 @@ class Up:
         self.directory = directory
         self.process = subprocess.Popen(
             [*COMMAND, "up"],
-            env=_environment(directory, **({"TUNEHOOK_PORT": _free_port()} | exported)),
+            env=_environment(directory, **({"TUNEHOOK_PORT": str(free_port())} | exported)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -74,7 +69,7 @@ EARLIER = "th_0123456789ab_" + "s" * 43
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Started in a shell in which the lines that an earlier one had printed were run."""
-    port = _free_port()
+    port = str(free_port())
     earlier = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": EARLIER}
     running = Up(tmp_path_factory.mktemp("up"), TUNEHOOK_PORT=port, **earlier)
     yield running
@@ -96,7 +91,7 @@ def test_what_an_earlier_up_printed_is_no_upstream(up: Up) -> None:
 
 
 def test_a_second_up_on_the_same_directory_is_refused_in_a_sentence(up: Up) -> None:
-    second = _run(up.directory, "up", TUNEHOOK_PORT=_free_port())
+    second = _run(up.directory, "up", TUNEHOOK_PORT=str(free_port()))
     assert second.returncode == 1
     assert "in use by process" in second.stderr
     assert "Traceback" not in second.stderr

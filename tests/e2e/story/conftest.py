@@ -17,8 +17,9 @@ from openai.types.fine_tuning import FineTuningJob
 
 from tests.contract.checker import CheckedTransport, Contract
 from tests.fakes.datasets import dataset
-from tests.fakes.deployment import Caller, Deployment, deployment, free_port
+from tests.fakes.deployment import Caller, Deployment, deployment
 from tests.fakes.patience import eventually
+from tests.fakes.ports import free_port
 from tests.fakes.receiver import Hook, Receiver, running_receiver
 from tests.fakes.simulator import Simulator
 

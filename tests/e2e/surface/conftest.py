@@ -1,7 +1,6 @@
 """One deployment for the whole surface: two simulated upstreams, of which `openai` posts its own webhooks to us."""
 
 import secrets
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from openai import AsyncOpenAI
 from tests.contract.checker import CheckedTransport, Contract
 from tests.fakes.collector import Collector, running_collector
 from tests.fakes.deployment import Caller, Deployment, deployment
+from tests.fakes.ports import free_port
 from tests.fakes.simulator import Simulator
 from tunehook.security.signature import new_secret
 
@@ -87,10 +87,3 @@ async def visitor(place: Place, contract: Contract) -> AsyncIterator[Visitor]:
         yield Visitor(place, caller, client, http, contract, transport.seen, simulators)
         for simulator in simulators.values():
             await simulator.clear_faults()
-
-
-def free_port() -> int:
-    """Known before the server starts, since the upstream is told where to post."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

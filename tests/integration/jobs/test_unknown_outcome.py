@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from pydantic import SecretStr
 
-from tests.fakes.deployment import free_port
+from tests.fakes.ports import free_port
 from tests.integration.conftest import Bench
 from tunehook.jobs import copy_step, lifecycle
 from tunehook.model.job import Stage

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +14,7 @@ from aiohttp import web
 from openai import OpenAI
 
 from cli.main import main
+from tests.fakes.ports import free_port
 from tests.fakes.receiver import Receiver, running_receiver
 from tests.fakes.serving import serving
 from tests.integration.webhooks.conftest import Office
@@ -115,9 +115,7 @@ async def _all(office: Office, here: str) -> AsyncIterator[Any]:
 
 @pytest.mark.processes
 async def test_a_dead_server_gets_it_when_it_listens_and_a_500_is_retried_as_it_says(office: Office) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = await listening(office, f"http://127.0.0.1:{port}/hooks?a=1", "--once", "2", "--header", "x-me: anna")
     await command.says("to fine_tuning")
     await office.happen()

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.fakes.deployment import free_port
+from tests.fakes.ports import free_port
 from tests.integration.webhooks.conftest import Office
 
 pytestmark = pytest.mark.processes
