@@ -51,7 +51,7 @@ async def place() -> AsyncIterator[tuple[Store, Encryption, Path]]:
             valkey = await asyncio.to_thread(start_embedded, data_dir)
             stack.callback(valkey.stop)
             url, encryption = valkey.url, local_store.encryption()
-        async with Store.connect(url, connections=1, timeout=SECONDS) as store:
+        async with Store.connect(url, connections=1, timeout=SECONDS, replicas=found.replicas) as store:
             yield store, encryption, files.root
 
 

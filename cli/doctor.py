@@ -45,7 +45,7 @@ async def run(
     """
     url, _ = local_store.find()
     loaded = settings.load()
-    async with Store.connect(url) as store:
+    async with Store.connect(url, replicas=loaded.replicas) as store:
         found = await doctor.findings(store)
         if storage or data_dir is not None:
             place = Directory(data_dir) if data_dir else open_place(loaded.store_url, loaded.data_dir)
@@ -53,9 +53,13 @@ async def run(
         if upstreams := loaded.all_upstreams():
             found += await _unrecorded(store, upstreams)
         mended = [finding for finding in found if fix and finding.mend is not None]
+        if mended:
+            await store.confirm()  # what was read may be lost with this Redis, and a mend may delete for good
         for finding in mended:
             assert finding.mend is not None
             await finding.mend()
+        if mended:
+            await store.confirm()
     if as_json:
         tell(json.dumps([_object(finding, finding in mended) for finding in found], indent=2))
     else:

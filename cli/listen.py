@@ -26,7 +26,7 @@ from cli.job_text import job_path
 from cli.lines import clean, say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
-from cli.terminal import print_json
+from cli.terminal import print_json, wrapped
 from tunehook.errors import TunehookError
 
 #: Forwarded at a time. Each takes 15 s at most, so it is reported before its lease of 30 s ends.
@@ -202,7 +202,7 @@ class Listener:
         came = f"{answer.status_code}  {answer.duration_ms:.0f} ms" if answer.error is None else answer.error
         words = "" if answer.ok or noted is None else f"; {_next(noted, refused=answer.refused)}"
         row = f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {came}{words}"
-        tell(clean(row))
+        tell(wrapped(clean(row), indent=len(clock) + 2))
         if self._style == "body":
             print_json(json.loads(item["body"]))
 

@@ -12,6 +12,7 @@ from typing import Any
 from cli.failures import AskedWrongly
 from cli.lines import say
 from cli.service_client import ServiceClient, ServiceRefused
+from cli.terminal import wrapped
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -62,9 +63,9 @@ def greet(client: ServiceClient, endpoint: dict[str, Any], name: str, job: str |
     else:
         secret = f"secret {endpoint['signing_secret_hint']} as before"
     came = f" · {len(waiting)} came while you were away" if waiting else ""
-    say(f"Listening as {name} · {secret}{came}")
     about = f" of {job}" if job else ""
-    say(f"to {', '.join(endpoint['event_types'])}{about}")
+    for line in (f"Listening as {name} · {secret}{came}", f"to {', '.join(endpoint['event_types'])}{about}"):
+        say(wrapped(line, indent=2, talk=True))
     return waiting
 
 

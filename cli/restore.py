@@ -75,6 +75,7 @@ async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: 
         for part in _parts(spool):
             for start in range(0, len(part), snapshot.AT_ONCE):
                 await snapshot.put(store, part[start : start + snapshot.AT_ONCE])
+        await store.confirm()
         await snapshot.end_restore(store, seal)
     except (TunehookError, OSError) as error:
         raise HalfRestored(why=str(error).removesuffix(".")) from error

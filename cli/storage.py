@@ -16,6 +16,7 @@ from cli import local_store
 from cli.archive import PLACES
 from cli.failures import CommandFailed
 from cli.lines import say
+from tunehook import settings
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import MARK, Entry, Place
 from tunehook.files.storage import Storage, open_place
@@ -77,7 +78,7 @@ async def copy(source: str, target: str, /) -> int:
     """
     url, _ = local_store.find()
     try:
-        async with Store.connect(url) as store:
+        async with Store.connect(url, replicas=settings.load().replicas) as store:
             tally = await _move(store, source, target)
     except DataDirUnavailable as error:
         raise NotMoved(why=error.detail) from error

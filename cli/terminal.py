@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from textwrap import TextWrapper
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -131,6 +132,17 @@ def _width(head: Sequence[str], rows: Sequence[Cells], number: int) -> int:
 def _styled(text: str) -> Text:
     sign, style = SIGNS.get(text, ("", ""))
     return Text(f"{sign} {text}" if sign else text, style=style)
+
+
+def wrapped(line: str, *, indent: int, talk: bool = False) -> str:
+    """Returns a line broken between words where a terminal is narrower; for a pipe as it is. `talk`: on stderr."""
+    console = Console(stderr=talk)
+    if not console.is_terminal or len(line) < console.width:
+        return line
+    narrow = TextWrapper(
+        console.width - 1, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    return narrow.fill(line)
 
 
 def sparkline(values: Sequence[float], width: int = 16) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tunehook.dataset.prices import usd_text
@@ -26,8 +27,14 @@ async def change(store: Store, project: str, changes: dict[str, object]) -> Proj
 
 
 async def usage(store: Store, project: str, limits: ProjectSettings, *, now: int) -> Usage:
-    """Returns what the project uses of its limits. `now`: unix seconds."""
-    return await store.projects.usage(project, limits, day=day_of(now), month=month_of(now))
+    """Returns what the project uses of its limits. `now`: unix seconds.
+
+    Without a budget no money is accounted to it, and what its jobs of this month have cost counts as spent.
+    """
+    used = await store.projects.usage(project, limits, day=day_of(now), month=month_of(now))
+    if limits.budget is not None:
+        return used
+    return replace(used, spent=(await store.jobs.money(project, now))["spent"])
 
 
 def day_of(seconds: int) -> str:

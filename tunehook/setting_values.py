@@ -7,7 +7,7 @@ import binascii
 import ipaddress
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -43,14 +43,30 @@ def _redis_url(value: str) -> str:
         if not _SENTINELS.fullmatch(value):
             raise ValueError(
                 "must name the Sentinels, with commas between them, and the primary that they know, such as "
-                "redis+sentinel://sentinel-1:26379,sentinel-2:26379/mymaster/0"
+                "redis+sentinel://sentinel-1:26379,sentinel-2:26379/mymaster/0; "
+                "in a password, @ / ? # are %40 %2F %3F %23"
             )
+        _check_sentinels(value)
         return value
     if not value.startswith(("redis://", "rediss://")):
         raise ValueError("must start with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://")
     if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
         raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
     return value
+
+
+def _check_sentinels(url: str) -> None:
+    """Raises ValueError for a port or an option that no connection can be opened with."""
+    scheme, _, rest = url.partition("://")
+    address, _, query = rest.partition("?")
+    hosts = address.partition("/")[0].rpartition("@")[2]
+    if any(not 0 < int(port) < 65536 for port in re.findall(r":([0-9]+)(?:,|$)", re.sub(r"\[[^]]*\]", "", hosts))):
+        raise ValueError("has a port that is not 1 to 65535")
+    known = re.compile(r"sentinel_(username|password)" + (r"|ssl_[a-z_]+" if scheme.startswith("rediss") else ""))
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        if not known.fullmatch(name):
+            secure = " (and ssl_… with rediss+sentinel://)"
+            raise ValueError(f"has an option that is not known: sentinel_username and sentinel_password are{secure}")
 
 
 def check_store_url(value: str) -> str:

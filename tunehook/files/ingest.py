@@ -163,6 +163,7 @@ async def check_stored(files: Files, file_id: str) -> None:
     async def _check(lease: Lease) -> None:
         stored = await files.store.files.read_any(file_id)
         if stored is None:  # deleted, perhaps during an earlier check, whose report has to go too
+            await files.store.confirm()
             await files.storage.remove(file_id)
         if stored is None or stored.file.status != "uploaded":
             await files.store.unplan(lease.member)

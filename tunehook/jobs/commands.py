@@ -76,6 +76,7 @@ async def _end_here(ctx: Context, job_id: str, project: str) -> bool:
     if record.job.stage is Stage.SETTLED:
         if record.job.status != "cancelled":
             raise JobAlreadyEnded(id=job_id, status=record.job.status)
+        await ctx.store.confirm()  # an earlier call may have been answered that it is not
         return True
     if record.intent_ms is not None or record.job.upstream_job_id:
         return False

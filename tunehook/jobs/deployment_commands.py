@@ -66,6 +66,8 @@ async def _deploy(ctx: Context, project: str, target: Target) -> Deployment:
         await ctx.store.commit(record.change(deployment).wake(deployment_member(target.job_id)))
     elif deployment.stage is DeploymentStage.REMOVING:
         raise NotDeployed(model=target.model or target.job_id, why="its deployment is being removed", param="model")
+    else:
+        await ctx.store.confirm()  # an earlier call may have been answered that it is not
     return deployment
 
 
@@ -85,6 +87,7 @@ async def undeploy(ctx: Context, project: str, name: str) -> Deployment:
     deployment = await shown(ctx, project, name)
     record = await ctx.store.deployments.read(deployment.id)
     if record is None or record.deployment.stage in OVER or record.deployment.stage is DeploymentStage.REMOVING:
+        await ctx.store.confirm()  # an earlier call may have been answered that it is not
         return deployment
     removing = record.deployment.moved(DeploymentStage.REMOVING)
     await ctx.store.commit(record.change(removing).wake(deployment_member(deployment.id)))

@@ -210,6 +210,7 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
         try:
             file = await ctx.store.files.read(file_id, job.project)
         except FileNotFound:  # deleted by its owner, perhaps while it was fetched
+            await ctx.store.confirm()
             await ctx.files.storage.remove(file_id)
             continue
         if file.status != "uploaded":

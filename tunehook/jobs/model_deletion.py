@@ -34,6 +34,7 @@ async def delete(ctx: Context, project: str, name: str) -> None:
     _check_deletable(ctx, made, name)
     await _check_unused(ctx, project, name)
     await _without_deployment(ctx, project, made)
+    await ctx.store.confirm()  # that its jobs have ended
     try:
         await ctx.upstreams[made.upstream].delete_model(made.name)
     except UpstreamRefused as refused:

@@ -61,6 +61,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
     """
     wish = await _wish(ctx, caller, job_id, asked)
     if wish.existing is not None and wish.answers(asked):
+        await ctx.store.confirm()  # an earlier call may have been answered that it is not
         return _same(wish.source, wish.existing, asked)
     _refuse_deleted(wish, asked)
     body, left_out = await _body(ctx, wish.source, asked)

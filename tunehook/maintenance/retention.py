@@ -153,12 +153,13 @@ async def _copy(ctx: Context, name: str) -> bool:
     return await ctx.store.deletion.delete_copy(upstream, sha256)
 
 
-async def _from_the_storage(ctx: Context) -> int:
+async def remove_bytes(ctx: Context) -> int:
     """Removes bytes of deleted files and of killed processes, if the directory is this store's."""
     storage, deletion = ctx.files.storage, ctx.store.deletion
     storage.forget_mark()
     leaving = await deletion.leaving(AT_ONCE)
     gone = await deletion.without_record(leaving)
+    await ctx.store.confirm()  # a deletion that is lost with this Redis would leave a record without its bytes
     for file_id in leaving:
         if file_id in gone:
             await storage.remove(file_id)
@@ -173,6 +174,7 @@ async def _from_the_upstreams(ctx: Context) -> int:
         upstream = ctx.upstreams.get(upstream_name)
         if upstream is None or file_id not in await ctx.store.deletion.leaving_at(upstream_name):
             continue  # removed from the settings, or needed again since the list was read
+        await ctx.store.confirm()
         try:
             await upstream.delete_file(file_id)
         except UpstreamRefused as refused:
@@ -193,6 +195,6 @@ _STEPS: dict[str, Callable[[Context], Awaitable[int]]] = {
     "deployments": lambda ctx: _aged(ctx, Ageing.DEPLOYMENTS, ctx.keep.jobs, _deployment),
     "datasets": _datasets,
     "copies": lambda ctx: _aged(ctx, Ageing.COPIES, ctx.keep.copies, _copy),
-    "files from the disk": _from_the_storage,
+    "files from the disk": remove_bytes,
     "files from upstreams": _from_the_upstreams,
 }

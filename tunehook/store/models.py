@@ -49,6 +49,7 @@ class Models:
             pipe.hdel(keys.models(project), model).zrem(keys.models_by_age(project), model)
             pipe.hdel(keys.MODEL_OWNERS, model)
             await pipe.execute()
+        await self._store.confirm()
 
     async def owners(self, models: list[str]) -> list[str | None]:
         """Returns for each model the project whose job made it or was imported; None for any other model."""

@@ -281,4 +281,6 @@ async def _change(
     endpoint = changed(record.endpoint)
     if endpoint != record.endpoint:
         await webhooks.store.endpoints.replace(record, endpoint)
+    else:
+        await webhooks.store.confirm()  # an earlier call may have been answered that it is not
     return endpoint

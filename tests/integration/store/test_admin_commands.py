@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from cli.main import main
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import SECRET_KEY
+from tunehook.model.project import month_of
+from tunehook.store.engine import keys
+from tunehook.store.engine.addresses import open_blocking
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +75,16 @@ def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str])
     assert project["limits"]["unsettled_jobs"] is None
     assert project["limits"]["over_budget"] == "hold"
     assert re.search(r"search +500\.00 +0\.00 +0\.00", run(capsys, "projects", "list"))
+
+
+def test_a_project_without_a_budget_has_spent_what_its_jobs_cost(
+    capsys: pytest.CaptureFixture[str], valkey: Valkey
+) -> None:
+    run(capsys, "keys", "create", "--project", "search")
+    with open_blocking(valkey.url) as client:
+        for month in {month_of(int(time.time())), month_of(int(time.time()) + 600)}:
+            client.hset(keys.costs("search", month), mapping={"spent": 12_340_000, "estimated": 500_000})
+    assert re.search(r"search +- +0\.00 +12\.34 ", run(capsys, "projects", "list"))
+    assert "12.34 USD spent" in run(capsys, "projects", "show", "search")
+    told = run(capsys, "projects", "set", "search", "--monthly-budget-usd", "500")
+    assert "500.00 left" in told, "a budget counts what was held since"

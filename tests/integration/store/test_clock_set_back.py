@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import re
+import socket
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -14,10 +14,13 @@ from tunehook.model.member import QUEUES, RETENTION, poll_member, queue_of
 from tunehook.store import doctor
 from tunehook.store.engine import keys
 from tunehook.store.engine.addresses import open_blocking
-from tunehook.store.engine.lease import Lease
+from tunehook.store.engine.lease import Lease, ended
 from worker.scheduler import Scheduler
 
 HOUR_MS = 3_600_000
+#: Seconds of an hour, less the time that a slow machine takes: up to 100 s.
+AN_HOUR = "3(5[0-9]{2}|600)"
+SLOW_SECONDS = 60
 
 
 async def set_back(bench: Bench) -> None:
@@ -50,11 +53,11 @@ async def test_what_is_due_is_due_as_before(bench: Bench) -> None:
     fetched = await store.now_ms() + 60_000
     await store.redis.zadd(keys.pull("we_x"), {"dlv_x": fetched + HOUR_MS})
     await set_back(bench)
-    assert await store.redis_health.watch_clock() == pytest.approx(3600, abs=5)
+    assert await store.redis_health.watch_clock() == pytest.approx(3600, abs=SLOW_SECONDS)
     assert await bench.due_in(f"job:{job_id}") <= 0  # type: ignore[operator]
-    assert 290 < (await bench.due_in("delivery:dlv_later") or 0) <= 300
+    assert 300 - SLOW_SECONDS < (await bench.due_in("delivery:dlv_later") or 0) <= 300
     assert (await bench.due_in("copy:openai:aa") or 0) <= 5
-    assert await store.redis.zscore(keys.pull("we_x"), "dlv_x") == pytest.approx(fetched, abs=5000)
+    assert await store.redis.zscore(keys.pull("we_x"), "dlv_x") == pytest.approx(fetched, abs=1000 * SLOW_SECONDS)
     held = await store.upstreams.held("openai")
     assert held is not None
     assert held.until - time.time() <= 61
@@ -95,14 +98,22 @@ async def test_the_scheduler_pulls_in_and_log_doctor_and_metrics_say_it(
         for member, at in ((RETENTION, far + 48 * HOUR_MS), (poll_member("openai"), far)):
             await store.redis.zadd(keys.due(queue_of(member)), {member: at})
         await store.redis.set(keys.CLOCK_SEEN, await store.now_ms() + HOUR_MS)
-        with caplog.at_level(logging.WARNING), suppress(TimeoutError):
-            await asyncio.wait_for(Scheduler(store, rq, ["openai"]).run(), 1.5)
-    assert "Redis' clock was set back by 3600 s" in caplog.text
+        with caplog.at_level(logging.WARNING):
+            scheduler = asyncio.create_task(Scheduler(store, rq, ["openai"]).run())
+            try:
+                for _ in range(3000):
+                    if await store.ticks(socket.gethostname()):  # at the end of its first round
+                        break
+                    await asyncio.sleep(0.02)
+            finally:
+                await ended(scheduler)
+    assert re.search(rf"Redis' clock was set back by {AN_HOUR} s", caplog.text)
     assert (await bench.due_in(poll_member("openai")) or 0) <= 30
     assert (await bench.due_in(RETENTION) or 0) <= 24 * 3600
     found = [finding for finding in await doctor.findings(store) if finding.subject == "Redis' clock"]
-    assert ["3600 s" in finding.words for finding in found] == [True]
-    assert re.search(rb"tunehook_clock_set_back_seconds 3(599|600)\.", exposition(await store.metrics.read(["openai"])))
+    assert [bool(re.search(f"{AN_HOUR} s", finding.words)) for finding in found] == [True]
+    metrics = exposition(await store.metrics.read(["openai"])).decode()
+    assert re.search(rf"tunehook_clock_set_back_seconds {AN_HOUR}\.", metrics)
 
 
 def _url(bench: Bench) -> str:

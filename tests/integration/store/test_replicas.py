@@ -9,7 +9,8 @@ import pytest
 
 from tests.integration.conftest import Bench
 from tunehook.errors import CommitUnconfirmed
-from tunehook.jobs import copy_step, creating, lifecycle
+from tunehook.jobs import commands, copy_step, creating, lifecycle
+from tunehook.maintenance import retention
 from tunehook.model.job import Stage
 from tunehook.model.member import copy_member, delivery_member, job_member
 from tunehook.store.engine import keys
@@ -87,6 +88,32 @@ async def test_no_delivery_is_handed_to_its_step_before_it_is_confirmed(bench: B
     ask_for_replicas(store, 1)
     with pytest.raises(CommitUnconfirmed):
         await store.delivery_queue.claim(1)
+
+
+async def test_no_bytes_are_removed_while_the_deletion_of_their_record_is_not_confirmed(bench: Bench) -> None:
+    ctx = bench.ctx
+    await ctx.files.storage.save("file-gone", b"{}")
+    await ctx.store.redis.zadd(keys.LEAVING, {"file-gone": 0})
+    ask_for_replicas(ctx.store, 1)
+    with pytest.raises(CommitUnconfirmed):
+        await retention.remove_bytes(ctx)
+    assert await ctx.files.storage.exists("file-gone")
+    ask_for_replicas(ctx.store, 0)
+    assert await retention.remove_bytes(ctx) == 1
+    assert not await ctx.files.storage.exists("file-gone")
+
+
+async def test_a_repeat_is_not_answered_by_a_record_that_is_not_confirmed(bench: Bench) -> None:
+    """Else a cancel that was answered is lost with this Redis, and the job is created and paid."""
+    ctx, job_id = bench.ctx, await bench.accept()
+    project = (await bench.read(job_id)).job.project
+    ask_for_replicas(ctx.store, 1)
+    for _ in range(2):
+        with pytest.raises(CommitUnconfirmed):
+            await commands.cancel(ctx, job_id, project)
+    assert (await bench.read(job_id)).job.status == "cancelled"
+    with pytest.raises(CommitUnconfirmed):
+        await ctx.store.models.forget(project, "ft:x")
 
 
 async def test_a_job_from_before_a_failover_is_searched_for_before_its_create(bench: Bench) -> None:

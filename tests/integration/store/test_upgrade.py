@@ -32,6 +32,7 @@ from tunehook.files import ingest
 from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
 from tunehook.model.member import QUEUES
 from tunehook.store import doctor
+from tunehook.store.store import Store
 from tunehook.webhooks import dispatch
 
 DAY = 86400
@@ -182,7 +183,7 @@ async def upgraded(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Upgraded]:
 async def test_every_job_ends_every_webhook_goes_out_and_none_is_paid_twice(upgraded: Upgraded) -> None:
     store, jobs = upgraded.ctx.store, upgraded.left["jobs"]
     assert set(jobs.values()) == {"accepted", "uploading", "creating", "waiting", "tracked", "settled"}
-    assert await doctor.findings(store) == []
+    assert await _faults(store) == []
 
     for _ in range(ROUNDS):
         await upgraded.work()
@@ -208,7 +209,14 @@ async def test_every_job_ends_every_webhook_goes_out_and_none_is_paid_twice(upgr
     paths = Counter({"/ok": 2, "/500": 1, "/429": 1, "/hang": 1, "/dead": 1})
     assert came == pending + Counter({(name, path): count for name in live for path, count in paths.items()})
     assert len({hook.id for hook in upgraded.receiver.hooks}) == len(jobs)
-    assert await doctor.findings(store) == []
+    assert await _faults(store) == []
+
+
+async def _faults(store: Store) -> list[doctor.Finding]:
+    """Returns what the doctor finds, but that no scheduler ticks: there is none here, and a slow machine takes 10 s."""
+    return [
+        finding for finding in await doctor.findings(store) if (finding.kind, finding.subject) != ("clock", "clock")
+    ]
 
 
 async def _pending(client: Any) -> bool:

@@ -22,7 +22,7 @@ from cli.main import COMMANDS, application, main
 from cli.metrics import Curve
 from cli.plan import Combination, Plan
 from cli.service_client import ServiceClient
-from cli.terminal import Shape, print_json, print_json_line, print_list, print_one, print_rows, sparkline
+from cli.terminal import Shape, print_json, print_json_line, print_list, print_one, print_rows, sparkline, wrapped
 from cli.times import lasting, moment_of
 
 KEY = "th_abcdef123456_" + "a" * 43
@@ -176,6 +176,18 @@ def test_a_terminal_gets_whole_ids_and_what_else_fits(
     assert (shows or ROWS[0][0]) in shown.replace("\n", "")
     if int(width) < 40:
         assert "…" not in shown
+
+
+def test_a_long_line_is_broken_between_words_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "13:31:33  fine_tuning.job.cancelled  evt_9s9SHnPMfnr1RuoT4JnuGGxG  → refused: nothing listens on port 1"
+    assert wrapped(line, indent=10) == line
+    for name, value in {"COLUMNS": "60", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    broken = wrapped(line, indent=10).split("\n")
+    assert [len(one) < 60 for one in broken] == [True] * 3
+    assert {one[:10] for one in broken[1:]} == {" " * 10}
+    assert " ".join(broken).split() == line.split()
+    assert wrapped("word " * 10 + "x" * 80, indent=2).split("\n")[-1] == "  " + "x" * 80, "an id is whole"
 
 
 def test_a_sparkline_is_as_long_as_it_can_be() -> None:

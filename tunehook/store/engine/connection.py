@@ -13,6 +13,7 @@ from typing import Any, Self
 from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     NoScriptError,
@@ -48,7 +49,10 @@ def _ours(error: BaseException) -> StoreUnavailable:
         return StoreRefused(why=f"user or password in REDIS_URL are wrong ({error})")
     if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
         return StoreRefused(why="it is a read-only replica; REDIS_URL has to name its primary")
-    return StoreUnavailable()
+    away = StoreUnavailable()
+    if isinstance(error, MasterNotFoundError):
+        away.at_start = "No Sentinel at REDIS_URL names a primary that is up. Are the name and the addresses right?"
+    return away
 
 
 def is_in_trouble(error: BaseException | None) -> bool:
