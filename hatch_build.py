@@ -70,9 +70,9 @@ def fetch(page: Path) -> None:
             patterns = [*named["importMap"].values(), *named["alsoServed"]]
             versioned = f"{package}@{locked[f'node_modules/{package}']['version']}"
             _copy(Path(folder) / "node_modules" / package, made / versioned, package, patterns)
-        (made / STAMP).write_text(_digest(page))
         shutil.rmtree(page / "vendor", ignore_errors=True)
         shutil.copytree(made, page / "vendor")
+        (page / "vendor" / STAMP).write_text(_digest(page))  # last: a copy that broke off is made again
 
 
 def _copy(package: Path, target: Path, name: str, patterns: list[str]) -> None:

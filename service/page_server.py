@@ -40,8 +40,8 @@ _POLICY = (
 )
 _NO_LIBRARIES = (
     "<!doctype html><html lang=en><title>Tunehook</title><p>The page's libraries are not here: this package was built "
-    "without them. Build it again where npm can be reached (<code>pip install -e .</code>), or read "
-    "<a href=docs>the API</a>."
+    "without them, or with those of another version. Build it again where npm can be reached "
+    "(<code>pip install -e .</code>), or read <a href=docs>the API</a>."
 )
 
 
@@ -120,14 +120,15 @@ def load() -> Site:
 def site_of(folder: Traversable) -> Site:
     """Returns the site that a folder makes; one page that says so where the libraries are missing."""
     files = {path: _content(path, body) for path, body in sorted(_files(folder)) if path.rpartition(".")[2] in _TYPES}
-    if not any(path.startswith("vendor/") for path in files):
-        log.warning("service/page/vendor is missing: / has no page")
+    named = (folder / "package.json").read_bytes()
+    imports = _imports(json.loads(named))
+    if not files.keys() >= set(imports.values()):
+        log.warning("service/page/vendor is missing, or of other versions than package.json: / has no page")
         return Site("", _content("index.html", _NO_LIBRARIES.encode()), "default-src 'none'", {})
     text = (folder / "index.html").read_bytes()
-    named = (folder / "package.json").read_bytes()
     digest = hashlib.sha256(b"".join([text, named, *(path.encode() + one.body for path, one in files.items())]))
     base = f"page/{digest.hexdigest()[:16]}/"
-    import_map = json.dumps({"imports": _imports(json.loads(named), base)})
+    import_map = json.dumps({"imports": {name: f"./{base}{path}" for name, path in imports.items()}})
     early = [path for path in files if path.endswith("js") and not path.startswith(_LATER)]
     page = text.decode()
     for name, value in {
@@ -141,12 +142,12 @@ def site_of(folder: Traversable) -> Site:
     return Site(digest.hexdigest()[:16], _content("index.html", page.encode()), policy, files)
 
 
-def _imports(named: dict[str, dict[str, str]], base: str) -> dict[str, str]:
-    """Returns the import map: a bare name → the relative address of its file, in the folder with its version."""
+def _imports(named: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Returns a bare name → its file, in the folder with its version."""
 
     def versioned(path: str) -> str:
         package = next(one for one in named["dependencies"] if path.startswith(f"{one}/"))
-        return f"./{base}vendor/{package}@{named['dependencies'][package]}/{path.removeprefix(f'{package}/')}"
+        return f"vendor/{package}@{named['dependencies'][package]}/{path.removeprefix(f'{package}/')}"
 
     return {name: versioned(path) for name, path in named["importMap"].items()}
 

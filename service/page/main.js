@@ -5,6 +5,7 @@ import { KEY_FORM, forgetKey, key, refusal, takeFromAddress, useKey } from "./li
 import * as notify from "./lib/notify.js";
 import { match, parse, route, start as startRouter } from "./lib/router.js";
 import { start as startShortcuts, ShortcutHelp } from "./lib/shortcuts.js";
+import { wishes } from "./lib/storage.js";
 import { start as startStore, summary } from "./lib/store.js";
 import { line, retry, start as startStream } from "./lib/stream.js";
 import { html, render, useEffect, useRef, useState } from "./lib/ui.js";
@@ -18,7 +19,7 @@ function App() {
       ${key.value && html`<${Nav} />`}
       <${Tools} />
     </header>
-    ${key.value ? html`<${Cut} /><main id="main" tabindex="-1"><${View} /></main><${Health} />` : html`<main id="main" tabindex="-1"><${AskKey} /></main>`}
+    ${key.value ? html`<${Cut} /><main id="main" tabindex="-1"><${View} key=${key.value} /></main><${Health} />` : html`<main id="main" tabindex="-1"><${AskKey} /></main>`}
     <${ShortcutHelp} />`;
 }
 
@@ -36,9 +37,9 @@ function Nav() {
 
 function Tools() {
   const themes = ["auto", "light", "dark"];
-  const [theme, set] = useState(localStorage.getItem("tunehook.theme") ?? "auto");
+  const [theme, set] = useState(wishes.get("tunehook.theme") ?? "auto");
   useEffect(() => {
-    localStorage.setItem("tunehook.theme", theme);
+    wishes.set("tunehook.theme", theme);
     document.documentElement.dataset.theme = theme;
   }, [theme]);
   return html`<div class="tools">

@@ -13,8 +13,3 @@ export const ROUTES = [
   { path: "/webhooks/:id", title: "Webhooks", load: () => import("./views/webhooks.js") },
   { path: "/models", nav: "Models", title: "Models", key: "m", load: () => import("./views/models.js") },
 ];
-
-/** Whether a view is there: for links to it. */
-export function hasRoute(path) {
-  return ROUTES.some((one) => one.path === path);
-}

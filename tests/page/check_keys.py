@@ -37,3 +37,14 @@ async def test_a_key_that_may_only_read_sees_every_view(stack: Stack, scene: Sce
             await page.goto(f"{window.root}/#{view.route(scene)}")
             await view.shown(page, scene)
         assert [one for one in window.requests if not one.startswith("GET ")] == []
+
+
+async def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(stack: Stack) -> None:
+    project = await stack.project()
+    async with stack.window() as window:
+        await window.context.add_init_script(
+            """for (const kind of ["localStorage", "sessionStorage"])
+                 Object.defineProperty(window, kind, {get() { throw new DOMException("no", "SecurityError") }})"""
+        )
+        page = await enter(window, project.key)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")

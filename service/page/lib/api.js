@@ -14,10 +14,18 @@ export class ApiError extends Error {
     this.param = error.param ?? null;
     this.requestId = requestId;
   }
+
+  /** Whether the service is away: nothing answered, a proxy did in its place, or it said so itself. */
+  get isAway() {
+    return this.status === 0 || this.status === 503 || (this.status > 500 && !this.code);
+  }
 }
 
+/** Raises ApiError where an id in the path, which may come from a link, would lead elsewhere: `../…`. */
 export function address(path, query = {}) {
-  const url = new URL(`v1${path}`, new URL(".", document.baseURI));
+  const root = new URL("v1", new URL(".", document.baseURI));
+  const url = new URL(`v1${path}`, root);
+  if (url.pathname !== root.pathname + path.split("?")[0]) throw new ApiError(404, { message: `The API has no such address: ${path}` });
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
   }
@@ -27,11 +35,13 @@ export function address(path, query = {}) {
 /** Sends a request and returns its Response; raises ApiError. `body`: sent as JSON; `form`: a FormData. */
 export async function send(method, path, options = {}, retries = RETRIES) {
   const { query, body, form, headers, signal } = options;
-  const all = { authorization: `Bearer ${key.value}`, ...headers };
+  const used = key.value;
+  const target = address(path, query);
+  const all = { authorization: `Bearer ${used}`, ...headers };
   if (body !== undefined) all["content-type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(address(path, query), {
+    answer = await fetch(target, {
       method, headers: all, signal, body: form ?? (body === undefined ? undefined : JSON.stringify(body)),
       cache: "no-store", credentials: "same-origin", referrerPolicy: "no-referrer",
     });
@@ -46,7 +56,7 @@ export async function send(method, path, options = {}, retries = RETRIES) {
   }
   const told = await answer.json().catch(() => ({}));
   const error = new ApiError(answer.status, told.error, told.request_id ?? answer.headers.get("x-request-id"));
-  if (answer.status === 401) forgetKey(error.message);
+  if (answer.status === 401 && used === key.value) forgetKey(error.message); // not the key that was taken meanwhile
   throw error;
 }
 

@@ -38,7 +38,7 @@ export function useLoaded(read, deps = []) {
 export function useBack(error, again) {
   const isLive = line.value.kind === "live";
   useEffect(() => {
-    if (isLive && error && (error.status === 0 || error.status === 503)) again();
+    if (isLive && error?.isAway) again();
   }, [isLive]);
 }
 
@@ -80,7 +80,10 @@ export function useTitle(text) {
 /** Runs an action of a button: `[run, busy, error]`. */
 export function useAction(action) {
   const [state, set] = useState({ busy: false, error: null });
+  const running = useRef(false); // the second of two quick clicks comes before the button is drawn as busy
   const run = async (...args) => {
+    if (running.current) return undefined;
+    running.current = true;
     set({ busy: true, error: null });
     try {
       const result = await action(...args);
@@ -89,6 +92,8 @@ export function useAction(action) {
     } catch (error) {
       set({ busy: false, error });
       return undefined;
+    } finally {
+      running.current = false;
     }
   };
   return [run, state.busy, state.error];

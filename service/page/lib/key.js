@@ -1,33 +1,24 @@
 // The API key: asked once per tab, kept in the tab's own storage, sent as `Authorization` alone.
+import { storage } from "./storage.js";
 import { signal } from "./ui.js";
 
 const STORED = "tunehook.key";
+/** A browser that keeps nothing asks again after a reload. */
+const kept = storage("sessionStorage");
 export const KEY_FORM = /^th_[a-z0-9]{6,32}_[\w-]{43}$/;
 
-export const key = signal(read());
+export const key = signal(kept.get(STORED));
 /** Why the last key was given up, in words; empty for none. */
 export const refusal = signal("");
 
-function read() {
-  try {
-    return sessionStorage.getItem(STORED);
-  } catch {
-    return null;
-  }
-}
-
 export function useKey(text) {
-  try {
-    sessionStorage.setItem(STORED, text);
-  } catch { /* a browser without storage asks again after a reload */ }
+  kept.set(STORED, text);
   refusal.value = "";
   key.value = text;
 }
 
 export function forgetKey(why = "") {
-  try {
-    sessionStorage.removeItem(STORED);
-  } catch { /* as above */ }
+  kept.set(STORED, null);
   refusal.value = why;
   key.value = null;
 }
@@ -51,6 +42,7 @@ export function takeFromAddress(hash, shown) {
   if (!found) return false;
   history.replaceState(null, "", `#${found.to}`);
   if (KEY_FORM.test(found.key)) useKey(found.key);
+  else forgetKey("The address has a key that is cut or misspelt: copy the address again, or enter the key.");
   shown(found.to);
   return true;
 }

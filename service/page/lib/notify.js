@@ -1,6 +1,7 @@
 // Tells of a job's end: a number before the window's title while it is hidden, and a notification if that is allowed.
 import { hasEnded, stateOf } from "./job.js";
 import { link } from "./router.js";
+import { wishes } from "./storage.js";
 import { on } from "./stream.js";
 import { effect, signal } from "./ui.js";
 
@@ -10,12 +11,12 @@ const told = new Set();
 const missed = signal(0);
 
 export const isPossible = "Notification" in globalThis && globalThis.isSecureContext;
-export const isOn = signal(isPossible && Notification.permission === "granted" && localStorage.getItem(STORED) === "on");
+export const isOn = signal(isPossible && Notification.permission === "granted" && wishes.get(STORED) === "on");
 
 /** Asks for the permission, or gives it up. Call it in a click. */
 export async function toggle() {
   const wanted = !isOn.value && (await Notification.requestPermission()) === "granted";
-  localStorage.setItem(STORED, wanted ? "on" : "off");
+  wishes.set(STORED, wanted ? "on" : "off");
   isOn.value = wanted;
 }
 

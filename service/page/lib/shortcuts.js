@@ -1,10 +1,11 @@
 // Keys for those who want them: g and a letter goes to a view, / to the search, j and k move in a list, ? shows them.
 import { ROUTES } from "../routes.js";
 import { go } from "./router.js";
+import { wishes } from "./storage.js";
 import { html, signal } from "./ui.js";
 
 const STORED = "tunehook.shortcuts";
-const isOn = signal(localStorage.getItem(STORED) !== "off");
+const isOn = signal(wishes.get(STORED) !== "off");
 
 export function start() {
   let before = "";
@@ -43,7 +44,7 @@ function move(by) {
 export function ShortcutHelp() {
   const change = () => {
     isOn.value = !isOn.value;
-    localStorage.setItem(STORED, isOn.value ? "on" : "off");
+    wishes.set(STORED, isOn.value ? "on" : "off");
   };
   return html`<dialog id="shortcuts" aria-labelledby="shortcuts-title">
     <h2 id="shortcuts-title">Keyboard</h2>

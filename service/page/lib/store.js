@@ -42,8 +42,11 @@ export function refreshSummary() {
   due = setTimeout(async () => {
     due = null;
     last = Date.now();
+    const used = key.peek();
     try {
-      summary.value = await get("/summary");
+      const found = await get("/summary");
+      if (used !== key.peek()) return; // the project of another key
+      summary.value = found;
       awaitHolds();
     } catch { /* the bar says that the service is away; the next event reads it again */ }
   }, Math.max(50, last + 2000 - Date.now()));
@@ -67,7 +70,9 @@ export function start() {
     stages.set(job.id, counted);
   });
   effect(() => {
-    if (epoch.value) refreshSummary();
+    if (!epoch.value) return;
+    refreshSummary();
+    for (const known of webhooks.values()) known.value = null; // changes were lost: rows in sight ask again
   });
   effect(() => {
     key.value;
@@ -98,8 +103,10 @@ export function withDelivery(list, one) {
 on("delivery", (one) => {
   const known = one.job_id && webhooks.get(one.job_id);
   if (known?.peek()) known.value = withDelivery(known.peek(), one);
+  told.get(one.job_id)?.push(one);
 });
 
+const told = new Map(); // job id → what the stream told while its deliveries were on their way
 let asking = 0;
 const queue = [];
 
@@ -107,9 +114,11 @@ function askNext() {
   if (asking >= 3 || !queue.length) return;
   asking += 1;
   const id = queue.shift();
+  const meanwhile = [];
+  told.set(id, meanwhile);
   get(`/fine_tuning/jobs/${id}/deliveries`, { limit: 20 })
-    .then(({ data }) => { webhooksSignal(id).value = data; }, () => {})
-    .finally(() => { asking -= 1; askNext(); });
+    .then(({ data }) => { webhooksSignal(id).value = meanwhile.reduce(withDelivery, data); }, () => {})
+    .finally(() => { told.delete(id); asking -= 1; askNext(); });
   askNext();
 }
 
@@ -126,6 +135,6 @@ export function useWebhooks(id, row, isWanted) {
     });
     seen.observe(row.current);
     return () => seen.disconnect();
-  }, [id, isWanted]);
+  }, [id, isWanted, epoch.value]);
   return known.value;
 }

@@ -42,9 +42,8 @@ export function ErrorBox({ error, again }) {
 function titleOf(error) {
   if (error.status === 403) return "This key may not do that.";
   if (error.status === 404) return "Not found.";
-  if (error.status === 0) return "No answer.";
-  if (error.status === 502) return "The upstream did not do it.";
-  return error.status > 502 ? "Not now." : error.status === 500 ? "A fault of Tunehook." : "Refused.";
+  if (error.status === 502 && error.code) return "The upstream did not do it.";
+  return error.isAway && !error.code ? "No answer." : error.status > 502 ? "Not now." : error.status === 500 ? "A fault of Tunehook." : "Refused.";
 }
 
 /** An empty list: `why` it is, and what to do. */

@@ -1,5 +1,5 @@
 // Up to four jobs on one chart, and what differs between them. `?jobs=a,b` or `?sweep=name`.
-import { get } from "../lib/api.js";
+import { all, get } from "../lib/api.js";
 import { ACCURACY, KINDS, rangeOf } from "../lib/curve.js";
 import { useMetrics } from "../lib/follow_metrics.js";
 import { duration, measure, modelName, money } from "../lib/format.js";
@@ -20,11 +20,13 @@ export default function Compare({ query }) {
   useEvent("job", (job) => query.sweep && job.metadata?.sweep === query.sweep && !list.data?.includes(job.id) && list.again());
   const ids = list.data ?? [];
   const chosen = (named.length ? named : ids).filter((id) => ids.includes(id)).slice(0, FOUR);
+  const gone = list.data && !query.sweep ? named.slice(0, FOUR).filter((id) => !ids.includes(id)) : [];
   const toggle = (id) => changeQuery({ jobs: (chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-FOUR)).join(",") });
   return html`<p><a href="#/jobs">‹ Jobs</a></p><h1>${query.sweep ? `Sweep ${query.sweep}` : "Compare"}</h1>
     <${ErrorBox} error=${list.error} again=${list.again} />
     ${!list.data && !list.error && html`<${Loading} what="the jobs" />`}
     ${list.data && !ids.length && html`<${Empty} why=${query.sweep ? `No job of this project has the sweep “${query.sweep}” in its metadata.` : "No job was chosen."}><p><a href="#/jobs">Choose up to four in the list</a></p></${Empty}>`}
+    ${gone.length > 0 && html`<p class="box wait">No longer here: ${gone.join(", ")}</p>`}
     ${ids.length > FOUR && html`<p class="soft">${chosen.length} of ${ids.length} are drawn: tick others below.</p>`}
     ${chosen.length > 0 && html`<${Drawn} key=${chosen.join()} ids=${chosen} />`}
     ${ids.length > 0 && html`<${Jobs} ids=${ids} chosen=${chosen} toggle=${toggle} />`}
@@ -33,9 +35,9 @@ export default function Compare({ query }) {
 
 /** The ids of a sweep's jobs, or those that are named; each is known to the store then. */
 async function read(sweep, named) {
-  if (!sweep) return (await Promise.all(named.slice(0, FOUR).map((id) => loadJob(id)))).map(({ id }) => id);
-  const found = await get("/fine_tuning/jobs", { "metadata[sweep]": sweep, limit: 100 });
-  return found.data.map((job) => putJob(job).id).reverse();
+  if (sweep) return (await all("/fine_tuning/jobs", { "metadata[sweep]": sweep })).map((job) => putJob(job).id).reverse();
+  const found = await Promise.all(named.slice(0, FOUR).map((id) => loadJob(id).catch((error) => { if (error.status !== 404) throw error; })));
+  return found.filter(Boolean).map(({ id }) => id);
 }
 
 function labelOf(job) {

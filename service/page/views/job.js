@@ -1,5 +1,5 @@
 // One job: its story and why it waits, the curve live, checkpoints, dataset, cost, webhooks, events.
-import { get } from "../lib/api.js";
+import { all, get } from "../lib/api.js";
 import { ACCURACY, KINDS } from "../lib/curve.js";
 import { useMetrics } from "../lib/follow_metrics.js";
 import { bytes, duration, measure, modelName, money, number } from "../lib/format.js";
@@ -9,11 +9,12 @@ import { link } from "../lib/router.js";
 import { jobSignal, loadJob } from "../lib/store.js";
 import { html, useMemo, useState } from "../lib/ui.js";
 import Chart from "../parts/chart.js";
-import { hasRoute } from "../routes.js";
 import { Ago, Copy, ErrorBox, Fact, Id, JobState, Loading, Progress, Time, now } from "../parts/basic.js";
 import { Actions } from "./job/actions.js";
 import { Events, useJobLog } from "./job/events.js";
 import { Webhooks } from "./job/webhooks.js";
+
+const NONE = [];
 
 export default function JobView({ params }) {
   const { id } = params;
@@ -28,7 +29,7 @@ function Shown({ job, error }) {
   const live = !hasEnded(job);
   const metrics = useMetrics(job.id, live);
   const log = useJobLog(job.id);
-  const checkpoints = useLoaded(async () => (await get(`/fine_tuning/jobs/${job.id}/checkpoints`, { limit: 100 })), [job.id]);
+  const checkpoints = useLoaded(() => all(`/fine_tuning/jobs/${job.id}/checkpoints`), [job.id]);
   useEvent("job", (one) => one.id === job.id && hasEnded(one) && checkpoints.again());
   useNews(log.entries, checkpoints.again);
   const progress = progressOf(job, metrics.columns && { step: metrics.columns.step?.at(-1), total_steps: metrics.total ?? log.total });
@@ -39,7 +40,7 @@ function Shown({ job, error }) {
     <${ErrorBox} error=${error} />
     <${Why} job=${job} />
     <${Story} job=${job} entries=${log.story} />
-    <${Curves} job=${job} metrics=${metrics} checkpoints=${checkpoints.data?.data ?? []} total=${metrics.total ?? log.total} />
+    <${Curves} job=${job} metrics=${metrics} checkpoints=${checkpoints.data ?? NONE} total=${metrics.total ?? log.total} />
     <${Checkpoints} job=${job} list=${checkpoints} />
     <${Dataset} job=${job} />
     <${Webhooks} job=${job} />
@@ -64,7 +65,7 @@ function Why({ job }) {
   if (cancelled && !hasEnded(job)) return html`<div class="box wait">Cancelling since <${Time} at=${cancelled} />: the upstream has been asked.</div>`;
   if (waiting) return html`<div class="box wait"><strong>Why it waits:</strong> ${waiting.reason} <span class="soft">Since <${Time} at=${waiting.since} /> (${duration(now.value - waiting.since)}).</span>
     ${waiting.place ? html` <strong>${waiting.place === 1 ? "First" : `${waiting.place}.`} in line</strong>${waiting.slot_expected_at ? html`, a slot about <${Time} at=${waiting.slot_expected_at} seconds=${false} />` : ""}.` : ""}
-    ${waiting.retry_at ? html` Tried again <${Time} at=${waiting.retry_at} /> (<${Ago} at=${waiting.retry_at} />).` : " It goes on when that changes."}
+    ${waiting.retry_at ? html` Next try <${Time} at=${waiting.retry_at} /> (<${Ago} at=${waiting.retry_at} />).` : " It goes on when that changes."}
     ${waiting.code === "awaiting_approval" && html`<p class="soft">An operator decides: <code>tunehook projects approve ${job.id}</code></p>`}</div>`;
   if (model?.what_to_do) return html`<div class="box wait">${model.what_to_do}</div>`;
   return null;
@@ -74,7 +75,7 @@ function Story({ job, entries }) {
   const points = storyOf(job, entries, now.value);
   const left = !hasEnded(job) && job.estimated_finish ? job.estimated_finish - now.value : null;
   return html`<h2>Story</h2><ol class="story">${points.map((one, index) => html`<li class=${one.state} key=${`${one.name} ${one.at}`}>
-    <strong>${one.name}</strong> <${Time} at=${one.at} /><div class="soft">${one.text ?? ""} ${one.seconds !== null && index < points.length - 1 ? duration(one.seconds) : ""}
+    <strong>${one.name}</strong> <${Time} at=${one.at} /><div class="soft">${one.text ? `${one.text} · ` : ""}${one.seconds !== null && index < points.length - 1 ? duration(one.seconds) : ""}
     ${one.state === "now" ? `for ${duration(one.seconds)}${left > 0 ? `, about ${duration(left)} left` : ""}` : ""}</div></li>`)}</ol>`;
 }
 
@@ -94,7 +95,7 @@ function Curves({ job, metrics, checkpoints, total }) {
 }
 
 function Checkpoints({ job, list }) {
-  const rows = list.data?.data ?? [];
+  const rows = list.data ?? NONE;
   const score = ({ metrics }) => metrics.full_valid_loss ?? metrics.valid_loss ?? null;
   const best = rows.reduce((found, one) => (score(one) !== null && (!found || score(one) < score(found)) ? one : found), null);
   return html`<h2>Checkpoints</h2><${ErrorBox} error=${list.error} again=${list.again} />
@@ -103,7 +104,7 @@ function Checkpoints({ job, list }) {
       <td class="num" data-label="Train loss">${measure(one.metrics.train_loss)}</td><td class="num" data-label="Valid loss">${measure(score(one))}</td>
       <td class="num" data-label="Accuracy">${measure(one.metrics.valid_mean_token_accuracy ?? one.metrics.train_mean_token_accuracy)}</td>
       <td data-label="Model"><code>${one.fine_tuned_model_checkpoint}</code><${Copy} text=${one.fine_tuned_model_checkpoint} what="Copy the model's name" />
-      ${hasRoute("/try") && html` <a href=${link("/try", { model: one.fine_tuned_model_checkpoint, base: job.model })}>Try</a>`}</td></tr>`)}</tbody></table>`}
+      ${" "}<a href=${link("/try", { model: one.fine_tuned_model_checkpoint, base: job.model })}>Try</a></td></tr>`)}</tbody></table>`}
     ${list.data && !rows.length && html`<p class="soft">${hasEnded(job) ? "The upstream made none." : "None yet: an upstream makes them at the end of an epoch, or of the job."}</p>`}`;
 }
 
@@ -123,9 +124,9 @@ function Dataset({ job }) {
 
 function DataFile({ id }) {
   const file = useLoaded(() => get(`/files/${id}`), [id]);
-  const href = hasRoute("/datasets/:id") ? link(`/datasets/${id}`) : undefined;
+  const href = link(`/datasets/${id}`);
   const found = file.data;
-  return html`${found ? html`<strong>${found.filename}</strong> ${bytes(found.bytes)} ${found.status !== "processed" ? found.status : ""} ` : file.error?.status === 404 ? html`<span class="soft">no longer here</span> ` : ""}<${Id} id=${id} href=${href} />${href && found ? html` <a href=${href}>report</a>` : ""}`;
+  return html`${found ? html`<strong>${found.filename}</strong> ${bytes(found.bytes)} ${found.status !== "processed" ? found.status : ""} ` : file.error?.status === 404 ? html`<span class="soft">no longer here</span> ` : ""}<${Id} id=${id} href=${href} />${found ? html` <a href=${href}>report</a>` : ""}`;
 }
 
 function Settings({ job }) {

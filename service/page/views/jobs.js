@@ -40,11 +40,12 @@ export default function Jobs({ query }) {
 
 function useJobList(filters) {
   const text = JSON.stringify(filters);
-  const list = useRef(null);
   const [, redraw] = useState(0);
   const draw = () => redraw((times) => times + 1);
+  const told = useRef([]); // what the stream tells while pages are on their way, which may not know of it
   const loaded = useLoaded(async () => {
-    const pages = Math.max(1, Math.ceil((list.current?.text === text ? list.current.ids.length : 0) / 100));
+    const meanwhile = (told.current = []);
+    const pages = Math.max(1, Math.ceil((shown?.ids.length ?? 0) / 100));
     const made = Object.assign(new JobList(filters), { text });
     for (let page = 0; page < pages; page += 1) {
       const found = await get("/fine_tuning/jobs", { ...filters, limit: 100, after: made.cursor });
@@ -52,16 +53,19 @@ function useJobList(filters) {
       made.add(found);
       if (!found.has_more) break;
     }
-    list.current = made;
+    if (meanwhile.map((job) => made.take(job)).includes("ask")) ask();
+    return made;
   }, [text]);
+  const shown = loaded.data?.text === text ? loaded.data : null;
   const asked = useRef(0);
-  useEffect(() => () => clearTimeout(asked.current), [text]);
+  const ask = () => { asked.current ||= setTimeout(() => { asked.current = 0; loaded.again(); }, 2000); };
+  useEffect(() => () => { clearTimeout(asked.current); asked.current = 0; }, [text]);
   useEvent("job", (job) => {
-    const done = list.current?.text === text ? list.current.take(job) : "same";
+    if (loaded.loading) told.current.push(job);
+    const done = shown?.take(job);
     if (done === "changed") draw();
-    else if (done === "ask" && !asked.current) asked.current = setTimeout(() => { asked.current = 0; loaded.again(); }, 2000);
+    else if (done === "ask") ask();
   });
-  const shown = list.current?.text === text ? list.current : null;
   const load = async () => {
     const found = await get("/fine_tuning/jobs", { ...filters, limit: 100, after: shown.cursor });
     found.data.forEach(putJob);
@@ -101,6 +105,7 @@ function Tabs({ filters }) {
 function Search({ filters }) {
   const timer = useRef(0);
   const field = useRef(null);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const type = (event) => {
     const text = event.target.value.trim();
     clearTimeout(timer.current);
@@ -178,7 +183,7 @@ function Metadata({ metadata }) {
 function Where({ job, metrics }) {
   const why = whyOf(job);
   const { waiting } = job.tunehook;
-  if (why) return html`<span class="why">${why}${waiting?.retry_at ? html` Tried again <${Time} at=${waiting.retry_at} />.` : ""}${waiting?.place ? ` ${waiting.place} in line.` : ""}</span>`;
+  if (why) return html`<span class="why">${why}${waiting?.retry_at ? html` Next try <${Time} at=${waiting.retry_at} />.` : ""}${waiting?.place ? ` ${waiting.place} in line.` : ""}</span>`;
   const done = progressOf(job, metrics.columns && { step: metrics.columns.step?.at(-1), total_steps: metrics.total });
   if (done) return html`<${Progress} ...${done} />`;
   if (hasEnded(job)) return html`<span class="soft">${job.finished_at ? `took ${duration(job.finished_at - job.created_at)}` : ""}</span>`;

@@ -1,6 +1,6 @@
 // #/webhooks/<endpoint>: webhook endpoints, and what was sent to the chosen one.
 import { all, call, get, post } from "../lib/api.js";
-import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
+import { useAction, useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { missing } from "../lib/scopes.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
 import { Copy, ErrorBox, Time } from "../parts/basic.js";
@@ -112,21 +112,16 @@ function Test({ endpoint, types, why, act }) {
 
 function RotateDialog({ endpoint, onDone, onClose }) {
   const [keep, setKeep] = useState(true);
-  const [error, setError] = useState(null);
-  const rotate = async () => {
-    try {
-      const changed = await post(`/webhook_endpoints/${endpoint.id}/rotate_secret`, { keep_old_secret_active_for_24_hours: keep });
-      onDone(`${endpoint.name} has a new secret.`, changed.signing_secret);
-    } catch (problem) {
-      setError(problem.message);
-    }
-  };
+  const [rotate, busy, error] = useAction(async () => {
+    const changed = await post(`/webhook_endpoints/${endpoint.id}/rotate_secret`, { keep_old_secret_active_for_24_hours: keep });
+    onDone(`${endpoint.name} has a new secret.`, changed.signing_secret);
+  });
   return html`
     <${Dialog} title=${`A new secret for ${endpoint.name}`} onClose=${onClose}>
       <label class="inline"><input type="checkbox" checked=${keep} onChange=${(event) => setKeep(event.target.checked)} /> The old one signs too, for 24 hours</label>
       ${!keep && html`<p class="box wait">Your server refuses webhooks until it has the new secret.</p>`}
-      ${error && html`<p class="box bad" role="alert">${error}</p>`}
-      <p class="row"><button class="first" onClick=${rotate}>Rotate</button><button onClick=${onClose}>Leave it</button></p>
+      <${ErrorBox} error=${error} />
+      <p class="row"><button class="first" disabled=${busy} onClick=${rotate}>Rotate</button><button onClick=${onClose}>Leave it</button></p>
     <//>
   `;
 }

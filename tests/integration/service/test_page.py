@@ -100,8 +100,15 @@ async def test_the_page_can_be_turned_off(api: Api) -> None:
                 assert (answer.status, (await answer.json())["error"]["code"]) == (404, "unknown_url")
 
 
-def test_a_package_without_the_libraries_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("vendor", [None, "preact@10.0.0/dist/preact.mjs"])
+def test_a_package_without_the_libraries_or_with_others_says_so(tmp_path: Path, vendor: str | None) -> None:
+    for name in ("index.html", "package.json"):
+        (tmp_path / name).write_bytes((PAGE / name).read_bytes())
     (tmp_path / "main.js").write_text("1")
+    if vendor:
+        file = tmp_path / "vendor" / vendor
+        file.parent.mkdir(parents=True)
+        file.write_text("1")
     site = site_of(tmp_path)
     assert b"The page's libraries are not here" in site.page.body
     assert site.files == {}

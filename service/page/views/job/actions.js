@@ -6,7 +6,6 @@ import { link } from "../../lib/router.js";
 import { missing } from "../../lib/scopes.js";
 import { putJob } from "../../lib/store.js";
 import { html, useRef } from "../../lib/ui.js";
-import { hasRoute } from "../../routes.js";
 import { ErrorBox } from "../../parts/basic.js";
 
 export function Actions({ job }) {
@@ -19,10 +18,10 @@ export function Actions({ job }) {
     await run("cancel");
   };
   return html`<div class="row">
-    ${job.fine_tuned_model && hasRoute("/try") && html`<a class="button first" href=${link("/try", { model: job.fine_tuned_model, base: job.model })}>Try it</a>`}
+    ${job.fine_tuned_model && html`<a class="button first" href=${link("/try", { model: job.fine_tuned_model, base: job.model })}>Try it</a>`}
     ${job.status === "running" && html`<button disabled=${busy || why} title=${why} onClick=${() => run("pause")}>Pause</button>`}
     ${job.status === "paused" && html`<button disabled=${busy || why} title=${why} onClick=${() => run("resume")}>Resume</button>`}
-    ${ended && hasRoute("/new") && html`<a class="button" href=${link("/new", { from: job.id })}>Again</a>`}
+    ${ended && html`<a class="button" href=${link("/new", { from: job.id })}>Again</a>`}
     ${!ended && html`<button class="danger" disabled=${busy || Boolean(why || job.tunehook.cancel_requested_at)} title=${why} onClick=${() => dialog.current.showModal()}>Cancel</button>`}
     <dialog ref=${dialog} aria-labelledby="cancel-title"><h2 id="cancel-title">Cancel this job?</h2>
       <p>The training ends, and cannot be taken up again. What was trained so far may be billed.</p>

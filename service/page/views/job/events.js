@@ -16,6 +16,14 @@ export function merged(entries, more) {
   return all.map((entry, index) => ({ entry, index })).sort((one, other) => place(other.entry) - place(one.entry) || one.index - other.index).map(({ entry }) => entry);
 }
 
+/** Returns `{entries, more}` with the newest page. Pure. Behind a gap nothing is kept: `older` reads it again. */
+export function withPage({ entries, more }, page) {
+  if (entries.some((one) => page.data.some((other) => other.id === one.id))) return { entries: merged(entries, page.data), more };
+  const newest = page.data.length ? place(page.data[0]) : -Infinity;
+  const later = entries.filter((one) => place(one) > newest); // came by the stream while the page was on its way
+  return { entries: merged(page.data, later), more: page.has_more };
+}
+
 /** `ftevent-<ms>-<n>` is a place in the log. */
 function place({ id, created_at: at }) {
   const found = /^ftevent-(\d+)-(\d+)$/.exec(id);
@@ -29,11 +37,7 @@ export function useJobLog(id) {
   const timer = useRef(0);
   const read = async () => {
     const page = await get(`/fine_tuning/jobs/${id}/events`, { limit: 100 });
-    // A gap between what was here and this page is closed by `older`.
-    set((before) => {
-      const touches = before.entries.some((one) => page.data.some((other) => other.id === one.id));
-      return { ...before, entries: touches ? merged(before.entries, page.data) : page.data, more: touches ? before.more : page.has_more };
-    });
+    set((before) => ({ ...before, ...withPage(before, page) }));
     if (page.has_more) headOf(id).then((head) => set((before) => ({ ...before, head })), () => {});
   };
   const loaded = useLoaded(read, [id]);

@@ -9,8 +9,8 @@ import { shortType, stateOfDelivery } from "../../lib/webhooks.js";
 import { Badge, Copy, ErrorBox, Id, Loading, Time } from "../../parts/basic.js";
 
 export function Webhooks({ job }) {
-  const list = useLoaded(() => all(`/fine_tuning/jobs/${job.id}/deliveries`), [job.id]);
   const [fresh, add] = useState([]);
+  const list = useLoaded(() => { add([]); return all(`/fine_tuning/jobs/${job.id}/deliveries`); }, [job.id]);
   useEvent("delivery", (one) => one.job_id === job.id && add((before) => withDelivery(before, one)));
   const shown = fresh.reduceRight(withDelivery, list.data ?? []);
   return html`<h2>Webhooks</h2><${ErrorBox} error=${list.error} again=${list.again} />

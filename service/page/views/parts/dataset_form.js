@@ -86,7 +86,7 @@ function useUpload() {
       setState({ busy: false, part: 1, error: null });
       return sent;
     } catch (error) {
-      setState({ busy: false, part: 0, error: stopper.current.signal.aborted ? "Stopped; nothing was kept." : error.message });
+      setState({ busy: false, part: 0, error: stopper.current.signal.aborted ? "Stopped. If all of it had arrived, it is among the datasets." : error.message });
     }
   };
   return { ...state, send, stop: () => stopper.current?.abort() };

@@ -36,17 +36,21 @@ function useDeliveries(endpoint, query) {
   const [state, setState] = useState({ rows: null, more: false, busy: false, error: null });
   const text = apiQuery(query, { limit: PAGE });
   const read = (after) => get(`/webhook_endpoints/${endpoint}/deliveries?${text}${after ? `&after=${after}` : ""}`);
-  const load = (live = () => true) =>
-    read().then(
-      (page) => live() && setState({ rows: page.data, more: page.has_more, busy: false, error: null }),
-      (error) => live() && setState((before) => ({ ...before, error })),
-    );
+  const told = useRef(null); // what the stream tells while a page is on its way, which may not know of it
+  const withOne = (rows, one) => withDelivery(rows, one, endpoint, query);
   useEffect(() => {
     let live = true;
-    load(() => live);
+    const meanwhile = (told.current = []);
+    read().then(
+      (page) => live && setState({ rows: meanwhile.reduce(withOne, page.data), more: page.has_more, busy: false, error: null }),
+      (error) => live && setState((before) => ({ ...before, error })),
+    ).finally(() => { if (live) told.current = null; });
     return () => { live = false; };
   }, [endpoint, text, epoch.value]);
-  useEvent("delivery", (one) => setState((before) => (before.rows ? { ...before, rows: withDelivery(before.rows, one, endpoint, query) } : before)));
+  useEvent("delivery", (one) => {
+    told.current?.push(one);
+    setState((before) => (before.rows ? { ...before, rows: withOne(before.rows, one) } : before));
+  });
   const next = async () => {
     setState((before) => ({ ...before, busy: true }));
     try {

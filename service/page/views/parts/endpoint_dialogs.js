@@ -1,5 +1,6 @@
 // Dialogs of the webhook endpoints: create or edit one, and its secret, which is shown once.
 import { post } from "../../lib/api.js";
+import { useAction } from "../../lib/hooks.js";
 import { html, useState } from "../../lib/ui.js";
 import { Copy, ErrorBox } from "../../parts/basic.js";
 import { Dialog } from "../../parts/dialog.js";
@@ -11,24 +12,22 @@ export function EndpointDialog({ endpoint, types, onDone, onClose }) {
     url: endpoint?.url ?? "",
     event_types: endpoint?.event_types ?? types.slice(0, 3),
   });
-  const [error, setError] = useState(null);
   const change = (name) => (event) => setFields({ ...fields, [name]: event.target.value });
   const toggle = (type) => (event) => {
     const others = fields.event_types.filter((one) => one !== type);
     setFields({ ...fields, event_types: event.target.checked ? [...others, type] : others });
   };
-  const save = async (event) => {
+  const [save, busy, error] = useAction(async () => {
+    const saved = await post(endpoint ? `/webhook_endpoints/${endpoint.id}` : "/webhook_endpoints", fields);
+    onDone(endpoint ? `${saved.name} is changed.` : `${saved.name} is made.`, saved.signing_secret);
+  });
+  const submit = (event) => {
     event.preventDefault();
-    try {
-      const saved = await post(endpoint ? `/webhook_endpoints/${endpoint.id}` : "/webhook_endpoints", fields);
-      onDone(endpoint ? `${saved.name} is changed.` : `${saved.name} is made.`, saved.signing_secret);
-    } catch (problem) {
-      setError(problem);
-    }
+    if (!busy) save();
   };
   return html`
     <${Dialog} title=${endpoint ? `Edit ${endpoint.name}` : "New endpoint"} onClose=${onClose}>
-      <form onSubmit=${save}>
+      <form onSubmit=${submit}>
         <label>Name <input required maxlength="256" value=${fields.name} onInput=${change("name")} /></label>
         <label>URL, or pull:NAME to fetch deliveries yourself
           <input required value=${fields.url} placeholder="https://you.example/hooks" onInput=${change("url")} /></label>
@@ -36,7 +35,7 @@ export function EndpointDialog({ endpoint, types, onDone, onClose }) {
           ${types.map((type) => html`<label class="inline" key=${type}><input type="checkbox" checked=${fields.event_types.includes(type)} onChange=${toggle(type)} /> ${type}</label>`)}
         </fieldset>
         <${ErrorBox} error=${error} />
-        <p class="row"><button class="first" type="submit" disabled=${!fields.event_types.length}>Save</button><button type="button" onClick=${onClose}>Leave it</button></p>
+        <p class="row"><button class="first" type="submit" disabled=${busy || !fields.event_types.length}>Save</button><button type="button" onClick=${onClose}>Leave it</button></p>
       </form>
     <//>
   `;

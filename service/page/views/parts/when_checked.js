@@ -18,7 +18,7 @@ export function useWhenChecked(file, told) {
   useEffect(() => {
     if (!file) return undefined;
     const stopper = new AbortController();
-    waited(file, stopper.signal).then(() => stopper.signal.aborted || told());
+    waited(file, stopper.signal).then(() => stopper.signal.aborted || told(), () => {});
     return () => stopper.abort();
   }, [file]);
 }
