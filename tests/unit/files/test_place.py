@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import LocalStore, MemoryStore, S3Store
 
+from tests.fakes.deployment import free_port
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.directory import Directory
 from tunehook.files.object_store import PART_BYTES, ObjectStore, in_words
@@ -129,6 +130,21 @@ async def test_a_place_that_was_emptied_says_nothing_of_files(storage: Storage) 
     await storage.place.remove(MARK)
     with pytest.raises(DataDirUnavailable):
         await storage.exists("file-1")
+
+
+async def test_a_bucket_that_does_not_answer_is_no_end_of_a_file() -> None:
+    away = S3Store(
+        "orange",
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        region="eu-1",
+        access_key_id="key",
+        secret_access_key="secret",  # noqa: S106
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
+    for name in ("files/file-a416", "files/file-a"):
+        with pytest.raises(DataDirUnavailable):
+            await ObjectStore("s3://orange", away).piece(name, 0, 10)
 
 
 async def test_parts_and_what_is_old_are_swept(storage: Storage) -> None:
