@@ -138,7 +138,7 @@ async def test_a_bucket_that_does_not_answer_is_no_end_of_a_file() -> None:
         endpoint=f"http://127.0.0.1:{free_port()}",
         region="eu-1",
         access_key_id="key",
-        secret_access_key="secret",  # noqa: S106
+        secret_access_key="secret",
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )
