@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from tests.fakes.datasets import dataset
-from tests.fakes.deployment import free_port
+from tests.fakes.ports import free_port
 from tests.integration.conftest import Bench
 from tunehook.errors import Conflict, LeaseTaken, RecordTooNew, RecordUnreadable, StoreUnavailable
 from tunehook.jobs import commands, copy_step, cost, lifecycle, poller, tracking

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore, MemoryStore, S3Store
 
-from tests.fakes.deployment import free_port
+from tests.fakes.ports import free_port
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.directory import Directory
 from tunehook.files.object_store import PART_BYTES, ObjectStore, in_words
