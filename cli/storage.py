@@ -69,7 +69,7 @@ class _Tally:
 
 
 @app.command
-async def copy(source: str, target: str, /) -> int:
+async def copy(source: str, target: str, /, *, force: bool = False) -> int:
     """Copy all files of this deployment from one place to another, and prove each by its SHA-256.
 
     A file that is there already, whole, is not copied again: a run that was stopped goes on. While service or worker
@@ -78,28 +78,30 @@ async def copy(source: str, target: str, /) -> int:
     Args:
         source: the directory or URL that holds the files: /data, s3://bucket/path, gs://bucket/path, az://container/path
         target: the directory or URL that they go to
+        force: take no other client of Redis for a service that runs, as in a Redis that you share
     """
     url, _ = local_store.find()
     try:
         async with Store.connect(url, connections=1) as store:  # all others are programs that run
-            tally = await _move(store, source, target)
+            tally = await _move(store, source, target, force=force)
     except DataDirUnavailable as error:
         raise NotMoved(why=error.detail) from error
     say(f"Moved: {tally.words()}. Now set TUNEHOOK_STORE_URL={target} for service and worker.")
     return 0
 
 
-async def _move(store: Store, source: str, target: str) -> _Tally:
+async def _move(store: Store, source: str, target: str, *, force: bool) -> _Tally:
     """Copies all files, and marks the new place if no program runs."""
     places = _place(source), _place(target)
-    ran = await snapshot.running(store)
+    ran = await _running(store, force=force)
     tally = await _copy_all(store, *places)
     if tally.damaged:
         names = ", ".join(sorted(tally.damaged)[:5])
         raise NotMoved(why=f"{len(tally.damaged)} files in {source} are not as their records say: {names}")
-    if programs := ran or await snapshot.running(store):  # what came after the list was made is not among these
+    if programs := ran or await _running(store, force=force):  # what came after the list was made is not among these
         why = f"{programs}, or did when this began. Stop service and worker, and run this again: it goes on from here"
-        raise NotMoved(why=f"{tally.words()}. But {why}")
+        hint = "" if programs == snapshot.WORKER else ". With `--force`, other clients are not taken for a service"
+        raise NotMoved(why=f"{tally.words()}. But {why}{hint}")
     if tally.done < tally.files:
         raise NotMoved(why=f"{tally.words()}. The others went while they were copied. Run this again")
     await _remove_what_went(store, *places)
@@ -107,6 +109,15 @@ async def _move(store: Store, source: str, target: str) -> _Tally:
     await places[1].put_new(MARK, mark.encode())
     await Storage(places[1], store.deletion, adopts=False).check_mark()
     return tally
+
+
+async def _running(store: Store, *, force: bool) -> str | None:
+    """Returns which programs run. Waits for a worker that has just ended: it counts as one for ten seconds."""
+    programs = await snapshot.running(store)
+    if programs == snapshot.WORKER:
+        await asyncio.sleep(snapshot.FRESH_MS / 1000)
+        programs = await snapshot.running(store)
+    return None if force and programs != snapshot.WORKER else programs
 
 
 def _place(text: str) -> Place:
