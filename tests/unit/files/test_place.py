@@ -132,6 +132,16 @@ async def test_a_place_that_was_emptied_says_nothing_of_files(storage: Storage) 
         await storage.exists("file-1")
 
 
+async def test_a_file_that_was_seen_is_looked_for_again_once_the_mark_is_asked_for(storage: Storage) -> None:
+    await storage.save("file-1", b"x")
+    assert await storage.exists("file-1")
+    await storage.place.remove(MARK)
+    assert await storage.exists("file-1", within=60)
+    storage.forget_mark()
+    with pytest.raises(DataDirUnavailable):
+        await storage.exists("file-1", within=60)
+
+
 async def test_a_bucket_that_does_not_answer_is_no_end_of_a_file() -> None:
     away = S3Store(
         "orange",
