@@ -170,6 +170,16 @@ async def test_parts_and_what_is_old_are_swept(storage: Storage) -> None:
     assert await names(storage.place) == []
 
 
+async def test_half_written_files_are_swept(tmp_path: Path) -> None:
+    storage = Storage(Directory(tmp_path), Marks())
+    await storage.save("file-1", b"abc")
+    for folder in (tmp_path, tmp_path / "files"):
+        (folder / ".incoming-of-a-killed-process").touch()
+    assert await storage.sweep(3600) == 0
+    assert await storage.sweep(-3600) == 2
+    assert await storage.file_ids() == {"file-1"}
+
+
 async def test_entries_say_bytes_and_time(storage: Storage) -> None:
     await storage.save("file-b", b"12345")
     await storage.save("file-a", b"1")
