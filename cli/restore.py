@@ -45,7 +45,7 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
     """
     async with place() as (store, encryption, data_dir):
         programs = await snapshot.running(store)
-        if programs == "a worker runs" or (programs and not force):
+        if programs == snapshot.WORKER or (programs and not force):
             raise NotRestored(why=f"{programs}. Stop service and worker first")
         data_dir.mkdir(parents=True, exist_ok=True)
         if not force and (not await snapshot.is_empty(store) or any(stored_files(data_dir))):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from cli import local_store
 from cli.archive import PLACES
 from cli.failures import CommandFailed
 from cli.lines import say
-from tunehook import settings
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import MARK, Entry, Place
 from tunehook.files.storage import Storage, open_place
@@ -25,6 +26,8 @@ from tunehook.settings import SettingsError
 from tunehook.store import snapshot
 from tunehook.store.store import Store
 
+#: The names of a file's bytes and of its report, with its id.
+OF_A_FILE = re.compile(r"(?:files|reports)/(file-[^/.]+)(?:\.json)?")
 #: Files on their way at the same time. Each holds some pieces of 8 MiB in memory.
 AT_ONCE = 4
 SHOWN_SECONDS = 0.5
@@ -66,7 +69,7 @@ class _Tally:
 
 
 @app.command
-async def copy(source: str, target: str, /) -> int:
+async def copy(source: str, target: str, /, *, force: bool = False) -> int:
     """Copy all files of this deployment from one place to another, and prove each by its SHA-256.
 
     A file that is there already, whole, is not copied again: a run that was stopped goes on. While service or worker
@@ -75,31 +78,46 @@ async def copy(source: str, target: str, /) -> int:
     Args:
         source: the directory or URL that holds the files: /data, s3://bucket/path, gs://bucket/path, az://container/path
         target: the directory or URL that they go to
+        force: take no other client of Redis for a service that runs, as in a Redis that you share
     """
     url, _ = local_store.find()
     try:
-        async with Store.connect(url, replicas=settings.load().replicas) as store:
-            tally = await _move(store, source, target)
+        async with Store.connect(url, connections=1) as store:  # all others are programs that run
+            tally = await _move(store, source, target, force=force)
     except DataDirUnavailable as error:
         raise NotMoved(why=error.detail) from error
     say(f"Moved: {tally.words()}. Now set TUNEHOOK_STORE_URL={target} for service and worker.")
     return 0
 
 
-async def _move(store: Store, source: str, target: str) -> _Tally:
+async def _move(store: Store, source: str, target: str, *, force: bool) -> _Tally:
     """Copies all files, and marks the new place if no program runs."""
     places = _place(source), _place(target)
+    ran = await _running(store, force=force)
     tally = await _copy_all(store, *places)
     if tally.damaged:
         names = ", ".join(sorted(tally.damaged)[:5])
         raise NotMoved(why=f"{len(tally.damaged)} files in {source} are not as their records say: {names}")
-    if programs := await snapshot.running(store):
-        why = f"{programs}, so more may come. Stop service and worker, and run this again: it goes on from here"
-        raise NotMoved(why=f"{tally.words()}. But {why}")
+    if programs := ran or await _running(store, force=force):  # what came after the list was made is not among these
+        why = f"{programs}, or did when this began. Stop service and worker, and run this again: it goes on from here"
+        hint = "" if programs == snapshot.WORKER else ". With `--force`, other clients are not taken for a service"
+        raise NotMoved(why=f"{tally.words()}. But {why}{hint}")
+    if tally.done < tally.files:
+        raise NotMoved(why=f"{tally.words()}. The others went while they were copied. Run this again")
+    await _remove_what_went(store, *places)
     mark, _ = await store.deletion.storage_mark()
     await places[1].put_new(MARK, mark.encode())
     await Storage(places[1], store.deletion, adopts=False).check_mark()
     return tally
+
+
+async def _running(store: Store, *, force: bool) -> str | None:
+    """Returns which programs run. Waits for a worker that has just ended: it counts as one for ten seconds."""
+    programs = await snapshot.running(store)
+    if programs == snapshot.WORKER:
+        await asyncio.sleep(snapshot.FRESH_MS / 1000)
+        programs = await snapshot.running(store)
+    return None if force and programs != snapshot.WORKER else programs
 
 
 def _place(text: str) -> Place:
@@ -115,6 +133,10 @@ async def _copy_all(store: Store, source: Place, target: Place) -> _Tally:
     await Storage(source, store.deletion, adopts=False).check_mark()
     mark, _ = await store.deletion.storage_mark()
     try:
+        await target.require_room(0)
+    except FileNotFoundError:
+        raise NotMoved(why=f"{target.label} does not exist: create it, or mount it") from None
+    try:
         found = (await target.piece(MARK, 0, 1024)).decode(errors="replace").strip()
     except FileNotFoundError:
         found = mark
@@ -129,12 +151,24 @@ async def _copy_all(store: Store, source: Place, target: Place) -> _Tally:
 
     async def _work() -> None:
         for entry in waiting:
-            await _copy_one(source, target, entry, recorded.get(entry.name), tally)
+            with suppress(FileNotFoundError):  # deleted meanwhile: it is missing in the tally
+                await _copy_one(source, target, entry, recorded.get(entry.name), tally)
 
     ended = await asyncio.gather(*(_work() for _ in range(AT_ONCE)), return_exceptions=True)
     for failed in filter(None, ended):
         raise failed
     return tally
+
+
+async def _remove_what_went(store: Store, source: Place, target: Place) -> None:
+    """Removes files that an earlier run copied and that were deleted since. Parts of uploads are swept in a day."""
+    for folder in ("files", "reports"):
+        here = {entry.name for entry in await _listed(source, folder)}
+        more = [entry.name for entry in await _listed(target, folder) if entry.name not in here]
+        ids = {name: match[1] for name in more if (match := OF_A_FILE.fullmatch(name))}
+        gone = await store.deletion.without_record(list(ids.values()))
+        for name in (name for name, file_id in ids.items() if file_id in gone):
+            await target.remove(name)
 
 
 async def _listed(place: Place, folder: str) -> list[Entry]:
@@ -146,8 +180,6 @@ async def _copy_one(source: Place, target: Place, entry: Entry, recorded: str | 
     there = await _digest(target, entry.name) if await _size(target, entry.name) == entry.bytes else None
     if there is not None and there == (recorded or await _digest(source, entry.name)):
         return tally.add(entry, copied=False)
-    if await _size(target, entry.name) is not None:
-        await target.remove(entry.name)
     writer, digest = target.create(entry.name), hashlib.sha256()
     await writer.open()
     try:
@@ -157,9 +189,8 @@ async def _copy_one(source: Place, target: Place, entry: Entry, recorded: str | 
         if recorded and digest.hexdigest() != recorded:
             tally.damaged.append(entry.name)
             return None
+        await target.remove(entry.name)  # not before: source and target may be the same place by two names
         await writer.keep()
-    except FileNotFoundError:
-        return None  # deleted meanwhile
     finally:
         await writer.close()
     if await _digest(target, entry.name) != digest.hexdigest():

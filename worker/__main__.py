@@ -29,12 +29,12 @@ def main() -> int:
     try:
         if not asyncio.run(_first_contact(found)):
             return 0
-    except TunehookError as error:
+        from worker.supervisor import Supervisor  # noqa: PLC0415  (a health check needs no RQ and no openai: 0.6 s)
+
+        return Supervisor(found).run()
+    except TunehookError as error:  # also of a package that is not installed
         print(f"tunehook worker: {error.message}", file=sys.stderr)  # noqa: T201
         return 2
-    from worker.supervisor import Supervisor  # noqa: PLC0415  (a health check needs no RQ and no openai: 0.6 s)
-
-    return Supervisor(found).run()
 
 
 async def _first_contact(found: settings.Settings) -> bool:

@@ -102,7 +102,8 @@ class Directory:
     async def sweep(self, before: float) -> int:
         def _sweep() -> int:
             removed = 0
-            for path in [*self.root.glob(f"*/{INCOMING}*"), *self.root.glob("uploads/upload_*")]:
+            patterns = (f"{INCOMING}*", f"*/{INCOMING}*", "uploads/upload_*")  # the first: of a mark
+            for path in (path for pattern in patterns for path in self.root.glob(pattern)):
                 with contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime < before:
                         shutil.rmtree(path) if path.is_dir() else path.unlink()

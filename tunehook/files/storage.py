@@ -93,7 +93,7 @@ class Storage:
 
     def forget_mark(self) -> None:
         """Asks Redis for the mark again before the next use: it may have come back empty, or be another."""
-        self._mark, self._seen = None, False
+        self._mark, self._seen, self._there = None, False, {}
 
     async def _require(self, mark: str) -> None:
         try:

@@ -23,7 +23,7 @@ import logging
 from collections.abc import Sequence
 
 from tunehook.context import Context
-from tunehook.errors import AlreadyTracked
+from tunehook.errors import AlreadyTracked, StoreUnavailable
 from tunehook.jobs import approvals, creating, finishing
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.tracking import tracked
@@ -59,12 +59,15 @@ async def advance(ctx: Context, job_id: str) -> None:
 async def advance_all(ctx: Context, job_ids: Sequence[str]) -> None:
     """Runs one step of each job, all at once: each has its lease, its intent and its commits, as if it were alone.
 
-    An error ends the step of its own job only. The first is raised when all have ended; the others are logged.
+    An error ends the step of its own job only. The first is raised when all have ended; the others are logged. That
+    Redis is away is no error of a job: it is raised if there is no other.
     """
     outcomes = await asyncio.gather(*(advance(ctx, job_id) for job_id in job_ids), return_exceptions=True)
     errors = [(job_id, error) for job_id, error in zip(job_ids, outcomes, strict=True) if error is not None]
+    errors.sort(key=lambda one: isinstance(one[1], StoreUnavailable))
     for job_id, error in errors[1:]:
-        log.error("The step of %s failed: it is due again within 20 s", job_id, exc_info=error)
+        if not isinstance(error, StoreUnavailable):
+            log.error("The step of %s failed: it is due again within 20 s", job_id, exc_info=error)
     if errors:
         raise errors[0][1]
 

@@ -28,6 +28,8 @@ RESTORING = "a restore is not complete"
 #: Of `maxmemory`: with more, an answer that holds everything could fill Redis.
 LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
+#: One of the answers of `running`.
+WORKER = "a worker runs"
 AT_ONCE = 200
 #: The stages of a job that the upstream may have by the time of a restore, unknown to the snapshot.
 _UNPLACED = frozenset({Stage.ACCEPTED, Stage.UPLOADING, Stage.CREATING, Stage.WAITING})
@@ -38,7 +40,7 @@ async def running(store: Store) -> str | None:
     """Returns in words which programs run on this store, or None."""
     tick = await store.redis.get(keys.CLOCK)
     if tick is not None and await store.now_ms() - int(tick) < FRESH_MS:
-        return "a worker runs"
+        return WORKER
     for _ in range(3):  # a health check comes and goes
         clients = int((await store.redis.info("clients"))["connected_clients"])
         if clients <= 1:

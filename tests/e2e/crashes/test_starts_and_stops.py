@@ -69,6 +69,24 @@ def test_a_redis_that_refuses_us_stops_the_start_with_one_line(program: str, how
     assert started.said().count("\n") == 1
 
 
+def test_a_bucket_that_cannot_be_opened_stops_the_worker_with_one_line(tmp_path: Path) -> None:
+    bucket = {
+        "TUNEHOOK_STORE_URL": "az://container/path",
+        "AZURE_STORAGE_ACCOUNT_NAME": "account",
+        "AZURE_STORAGE_ACCOUNT_KEY": "no-base64-canary!",
+    }
+    with valkey_server(tmp_path / "valkey") as valkey:
+        started = Program(["worker"], settings(valkey, tmp_path, **bucket), tmp_path / "out")
+        started.start()
+        try:
+            said = started.wait_for(r"tunehook[ .]\w+.*: .*\n")[0]
+        finally:
+            started.stop()
+    assert "tunehook worker: TUNEHOOK_STORE_URL" in said
+    assert started.said().count("\n") == 1
+    assert "canary" not in started.said()
+
+
 def test_a_redis_that_comes_later_is_asked_by_the_worker_as_well(tmp_path: Path) -> None:
     with ExitStack() as stack:
         valkey = stack.enter_context(valkey_server(tmp_path / "valkey", *WEAK))

@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from tests.fakes.datasets import dataset
+from tests.fakes.ports import free_port
 from tests.integration.conftest import Bench
 from tunehook.errors import Conflict, LeaseTaken, RecordTooNew, RecordUnreadable, StoreUnavailable
 from tunehook.jobs import commands, copy_step, cost, lifecycle, poller, tracking
@@ -16,6 +17,7 @@ from tunehook.model.member import copy_member
 from tunehook.store.engine import keys
 from tunehook.store.engine.lease import ended
 from tunehook.store.job_index import JobFilter
+from tunehook.store.store import Store
 
 FAR = 600.0
 
@@ -50,6 +52,15 @@ async def test_jobs_that_share_a_step_end_alone_with_their_errors(bench: Bench) 
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             await lifecycle.advance_all(bench.ctx, [good[0], "ftjob-broken", *good[1:]])
     assert [(await bench.read(job_id)).job.stage for job_id in good] == [Stage.TRACKED] * 3
+
+
+async def test_jobs_that_share_a_step_say_nothing_of_a_redis_that_is_away(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Store.connect(f"redis://127.0.0.1:{free_port()}/0") as away:
+        with pytest.raises(StoreUnavailable):
+            await lifecycle.advance_all(replace(bench.ctx, store=away), ["ftjob-a", "ftjob-b"])
+    assert caplog.records == [], "the scheduler has one line for it"
 
 
 async def test_what_nobody_woke_keeps_its_time_when_a_lease_is_given_back(bench: Bench) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import LocalStore, MemoryStore, S3Store
 
+from tests.fakes.ports import free_port
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.directory import Directory
 from tunehook.files.object_store import PART_BYTES, ObjectStore, in_words
@@ -131,6 +132,31 @@ async def test_a_place_that_was_emptied_says_nothing_of_files(storage: Storage) 
         await storage.exists("file-1")
 
 
+async def test_a_file_that_was_seen_is_looked_for_again_once_the_mark_is_asked_for(storage: Storage) -> None:
+    await storage.save("file-1", b"x")
+    assert await storage.exists("file-1")
+    await storage.place.remove(MARK)
+    assert await storage.exists("file-1", within=60)
+    storage.forget_mark()
+    with pytest.raises(DataDirUnavailable):
+        await storage.exists("file-1", within=60)
+
+
+async def test_a_bucket_that_does_not_answer_is_no_end_of_a_file() -> None:
+    away = S3Store(
+        "orange",
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        region="eu-1",
+        access_key_id="key",
+        secret_access_key="secret",
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
+    for name in ("files/file-a416", "files/file-a"):
+        with pytest.raises(DataDirUnavailable):
+            await ObjectStore("s3://orange", away).piece(name, 0, 10)
+
+
 async def test_parts_and_what_is_old_are_swept(storage: Storage) -> None:
     parts = storage.parts("upload_1")
     await parts.save("part_1", b"abc")
@@ -142,6 +168,16 @@ async def test_parts_and_what_is_old_are_swept(storage: Storage) -> None:
     assert await storage.sweep(3600) == 0
     assert await storage.sweep(-3600) == 1
     assert await names(storage.place) == []
+
+
+async def test_half_written_files_are_swept(tmp_path: Path) -> None:
+    storage = Storage(Directory(tmp_path), Marks())
+    await storage.save("file-1", b"abc")
+    for folder in (tmp_path, tmp_path / "files"):
+        (folder / ".incoming-of-a-killed-process").touch()
+    assert await storage.sweep(3600) == 0
+    assert await storage.sweep(-3600) == 2
+    assert await storage.file_ids() == {"file-1"}
 
 
 async def test_entries_say_bytes_and_time(storage: Storage) -> None:
