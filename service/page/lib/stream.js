@@ -27,6 +27,8 @@ export function on(kind, told) {
 
 /** Wishes of one moment make one connection: ms. */
 const SETTLE = 100;
+/** The API's word for a job that is not there: a 404 of a proxy says nothing of jobs. */
+const GONE = "fine_tune_not_found";
 const wished = new Map(); // job id → how many parts of this tab want its log
 
 /** Adds a job's log to the stream while somebody here wants it. Returns what ends it. */
@@ -60,20 +62,21 @@ export function retry() {
 
 class Hub {
   constructor(text) {
-    const name = `tunehook:${new URL(".", document.baseURI).pathname}:${idOf(text)}`;
+    this.name = `tunehook:${new URL(".", document.baseURI).pathname}:${idOf(text)}`;
     this.wishes = new Map();
     this.absent = new Set();
     this.line = new Line();
     this.leads = false;
     this.stopped = new AbortController();
-    this.seen = "";
     line.value = this.line.state;
     followed.value = [];
     const shared = "locks" in navigator && "BroadcastChannel" in globalThis;
-    this.channel = shared ? new BroadcastChannel(name) : null;
+    this.channel = shared ? new BroadcastChannel(this.name) : null;
     if (this.channel) {
       this.channel.onmessage = ({ data }) => this.heard(data);
-      navigator.locks.request(name, { signal: this.stopped.signal }, () => this.lead()).catch(() => {});
+      this.line.alive(Date.now());
+      this.watch = setInterval(() => this.takeOver(), 5000);
+      this.queue({ signal: this.stopped.signal });
       this.wish();
     } else this.lead();
   }
@@ -82,6 +85,27 @@ class Hub {
 
   say(message) {
     this.channel?.postMessage({ from: tab, ...message });
+  }
+
+  /** Leads once the tab that leads is closed; with `steal`, at once. */
+  queue(options) {
+    navigator.locks.request(this.name, options, () => this.lead()).catch(() => this.follow());
+  }
+
+  /** A browser freezes hidden tabs, the one that leads too: a tab that is looked at takes its place. */
+  takeOver() {
+    if (!this.leads && !document.hidden && this.line.isSilent(Date.now())) this.queue({ steal: true });
+  }
+
+  /** This tab was frozen, and another leads now. */
+  follow() {
+    if (this.stopped.signal.aborted) return;
+    this.leads = false;
+    this.end?.();
+    this.wake?.();
+    this.line.alive(Date.now());
+    this.queue({ signal: this.stopped.signal });
+    this.wish();
   }
 
   /** Says which logs this tab wants: none while it is hidden. */
@@ -96,6 +120,7 @@ class Hub {
   }
 
   heard(message) {
+    if (!["wish", "retry"].includes(message.type) && !this.leads) this.line.alive(Date.now());
     if (message.type === "wish" && this.leads) {
       this.wishes.set(message.from, { jobs: message.jobs, at: performance.now() });
       if (message.from !== tab) this.tellState();
@@ -136,6 +161,7 @@ class Hub {
     this.say({ type: "wish", jobs: [] });
     this.stopped.abort();
     this.wake?.();
+    clearInterval(this.watch);
     this.channel?.close();
   }
 
@@ -146,7 +172,7 @@ class Hub {
     this.say({ type: "who" });
     this.wish();
     await this.sleep(SETTLE); // the view says what it follows
-    while (!this.stopped.signal.aborted) {
+    while (this.leads && !this.stopped.signal.aborted) {
       const jobs = union(this.wishes, this.absent);
       const wait = await this.connect(jobs);
       if (wait) await this.sleep(wait);
@@ -166,6 +192,7 @@ class Hub {
   async connect(jobs) {
     const ended = new AbortController();
     const stop = () => ended.abort();
+    this.end = stop;
     this.stopped.signal.addEventListener("abort", stop);
     const differs = () => union(this.wishes, this.absent).join() !== jobs.join();
     this.changed = () => differs() && setTimeout(() => differs() && stop(), SETTLE);
@@ -180,7 +207,7 @@ class Hub {
       await this.read(answer.body, jobs, Boolean(lastId));
       return this.lost();
     } catch (error) {
-      if (this.stopped.signal.aborted) return 0;
+      if (this.stopped.signal.aborted || !this.leads) return 0;
       if (ended.signal.aborted && !this.line.isSilent(Date.now())) return 0; // other jobs are wanted
       return this.lost(error, jobs);
     } finally {
@@ -192,12 +219,12 @@ class Hub {
   }
 
   async lost(error, jobs = []) {
-    if (error instanceof ApiError && error.status === 404 && jobs.length) {
+    if (error instanceof ApiError && error.code === GONE && jobs.length) {
       await this.findAbsent(jobs);
-      return 0;
+      return SETTLE;
     }
     const wait = this.line.closed(Date.now());
-    if (error instanceof ApiError && error.status) {
+    if (error instanceof ApiError && error.status && !(error.isAway && !error.code)) {
       this.line.state = { kind: "refused", since: this.line.state.since, why: error.message };
       this.show(this.line.state, []);
       return Math.max(wait, 5000);
@@ -209,7 +236,7 @@ class Hub {
   /** A log of a job that is gone refuses the whole stream: finds out which. */
   async findAbsent(jobs) {
     for (const id of jobs) {
-      await get(`/fine_tuning/jobs/${id}`).catch((error) => error.status === 404 && this.absent.add(id));
+      await get(`/fine_tuning/jobs/${id}`).catch((error) => error.code === GONE && this.absent.add(id));
     }
   }
 
@@ -235,7 +262,7 @@ class Hub {
         this.deliver(events, this.line.lastId);
         this.say({ type: "events", events, lastId: this.line.lastId });
         events = [];
-      }
+      } else this.say({ type: "alive" });
     }
   }
 

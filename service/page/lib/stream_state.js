@@ -13,10 +13,11 @@ export function lastIdFor(lastId, jobs) {
   return [changes, ...logs.filter((log) => jobs.includes(log.slice(0, log.indexOf("="))))].join(";");
 }
 
-/** What one stream follows: the wishes of all tabs, the newest first, at most four. `wishes`: tab → {jobs, at}. */
+/** What one stream follows, at most four: of each tab its first wish, then the second…; newest tabs first. `wishes`: tab → {jobs, at}. */
 export function union(wishes, absent = new Set(), most = 4) {
-  const newest = [...wishes.values()].sort((one, other) => other.at - one.at);
-  const ids = new Set(newest.flatMap((wish) => wish.jobs).filter((id) => !absent.has(id)));
+  const lists = [...wishes.values()].sort((one, other) => other.at - one.at).map(({ jobs }) => jobs.filter((id) => !absent.has(id)));
+  const longest = Math.max(0, ...lists.map(({ length }) => length));
+  const ids = new Set(Array.from({ length: longest }, (_, turn) => lists.flatMap((jobs) => jobs.slice(turn, turn + 1))).flat());
   return [...ids].slice(0, most).sort();
 }
 

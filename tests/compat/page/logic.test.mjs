@@ -154,6 +154,11 @@ test("one stream follows what the tabs want, the newest wishes first, four at mo
   assert.deepEqual(stream.union(wishes, new Set(["e"])), ["a", "b", "c", "d"]);
 });
 
+test("a list in one window does not take the log of the job in another", () => {
+  const wishes = new Map([["job", { jobs: ["j"], at: 1 }], ["list", { jobs: ["a", "b", "c", "d"], at: 2 }]]);
+  assert.deepEqual(stream.union(wishes), ["a", "b", "c", "j"]);
+});
+
 test("a line is cut since it was last heard, until an event comes", () => {
   const line = new stream.Line();
   line.opened(1000);
