@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from cli.lines import clean, say, tell
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
+from cli.terminal import wrapped
 
 #: So long the fetch of the datasets is waited for while none of them comes to an end.
 QUIET_SECONDS = 120.0
@@ -190,7 +191,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows below their heads, each column as wide as its longest text."""
     widths = [max(len(clean(row[column])) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
-        tell("  ".join(clean(text).ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        line = "  ".join(clean(text).ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        tell(wrapped(line, indent=2))
 
 
 class Bar:

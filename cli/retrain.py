@@ -17,7 +17,7 @@ from cli.job_text import total_usd
 from cli.lines import clean, tell
 from cli.options import FOUND, Service
 from cli.service_client import ServiceClient, ServiceRefused
-from cli.terminal import confirmed
+from cli.terminal import confirmed, wrapped
 from tunehook.dataset.prices import usd_text
 
 WIDTH = 60  #: of a reason in the table
@@ -73,7 +73,8 @@ def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
         if not rows:
             tell("No job that succeeded is there to be trained again.")
             return 0
-        tell("\n".join(_table(rows)))
+        for line in _table(rows):
+            tell(wrapped(line, indent=2))
         wanted = [row for row in rows if row.creates]
         if wish.dry_run or not wanted:
             return int(any(row.bad for row in rows))
@@ -83,7 +84,7 @@ def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
             return 1
         for count, row in enumerate(wanted, 1):
             _train(client, row)
-            tell(f"{count}/{len(wanted)}  {row.job_id}  {row.state}")
+            tell(wrapped(f"{count}/{len(wanted)}  {row.job_id}  {row.state}", indent=2))
     tell(_summary(rows))
     return int(any(row.bad for row in rows))
 

@@ -18,6 +18,7 @@ from cli import local_store
 from cli.archive import PLACES
 from cli.failures import CommandFailed
 from cli.lines import say
+from tunehook import settings
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import MARK, Entry, Place
 from tunehook.files.storage import Storage, open_place
@@ -82,7 +83,8 @@ async def copy(source: str, target: str, /, *, force: bool = False) -> int:
     """
     url, _ = local_store.find()
     try:
-        async with Store.connect(url, connections=1) as store:  # all others are programs that run
+        replicas = settings.load().replicas
+        async with Store.connect(url, connections=1, replicas=replicas) as store:  # all others are programs that run
             tally = await _move(store, source, target, force=force)
     except DataDirUnavailable as error:
         raise NotMoved(why=error.detail) from error
