@@ -37,7 +37,7 @@ export default function Webhooks({ params, query }) {
     <h1 tabindex="-1">Webhooks</h1>
     <${ErrorBox} error=${error} />
     <p class="row">
-      <button class="first" disabled=${!!why} onClick=${() => setDialog({ kind: "edit", endpoint: null })}>New endpoint</button>
+      <button class="first" disabled=${!!why || !types.length} onClick=${() => setDialog({ kind: "edit", endpoint: null })}>New endpoint</button>
       ${why && html`<span class="soft">${why}</span>`}
     </p>
     <p role="status" class=${said && `badge note ${said.good ? "good" : "bad"}`}>${said && `${said.good ? "✓" : "✕"} ${said.text}`}</p>
