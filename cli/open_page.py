@@ -38,7 +38,7 @@ def open_page(
 ) -> int:
     """Open the page in a browser, at the list of jobs or at one, and print its address.
 
-    The address has the key behind `#key=`: give it to nobody who may not use the key.
+    The address has the key behind `#key=`: give it only to people who may use the key.
 
     Args:
         job: a job's id

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -175,7 +176,7 @@ class Followed:
 F = TypeVar("F", bound=Followed)
 
 
-class Followers(Generic[F]):
+class Followers(ABC, Generic[F]):
     """The streams of one kind that are followed in this process, and the one read that serves them."""
 
     def __init__(self, store: Store, streams: OpenStreams) -> None:
@@ -220,9 +221,9 @@ class Followers(Generic[F]):
                 log.warning("what is followed cannot be read, and is tried again: %s", error.__cause__ or error)
                 await asyncio.sleep(RETRY_SECONDS)
 
+    @abstractmethod
     async def _read_once(self, followed: dict[str, F]) -> bool:
         """Adds what is new, and waits up to BLOCK_SECONDS for it. Returns whether there was anything."""
-        raise NotImplementedError
 
     def _wake(self) -> None:
         self._wanted.set()
