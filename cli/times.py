@@ -31,7 +31,7 @@ def _convert(hint: object, tokens: Sequence[Token]) -> int:
 
 
 #: An option such as `--since 2h`.
-Moment = Annotated[int | None, Parameter(converter=_convert, n_tokens=1, metavar="TIME")]
+Moment = Annotated[int | None, Parameter(converter=_convert, n_tokens=1)]
 
 
 def shown(moment: int | float | None) -> str | None:
