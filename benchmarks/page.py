@@ -25,7 +25,8 @@ import aiohttp
 from playwright.async_api import Browser, CDPSession, expect
 
 from benchmarks.page_town import accepted, at_a_rate, ends, steps, trains
-from benchmarks.table import machine, table
+from benchmarks.machine import described
+from benchmarks.table import table
 from benchmarks.town import HEADERS, KEY, Town, town
 from tests.fakes.ports import free_port
 from tests.page.browser import PATIENCE_MS, Window, chromium_browser, window
@@ -226,7 +227,7 @@ async def measure(only: set[str], minutes: float) -> None:
         if "heap" in only:
             found += await heap(bench, minutes)
     table("The page in Chromium", [("", "measured", "wanted"), *found])
-    machine()
+    table("Machine", described())
 
 
 @asynccontextmanager
