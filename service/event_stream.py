@@ -41,14 +41,16 @@ class FollowedJob(Followed):
 class FollowedJobs(Followers[FollowedJob]):
     """The jobs whose logs are followed in this process."""
 
-    def follow(self, job: Job, *, over: bool = False) -> AbstractAsyncContextManager[FollowedJob]:
-        """`over`: nothing is added to its log any more. Raises StoreUnavailable."""
+    def follow(self, job_id: str) -> AbstractAsyncContextManager[FollowedJob]:
+        """Raises JobNotFound, StoreUnavailable."""
 
         async def _begin() -> FollowedJob:
-            newest, _ = await self._store.job_log.page(job.id, after=None, limit=1)
-            return FollowedJob(job, newest[0].position if newest else START, over=over)
+            job = (await self._store.jobs.read(job_id)).job
+            ended = await self._store.job_log.ended([job_id])
+            newest, _ = await self._store.job_log.page(job_id, after=None, limit=1)
+            return FollowedJob(job, newest[0].position if newest else START, over=ended.get(job_id, False))
 
-        return self._following(job.id, _begin)
+        return self._following(job_id, _begin)
 
     async def rows(self, followed: FollowedJob, position: str) -> list[Row]:
         """Returns position and event of the entries behind `position`, and has polls fetch the job's events."""
@@ -90,22 +92,21 @@ def _rows(job: Job, entries: Iterable[LogEntry]) -> list[Row]:
     return [(one.position, spaced(jobs.event_object(job, one.position, one.message)).encode()) for one in entries]
 
 
-async def stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
+async def stream(request: web.Request, job_id: str, position: str | None) -> web.StreamResponse:
     """Answers with the job's log as server-sent events, after `position` (None: from the beginning).
 
-    Raises TooManyStreams, LimitReached.
+    Takes no job: one of its own for each of 2,000 streams is 18 MB. Raises TooManyStreams, LimitReached, JobNotFound.
     """
     with request.app[OPEN_STREAMS].one_more(caller_of(request)):
-        return await _stream(request, record, position)
+        return await _stream(request, job_id, position)
 
 
-async def _stream(request: web.Request, record: JobRecord, position: str | None) -> web.StreamResponse:
-    store, job_id = context_of(request).store, record.job.id
-    over = (await store.job_log.ended([job_id])).get(job_id, False)
-    if position and over and not await store.job_log.after(job_id, position, 1):
+async def _stream(request: web.Request, job_id: str, position: str | None) -> web.StreamResponse:
+    log = context_of(request).store.job_log
+    if position and (await log.ended([job_id])).get(job_id) and not await log.after(job_id, position, 1):
         return web.Response(status=204)  # tells a browser's EventSource to stop asking
     followed_jobs, last = request.app[FOLLOWED_JOBS], position or START
-    async with followed_jobs.follow(record.job, over=over) as followed:
+    async with followed_jobs.follow(job_id) as followed:
 
         async def _look() -> list[bytes] | None:
             nonlocal last
@@ -123,7 +124,7 @@ async def wait_for_end(request: web.Request, record: JobRecord, seconds: float) 
     """Returns the job once it has ended, or as it is after so many seconds, or when this process stops."""
     store, closing = context_of(request).store, request.app[OPEN_STREAMS]
     with suppress(TimeoutError, StoreUnavailable):
-        async with asyncio.timeout(seconds), request.app[FOLLOWED_JOBS].follow(record.job) as followed:
+        async with asyncio.timeout(seconds), request.app[FOLLOWED_JOBS].follow(record.job.id) as followed:
             while not (followed.settled or followed.over or closing.closing):
                 await followed.changed.wait()
     with suppress(StoreUnavailable):  # the job as it was read last

@@ -167,13 +167,13 @@ async def _steer(request: web.Request, verb: commands.Verb) -> web.Response:
 
 async def events(request: web.Request) -> web.StreamResponse:
     known_only(request, "after", "limit")
-    ctx, record = context_of(request), await _record(request)
-    job = record.job
     after = request.query.get("after")
     position = _position(after, "after") if after is not None else None
     if wants_stream(request):
         last = request.headers.get("last-event-id")
-        return await stream(request, record, _position(last, "Last-Event-ID") if last else position)
+        begin = _position(last, "Last-Event-ID") if last else position
+        return await stream(request, (await _record(request)).job.id, begin)
+    ctx, job = context_of(request), (await _record(request)).job
     if job.stage is Stage.TRACKED:
         await ctx.store.job_log.follow(job.id, FOLLOW_SECONDS)
     limit = integer(request, "limit", 20, 1, 100)

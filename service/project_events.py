@@ -86,7 +86,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     with request.app[OPEN_STREAMS].one_more(caller):
         async with AsyncExitStack() as stack:
             project = await stack.enter_async_context(request.app[FOLLOWED_PROJECTS].follow(caller.project))
-            logs = [await stack.enter_async_context(followed_jobs.follow(record.job)) for record in records]
+            logs = [await stack.enter_async_context(followed_jobs.follow(record.job.id)) for record in records]
             follower = Follower(request, project, logs, last)
             return await streams.send(request, follower.texts(await follower.begin()))
 

@@ -60,6 +60,7 @@ async def send(request: web.Request, texts: AsyncIterator[bytes]) -> web.StreamR
     with suppress(ConnectionResetError):
         async for text in texts:
             await response.write(text)
+            del text  # not kept while the next is waited for: a whole log may be in it, and 2,000 streams be open
     return response
 
 
@@ -249,6 +250,7 @@ async def texts(
             return
         if found:
             yield b"".join(found)
+            del found
         elif not await _any(changed):
             yield HEARTBEAT
 
