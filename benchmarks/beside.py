@@ -71,7 +71,8 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=80)
     parser.add_argument("--megabytes", type=int, default=512)
     asked = parser.parse_args()
-    rows, p99 = [("", "calls", "p50 ms", "p99 ms", "longest ms")], {}
+    rows: list[tuple[str, ...]] = [("", "calls", "p50 ms", "p99 ms", "longest ms")]
+    p99: dict[str, float] = {}
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
         town(Path(name), "http://127.0.0.1:9", workers=0) as here,

@@ -180,7 +180,7 @@ async def _latencies(webhooks: Webhooks, root: str, kind: str, seconds: float) -
 async def _dead(webhooks: Webhooks, redis_url: str, root: str, dead: int, directory: Path) -> list[tuple[str, ...]]:
     for number in range(10):
         await _subscribe(webhooks, f"{root}/live/{number}", event_types.RUNNING)
-    rows = [("events to live endpoints", "p50", "p99", "longest")]
+    rows: list[tuple[str, ...]] = [("events to live endpoints", "p50", "p99", "longest")]
     with _workers(redis_url, directory):
         await _happen(webhooks, event_types.RUNNING)
         await _all_arrived(root, 10)  # the workers have started

@@ -24,8 +24,8 @@ from statistics import median, quantiles
 import aiohttp
 from playwright.async_api import Browser, CDPSession, expect
 
-from benchmarks.page_town import accepted, at_a_rate, ends, steps, trains
 from benchmarks.machine import described
+from benchmarks.page_town import accepted, at_a_rate, ends, steps, trains
 from benchmarks.table import table
 from benchmarks.town import HEADERS, KEY, Town, town
 from tests.fakes.ports import free_port
