@@ -79,7 +79,9 @@ function Canvas({ lines, runs, shown, weight, isLog, scale, marks, describedby, 
     const element = place.current; // the reference is empty when the last size is told, after the view has gone
     const made = draw(element, points.current, { isSmoothed: weight > 0, isLog, scale, zoomed, markPoints: () => marksOf(points.current, scale) });
     plot.current = made;
-    const seen = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    const width = () => Math.max(200, element.clientWidth);
+    // An observer is told of the first size too: a second picture of the same.
+    const seen = new ResizeObserver(() => made.width !== width() && made.setSize({ width: width(), height: HEIGHT }));
     seen.observe(element);
     const themed = new MutationObserver(() => made.redraw());
     themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
