@@ -76,8 +76,8 @@ class Town:
 
     @cached_property
     def client(self) -> AsyncOpenAI:
-        """OpenAI's own, which repeats its calls for minutes."""
-        return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=30, timeout=20.0)
+        """OpenAI's own, which repeats its calls for half an hour: programs start slowly on a busy machine."""
+        return AsyncOpenAI(base_url=self.url, api_key=API_KEY, max_retries=200, timeout=20.0)
 
     async def upstream_jobs(self) -> list[dict[str, Any]]:
         """Everything ever created there, which is what was paid for. At most a second old."""
