@@ -15,6 +15,8 @@ from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import Entry
 
 INCOMING = ".incoming-"
+#: So many bytes are flushed to the disk at a time: commits of a Redis on the same disk wait for what is being flushed.
+FLUSHED_BYTES = 16 * 1024 * 1024
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -154,6 +156,7 @@ class DirectoryWriter:
     def __init__(self, directory: Directory, name: str) -> None:
         self._directory, self._name = directory, name
         self._open: tuple[int, Path] | None = None
+        self._unflushed = 0
 
     async def open(self) -> None:
         self._open = await _in_thread(self._directory.open_aside, self._name)
@@ -166,6 +169,14 @@ class DirectoryWriter:
         view = memoryview(block)
         while view:
             view = view[os.write(self._open[0], view) :]
+        self._unflushed += len(block)
+        if self._unflushed >= FLUSHED_BYTES:
+            self.flush(self._open[0])
+            self._unflushed = 0
+
+    def flush(self, handle: int) -> None:
+        """Returns once what was written is on the disk. Blocks."""
+        os.fsync(handle)
 
     async def keep(self) -> None:
         """Flushes the file to the disk and renames it."""
@@ -176,7 +187,7 @@ class DirectoryWriter:
             path = self._directory.path(self._name)
             if path.exists():
                 raise FileExistsError(17, "A file of this name is there already", str(path))
-            os.fsync(handle)
+            self.flush(handle)
             aside.rename(path)
             sync_directory(path.parent)
 
