@@ -131,6 +131,7 @@ class Connection:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
+        self._callbacks = dict(redis.response_callbacks)  # redis-py's own looks for a name in any case
         self._reads = Batcher(self._read)
         self._new = Batcher(self.send, at_once=SCRIPT_TRIPS_AT_ONCE)
         self._kept: list[Any] = []  #: connections that are not in use now
@@ -238,7 +239,7 @@ class Connection:
 
     async def _exchange(self, connection: Any, commands: list[Command]) -> list[Any]:
         """Sends the commands, and reads their answers within one timeout: one for each costs 15 µs an answer."""
-        callbacks, seconds = self.redis.response_callbacks, connection.socket_timeout
+        seconds = connection.socket_timeout
         await connection.send_packed_command(b"".join(map(pack_command, commands)))
         answers: list[Any] = []
         try:
@@ -246,7 +247,8 @@ class Connection:
                 for name, *_ in commands:
                     try:
                         answer = await connection.read_response(timeout=inf)
-                        answers.append(callbacks[name](answer) if name in callbacks else answer)
+                        callback = self._callbacks.get(name)
+                        answers.append(answer if callback is None else callback(answer))
                     except ResponseError as error:
                         answers.append(_ours(error) if _refuses(error) else error)
         except TimeoutError:
