@@ -1,6 +1,7 @@
 """What every place keeps to: a directory, and a bucket (obstore's own in memory and on a disk)."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import time
@@ -198,13 +199,33 @@ async def test_no_flush_has_more_to_write_than_its_share(tmp_path: Path) -> None
     writer = _Watched(Directory(tmp_path), "files/file-a")
     await writer.open()
     block = bytes(3 * 1024 * 1024)
-    for _ in range(15):
+    for _ in range(20):
         await writer.write(block)
     await writer.keep()
     await writer.close()
     lengths = [0, *writer.lengths]
-    assert lengths[-1] == 15 * len(block)
-    assert max(after - before for before, after in pairwise(lengths)) <= FLUSHED_BYTES + len(block)
+    assert lengths[-1] == 20 * len(block)
+    # The file grows while it is flushed, until the next flush.
+    assert max(after - before for before, after in pairwise(lengths)) <= 2 * (FLUSHED_BYTES + len(block))
+
+
+class _FailsOnce(_Watched):
+    """The kernel tells a lost write to one flush, and to none after it."""
+
+    def flush(self, handle: int) -> None:
+        super().flush(handle)
+        if len(self.lengths) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_a_flush_that_fails_beside_a_write_refuses_the_file(tmp_path: Path) -> None:
+    writer = _FailsOnce(Directory(tmp_path), "files/file-a")
+    await writer.open()
+    await writer.write(bytes(FLUSHED_BYTES))
+    with pytest.raises(DataDirUnavailable, match="Input/output error"):
+        await writer.keep()
+    await writer.close()
+    assert await asyncio.to_thread(os.listdir, tmp_path / "files") == []
 
 
 async def test_entries_say_bytes_and_time(storage: Storage) -> None:
