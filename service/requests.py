@@ -92,10 +92,13 @@ async def body(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(limit=limit)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            content = await request.content.read(limit + 1)
-            while len(content) <= limit and not request.content.at_eof():
-                content += await request.content.read(limit + 1 - len(content))
+        if request.content.is_eof():  # it came with the head, and needs no timer
+            content = request.content.read_nowait(limit + 1)
+        else:
+            async with asyncio.timeout(BODY_SECONDS):
+                content = await request.content.read(limit + 1)
+                while len(content) <= limit and not request.content.at_eof():
+                    content += await request.content.read(limit + 1 - len(content))
     except TimeoutError:
         raise TooSlow(seconds=int(BODY_SECONDS)) from None
     except (web.RequestPayloadError, ValueError) as error:

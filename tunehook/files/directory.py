@@ -15,6 +15,8 @@ from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import Entry
 
 INCOMING = ".incoming-"
+#: So many bytes are flushed to the disk at a time: commits of a Redis on the same disk wait for what is being flushed.
+FLUSHED_BYTES = 16 * 1024 * 1024
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -154,18 +156,35 @@ class DirectoryWriter:
     def __init__(self, directory: Directory, name: str) -> None:
         self._directory, self._name = directory, name
         self._open: tuple[int, Path] | None = None
+        self._unflushed = 0
+        self._flushing: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
         self._open = await _in_thread(self._directory.open_aside, self._name)
 
     async def write(self, block: bytes | bytearray) -> None:
+        """Writes a block. Every 16 MiB a flush begins, which the next one waits for."""
         await _in_thread(self._write, block)
+        self._unflushed += len(block)
+        if self._unflushed >= FLUSHED_BYTES and self._open is not None:
+            await self._flushed()
+            self._flushing = asyncio.ensure_future(_in_thread(self.flush, self._open[0]))
+            self._unflushed = 0
+
+    async def _flushed(self) -> None:
+        """Waits for the flush that is under way. Raises DataDirUnavailable if it failed."""
+        if self._flushing is not None:
+            await asyncio.shield(self._flushing)
 
     def _write(self, block: bytes | bytearray) -> None:
         assert self._open is not None
         view = memoryview(block)
         while view:
             view = view[os.write(self._open[0], view) :]
+
+    def flush(self, handle: int) -> None:
+        """Returns once what was written is on the disk. Blocks."""
+        os.fsync(handle)
 
     async def keep(self) -> None:
         """Flushes the file to the disk and renames it."""
@@ -176,10 +195,11 @@ class DirectoryWriter:
             path = self._directory.path(self._name)
             if path.exists():
                 raise FileExistsError(17, "A file of this name is there already", str(path))
-            os.fsync(handle)
+            self.flush(handle)
             aside.rename(path)
             sync_directory(path.parent)
 
+        await self._flushed()
         await _in_thread(_keep)
 
     async def close(self) -> None:
@@ -193,7 +213,11 @@ class DirectoryWriter:
                 with contextlib.suppress(OSError):
                     opened[1].unlink(missing_ok=True)
 
-        await asyncio.to_thread(_close)
+        try:
+            with contextlib.suppress(DataDirUnavailable):
+                await self._flushed()
+        finally:
+            await asyncio.to_thread(_close)
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:

@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 #: Only a text with one of these can hold a number that JavaScript writes differently: no id such as `file-abc` does.
-_EXPONENT = re.compile(r"[0-9][eE][-+][0-9]")
-_DIFFERS = re.compile(rf"\.0(?![0-9.])|{_EXPONENT.pattern}")
+#: A pattern that begins with a letter is searched ten times as fast as one that begins with a digit.
+_WHOLE, _EXPONENT = re.compile(r"\.0(?![0-9.])"), re.compile(r"e[-+](?<=[0-9]e.)[0-9]")
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SPACED = json.JSONEncoder()
 
@@ -31,7 +31,7 @@ def spaced(value: Any) -> str:
 def _written(value: Any, encoder: json.JSONEncoder) -> str:
     """Returns the text. Part by part takes ten times as long, so only where a number has an exponent."""
     text = encoder.encode(value)
-    if _DIFFERS.search(text):
+    if _WHOLE.search(text) or _EXPONENT.search(text):
         text = encoder.encode(_whole_as_int(value))
     return _part_by_part(value, encoder) if _EXPONENT.search(text) else text
 

@@ -60,6 +60,20 @@ async def test_who_goes_away_leaves_the_others_their_answers(store: Store) -> No
     assert await store.ask(("GET", "key-1")) == ["value-1"]
 
 
+async def test_of_reads_sent_ahead_each_is_answered_by_itself(store: Store) -> None:
+    one, wrong, two = (("GET", "key-1"),), (("GET", "hash"),), (("GET", "key-2"), ("HGETALL", "hash"))
+    with store.reading_ahead([one, wrong, two, (("GET", "key-3"),)]):  # the last one is not asked for
+        leaving = asyncio.create_task(store.ask(*one))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert await store.ask(*two) == ["value-2", {"a": "1", "b": "2"}]
+        with pytest.raises(ResponseError):
+            await store.ask(*wrong)
+        assert await store.ask(*one) == ["value-1"]  # its answer was taken: it is read again
+    with store.reading_ahead([]):
+        assert await store.ask(*one) == ["value-1"]
+
+
 async def test_redis_away_is_told_to_all_and_over_when_it_is_back(tmp_path: Path) -> None:
     with valkey_server(tmp_path / "valkey") as server:
         store = Store.connect(server.url)

@@ -1,10 +1,12 @@
 """What every place keeps to: a directory, and a bucket (obstore's own in memory and on a disk)."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from tests.fakes.ports import free_port
 from tunehook.errors import DataDirUnavailable
-from tunehook.files.directory import Directory
+from tunehook.files.directory import FLUSHED_BYTES, Directory, DirectoryWriter
 from tunehook.files.object_store import PART_BYTES, ObjectStore, in_words
 from tunehook.files.place import MARK, Entry, Place
 from tunehook.files.storage import Storage, open_place
@@ -178,6 +180,52 @@ async def test_half_written_files_are_swept(tmp_path: Path) -> None:
     assert await storage.sweep(3600) == 0
     assert await storage.sweep(-3600) == 2
     assert await storage.file_ids() == {"file-1"}
+
+
+class _Watched(DirectoryWriter):
+    """Notes how long the file was at each flush."""
+
+    def __init__(self, directory: Directory, name: str) -> None:
+        super().__init__(directory, name)
+        self.lengths: list[int] = []
+
+    def flush(self, handle: int) -> None:
+        self.lengths.append(os.fstat(handle).st_size)
+        super().flush(handle)
+
+
+async def test_no_flush_has_more_to_write_than_its_share(tmp_path: Path) -> None:
+    """A Redis whose log lies on the same disk answers nobody while its commit waits for a flush of ours."""
+    writer = _Watched(Directory(tmp_path), "files/file-a")
+    await writer.open()
+    block = bytes(3 * 1024 * 1024)
+    for _ in range(20):
+        await writer.write(block)
+    await writer.keep()
+    await writer.close()
+    lengths = [0, *writer.lengths]
+    assert lengths[-1] == 20 * len(block)
+    # The file grows while it is flushed, until the next flush.
+    assert max(after - before for before, after in pairwise(lengths)) <= 2 * (FLUSHED_BYTES + len(block))
+
+
+class _FailsOnce(_Watched):
+    """The kernel tells a lost write to one flush, and to none after it."""
+
+    def flush(self, handle: int) -> None:
+        super().flush(handle)
+        if len(self.lengths) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_a_flush_that_fails_beside_a_write_refuses_the_file(tmp_path: Path) -> None:
+    writer = _FailsOnce(Directory(tmp_path), "files/file-a")
+    await writer.open()
+    await writer.write(bytes(FLUSHED_BYTES))
+    with pytest.raises(DataDirUnavailable, match="Input/output error"):
+        await writer.keep()
+    await writer.close()
+    assert await asyncio.to_thread(os.listdir, tmp_path / "files") == []
 
 
 async def test_entries_say_bytes_and_time(storage: Storage) -> None:

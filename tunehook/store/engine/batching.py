@@ -60,10 +60,10 @@ class Batcher:
 
     async def ask(self, *commands: Command, first: bool = False) -> list[Any]:
         """Returns the answers in order, or raises the first error. With `first`, travels with the next batch."""
-        return await self.begin(*commands, first=first)
+        return without_error(await self.begin(*commands, first=first))
 
     def begin(self, *commands: Command, first: bool = False) -> asyncio.Future[list[Any]]:
-        """Returns the future of what `ask` returns."""
+        """Returns the future of the answers, with an exception for each command that failed."""
         if self._closed:
             raise StoreUnavailable  # the step is ending: a later step does again what is not written now
         waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
@@ -114,13 +114,17 @@ class Batcher:
 
 
 def _distribute(batch: list[Request], answers: list[Any]) -> None:
-    rest = iter(answers)
+    begin = 0
     for commands, waiting in batch:
-        own = [next(rest) for _ in commands]
-        error = next((answer for answer in own if isinstance(answer, Exception)), None)
-        if waiting.done():  # its task was cancelled
-            continue
-        if error is not None:
-            waiting.set_exception(error)
-        else:
-            waiting.set_result(own)
+        end = begin + len(commands)
+        if not waiting.done():  # else its task was cancelled
+            waiting.set_result(answers[begin:end])
+        begin = end
+
+
+def without_error(answers: list[Any]) -> list[Any]:
+    """Returns the answers. Raises the first error among them."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers

@@ -29,7 +29,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from tunehook.errors import CommitUnconfirmed, Conflict, StoreRefused, StoreUnavailable
 from tunehook.store.engine import keys
 from tunehook.store.engine.addresses import open_pool, uses_sentinel
-from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher
+from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher, without_error
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
 from tunehook.store.engine.scripts import Command, call, has_to_last, with_texts
@@ -68,8 +68,8 @@ READS = frozenset(_READS.replace("\n", "").split("|"))
 
 #: The commands of one `ask`.
 Reading = tuple[Command, ...]
-#: Reads of this task that were sent before they are asked for.
-_AHEAD: ContextVar[dict[Reading, asyncio.Future[list[Any]]] | None] = ContextVar("_AHEAD", default=None)
+#: Reads of this task that were sent before they are asked for: the answers of all of them, and where its own begin.
+_AHEAD: ContextVar[dict[Reading, tuple[asyncio.Future[list[Any]], int]] | None] = ContextVar("_AHEAD", default=None)
 #: One connection in so many is kept out of the pool while it is idle: the pool's lock and clocks cost 30 µs a time.
 KEPT_SHARE = 4
 
@@ -131,6 +131,7 @@ class Connection:
 
     def __init__(self, redis: Redis) -> None:
         self.redis: Any = redis  # redis-py types every answer as all that any option could return
+        self._callbacks = dict(redis.response_callbacks)  # redis-py's own looks for a name in any case
         self._reads = Batcher(self._read)
         self._new = Batcher(self.send, at_once=SCRIPT_TRIPS_AT_ONCE)
         self._kept: list[Any] = []  #: connections that are not in use now
@@ -238,7 +239,7 @@ class Connection:
 
     async def _exchange(self, connection: Any, commands: list[Command]) -> list[Any]:
         """Sends the commands, and reads their answers within one timeout: one for each costs 15 µs an answer."""
-        callbacks, seconds = self.redis.response_callbacks, connection.socket_timeout
+        seconds = connection.socket_timeout
         await connection.send_packed_command(b"".join(map(pack_command, commands)))
         answers: list[Any] = []
         try:
@@ -246,7 +247,8 @@ class Connection:
                 for name, *_ in commands:
                     try:
                         answer = await connection.read_response(timeout=inf)
-                        answers.append(callbacks[name](answer) if name in callbacks else answer)
+                        callback = self._callbacks.get(name)
+                        answers.append(answer if callback is None else callback(answer))
                     except ResponseError as error:
                         answers.append(_ours(error) if _refuses(error) else error)
         except TimeoutError:
@@ -256,8 +258,13 @@ class Connection:
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Returns the answers of small read commands, batched with those of other tasks."""
-        asked = (_AHEAD.get() or {}).pop(commands, None)
-        return await (self._reads.begin(*commands) if asked is None else asked)
+        sent = (_AHEAD.get() or {}).pop(commands, None)
+        if sent is None:
+            return await self._reads.ask(*commands)
+        whole, place = sent
+        # Shielded: the others of them are asked for by themselves.
+        answers = whole.result() if whole.done() else await asyncio.shield(whole)
+        return without_error(answers[place : place + len(commands)])
 
     @contextmanager
     def reading_ahead(self, readings: Iterable[Reading]) -> Iterator[None]:
@@ -265,15 +272,21 @@ class Connection:
 
         `ask` of the same commands takes their answer once. Answers that are not asked for are dropped.
         """
-        ahead = {reading: self._reads.begin(*reading) for reading in readings}
-        before = _AHEAD.set(ahead)
+        commands: list[Command] = []
+        places: dict[Reading, int] = {}
+        for reading in readings:
+            places[reading] = len(commands)
+            commands += reading
+        if not commands:
+            yield
+            return
+        whole = self._reads.begin(*commands)
+        before = _AHEAD.set({reading: (whole, place) for reading, place in places.items()})
         try:
             yield
         finally:
             _AHEAD.reset(before)
-            for answer in ahead.values():
-                if not answer.cancel() and not answer.cancelled():
-                    answer.exception()  # seen: asyncio would log it
+            whole.cancel()
 
     def batcher(self) -> Batcher:
         """Returns a batcher for the scripts of one step, to be entered before and left after its use.
@@ -284,9 +297,7 @@ class Connection:
 
     async def run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
         """Runs a script. Raises what it raised, or StoreUnavailable."""
-        [answer] = await self.send([call(script, keys, arguments)])
-        if isinstance(answer, Exception):
-            raise answer
+        [answer] = without_error(await self.send([call(script, keys, arguments)]))
         return answer
 
     async def commit(self, change: Change) -> int:
