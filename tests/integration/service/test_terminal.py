@@ -219,9 +219,8 @@ async def test_on_a_terminal_jobs_are_drawn(terminal: Terminal, monkeypatch: pyt
     for name, value in {"COLUMNS": "120", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     job_id = (await terminal("submit", "train.jsonl", "--model", GPT, "--yes", "-q")).out.strip()
-    watching = asyncio.create_task(terminal("watch", job_id))
-    await trained(terminal.api, job_id)
-    drawn = await watching
+    await trained(terminal.api, job_id)  # before it is watched: the end may be told before the last steps are read
+    drawn = await terminal("watch", job_id)
     assert re.search(rf"✓ succeeded  {job_id}  █{{20}}  100% +loss 0\.\d+ [▁-█]+", drawn.err), drawn.err
     assert "STATUS" in drawn.out
 
