@@ -38,7 +38,9 @@ def fetch(alias: str) -> int:
         Its name in the trainer's models.json, such as qwen2.5-0.5b-instruct.
     """
     found = settings.load()
-    environment = settings.environment(TUNEHOOK_TRAINER_DATA_DIR=str(found.data_dir.absolute() / "trainer"))
+    environment = settings.environment()
+    if not environment.get("TUNEHOOK_TRAINER_DATA_DIR"):  # the trainer's own image sets it
+        environment["TUNEHOOK_TRAINER_DATA_DIR"] = str(found.data_dir.absolute() / "trainer")
     return subprocess.run([sys.executable, "-m", "trainer.fetch", alias], env=environment, check=False).returncode
 
 

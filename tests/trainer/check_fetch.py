@@ -71,9 +71,8 @@ def fetch(tmp_path: Path, url: str, alias: str = "base") -> "subprocess.Complete
         "TUNEHOOK_TRAINER_DATA_DIR": str(tmp_path / "data"),
         "TUNEHOOK_TRAINER_MODELS": str(tmp_path / "models.json"),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "trainer.fetch", alias], env=environment, capture_output=True, text=True
-    )
+    tunehook = str(Path(sys.executable).with_name("tunehook"))  # `fetch` goes where the trainer's own setting says
+    return subprocess.run([tunehook, "trainer", "fetch", alias], env=environment, capture_output=True, text=True)
 
 
 def test_a_base_is_fetched_once_without_pickles(base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """`make compose-test`: builds the images, starts the stack as its users do, and puts it to work.
 
-    python -m tests.e2e.compose.run
+    python -m tests.e2e.compose.run [OneMachine] [TwoMachines]
 
 Needs a Docker engine and Compose v2 that answer. Leaves nothing behind but the images.
 """
@@ -13,22 +13,16 @@ import tempfile
 import time
 import traceback
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from openai import OpenAI
 
+from tests.e2e.compose.apart import TwoMachines
+from tests.e2e.compose.apart import stack as two_machines
 from tests.e2e.compose.stack import OUR_CONTAINERS, ROOT, Stack, docker
+from tests.e2e.compose.story import DATASET, JOB_SECONDS, Story, say, wait_until
 
-MODEL = "gpt-4.1-mini-2025-04-14"
 BASE_IMAGE = "python:3.13-slim"
-JOB_SECONDS = 200.0  # a minute of training, a restart or two, and what they cost
-DATASET = b"".join(
-    json.dumps({"messages": [{"role": "user", "content": f"{n} + 1?"}, {"role": "assistant", "content": str(n + 1)}]})
-    .encode() + b"\n"
-    for n in range(20)
-)  # fmt: skip
 WITHOUT_BYTECODE = """
 import importlib.util as u, pathlib, sysconfig
 sources = [*pathlib.Path(sysconfig.get_path("purelib")).rglob("*.py")]
@@ -37,30 +31,14 @@ print(len(sources), sum(not pathlib.Path(u.cache_from_source(str(s))).exists() f
 COMPILERS = "for name in cc gcc g++ clang tcc rustc go make ld as; do command -v $name; done; true"
 
 
-class Story:
-    """The checks in the order they are made; the first that fails ends the run."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.passed = 0
-        self.began = time.monotonic()
-
-    def check(self, what: str, holds: bool, seen: object = "") -> None:
-        assert holds, f"{what}: {seen}"
-        self.passed += 1
-        say(f"ok  {time.monotonic() - self.began:5.1f} s  {what} {seen}".rstrip())
+class OneMachine(Story):
+    """The stack as the README starts it."""
 
     def run(self) -> None:
         self.stack.compose("build")
         self.the_image()
-        self.stack.compose("up", "--detach", "--wait", "--wait-timeout", "300")
-        self.check("everything is healthy", True)
+        self.start()
         self.the_containers()
-        self.client = OpenAI(
-            base_url=f"http://{self.stack.address('service', 8080)}/v1",
-            api_key=self.stack.settings["TUNEHOOK_BOOTSTRAP_KEY"],
-            max_retries=8,  # Redis is restarted below: the SDK waits up to 8 s between its tries
-        )
         self.the_main_job()
         self.the_metrics()
         self.a_job_through_restarts()
@@ -77,19 +55,7 @@ class Story:
         self.check("all bytecode is compiled", sources > 500 and bare == 0, f"({bare} of {sources} are not)")
 
     def the_containers(self) -> None:
-        for service in OUR_CONTAINERS:
-            (container,) = self.stack.containers(service)
-            config, host = container["Config"], container["HostConfig"]
-            self.check(f"{service} is not root", config["User"].split(":")[0] not in {"", "0", "root"})
-            self.check(f"{service} is read-only", host["ReadonlyRootfs"])
-            privileges = (host["CapDrop"], host["CapAdd"], host["SecurityOpt"], host["Privileged"])
-            self.check(
-                f"{service} has no privileges and gets none",
-                privileges == (["ALL"], None, ["no-new-privileges:true"], False),
-                privileges,
-            )
-            limits = (host["Memory"], host["PidsLimit"], host["Init"])
-            self.check(f"{service} has limits and an init", all(limits), limits)
+        self.hardened(*OUR_CONTAINERS)
         (redis,) = self.stack.containers("redis")
         networks = [*redis["NetworkSettings"]["Networks"]]
         internal = [json.loads(docker("network", "inspect", name))[0]["Internal"] for name in networks]
@@ -98,40 +64,6 @@ class Story:
         self.check("redis is not published", not published, published)
         address = self.stack.address("service", 8080)
         self.check("the API is published on this machine only:", address.startswith("127.0.0.1:"), address)
-
-    def start_job(self, name: str) -> str:
-        file = self.client.files.create(file=(f"{name}.jsonl", DATASET), purpose="fine-tune")
-        job = self.client.fine_tuning.jobs.create(
-            training_file=file.id, model=MODEL, extra_body={"callback_url": f"http://receiver:9000/{name}"}
-        )
-        return job.id
-
-    def told(self, name: str) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"http://{self.stack.address('receiver', 9000)}/") as answer:
-            return [post for post in json.load(answer) if post["path"] == f"/{name}"]
-
-    def finish_job(self, name: str, job_id: str) -> str:
-        """Waits for the webhook, verifies it, and returns the new model's id."""
-        wait_until(f"the webhook of the {name} job", lambda: bool(self.told(name)), JOB_SECONDS)
-        posts = self.told(name)
-        event = self.client.webhooks.unwrap(
-            posts[0]["body"], posts[0]["headers"], secret=self.stack.settings["TUNEHOOK_BOOTSTRAP_CALLBACK_SECRET"]
-        )
-        self.check(f"the {name} job's webhook verifies:", event.type == "fine_tuning.job.succeeded", event.type)
-        ids = {post["headers"]["webhook-id"] for post in posts}
-        self.check(f"the {name} job was told once", len(ids) == 1, ids)
-        data = json.loads(posts[0]["body"])["data"]
-        job = self.client.fine_tuning.jobs.retrieve(job_id)
-        self.check(f"webhook and API agree on the {name} job", (job.id, job.status, job.fine_tuned_model)
-                   == (data["id"], "succeeded", data["fine_tuned_model"]), data)  # fmt: skip
-        return str(data["fine_tuned_model"])
-
-    def upstream_jobs(self) -> int:
-        simulator = OpenAI(
-            base_url=f"http://{self.stack.address('simulator', 4010)}/v1",
-            api_key=self.stack.settings["OPENAI_API_KEY"],
-        )
-        return len([*simulator.fine_tuning.jobs.list()])
 
     def the_main_job(self) -> None:
         model = self.finish_job("main", self.start_job("main"))
@@ -170,14 +102,6 @@ class Story:
             self.finish_job(name, job_id)
         self.check("five jobs here are five jobs upstream", self.upstream_jobs() == 5, self.upstream_jobs())
 
-    def the_logs(self) -> None:
-        logs = self.stack.compose("logs", "--no-color", "service", "worker", shown=False)
-        self.check("service and worker have something to say", len(logs.splitlines()) > 4)
-        self.check("no traceback in the logs", "Traceback (most recent call last)" not in logs)
-        secret = ("KEY", "SECRET", "PASSWORD")
-        leaked = [name for name, value in self.stack.settings.items() if name.endswith(secret) and value in logs]
-        self.check("no secret in the logs", not leaked, leaked)
-
     def a_backup_in_another_project(self) -> None:
         """Backs up while everything runs, removes the stack with its volumes, and restores under another name."""
         [file] = [file for file in self.client.files.list() if file.filename == "main.jsonl"]
@@ -199,21 +123,6 @@ class Story:
         content = again.files.content(file.id).read()
         self.check("the restored dataset is the same", content == DATASET)
 
-    def status(self, job_id: str) -> str:
-        return self.client.fine_tuning.jobs.retrieve(job_id).status
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def wait_until(what: str, holds: Callable[[], bool], seconds: float) -> None:
-    limit = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < limit, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.5)
-
 
 def image_size(image: str) -> int:
     """Bytes. A build may have fetched its base without naming it here, so it is fetched by name if missing."""
@@ -226,24 +135,34 @@ def in_image(*command: str) -> str:
     return docker("run", "--rm", "--network", "none", "tunehook", *command).strip()
 
 
-def main() -> int:
+def told(story: Story) -> bool:
+    """Runs a story, says why it failed if it did, and leaves nothing of its stack. Returns whether it held."""
+    stack = story.stack
+    say(f"{type(story).__name__}: {(type(story).__doc__ or '').strip()}")
+    try:
+        story.run()
+    except (Exception, KeyboardInterrupt):
+        traceback.print_exc()
+        subprocess.run(["docker", "ps", "--all", "--filter", f"name={stack.project}"], check=False)
+        say(stack.compose("logs", "--no-color", "--tail", "60", shown=False))
+        return False
+    finally:
+        stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+    return True
+
+
+def main(names: list[str]) -> int:
+    passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="tunehook-compose-") as directory:
-        stack = Stack(Path(directory))
-        story = Story(stack)
-        try:
-            story.run()
-        except (Exception, KeyboardInterrupt):
-            traceback.print_exc()
-            subprocess.run(["docker", "ps", "--all", "--filter", f"name={stack.project}"], check=False)
-            say(stack.compose("logs", "--no-color", "--tail", "60", shown=False))
-            failed = 1
-        else:
-            failed = 0
-        finally:
-            stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
-        say(f"compose-test: {story.passed} passed, {failed} failed")
-        return failed
+        stories: list[Story] = [OneMachine(Stack(Path(directory))), TwoMachines(two_machines(Path(directory)))]
+        for story in stories:
+            if not names or type(story).__name__ in names:
+                story.began = time.monotonic()
+                failed += not told(story)
+                passed += story.passed
+    say(f"compose-test: {passed} passed, {failed} failed")
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

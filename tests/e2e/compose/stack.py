@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 OUR_CONTAINERS = ("service", "worker", "redis", "simulator")
 
 
-def _new_settings() -> dict[str, str]:
+def new_settings() -> dict[str, str]:
     """An .env as a person would fill it in, for a stack that trains on the simulator."""
     return {
         "COMPOSE_PROFILES": "simulator",
@@ -35,10 +35,12 @@ class Stack:
     """`directory` holds the .env; images are shared between runs, all else carries this run's name."""
 
     directory: Path
-    settings: dict[str, str] = field(default_factory=_new_settings)
+    settings: dict[str, str] = field(default_factory=new_settings)
     project: str = f"tunehook-test-{os.getpid()}"
+    overlays: tuple[str, ...] = ("overlay.yml",)
 
     def __post_init__(self) -> None:
+        self.directory.mkdir(exist_ok=True)
         lines = "".join(f"{name}={value}\n" for name, value in self.settings.items())
         (self.directory / ".env").write_text(lines)
 
@@ -59,10 +61,11 @@ class Stack:
         subprocess.run(arguments, cwd=ROOT, env=self._environment(), stdin=stdin, stdout=output, check=True)
 
     def _command(self, *args: str) -> list[str]:
+        files = ["docker-compose.yml", *(f"tests/e2e/compose/{name}" for name in self.overlays)]
         return [
             "docker", "compose", "--ansi", "never", "--project-name", self.project,
             "--env-file", str(self.directory / ".env"),
-            "--file", "docker-compose.yml", "--file", "tests/e2e/compose/overlay.yml", *args,
+            *(word for file in files for word in ("--file", file)), *args,
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:

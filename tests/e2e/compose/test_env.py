@@ -11,6 +11,7 @@ import pytest
 from annotated_types import Ge
 
 from tunehook.settings import Settings, SettingsError, check_names, known_names
+from tunehook.store.engine import addresses
 
 ROOT = Path(__file__).parents[3]
 SIMULATED = {"OPENAI_BASE_URL": "http://simulator:4010/v1", "OPENAI_API_KEY": "sk-simulated"}
@@ -38,7 +39,8 @@ def new_env(checkout: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_every_setting_in_the_example_exists() -> None:
     named = assignments((ROOT / ".env.example").read_text())
     check_names(named)
-    for_compose = {"COMPOSE_PROFILES", "REDIS_PASSWORD", "REDIS_MAXMEMORY", "PUBLISH_ADDRESS", "PUBLISH_PORT"}
+    for_compose = {"COMPOSE_PROFILES", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "REDIS_MAXMEMORY"}
+    for_compose |= {"PUBLISH_ADDRESS", "PUBLISH_PORT"}
     nested = {name for name in named if name.startswith("TUNEHOOK_UPSTREAMS__")}
     assert named.keys() - for_compose - nested <= known_names().keys()
     compose = (ROOT / "docker-compose.yml").read_text()
@@ -51,7 +53,7 @@ def test_the_example_tells_the_defaults_and_the_bounds_of_its_settings() -> None
     checked = set()
     for name, value in assignments(text).items():
         field = Settings.model_fields.get(known_names().get(name, ""))
-        if field is None or name in SIMULATED:
+        if field is None or name in {*SIMULATED, "REDIS_URL"}:
             continue
         if value:
             assert value == str(field.get_default()), name
@@ -101,6 +103,23 @@ def test_the_trainer_trains_when_asked_for(checkout: Path) -> None:
     assert "COMPOSE_PROFILES=trainer" in lines
     [key] = [line for line in lines if line.startswith("TUNEHOOK_UPSTREAMS__LOCAL__API_KEY=")]
     assert len(key.partition("=")[2]) == 48
+
+
+@pytest.mark.parametrize("trains", ["simulator", "trainer", None])
+def test_redis_has_replicas_when_asked_for(checkout: Path, trains: str | None) -> None:
+    options = [f"--{name}" for name in (trains, "sentinel") if name]
+    assert new_env(checkout, *options).returncode == 0
+    lines = (checkout / ".env").read_text().splitlines()
+    named = [line for line in lines if line.startswith("COMPOSE_PROFILES=")]
+    assert named == [f"COMPOSE_PROFILES={trains},sentinel" if trains else "COMPOSE_PROFILES=sentinel"]
+    values = {name: value for name, _, value in (line.partition("=") for line in lines if not line.startswith("#"))}
+    assert values["TUNEHOOK_REPLICAS"] == "1"
+    assert len(values["REDIS_SENTINEL_PASSWORD"]) == 48
+    assert values["REDIS_SENTINEL_PASSWORD"] != values["REDIS_PASSWORD"]
+    url = values["REDIS_URL"].replace("${REDIS_PASSWORD}", values["REDIS_PASSWORD"])  # as Compose does
+    found = addresses.parse(Settings(redis_url=url).redis_url)
+    assert [host for host, _ in found.addresses] == ["sentinel-1", "sentinel-2", "sentinel-3"]
+    assert found.own == {"username": "tunehook", "password": values["REDIS_PASSWORD"]}
 
 
 def test_new_env_never_replaces_secrets_and_shows_none(checkout: Path) -> None:
