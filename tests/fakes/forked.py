@@ -1,7 +1,7 @@
 """Programs of ours as forks of one process that has imported them: 0.1 s of CPU for a start instead of 1.3 s.
 
 `make test` starts some hundred programs, and three quarters of a start were imports. How a program starts from
-nothing is for the tests of the starts to see: they take `Program` without `forked`.
+nothing is for the tests of the starts and of the commands to see: they take `Program` without `forked`, or subprocess.
 """
 
 import ctypes
@@ -11,9 +11,11 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from cli.main import main
 from tests.fakes.valkey import in_lasting_thread
 
 _forks = multiprocessing.get_context("forkserver")
@@ -21,11 +23,23 @@ _forks.set_forkserver_preload(["tests.fakes.preloaded"])
 
 
 class Forked:
-    """`python -m …` with what subprocess.Popen has of a process. Its output is added to a file."""
+    """A program with what subprocess.Popen has of a process.
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], directory: Path, output: Path) -> None:
+    `arguments`: as they stand behind `python -m`, or `tunehook` and the words of a command. Its output is added to
+    a file; what it prints as errors too, unless `errors` is another.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        output: Path,
+        errors: Path | None = None,
+    ) -> None:
         self.args = arguments
-        self._process = _forks.Process(target=_run, args=(arguments, dict(environment), directory, output))
+        printed = (output, errors or output)
+        self._process = _forks.Process(target=_run, args=(arguments, dict(environment), directory, printed))
         in_lasting_thread(self._process.start)  # the first start starts the process that forks as well
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -43,20 +57,38 @@ class Forked:
     def terminate(self) -> None:
         self._process.terminate()
 
+    def kill(self) -> None:
+        self._process.kill()
 
-def _run(arguments: list[str], environment: dict[str, str], directory: Path, output: Path) -> None:
-    """Makes of the fork what a process of its own would be, and runs the module."""
+
+def command(*words: str, environment: Mapping[str, str], seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Runs a `tunehook` command, which has no terminal, to its end. Raises TimeoutExpired."""
+    with tempfile.TemporaryDirectory() as name:
+        output, errors = Path(name) / "output", Path(name) / "errors"
+        process = Forked(["tunehook", *words], environment, Path.cwd(), output, errors)
+        try:
+            status = process.wait(seconds)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(words, status, output.read_text("utf-8"), errors.read_text("utf-8"))
+
+
+def _run(arguments: list[str], environment: dict[str, str], directory: Path, printed: tuple[Path, Path]) -> None:
+    """Makes of the fork what a process of its own would be, and runs the program in it."""
     end_with_parent()
     os.setsid()
-    sink = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for stream in (1, 2):
+    for stream, path in zip((1, 2), printed, strict=True):
+        sink = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(sink, stream)
-    os.close(sink)
+        os.close(sink)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv[1:] = arguments[1:]
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    program, *words = arguments
+    if program == "tunehook":
+        sys.exit(main(words))
+    sys.argv[1:] = words
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 def end_with_parent() -> None:

@@ -5,7 +5,10 @@ from importlib import import_module
 
 from tests.fakes.forked import end_with_parent
 
-for name in ("simulator.app", "service.app", "service.connections", "worker.supervisor"):
+PROGRAMS = ("simulator.app", "service.app", "service.connections", "worker.supervisor")
+COMMANDS = ("cli.backup", "cli.import_jobs", "cli.restore", "cli.retrain")
+
+for name in PROGRAMS + COMMANDS:
     import_module(name)
 end_with_parent()
 gc.collect()
