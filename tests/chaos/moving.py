@@ -22,6 +22,7 @@ from tests.chaos.faults import Run
 from tests.chaos.report import Report
 from tests.fakes.datasets import dataset
 from tests.fakes.deployment import Caller, Deployment, deployment
+from tests.fakes.forked import command
 from tests.fakes.ports import free_port
 
 GPT = "gpt-4.1-mini-2025-04-14"
@@ -60,14 +61,7 @@ def _environment(town: Deployment, caller: Caller) -> dict[str, str]:
 
 def finished(town: Deployment, caller: Caller, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a `tunehook` command to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=_environment(town, caller),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DONE,
-    )
+    return command(*arguments, environment=_environment(town, caller), seconds=DONE)
 
 
 def killed(town: Deployment, caller: Caller, arguments: list[str], after: int) -> None:

@@ -194,9 +194,10 @@ async def town(
             "TUNEHOOK_SETTLE_SECONDS": str(settle),
             "TUNEHOOK_WORKERS": str(workers),
         }
-        service = Program(["service"], settings, directory / "service.log")
-        programs.append(Program(["worker"], settings, directory / "worker-1.log"))
-        programs.append(Program(["worker"], settings | (SKEWED if skewed else {}), directory / "worker-2.log"))
+        service = Program(["service"], settings, directory / "service.log", forked=True)
+        programs.append(Program(["worker"], settings, directory / "worker-1.log", forked=True))
+        second = settings | (SKEWED if skewed else {})  # what is preloaded needs a start of its own
+        programs.append(Program(["worker"], second, directory / "worker-2.log", forked=not skewed))
         board.supervisors = lambda: [program.pid for program in programs if not program.ended]
         board.api = lambda: 0 if service.ended else service.pid
         for program in (service, *programs):

@@ -7,7 +7,6 @@ A program is killed with the test process, however that ends. `Program.wait_for`
 """
 
 import base64
-import ctypes
 import os
 import re
 import signal
@@ -23,6 +22,7 @@ import redis
 
 from cli.valkey_process import connect
 from tests.fakes.compose_user import acl_file, as_compose_user
+from tests.fakes.forked import Forked, end_with_parent
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook import api_keys
 from tunehook.model.api_key import OF_A_PROJECT, Scope
@@ -48,29 +48,43 @@ class Caller:
 
 
 class Program:
-    """One `python -m …` in a process group of its own; its output goes to a file. `root`: whose program it is."""
+    """One `python -m …` in a process group of its own; its output goes to a file. `root`: whose program it is.
+
+    `forked`: it is ours, and how it starts is not what is tested (forked.py).
+    """
 
     def __init__(
-        self, arguments: list[str], environment: Mapping[str, str], output: Path, *, root: Path = ROOT
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        output: Path,
+        *,
+        root: Path = ROOT,
+        forked: bool = False,
     ) -> None:
         self._root = root
+        self._forked = forked
         self.output = output
-        self._command = [sys.executable, "-m", *arguments]
+        self._arguments = arguments
         self._environment = {name: text for name, text in os.environ.items() if not name.startswith(_FOREIGN)}
         self._environment |= environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> None:
         assert self._process is None, "it is running already"
+        self.output.touch()
+        if self._forked:
+            self._process = Forked(self._arguments, self._environment, self._root, self.output)
+            return
         with self.output.open("ab") as sink:
             self._process = subprocess.Popen(
-                self._command,
+                [sys.executable, "-m", *self._arguments],
                 cwd=self._root,
                 env=self._environment,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  no threads hold locks here yet
+                preexec_fn=end_with_parent,  # noqa: PLW1509  no threads hold locks here yet
             )
 
     @property
@@ -91,7 +105,7 @@ class Program:
         while (found := re.search(pattern, self.said())) is None:
             ended = self._process is None or self._process.poll() is not None
             if ended or time.monotonic() > until:
-                raise AssertionError(f"{self._command[2:]} did not say {pattern!r} but:\n{self.said()[-4000:]}")
+                raise AssertionError(f"{self._arguments} did not say {pattern!r} but:\n{self.said()[-4000:]}")
             time.sleep(0.02)
         return found
 
@@ -165,7 +179,8 @@ class Deployment:
 @contextmanager
 def simulator_process(directory: Path, name: str, *options: str, port: int = 0) -> Iterator[str]:
     """A simulator as a process; yields its root (without /v1)."""
-    program = Program(["simulator", "--port", str(port), *options], {}, directory / f"simulator-{name}.log")
+    output = directory / f"simulator-{name}.log"
+    program = Program(["simulator", "--port", str(port), *options], {}, output, forked=True)
     program.start()
     try:
         yield program.wait_for(r"(http://127\.0\.0\.1:\d+)/v1")[1]
@@ -212,8 +227,8 @@ def deployment(
             **environment,
         }
         own = {"TUNEHOOK_DATA_DIR": settings.pop("WORKER_DATA_DIR", settings["TUNEHOOK_DATA_DIR"])}
-        service = Program(["service"], settings, directory / "service.log")
-        worker = Program(["worker"], settings | own, directory / "worker.log")
+        service = Program(["service"], settings, directory / "service.log", forked=True)
+        worker = Program(["worker"], settings | own, directory / "worker.log", forked=True)
         for program in (service, worker):
             program.start()
             stack.callback(program.stop)
@@ -224,8 +239,3 @@ def deployment(
 
 def _names(client: redis.Redis, pattern: str) -> list[bytes]:
     return list(client.scan_iter(match=pattern))
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -39,7 +39,7 @@ async def test_an_upgrade_with_live_jobs_needs_no_step_by_hand(tmp_path: Path) -
         left.receiver.mended.set()
         before = len(left.receiver.hooks)
         service, worker = (
-            Program([name], left.settings, tmp_path / f"new-{name}.log") for name in ("service", "worker")
+            Program([name], left.settings, tmp_path / f"new-{name}.log", forked=True) for name in ("service", "worker")
         )
         try:
             for program in (service, worker):

@@ -68,8 +68,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "TUNEHOOK_BOOTSTRAP_KEY": KEY,
             "TUNEHOOK_POLL_SECONDS": "1",
         }
-        service = Program(["service"], environment, tmp_path / "service.log")
-        worker = Program(["worker"], environment, tmp_path / "worker.log")
+        service = Program(["service"], environment, tmp_path / "service.log", forked=True)
+        worker = Program(["worker"], environment, tmp_path / "worker.log", forked=True)
         for program in (service, worker):
             program.start()
             opened.callback(program.stop)

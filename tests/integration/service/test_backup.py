@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ import pytest
 
 from cli import backup
 from tests.fakes.deployment import SECRET_KEY
+from tests.fakes.forked import command
 from tests.fakes.valkey import Valkey, valkey_server
 from tests.integration.service.conftest import Api, form
 from tests.integration.service.test_tenants import BASE, DATASET
@@ -23,7 +23,6 @@ from tunehook.errors import StoreMisconfigured
 from tunehook.store import snapshot
 from tunehook.store.store import Store
 
-COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())"]
 pytestmark = pytest.mark.processes
 
 
@@ -33,16 +32,10 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
-def command(*arguments: str, url: str, data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+async def run(*arguments: str, url: str, data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("TUNEHOOK_", "OPENAI_"))}
     environment |= {"REDIS_URL": url, "TUNEHOOK_DATA_DIR": str(data_dir), "TUNEHOOK_SECRET_KEY": SECRET_KEY} | changes
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-
-
-async def run(*arguments: str, url: str, data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(command, *arguments, url=url, data_dir=data_dir, **changes)
+    return await asyncio.to_thread(command, *arguments, environment=environment)
 
 
 async def contents(url: str) -> dict[str, snapshot.Entry]:

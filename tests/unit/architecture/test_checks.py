@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.contract.checker import Contract
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -51,9 +53,8 @@ def test_each_decision_has_a_number_of_its_own() -> None:
         assert page.read_text("utf-8").startswith(f"# {number}. "), page.name
 
 
-def test_the_newest_version_in_the_changelog_is_this_one() -> None:
+def test_the_newest_version_in_the_changelog_is_this_one(contract: Contract) -> None:
     newest = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    contract = yaml.safe_load((ROOT / "api_spec" / "openapi.yaml").read_text("utf-8"))["info"]
     assert newest is not None
-    assert newest[1] == project["version"] == contract["version"]
+    assert newest[1] == project["version"] == contract.document["info"]["version"]
