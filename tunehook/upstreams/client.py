@@ -10,7 +10,7 @@ import asyncio
 import base64
 import binascii
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import answers, dialect
 from tunehook.upstreams.lacking import NoDeployments
 from tunehook.upstreams.plain_http import file_form, file_source
-from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
+from tunehook.upstreams.protocol import Content, Identity, News, Passed, Progress, Source
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
@@ -169,6 +169,9 @@ class OpenAIUpstream(NoDeployments):
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         return dialect.jobs(self.name, await self._jobs(after, {}))
+
+    async def news(self, after: str | None, known: Mapping[str, str]) -> News:
+        return dialect.news(self.name, await self._jobs(after, {}), known)
 
     async def _jobs(self, after: str | None, by_metadata: dict[str, str]) -> dict[str, Any]:
         """Returns a page of the list of jobs; fewer of them where a hundred are too large an answer."""
