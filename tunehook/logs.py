@@ -10,6 +10,12 @@ from typing import Literal
 
 #: A safety net: no line is meant to have one.
 _SECRET = re.compile(r"\b(th_[a-z0-9]{6,32}_|whsec_|sk-)[A-Za-z0-9_+/=-]{8,}")
+#: What each begins with: a line without one is not searched, which costs half of it.
+_BEGINNINGS = ("th_", "whsec_", "sk-")
+
+
+def _without_secrets(line: str, left_out: str) -> str:
+    return _SECRET.sub(rf"\1{left_out}", line) if any(beginning in line for beginning in _BEGINNINGS) else line
 
 
 def configure(form: Literal["text", "json"]) -> None:
@@ -27,7 +33,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         trace_id = getattr(record, "fields", {}).get("trace_id")
         line = super().format(record)
-        return _SECRET.sub(r"\1…", f"{line} [trace {trace_id}]" if trace_id else line)
+        return _without_secrets(f"{line} [trace {trace_id}]" if trace_id else line, "…")
 
 
 class _Json(logging.Formatter):
@@ -43,4 +49,4 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             row["traceback"] = self.formatException(record.exc_info)
-        return _SECRET.sub(r"\1...", json.dumps(row, default=str))
+        return _without_secrets(json.dumps(row, default=str), "...")

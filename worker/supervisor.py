@@ -7,6 +7,7 @@ step for ever (rq#2079); on one queue RQ moves it, and the scheduler does the re
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -72,6 +73,10 @@ class Supervisor:
 
     def run(self) -> int:
         asyncio.run(_warm(self._settings))
+        # What was made so far stays, and what a step makes ends with it: no full collections, which copy the heap.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         for child in self.children:

@@ -102,13 +102,14 @@ async def _poll_live(
 async def read_pages(
     ctx: Context, upstream: Upstream, live: Live, *, whole_page: bool, lease: Lease, until: float
 ) -> AsyncIterator[list[UpstreamJob]]:
-    """Yields the upstream's jobs page by page until every live job was seen.
+    """Yields what has changed of the upstream's jobs page by page until every live job was seen.
 
     After k pages, k or fewer missing jobs are retrieved one by one: they are old, and could be any number of pages
     further down. A poll that runs out of time (`until`, monotonic) is continued by the next from where it stopped.
     `whole_page`: read one page at least.
     """
     after, unseen = await ctx.store.upstreams.stopped_poll(upstream.name)
+    known = {upstream_id: fingerprint for upstream_id, (_, fingerprint) in live.items()}
     missing = set(live) if unseen is None else set(live) & unseen
     pages, more = 0, unseen is None or after is not None
     while more and (len(missing) > pages + (0 if pages or whole_page else 1) or (whole_page and pages == 0)):
@@ -116,14 +117,14 @@ async def read_pages(
             await ctx.store.upstreams.stop_poll(upstream.name, after, missing)
             return
         lease.check()
-        page, more = await upstream.page(after)
+        page = await upstream.news(after, known)
         pages += 1
         # A list may not tell why a job failed: such a job counts as missing, so that it is retrieved.
-        told = [upstream_job for upstream_job in page if upstream_job.status != "failed" or upstream_job.error]
+        told = [upstream_job for upstream_job in page.changed if upstream_job.status != "failed" or upstream_job.error]
+        missing.difference_update(page.unchanged)
         missing.difference_update(upstream_job.id for upstream_job in told)
         yield told
-        after = page[-1].id if page else None
-        more = more and bool(page)
+        after, more = page.after, page.after is not None
     for upstream_id in sorted(missing):
         if time.monotonic() > until:
             await ctx.store.upstreams.stop_poll(upstream.name, None, missing)

@@ -150,6 +150,11 @@ class LeftOut(Record):
     why: str
 
 
+def fingerprint(status: object, finished_at: object, fine_tuned_model: object, estimated_finish: object) -> str:
+    """Returns the fingerprint of a job with these members, also as they stand in an upstream's answer."""
+    return f"{status}|{finished_at}|{fine_tuned_model}|{estimated_finish}"
+
+
 class UpstreamJob(Record):
     """A job as the upstream last described it, without the differences of its dialect."""
 
@@ -187,7 +192,7 @@ class UpstreamJob(Record):
     @property
     def fingerprint(self) -> str:
         """Changes when the job does: a poll compares it before it reads the record."""
-        return f"{self.status}|{self.finished_at}|{self.fine_tuned_model}|{self.estimated_finish}"
+        return fingerprint(self.status, self.finished_at, self.fine_tuned_model, self.estimated_finish)
 
 
 class JobSpec(Record):

@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -81,18 +83,17 @@ class DeliveryQueue:
             return 0, []
         later: dict[str, float] = {}
         pending = await self._pending(ids, later)
-        answers = iter(await self._store.ask(*[command for record in pending for command in _needs(record.delivery)]))
+        needs = await self._needs([record.delivery for record in pending])
         found: list[Due] = []
-        for record, event, key, state, rest, endpoint in zip(pending, *[answers] * 5, strict=True):
+        for record in pending:
             delivery = record.delivery
             try:
-                if not event:
+                event = needs.event(delivery.event_id)
+                if event is None:
                     await self._store.unplan(delivery_member(delivery.id))
                     continue
-                signer = ApiKey.model_validate_json(key) if key else None
-                at = EndpointRecord.parse(endpoint, delivery.lane)
-                content = Event.model_validate_json(event)
-                found.append(Due(record, content, signer, at, state, max(0, rest) / 1000, begin_by))
+                key, endpoint = needs.key(delivery.key_id), needs.endpoint(delivery.lane)
+                found.append(Due(record, event, key, endpoint, *needs.receiver(delivery.lane), begin_by))
             except ValidationError as error:
                 later[delivery.id] = _unreadable(delivery.id, error)
             except (RecordTooNew, RecordUnreadable) as error:  # due again when the claim ends, after 20 s
@@ -104,7 +105,7 @@ class DeliveryQueue:
     async def _pending(self, ids: list[str], later: dict[str, float]) -> list[DeliveryRecord]:
         """Reads the records; notes in `later` those that cannot be sent yet (seconds)."""
         found: list[DeliveryRecord] = []
-        rows = await self._store.ask(*[("HGETALL", keys.delivery(delivery_id)) for delivery_id in ids])
+        rows = await self._store.hashes([keys.delivery(delivery_id) for delivery_id in ids])
         for delivery_id, fields in zip(ids, rows, strict=True):
             try:
                 record = DeliveryRecord.parse(fields, delivery_id)
@@ -117,6 +118,18 @@ class DeliveryQueue:
             except RecordUnreadable as error:
                 later[delivery_id] = _unreadable(delivery_id, error)
         return found
+
+    async def _needs(self, deliveries: list[Delivery]) -> _Needs:
+        """Reads what sending these takes, in two answers; what several have in common once."""
+        lanes = list({delivery.lane for delivery in deliveries})
+        events = {keys.event(delivery.event_id) for delivery in deliveries}
+        api_keys = {keys.api_key(delivery.key_id) for delivery in deliveries if delivery.key_id}
+        names = [*map(keys.receiver_state, lanes), *map(keys.rest, lanes), *events, *api_keys]
+        [found] = await self._store.ask(("MGET", *names)) if names else [[]]
+        values = dict(zip(names, found, strict=True))
+        rests = await self.rests({lane for lane in lanes if values[keys.rest(lane)]})
+        endpoints = await self._store.hashes([keys.endpoint(lane) for lane in lanes])
+        return _Needs(values, rests, dict(zip(lanes, endpoints, strict=True)))
 
     async def rests(self, receivers: set[str]) -> dict[str, float]:
         """Returns the seconds for which nothing is sent to each of the receivers that rest."""
@@ -154,15 +167,32 @@ class DeliveryQueue:
         await self._store.redis.publish(keys.WAKE, "deliver")
 
 
-def _needs(delivery: Delivery) -> list[tuple[str, ...]]:
-    """The commands that read what sending a delivery takes."""
-    return [
-        ("GET", keys.event(delivery.event_id)),
-        ("GET", keys.api_key(delivery.key_id or "")),
-        ("GET", keys.receiver_state(delivery.lane)),
-        ("PTTL", keys.rest(delivery.lane)),
-        ("HGETALL", keys.endpoint(delivery.lane)),
-    ]
+class _Needs:
+    """What sending the deliveries of a claim takes. A document is parsed once, when it is first asked for.
+
+    `values`: key → its value. `rests`: receiver → seconds. `endpoints`: the hashes of endpoints, by receiver. `event`,
+    `key` and `endpoint` raise what is wrong with a document.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], rests: Mapping[str, float], endpoints: Mapping[str, dict[str, str]]
+    ) -> None:
+        self._values, self._rests, self._endpoints = values, rests, endpoints
+        self.event, self.key, self.endpoint = cache(self._event), cache(self._key), cache(self._endpoint)
+
+    def receiver(self, lane: str) -> tuple[ReceiverState | None, float]:
+        return self._values[keys.receiver_state(lane)], self._rests.get(lane, 0.0)
+
+    def _event(self, event_id: str) -> Event | None:
+        document = self._values[keys.event(event_id)]
+        return Event.model_validate_json(document) if document else None
+
+    def _key(self, key_id: str | None) -> ApiKey | None:
+        document = self._values[keys.api_key(key_id)] if key_id else None
+        return ApiKey.model_validate_json(document) if document else None
+
+    def _endpoint(self, lane: str) -> EndpointRecord | None:
+        return EndpointRecord.parse(dict(self._endpoints[lane]), lane)
 
 
 def _unreadable(delivery_id: str, error: Exception) -> float:

@@ -26,7 +26,8 @@ from tunehook.errors import (
     UpstreamUnauthorized,
     UpstreamUnknown,
 )
-from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob, is_upstream_id
+from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob, fingerprint, is_upstream_id
+from tunehook.upstreams.protocol import News
 
 log = logging.getLogger(__name__)
 
@@ -123,19 +124,40 @@ def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tup
 
     With `tag`, raises UpstreamUnknown when the job with that mark is unreadable, or a whole page that is not the last.
     """
-    found: list[UpstreamJob] = []
-    for row in rows(name, answer):
-        try:
-            found.append(job(name, row))
-        except UpstreamUnknown as error:
-            metadata = row.get("metadata")
-            if tag is not None and isinstance(metadata, dict) and metadata.get(TAG) == tag:
-                raise
-            log.warning("job %s at %s is left out: %s", str(row.get("id"))[:80], name, error.message)
+    found = [read for row in rows(name, answer) if (read := _readable(name, row, tag))]
     more = bool(answer.get("has_more"))
     if tag is not None and more and answer.get("data") and not found:  # the search cannot go on behind it
         raise UpstreamUnknown(upstream=name, why="a page of its list cannot be read")
     return found, more
+
+
+def news(name: str, answer: Mapping[str, Any], known: Mapping[str, str]) -> News:
+    """Returns a page for a poll. A row whose fingerprint is known is not read: that costs 2 µs instead of 20."""
+    changed: list[UpstreamJob] = []
+    unchanged: list[str] = []
+    last: str | None = None
+    for row in rows(name, answer):
+        job_id, get = row.get("id"), row.get
+        told = fingerprint(get("status"), get("finished_at"), get("fine_tuned_model"), get("estimated_finish"))
+        if isinstance(job_id, str) and known.get(job_id) == told:
+            unchanged.append(job_id)
+            last = job_id
+        elif read := _readable(name, row):
+            changed.append(read)
+            last = read.id
+    return News(changed, unchanged, last if answer.get("has_more") else None)
+
+
+def _readable(name: str, row: dict[str, Any], tag: str | None = None) -> UpstreamJob | None:
+    """Returns the job, or None for an unreadable one; raises UpstreamUnknown where that has the mark `tag`."""
+    try:
+        return job(name, row)
+    except UpstreamUnknown as error:
+        metadata = row.get("metadata")
+        if tag is not None and isinstance(metadata, dict) and metadata.get(TAG) == tag:
+            raise
+        log.warning("job %s at %s is left out: %s", str(row.get("id"))[:80], name, error.message)
+        return None
 
 
 def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect
 from tunehook.upstreams import fireworks_log
 from tunehook.upstreams.fireworks_deployments import FireworksDeployments
-from tunehook.upstreams.lacking import Lacking, unsupported
+from tunehook.upstreams.lacking import Lacking, WholePages, unsupported
 from tunehook.upstreams.members import is_id, rows, table, text
 from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
 from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
@@ -34,7 +34,7 @@ MODEL_PAGES = 5
 PUBLIC = "fireworks"
 
 
-class FireworksUpstream(Lacking):
+class FireworksUpstream(WholePages, Lacking):
     """An account at Fireworks. Opens nothing until the first call.
 
     `allow`: private hosts to which an upload may be sent. `whole_bytes`: files above go to a signed address.

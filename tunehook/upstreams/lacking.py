@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 from tunehook.errors import UpstreamError, UpstreamUnsupported
 from tunehook.model.deployment import Deployed, Deployment, Deploys
 from tunehook.model.job import JobSpec, UpstreamJob
-from tunehook.upstreams.protocol import Passed
+from tunehook.upstreams.protocol import News, Passed
 
 _ONE_PIECE = "A file is sent in one piece."
 
@@ -39,6 +40,19 @@ class NoDeployments:
 
     def _no_deployments(self) -> UpstreamError:
         return unsupported(self.name, "deployments that can be made here", "Deploy the model at the vendor.")
+
+
+class WholePages:
+    """For kinds whose pages are read whole: those with few jobs."""
+
+    async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
+        raise NotImplementedError
+
+    async def news(self, after: str | None, known: Mapping[str, str]) -> News:
+        found, more = await self.page(after)
+        changed = [job for job in found if known.get(job.id) != job.fingerprint]
+        unchanged = [job.id for job in found if known.get(job.id) == job.fingerprint]
+        return News(changed, unchanged, found[-1].id if found and more else None)
 
 
 class NoResponses:

@@ -19,6 +19,19 @@ Progress = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
+class News:
+    """A page of the list of jobs, newest first, as a poll needs it.
+
+    `unchanged`: ids of the jobs whose fingerprint was known; `changed`: all others. `after`: the job behind which the
+    list goes on; None: it does not.
+    """
+
+    changed: list[UpstreamJob]
+    unchanged: list[str]
+    after: str | None
+
+
+@dataclass(frozen=True)
 class Passed:
     """An upstream's answer that is passed on: status, some headers, and its bytes as they come."""
 
@@ -96,6 +109,9 @@ class Upstream(Protocol):
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         """Returns up to 100 jobs after the job `after`, newest first, and whether there are more."""
+
+    async def news(self, after: str | None, known: Mapping[str, str]) -> News:
+        """Returns the same page without reading what has not changed. `known`: upstream job id → its fingerprint."""
 
     async def retrieve(self, job_id: str) -> UpstreamJob: ...
 

@@ -19,7 +19,7 @@ from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import dialect as openai_dialect
 from tunehook.upstreams import together_dialect as dialect
 from tunehook.upstreams import together_log
-from tunehook.upstreams.lacking import Lacking, NoDeployments, unsupported
+from tunehook.upstreams.lacking import Lacking, NoDeployments, WholePages, unsupported
 from tunehook.upstreams.members import is_id, rows, text
 from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
 from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
@@ -32,7 +32,7 @@ _EXISTS = 409
 _NOT_DEPLOYED = ("model_not_available", "dedicated_endpoint_not_running")
 
 
-class TogetherUpstream(Lacking, NoDeployments):
+class TogetherUpstream(WholePages, Lacking, NoDeployments):
     """A project at Together. Opens nothing until the first call. `allow`: private hosts that may be sent a file."""
 
     kind = "together"

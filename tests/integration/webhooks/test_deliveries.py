@@ -147,3 +147,21 @@ async def test_expired_deliveries_are_passed_over_and_cut_from_the_index(office:
     assert await redis.zscore(index, "dlv_old") is None
     assert await redis.zcard(DUE) == 0
     assert len(await office.deliveries(made["id"])) == 1
+
+
+async def test_a_claim_reads_what_deliveries_have_in_common_once_and_in_few_answers(
+    office: Office, receiver: Receiver
+) -> None:
+    for number in range(3):
+        await office.subscribe(f"{receiver.url}/{number}", SUCCEEDED)
+    for _ in range(4):
+        await office.happen(callback_url=receiver.url)
+    redis = office.ctx.store.redis
+    await redis.config_resetstat()
+    count, found = await office.ctx.store.delivery_queue.claim(100)
+    stats = await redis.info("commandstats")
+    assert (count, len(found)) == (16, 16)
+    assert {due.delivery.lane for due in found if due.endpoint} == {due.delivery.endpoint_id for due in found} - {None}
+    assert all(due.event.id == due.delivery.event_id and bool(due.key) == bool(due.delivery.key_id) for due in found)
+    assert {name: stats[f"cmdstat_{name}"]["calls"] for name in ("evalsha", "mget")} == {"evalsha": 3, "mget": 1}
+    assert "cmdstat_get" not in stats

@@ -185,7 +185,7 @@ class Change:
         return [self.record, *lease], [
             to_json({**change, "revision": self.revision, "version": RECORD_VERSION}).decode(),
             self.document,
-            _ARROWS if self.revision else "",  # a new record makes no move
+            _ARROWS if self.revision and self.stage else "",  # a new record, or one without stages, makes no move
         ]
 
     def outcome(self, answer: list[str]) -> int:

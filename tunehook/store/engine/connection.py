@@ -300,6 +300,11 @@ class Connection:
         [answer] = without_error(await self.send([call(script, keys, arguments)]))
         return answer
 
+    async def hashes(self, names: list[str]) -> list[dict[str, str]]:
+        """Returns what each of these hashes holds, all in one answer."""
+        rows = await self.run("hashes", names, []) if names else []
+        return [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+
     async def commit(self, change: Change) -> int:
         """Carries out a change; returns when, in ms of Redis' clock. Raises a Conflict when it is refused."""
         if change.revision:
