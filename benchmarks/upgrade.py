@@ -44,7 +44,7 @@ from tunehook.store.store import Store
 
 PROJECT = "default"
 #: Clients call for so long before the upgrade, and after it.
-CALM_SECONDS = 20.0
+CALM_SECONDS = 15.0
 PATIENCE = 900.0
 DOCTOR = "from cli.main import main; raise SystemExit(main(['doctor']))"
 
@@ -103,13 +103,16 @@ class Upgrade:
                 self._tell("indexes complete, s", time.monotonic() - begun)
                 self.calls.phase = "after"
                 await asyncio.sleep(CALM_SECONDS)
+            self._tell_calls()
             await self._end()
             for program in (api, worker):
                 assert "Traceback" not in program.said(), program.said()[-4000:]
 
     async def _fill(self, finished: int, live: int) -> None:
         """Makes all that is there before the upgrade, by the older programs."""
-        first, second = [await self.calls.submit() for _ in range(2)]
+        for _ in range(2):
+            await self.calls.submit()
+        first, second = self.calls.made
         await _until(lambda: self._tracked(2))
         await self._advance()
         await self.receiver.wait(2, seconds=PATIENCE)
@@ -117,6 +120,7 @@ class Upgrade:
         with connect(self.valkey.url) as client:
             made_of = templates(client, PROJECT, (first, second))
             await asyncio.to_thread(multiply, client, made_of, finished - 2)
+        self.calls.file_id = await self.calls.upload()
         for _ in range(live):
             await self.calls.submit()
         await _until(lambda: self._tracked(live))
@@ -144,6 +148,13 @@ class Upgrade:
             subprocess.run, [sys.executable, "-c", DOCTOR], env=environment, capture_output=True, text=True, check=False
         )
         self._tell("doctor", f"{doctor.stdout}{doctor.stderr}".strip())
+
+    def _tell_calls(self) -> None:
+        rows = [
+            (phase, what, len(ms), *(f"{one:.0f}" for one in (median(ms), sorted(ms)[int(len(ms) * 0.99)], max(ms))))
+            for (phase, what), ms in self.calls.ms.items()
+        ]
+        table("Calls, ms", [("phase", "call", "calls", "median", "p99", "longest"), *rows])
 
     def _tell(self, name: str, value: object) -> None:
         self.found.append((name, f"{value:.1f}" if isinstance(value, float) else value))
@@ -202,11 +213,6 @@ def main() -> None:
     table("Machine", [*described(), ("load", f"{os.getloadavg()[0]:.1f}")])
     with tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name:
         calls, found = asyncio.run(run(Path(name), asked))
-    rows = [
-        (phase, what, len(ms), *(f"{one:.0f}" for one in (median(ms), sorted(ms)[int(len(ms) * 0.99)], max(ms))))
-        for (phase, what), ms in calls.ms.items()
-    ]
-    table("Calls, ms", [("phase", "call", "calls", "median", "p99", "longest"), *rows])
     table("The upgrade", [*found, ("calls that failed", len(calls.failed)), ("load", f"{os.getloadavg()[0]:.1f}")])
     print(*calls.failed[:20], sep="\n")
 

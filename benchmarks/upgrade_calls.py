@@ -26,6 +26,7 @@ class Calls:
     url: str  #: with /v1
     session: aiohttp.ClientSession
     callback_url: str
+    file_id: str = ""
     phase: str = "before"
     filters: bool = False  #: the API has them
     ms: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: (phase, what) → times
@@ -46,17 +47,19 @@ class Calls:
         self.ms.setdefault((phase, what), []).append((time.perf_counter() - begun) * 1000)
         return body
 
-    async def submit(self, file_id: str | None = None) -> str:
-        """Makes a job on a file, or on a new one. Returns its id, "" if that failed."""
-        if file_id is None:
-            form = aiohttp.FormData({"purpose": "fine-tune"})
-            form.add_field("file", dataset(), filename="train.jsonl")
-            file_id = (await self.call("POST a file", "POST", "/files", data=form) or {"id": ""})["id"]
+    async def upload(self) -> str:
+        """Uploads a dataset that nobody has; returns its id."""
+        form = aiohttp.FormData({"purpose": "fine-tune"})
+        form.add_field("file", dataset(), filename="train.jsonl")
+        return str((await self.call("POST a file", "POST", "/files", data=form))["id"])
+
+    async def submit(self) -> None:
+        """Makes a job on `file_id`, or on a file of its own."""
+        file_id = self.file_id or await self.upload()
         body = {"model": MODEL, "training_file": file_id, "callback_url": self.callback_url}
         job = await self.call("POST a job", "POST", "/fine_tuning/jobs", json=body)
         if job:
             self.made.append(job["id"])
-        return str(job["id"]) if job else ""
 
     async def _read(self) -> None:
         listed = await self.call("list", "GET", "/fine_tuning/jobs?limit=20")
@@ -74,16 +77,13 @@ class Calls:
         """Lets the clients call meanwhile. No call is broken off at the end."""
         over = asyncio.Event()
 
-        async def _submit() -> None:
-            await self.submit()
-
         async def _repeat(call: Callable[[], Awaitable[None]]) -> None:
             while not over.is_set():
                 await call()
                 await asyncio.sleep(PAUSE_SECONDS)
 
         async with asyncio.TaskGroup() as clients:
-            for call in (self._read, self._filter, _submit):
+            for call in (self._read, self._filter, self.submit):
                 clients.create_task(_repeat(call))
             try:
                 yield

@@ -109,7 +109,7 @@ def _stored(client: redis.Redis) -> Iterable[Entry]:
             yield kind, _text(name), _text(member), value
 
 
-def _members(client: redis.Redis, kind: str, name: bytes) -> Iterable[tuple[object, Any]]:
+def _members(client: Any, kind: str, name: bytes) -> Iterable[tuple[object, Any]]:
     match kind:
         case "string":
             return [("", _text(client.get(name)))]
@@ -122,7 +122,7 @@ def _members(client: redis.Redis, kind: str, name: bytes) -> Iterable[tuple[obje
         case "zset":
             return [(member, float(score)) for member, score in client.zrange(name, 0, -1, withscores=True)]
         case "stream":
-            entries = client.xrange(name)
+            entries: list[tuple[bytes, dict[bytes, bytes]]] = client.xrange(name)
             return [(at, {_text(n): _text(value) for n, value in fields.items()}) for at, fields in entries]
     raise AssertionError(kind)
 
