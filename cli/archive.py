@@ -74,3 +74,8 @@ def stored_files(data_dir: Path) -> Iterator[Path]:
         for path in sorted((data_dir / name).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield path
+
+
+def in_words(error: Exception) -> str:
+    """Returns what is wrong with a file, without Python's numbers and names that the user did not give."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

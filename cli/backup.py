@@ -22,7 +22,7 @@ from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from cli.archive import FORMAT, Sums, place, stored_files
+from cli.archive import FORMAT, Sums, in_words, place, stored_files
 from cli.lines import say
 from tunehook.errors import TunehookError
 from tunehook.model.record import RECORD_VERSION
@@ -139,7 +139,7 @@ def _output(target: str) -> Iterator[tarfile.TarFile]:
                 os.fsync(written.fileno())
             aside.rename(path)
     except OSError as error:
-        raise NotBackedUp(why=f"{target} cannot be written, or a file cannot be read ({error})") from error
+        raise NotBackedUp(why=f"{target} cannot be written, or a file cannot be read ({in_words(error)})") from error
     finally:
         if target != "-":
             aside.unlink(missing_ok=True)

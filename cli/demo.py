@@ -23,6 +23,7 @@ from openai.types.fine_tuning import FineTuningJobEvent
 
 from cli.lines import harmless, tell
 from cli.processes import Processes
+from cli.terminal import wrapped
 from cli.up import local_changes
 from tunehook import settings
 from tunehook.errors import TunehookError
@@ -69,7 +70,8 @@ def demo() -> int:
             "TUNEHOOK_SIMULATOR_SPEED": str(SPEED),
         }
         with Processes(found, changes, simulate=True) as processes:
-            tell(f"Tunehook runs at {processes.url}, with a simulated OpenAI behind it ({SPEED:.0f} times as fast).")
+            told = f"Tunehook runs at {processes.url}, with a simulated OpenAI behind it ({SPEED:.0f} times as fast)."
+            tell(wrapped(told, indent=0))
             client = openai.OpenAI(
                 base_url=f"{processes.url}/v1",
                 api_key=processes.access.api_key,
@@ -99,7 +101,7 @@ def _submit(client: openai.OpenAI, run: Run, callback_url: str) -> None:
         training_file=uploaded.id, model=MODEL, suffix=run.file.stem[:18], extra_body={"callback_url": callback_url}
     )
     run.job_id = job.id
-    tell(f"{run.file.name}: {uploaded.bytes} bytes as {uploaded.id}, job {job.id}")
+    tell(wrapped(f"{run.file.name}: {uploaded.bytes} bytes as {uploaded.id}, job {job.id}", indent=8))
 
 
 # ---- progress
@@ -207,6 +209,7 @@ def _told(client: openai.OpenAI, runs: list[Run], posts: queue.Queue[tuple[dict[
         raise DemoFailed(why=f"The webhook is of type {event.type}: {body.decode()}")
     run = next(run for run in runs if run.job_id == event.data.id)
     model = str(getattr(event.data, "fine_tuned_model", ""))
-    tell(f"\nwebhook {event.id} verified: {event.type}, job {event.data.id}\nmodel   {model}")
+    told = f"webhook {event.id} verified: {event.type}, job {event.data.id}"
+    tell(f"\n{wrapped(told, indent=8)}\nmodel   {model}")
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": run.question}])
     tell(f"asked   {run.question}\nsays    {answer.choices[0].message.content}")

@@ -12,11 +12,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli import local_store
-from cli.lines import clean, tell
+from cli.failures import AskedWrongly
+from cli.lines import say, tell
 from cli.options import AsJson
-from tunehook import api_keys, settings
-from tunehook.errors import TunehookError
-from tunehook.model.api_key import OF_A_PROJECT, Scope
+from cli.terminal import Cells, print_rows, wrapped
+from tunehook import api_keys, projects, settings
+from tunehook.model.api_key import OF_A_PROJECT, ApiKey, Scope
 from tunehook.security.encryption import Encryption
 from tunehook.store.store import Store
 
@@ -25,15 +26,36 @@ app = App(
     help="Make, list, change and revoke API keys.",
     help_epilogue="Give each team a project of its own:\n\n    tunehook keys create --project search --name laptop",
 )
-Scopes = Annotated[str, Parameter(help="of read, write, chat, webhooks, with commas between (default: all four)")]
+Scopes = Annotated[
+    str | None, Parameter(help="of read, write, chat, webhooks, with commas between (default: all four)")
+]
+Id = Annotated[str, Parameter(name="KEY", help="as the list shows it, or the whole key")]
+#: As in the API.
+NAME_CHARACTERS = 256
 Day = Annotated[str, Parameter(help="the day (UTC) from which it is refused, such as 2027-01-31 (default: never)")]
 
 
-class NotADay(TunehookError):
+class NotADay(AskedWrongly):
     """'{text}' is no day. Write it as 2027-01-31, or 'never'."""
 
 
-class NotAScope(TunehookError):
+class Past(AskedWrongly):
+    """{text} is past, and the key would open nothing. `tunehook keys revoke KEY` ends one now."""
+
+
+class NoChange(AskedWrongly):
+    """Nothing would be changed. Give --name, --scopes or --expires."""
+
+
+class NotOfAdmins(AskedWrongly):
+    """A key with --admin has neither --project nor --scopes: it belongs to the deployment, and opens /v1/admin/* alone."""  # noqa: E501
+
+
+class NameTooLong(AskedWrongly):
+    """The name has {length:,} characters. It may have 256 at most."""
+
+
+class NotAScope(AskedWrongly):
     """There is no scope '{text}'. The scopes are {known}."""
 
 
@@ -46,7 +68,7 @@ async def _opened() -> AsyncIterator[tuple[Store, Encryption]]:
 
 @app.command
 async def create(
-    *, project: str = "default", name: str = "", scopes: Scopes = "", expires: Day = "never", admin: bool = False
+    *, project: str | None = None, name: str = "", scopes: Scopes = None, expires: Day = "never", admin: bool = False
 ) -> int:
     """Print a new key and its callback secret, once.
 
@@ -55,8 +77,14 @@ async def create(
         name: shown in the list
         admin: of the whole deployment: it opens /v1/admin/* alone, and has no project
     """
-    wanted = [Scope.ADMIN] if admin else _scopes(scopes) or list(OF_A_PROJECT)
+    if admin and (project, scopes) != (None, None):
+        raise NotOfAdmins  # without a word, the project or the scopes would not count
+    project = "default" if project is None else project
+    wanted = [Scope.ADMIN] if admin else list(OF_A_PROJECT) if scopes is None else _scopes(scopes)
+    _check_name(name)
     async with _opened() as (store, encryption):
+        if not admin and (hint := await projects.check_name(store, project)):
+            say(f"{project} is a new project.{hint}")
         key, callback_secret = await api_keys.create(
             store, encryption, project=project, name=name, scopes=wanted, expires_at=_time(expires)
         )
@@ -67,8 +95,18 @@ async def create(
     tell(f"project:          {project}")
     tell(f"API key:          {key}")
     tell(f"callback secret:  {callback_secret}")
-    tell("Store both now: only a hash of the key is kept here, and the secret is not shown again.")
+    tell(wrapped("Store both now: only a hash of the key is kept here, and the secret is not shown again.", indent=0))
     return 0
+
+
+HEAD = ("ID", "PROJECT", "NAME", "STATE", "SCOPES", "LAST USE", "EXPIRES", "CREATED")
+
+
+def _row(key: ApiKey, used: str) -> Cells:
+    expires = "never" if key.expires_at is None else api_keys.day_of(key.expires_at)
+    scopes = "all" if tuple(key.scopes) == OF_A_PROJECT else " ".join(key.scopes)
+    made = api_keys.day_of(key.created_at)
+    return key.id, key.project or "-", key.name, key.state(time.time()), scopes, used, expires, made
 
 
 @app.command(name="list")
@@ -76,50 +114,48 @@ async def list_keys(*, as_json: AsJson = False) -> int:
     """List keys; secrets are not kept and cannot be shown."""
     async with _opened() as (store, _):
         found, used = await store.api_keys.all(), await store.api_keys.used()
+    if not found:
+        say("There is no key yet. `tunehook keys create --project NAME` makes one.")
     if as_json:
         members = {"id", "project", "name", "scopes", "created_at", "expires_at", "revoked_at"}
         rows = [key.model_dump(mode="json", include=members) | {"last_used_on": used.get(key.id)} for key in found]
         tell(json.dumps(rows, indent=2))
         return 0
-    tell(f"{'ID':<14}{'PROJECT':<16}{'NAME':<20}{'CREATED':<12}{'LAST USE':<12}{'STATE':<10}{'EXPIRES':<12}SCOPES")
-    for key in found:
-        expires = "never" if key.expires_at is None else api_keys.day_of(key.expires_at)
-        scopes = "all" if tuple(key.scopes) == OF_A_PROJECT else " ".join(key.scopes)
-        tell(
-            f"{key.id:<14}{key.project or '-':<16}{clean(key.name or '-'):<20}{api_keys.day_of(key.created_at):<12}"
-            f"{used.get(key.id, 'never'):<12}{key.state(time.time()):<10}{expires:<12}{scopes}"
-        )
+    print_rows(HEAD, [_row(key, used.get(key.id, "never")) for key in found])
     return 0
 
 
 @app.command
-async def change(id_: str, /, *, name: str | None = None, scopes: Scopes = "", expires: Day | None = None) -> int:
+async def change(id_: Id, /, *, name: str | None = None, scopes: Scopes = None, expires: Day | None = None) -> int:
     """Change a key from its next request on.
 
     Args:
-        id_: as the list shows it, or the whole key
         name: shown in the list
     """
+    if (name, scopes, expires) == (None, None, None):
+        raise NoChange
+    _check_name(name or "")
     async with _opened() as (store, _):
         key = await api_keys.change(
             store,
             id_,
             name=name,
-            scopes=_scopes(scopes) or None,
+            scopes=None if scopes is None else _scopes(scopes),
             expires_at=_time(expires or "never"),
             forever=expires == "never",
         )
     ends = "does not expire" if key.expires_at is None else f"expires on {api_keys.day_of(key.expires_at)}"
+    if key.state(time.time()) == "revoked":
+        ends = "is revoked, and stays so"
     tell(f"{key.id} ({key.name or 'no name'}): {' '.join(key.scopes)}; it {ends}.")
     return 0
 
 
 @app.command
-async def rotate(id_: str, /, *, keep_old: bool = False) -> int:
+async def rotate(id_: Id, /, *, keep_old: bool = False) -> int:
     """Print a new secret for a key, once. Its id, scopes and callback secret stay.
 
     Args:
-        id_: as the list shows it, or the whole key
         keep_old: the old one works for 24 hours more
     """
     async with _opened() as (store, _):
@@ -133,15 +169,12 @@ async def rotate(id_: str, /, *, keep_old: bool = False) -> int:
 
 
 @app.command
-async def revoke(id_: str, /) -> int:
-    """Refuse a key from its next request on.
-
-    Args:
-        id_: as the list shows it, or the whole key
-    """
+async def revoke(id_: Id, /) -> int:
+    """Refuse a key from its next request on."""
     async with _opened() as (store, _):
         key = await api_keys.revoke(store, id_)
-    tell(f"{key.id} is revoked. Webhooks of its jobs are still signed with its callback secret.")
+    told = f"{key.id} is revoked. Webhooks of its jobs are still signed with its callback secret."
+    tell(wrapped(told, indent=0))
     return 0
 
 
@@ -158,6 +191,14 @@ def _time(day: str) -> int | None:
     if day == "never":
         return None
     try:
-        return int(datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC).timestamp())
+        begins = int(datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC).timestamp())
     except ValueError:
         raise NotADay(text=day) from None
+    if begins <= time.time():
+        raise Past(text=day)
+    return begins
+
+
+def _check_name(name: str) -> None:
+    if len(name) > NAME_CHARACTERS:
+        raise NameTooLong(length=len(name))

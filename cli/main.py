@@ -57,10 +57,10 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except CycloptsError as error:
-        say(f"tunehook: {_what(error)}")
+        _say(f"tunehook: {_what(error)}")
         return WRONG
     except TunehookError as error:
-        say(f"tunehook: {error}")
+        _say(f"tunehook: {error}")
         return exit_status(error)
     except BrokenPipeError:  # `tunehook jobs | head`: the exit must not complain of the closed pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,6 +84,12 @@ def application(words: Sequence[str]) -> App:
         # A line that is given here would replace the command's own help, which says more.
         app.command(place, name=name, help=None if words[:1] == [name] else line)
     return app
+
+
+def _say(text: str) -> None:
+    from cli.terminal import wrapped  # noqa: PLC0415  (rich: needed for an error alone)
+
+    say(*(wrapped(line, indent=0, talk=True) for line in text.splitlines()))
 
 
 def _what(error: CycloptsError) -> str:

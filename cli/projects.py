@@ -11,26 +11,43 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from cli import local_store
-from cli.lines import clean, tell
+from cli.failures import AskedWrongly
+from cli.lines import say, tell
 from cli.options import AsJson
+from cli.terminal import print_rows, wrapped
 from tunehook import projects, settings
 from tunehook.context import Context, open_context
 from tunehook.dataset.prices import usd_text
-from tunehook.errors import TunehookError
+from tunehook.errors import JobNotFound, TunehookError
 from tunehook.jobs import approvals
 from tunehook.model.project import NO_LIMITS, ProjectSettings, dollars, month_after, month_of
 from tunehook.store.store import Store
+from tunehook.wording import did_you_mean
 
 app = App(
     name="projects",
     help="Set limits and budgets of projects, and decide on jobs beyond them.",
     help_epilogue="A budget of 500 USD a month:\n\n    tunehook projects set search --monthly-budget-usd 500",
 )
+#: As in the API.
+MOST, MOST_USD = {"stored_bytes": 10**15, "requests_per_minute": 10**6}, 9_000_000_000
 Limit = Annotated[str | None, Parameter(help="a number, or 'none' to take the limit away")]
 
 
-class NotALimit(TunehookError):
-    """'{text}' is no limit for {name}. Write a number from 0, or 'none'."""
+class ProjectUnknown(TunehookError):
+    """There is no project '{name}': it never had a key, a job or a limit.{hint} `tunehook projects list` shows all."""
+
+
+class NotALimit(AskedWrongly):
+    """'{text}' is no limit for --{name}. Write a {kind} from {least} to {most:,}, or 'none'."""
+
+
+class NoChange(AskedWrongly):
+    """Nothing would be changed. Give a limit, such as --monthly-budget-usd 500."""
+
+
+class NoSuchJob(TunehookError):
+    """There is no job '{id}'. `tunehook projects show PROJECT` names those that wait for approval."""
 
 
 @asynccontextmanager
@@ -44,8 +61,7 @@ async def _opened() -> AsyncIterator[Store]:
 async def list_projects(*, as_json: AsJson = False) -> int:
     """List projects with their limits, and what they use of them this month (UTC)."""
     async with _opened() as store:
-        limits = await store.projects.all()
-        names = sorted({*await store.api_keys.projects(), *limits})
+        limits, names = await store.projects.all(), await projects.names(store)
         now = int(time.time())
         rows = [(name, limits.get(name, NO_LIMITS)) for name in names]
         found = [(name, limit, await projects.usage(store, name, limit, now=now)) for name, limit in rows]
@@ -62,12 +78,24 @@ async def list_projects(*, as_json: AsJson = False) -> int:
         ]
         tell(json.dumps(told, indent=2))
         return 0
-    tell(f"{'PROJECT':<20}{'BUDGET':>12}{'HELD':>12}{'SPENT':>12}  {'AWAITING':<10}OTHER LIMITS")
-    for name, limit, used in found:
-        budget = "-" if limit.monthly_budget_usd is None else f"{limit.monthly_budget_usd:,.2f}"
-        amounts = f"{budget:>12}{dollars(used.held):>12,.2f}{dollars(used.spent):>12,.2f}"
-        tell(f"{clean(name):<20}{amounts}  {len(used.awaiting):<10}{_others(limit) or '-'}")
+    print_rows(
+        ("PROJECT", "BUDGET", "HELD", "SPENT", "AWAITING", "OTHER LIMITS"),
+        [
+            (
+                name,
+                _budget(limit),
+                *(f"{dollars(money):,.2f}" for money in (used.held, used.spent)),
+                len(used.awaiting),
+                _others(limit),
+            )
+            for name, limit, used in found
+        ],
+    )
     return 0
+
+
+def _budget(limit: ProjectSettings) -> str:
+    return "-" if limit.monthly_budget_usd is None else f"{limit.monthly_budget_usd:,.2f}"
 
 
 @app.command
@@ -78,6 +106,8 @@ async def show(project: str, /) -> int:
         project: its name
     """
     async with _opened() as store:
+        if project not in (known := await projects.names(store)):
+            raise ProjectUnknown(name=project, hint=did_you_mean(project, known))
         limits, now = await store.projects.read(project), int(time.time())
         used = await projects.usage(store, project, limits, now=now)
     month = month_of(now)
@@ -90,9 +120,11 @@ async def show(project: str, /) -> int:
         tell(f"{usd_text(left)} left until {month_after(month)} (UTC)")
         tell(f"          a job beyond it {'waits for approval' if limits.over_budget == 'hold' else 'is refused'}")
     tell(f"{month}:  {usd_text(dollars(used.held))} USD held, {usd_text(dollars(used.spent))} USD spent")
-    tell(f"limits:   {_others(limits) or 'none'}")
+    tell(wrapped(f"limits:   {_others(limits) or 'none'}", indent=10))
     for job_id in used.awaiting:
-        tell(f"waits:    {job_id}  (tunehook projects approve|reject {job_id})")
+        tell(f"waits:    {job_id}")
+    if used.awaiting:
+        say("`tunehook projects approve JOB` lets such a job go on, and `reject` fails it.")
     return 0
 
 
@@ -127,7 +159,11 @@ async def set_limits(
         changes["monthly_budget_usd"] = _usd(monthly_budget_usd)
     if over_budget is not None:
         changes["over_budget"] = over_budget
+    if not changes:
+        raise NoChange
     async with _opened() as store:
+        if hint := await projects.check_name(store, project):
+            say(f"{project} is a new project.{hint}")
         await projects.change(store, project, changes)
     return await show(project)
 
@@ -139,7 +175,7 @@ async def approve(job: str, /) -> int:
     Args:
         job: its id
     """
-    async with _context() as ctx:
+    async with _of_a_job(job) as ctx:
         await approvals.approve(ctx, job, by="tunehook projects")
     tell(f"{job} goes on; its money is held, also beyond the budget.")
     return 0
@@ -152,17 +188,20 @@ async def reject(job: str, /) -> int:
     Args:
         job: its id
     """
-    async with _context() as ctx:
+    async with _of_a_job(job) as ctx:
         await approvals.reject(ctx, job, by="tunehook projects")
     tell(f"{job} has failed (approval_rejected).")
     return 0
 
 
 @asynccontextmanager
-async def _context() -> AsyncIterator[Context]:
+async def _of_a_job(job_id: str) -> AsyncIterator[Context]:
     url, _ = local_store.find()
     async with open_context(settings.load().model_copy(update={"redis_url": url})) as ctx:
-        yield ctx
+        try:
+            yield ctx
+        except JobNotFound:
+            raise NoSuchJob(id=job_id[:64]) from None
 
 
 def _others(limits: ProjectSettings) -> str:
@@ -173,8 +212,9 @@ def _others(limits: ProjectSettings) -> str:
 def _whole(name: str, text: str) -> int | None:
     if text == "none":
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 15 or (name == "requests_per_minute" and int(text) < 1):
-        raise NotALimit(text=text, name=name)
+    least, most = int(name == "requests_per_minute"), MOST.get(name, 10**9)
+    if not (text.isascii() and text.isdigit()) or len(text) > 20 or not least <= int(text) <= most:
+        raise NotALimit(text=text[:40], name=name.replace("_", "-"), kind="whole number", least=least, most=most)
     return int(text)
 
 
@@ -185,6 +225,6 @@ def _usd(text: str) -> float | None:
         amount = float(text)
     except ValueError:
         amount = -1.0
-    if not 0 <= amount <= 9e9:
-        raise NotALimit(text=text, name="monthly_budget_usd")
+    if not 0 <= amount <= MOST_USD:
+        raise NotALimit(text=text[:40], name="monthly-budget-usd", kind="number", least=0, most=MOST_USD)
     return amount

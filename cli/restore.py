@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from cli.archive import FORMAT, PLACES, SPOOL, Sums, place, stored_files
+from cli.archive import FORMAT, PLACES, SPOOL, Sums, in_words, place, stored_files
 from cli.lines import say
 from tunehook.errors import TunehookError
 from tunehook.model.record import RECORD_VERSION
@@ -43,6 +43,7 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
         archive: the file to read; - for standard input
         force: replace what the place holds
     """
+    _require(archive)
     async with place() as (store, encryption, data_dir):
         programs = await snapshot.running(store)
         if programs == snapshot.WORKER or (programs and not force):
@@ -60,6 +61,12 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
             await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
     say(f"Restored: {sums.words()}.")
     return 0
+
+
+def _require(archive: str) -> None:
+    """Raises NotRestored for a file that is missing, before any word of --force."""
+    if archive != "-" and not Path(archive).exists():
+        raise NotRestored(why=f"there is no file {archive}")
 
 
 async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: Path, *, clear: bool) -> None:
@@ -94,7 +101,7 @@ def _input(source: str) -> Iterator[IO[bytes]]:
             file = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
             yield stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))  # type: ignore[arg-type]
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, KeyError, TypeError, OSError) as error:
-        raise NotRestored(why=f"{source} cannot be read as a backup ({error or type(error).__name__})") from error
+        raise NotRestored(why=f"{source} cannot be read as a backup ({in_words(error)})") from error
 
 
 def _unpack(packed: IO[bytes], spool: Path) -> Sums:

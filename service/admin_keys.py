@@ -15,11 +15,11 @@ from tunehook.errors import InvalidParameter
 from tunehook.model.api_key import OF_A_PROJECT, ApiKey, Scope
 from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.openai_format.lists import page_object
+from tunehook.projects import NAME as PROJECT_NAME
 from tunehook.webhooks.endpoints import RotateRequest
 
 Name = Annotated[str, Field(max_length=256)]
-#: Part of the names of Redis keys, so no project may be called like another one's index.
-Project = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Project = Annotated[str, Field(pattern=f"^{PROJECT_NAME.pattern}$")]
 Scopes = list[Literal["read", "write", "chat", "webhooks", "admin"]]
 Time = Annotated[int, Field(ge=0, le=10**11)]
 

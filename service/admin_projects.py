@@ -6,14 +6,12 @@ import time
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from service.admin_keys import Project
 from service.request_log import log_admin
 from service.requests import caller_of, context_of, json_object, known_only
 from tunehook import projects
 from tunehook.context import Context
-from tunehook.errors import InvalidParameter
 from tunehook.jobs import approvals
 from tunehook.model.project import NO_LIMITS, ProjectSettings, dollars, month_after, month_of
 from tunehook.openai_format import jobs
@@ -24,7 +22,6 @@ from tunehook.store.jobs import JobRecord
 Count = Annotated[int, Field(ge=0, le=10**9)]
 #: Up to 9 billion dollars, of which sums in millionths are exact in Redis' scripts too.
 Usd = Annotated[float, Field(ge=0, le=9e9, allow_inf_nan=False)]
-_PROJECT = TypeAdapter[str](Project)
 
 
 class SettingsRequest(Strict):
@@ -46,8 +43,7 @@ async def list_(request: web.Request) -> web.Response:
     known_only(request)
     ctx = context_of(request)
     limits = await ctx.store.projects.all()
-    names = sorted({*await ctx.store.api_keys.projects(), *limits})
-    data = [await _object(ctx, name, limits.get(name, NO_LIMITS)) for name in names]
+    data = [await _object(ctx, name, limits.get(name, NO_LIMITS)) for name in await projects.names(ctx.store)]
     return web.json_response(page_object(data, has_more=False))
 
 
@@ -58,7 +54,8 @@ async def retrieve(request: web.Request) -> web.Response:
 
 async def change(request: web.Request) -> web.Response:
     """Sets and takes away limits, also of a project that has no key yet."""
-    ctx, project = context_of(request), _new_name(request.match_info["project"])
+    ctx, project = context_of(request), request.match_info["project"]
+    await projects.check_name(ctx.store, project)
     asked = parse_as(SettingsRequest, await json_object(request))
     changes = asked.model_dump(exclude_unset=True)
     limits = await projects.change(ctx.store, project, changes)
@@ -79,14 +76,6 @@ async def reject(request: web.Request) -> web.Response:
 def _job(record: JobRecord) -> web.Response:
     job = jobs.job_object(record.job, revision=record.revision, cancel_requested_at=record.cancel_requested_at)
     return web.json_response(job)
-
-
-def _new_name(project: str) -> str:
-    try:
-        return _PROJECT.validate_python(project)
-    except ValidationError:
-        why = "it must have 1 to 64 letters, digits, '.', '_' and '-', and begin with a letter or digit"
-        raise InvalidParameter(param="project", why=why) from None
 
 
 async def _object(ctx: Context, project: str, limits: ProjectSettings) -> dict[str, Any]:

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from tunehook.dataset.prices import usd_text
-from tunehook.errors import LimitReached, OverBudget, RequestError
+from tunehook.errors import InvalidParameter, LimitReached, OverBudget, RequestError
 from tunehook.model.project import ProjectSettings, dollars, month_after, month_of
 from tunehook.store.engine.commit import Occupied, optimistic_update
 from tunehook.store.projects import Projects, Usage
 from tunehook.store.store import Store
+from tunehook.wording import did_you_mean
 
+#: No project may be called like another one's index.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _WORDS = {
     "unsettled_jobs": ("unsettled jobs", "Wait until one has ended, or cancel one."),
     "jobs_per_day": ("jobs a day", "The next day begins at 00:00 UTC."),
 }
+
+
+async def names(store: Store) -> list[str]:
+    """Returns every project that ever had a key, a job, a webhook endpoint or a limit."""
+    return sorted({*await store.api_keys.projects(), *await store.projects.all()})
+
+
+async def check_name(store: Store, project: str) -> str:
+    """Returns, for a new project, a question that names the nearest other one; else "".
+
+    Raises InvalidParameter for a new name that is malformed: it becomes part of the names of keys.
+    """
+    known = await names(store)
+    if project in known:
+        return ""
+    if not NAME.fullmatch(project):
+        why = "it must have 1 to 64 letters, digits, '.', '_' and '-', and begin with a letter or digit"
+        raise InvalidParameter(param="project", why=why)
+    return did_you_mean(project, known)
 
 
 @optimistic_update

@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,8 +37,49 @@ _SENTINELS = re.compile(
 )
 
 
+#: What an option of a Redis URL can be: words → form.
+_FORMS = {
+    "a whole number": "[0-9]+",
+    "a number": r"[0-9]+(\.[0-9]+)?",
+    "true or false": "true|false|yes|no|on|off|1|0",
+    "none, optional or required": "none|optional|required",
+    "2 or 3": "[23]",
+    "a word": "[!-~]+",
+    "a text": ".+",
+}
+#: The options that all our connections take, and their forms.
+_OPTIONS = {
+    "db": "a whole number", "username": "a text", "password": "a text", "client_name": "a word", "protocol": "2 or 3",
+    "socket_timeout": "a number", "socket_connect_timeout": "a number", "socket_read_size": "a whole number",
+    "socket_keepalive": "true or false", "retry_on_timeout": "true or false", "max_connections": "a whole number",
+    "health_check_interval": "a whole number",
+}  # fmt: skip
+_TLS_OPTIONS = {
+    "ssl_cert_reqs": "none, optional or required", "ssl_check_hostname": "true or false", "ssl_ca_certs": "a text",
+    "ssl_ca_path": "a text", "ssl_ca_data": "a text", "ssl_certfile": "a text", "ssl_keyfile": "a text",
+    "ssl_password": "a text", "ssl_min_version": "a whole number", "ssl_ciphers": "a text",
+}  # fmt: skip
+_SENTINEL_OPTIONS = {"sentinel_username": "a text", "sentinel_password": "a text"}
+
+
+def _check_options(query: str, known: Mapping[str, str]) -> None:
+    """Raises ValueError for an option that no connection can be opened with; it quotes no value."""
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            quoted = f" {name}" if value and re.fullmatch("[a-z_]{1,30}", name) else ""
+            raise ValueError(f"has an option{quoted} that is not known. Known are {', '.join(known)}")
+        if not re.fullmatch(_FORMS[known[name]], value, re.IGNORECASE):
+            raise ValueError(f"has an option {name} that must be {known[name]}")
+
+
 def _redis_url(value: str) -> str:
-    if value.startswith("unix://"):
+    scheme, _, rest = value.partition("://")
+    tls = _TLS_OPTIONS if scheme.startswith("rediss") else {}
+    if scheme == "unix":
+        if not rest.partition("?")[0]:
+            raise ValueError("must name a socket, such as unix:///run/redis.sock?db=0")
+        over_tcp = {"socket_keepalive"}
+        _check_options(rest.partition("?")[2], {name: form for name, form in _OPTIONS.items() if name not in over_tcp})
         return value
     if value.startswith(("redis+sentinel://", "rediss+sentinel://")):
         if not _SENTINELS.fullmatch(value):
@@ -46,27 +88,21 @@ def _redis_url(value: str) -> str:
                 "redis+sentinel://sentinel-1:26379,sentinel-2:26379/mymaster/0; "
                 "in a password, @ / ? # are %40 %2F %3F %23"
             )
-        _check_sentinels(value)
+        _check_ports(rest)
+        _check_options(rest.partition("?")[2], _SENTINEL_OPTIONS | tls)
         return value
     if not value.startswith(("redis://", "rediss://")):
         raise ValueError("must start with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://")
     if not re.fullmatch(r"(/[0-9]*)?", urlsplit(_url(value, "redis", "rediss")).path, re.ASCII):
         raise ValueError("must end with the number of a database, such as redis://localhost:6379/0")
+    _check_options(rest.partition("?")[2], _OPTIONS | tls)
     return value
 
 
-def _check_sentinels(url: str) -> None:
-    """Raises ValueError for a port or an option that no connection can be opened with."""
-    scheme, _, rest = url.partition("://")
-    address, _, query = rest.partition("?")
-    hosts = address.partition("/")[0].rpartition("@")[2]
+def _check_ports(sentinels: str) -> None:
+    hosts = sentinels.partition("/")[0].rpartition("@")[2]
     if any(not 0 < int(port) < 65536 for port in re.findall(r":([0-9]+)(?:,|$)", re.sub(r"\[[^]]*\]", "", hosts))):
         raise ValueError("has a port that is not 1 to 65535")
-    known = re.compile(r"sentinel_(username|password)" + (r"|ssl_[a-z_]+" if scheme.startswith("rediss") else ""))
-    for name, _ in parse_qsl(query, keep_blank_values=True):
-        if not known.fullmatch(name):
-            secure = " (and ssl_… with rediss+sentinel://)"
-            raise ValueError(f"has an option that is not known: sentinel_username and sentinel_password are{secure}")
 
 
 def check_store_url(value: str) -> str:

@@ -124,9 +124,13 @@ async def test_a_file_that_breaks_off_leaves_no_parts(server: str, url: str, sto
 
 @dataclass
 class Trouble:
-    """Stands before the server: `answer` may refuse a request, or break it off, instead of passing it on."""
+    """Stands before the server: `answer` may refuse a request, or break it off, instead of passing it on.
+
+    `translated` returns the headers that it passes on.
+    """
 
     answer: Callable[[web.Request], web.Response | str | None] = lambda request: None
+    translated: Callable[[dict[str, str]], dict[str, str]] = dict
     asked: list[str] = field(default_factory=list)
 
 
@@ -142,12 +146,12 @@ async def in_trouble(server: str, trouble: Trouble) -> AsyncIterator[str]:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in ("host", "te")}
+        head = {name.lower(): value for name, value in request.headers.items() if name.lower() not in ("host", "te")}
         async with session.request(
             request.method,
             server + request.raw_path,
             data=io.BytesIO(body),
-            headers=headers,
+            headers=trouble.translated(head),
             skip_auto_headers=("Content-Type",),
         ) as answer:
             content = await answer.read()

@@ -77,10 +77,10 @@ class Moody(Receiver):
         return await super().take(request)
 
 
-def checkout(directory: Path) -> Path:
-    """Unpacks version 0.1. Raises CalledProcessError where the history is not there (a shallow clone)."""
+def checkout(directory: Path, commit: str = COMMIT) -> Path:
+    """Unpacks version 0.1, or another. Raises CalledProcessError where the history is not there (a shallow clone)."""
     directory.mkdir()
-    packed = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, check=True, capture_output=True).stdout
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x"], cwd=directory, input=packed, check=True)
     return directory
 

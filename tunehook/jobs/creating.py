@@ -57,9 +57,18 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
         why = f"{count} {'job waits' if count == 1 else 'jobs wait'} for a slot before this one."
         return await wait_for_slot(ctx, record, lease, why, 60.0)
     free = ctx.free_slots.get(job.upstream, 0)
-    if free and await ctx.store.upstreams.keeps_free(job.upstream, free):
+    if free and not await ctx.store.upstreams.take_slot(job, free):
         why = f"The settings keep {free} of its slots free, and '{job.upstream}' has no more than these."
         return await wait_for_slot(ctx, record, lease, why, 60.0)
+    more = await _create(ctx, record, lease, files)
+    if free and (await ctx.store.jobs.read(job.id)).intent_ms is None:  # else it is unknown whether it is there
+        await ctx.store.upstreams.leave_slot(job)
+    return more
+
+
+async def _create(ctx: Context, record: JobRecord, lease: Lease, files: tuple[str, str | None]) -> bool:
+    """Writes the intent and makes the create, unless a job of an earlier one is found."""
+    job = record.job
     searched = await _searched(ctx, record, lease)
     if searched is not None:
         return searched

@@ -40,6 +40,7 @@ async def wait_after_429(ctx: Context, record: JobRecord, lease: Lease, code: st
     change.clear.append("intent")
     (upstreams.queue_up if code == "no_slot" else upstreams.leave_queue)(change, record.job)
     if code == "no_slot" and record.job.upstream in ctx.free_slots:
+        await upstreams.leave_slot(record.job)
         upstreams.note_slots(change, record.job.upstream, await upstreams.jobs_there(record.job.upstream))
     await ctx.store.commit(upstreams.watch_for_extras(change, record.job))
     return False

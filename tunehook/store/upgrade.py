@@ -25,6 +25,8 @@ OLD_DUE = ("th:due:deliver", "th:due:slow")
 BATCH = 1000
 #: Between two comparisons of all jobs with their rows, in all schedulers together: 0.3 s of CPU for 100,000 jobs.
 CHECK_SECONDS = 600
+#: The same after one that found some: programs of an older version may still change jobs.
+CHECK_AGAIN_SECONDS = 30
 # Moves up to ARGV[3] deliveries of a lane, and its rest. A lane that an old worker has leased is being sent: it stays
 # until the lease has ended. KEYS: lane, lease, old rest, rest, due, both old due sets   ARGV: member, receiver, limit
 # Returns how many were moved.
@@ -59,8 +61,8 @@ async def carry_over(store: DueQueue) -> int:
     Safe to run at any time and by several programs at once: each batch is one script, and a moved delivery has left
     its lane.
     """
-    if await store.redis.set(keys.INDEX_CHECKED, 1, nx=True, ex=CHECK_SECONDS):
-        await index_jobs(store)
+    if await store.redis.set(keys.INDEX_CHECKED, 1, nx=True, ex=CHECK_SECONDS) and await index_jobs(store):
+        await store.redis.expire(keys.INDEX_CHECKED, CHECK_AGAIN_SECONDS)
     await leaving_to_zset(store)
     await polls_to_their_queue(store)
     moved = 0
@@ -74,11 +76,17 @@ async def carry_over(store: DueQueue) -> int:
     return moved
 
 
-async def index_jobs(store: DueQueue) -> None:
-    """Indexes the jobs of versions before 0.3, and those that programs of such a version have changed since."""
+async def index_jobs(store: DueQueue) -> int:
+    """Indexes the jobs of versions before 0.3, and those that programs of such a version have changed since.
+
+    Returns how many.
+    """
+    total = 0
     for project in await store.redis.smembers(keys.PROJECTS):
         if made := await Jobs(store).index(project):
             log.info("%d jobs of project %s were indexed", made, project)
+            total += made
+    return total
 
 
 async def leaving_to_zset(store: Connection) -> None:

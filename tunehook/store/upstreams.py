@@ -23,6 +23,8 @@ HOOK_SECONDS = 900
 LAST = 2**50
 #: So many ends of jobs are kept, and needed, to say when a slot is likely.
 FREED_KEPT, FREED_LEAST = 20, 5
+#: So long a create counts as a job there without a sign of its step.
+CREATE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Upstreams:
     def track(self, change: Change, job: Job, seen: UpstreamJob) -> Change:
         """Adds a job to those that polls watch."""
         self.noticed(change, job, seen)
-        change.claim(keys.known(job.upstream), seen.id, job.id)
+        change.claim(keys.known(job.upstream), seen.id, job.id).do("ZREM", keys.creates(job.upstream), job.id)
         self.leave_queue(change, job, with_slot=True)
         poll = poll_member(job.upstream)
         change.do("ZADD", keys.due(queue_of(poll)), "NX", 0, poll)  # a poll repeats itself once it is planned
@@ -191,18 +193,34 @@ class Upstreams:
         return int(max(now, ends[0] + every) + before * every)
 
     async def jobs_there(self, upstream: str) -> int:
-        """Returns how many jobs of ours the upstream has."""
-        return int(await self._store.redis.hlen(keys.live(upstream)))
+        """Returns how many jobs of ours the upstream has, or is being asked to create."""
+        async with self._store.redis.pipeline(transaction=True) as pipe:
+            return sum(await pipe.hlen(keys.live(upstream)).zcard(keys.creates(upstream)).execute())
 
     def note_slots(self, change: Change, upstream: str, jobs: int) -> Change:
         """Adds that the upstream takes no more jobs than these of ours; kept for a day."""
         return change.do("SET", keys.slots(upstream), jobs, "EX", 24 * 3600)
 
-    async def keeps_free(self, upstream: str, count: int) -> bool:
-        """Returns whether one more job would use one of the last `count` slots of those that are known."""
-        async with self._store.redis.pipeline(transaction=False) as pipe:
-            most, live = await pipe.get(keys.slots(upstream)).hlen(keys.live(upstream)).execute()
-        return most is not None and int(live) >= max(1, int(most) - count)
+    async def take_slot(self, job: Job, free: int) -> bool:
+        """Counts a create among the jobs there, unless it would use one of the last `free` slots of those known.
+
+        Of many that ask at once, each counts those before it. A job that is there is counted once (`track`); a create
+        whose step dies is counted for a minute.
+        """
+        creates, now = keys.creates(job.upstream), await self._store.now_ms()
+        async with self._store.redis.pipeline(transaction=True) as pipe:
+            pipe.zremrangebyscore(creates, "-inf", now).zrem(creates, job.id).zcard(creates)
+            pipe.hlen(keys.live(job.upstream)).get(keys.slots(job.upstream))
+            pipe.zadd(creates, {job.id: now + CREATE_SECONDS * 1000})
+            *_, others, live, most, _ = await pipe.execute()
+        if most is None or int(others) + int(live) < max(1, int(most) - free):
+            return True
+        await self.leave_slot(job)
+        return False
+
+    async def leave_slot(self, job: Job) -> None:
+        """Counts a create no more: it made no job."""
+        await self._store.redis.zrem(keys.creates(job.upstream), job.id)
 
     # ---- holds
 

@@ -116,3 +116,45 @@ async def test_slots_that_are_kept_free_are_not_used_once_their_number_is_known(
     assert "1 of its slots free" in str(job.waiting)
     await bench.ctx.store.redis.delete(keys.slots("openai"))
     await bench.until_tracked(third)
+
+
+async def ready_to_create(bench: Bench, count: int) -> list[str]:
+    """Jobs on one file, whose next step makes the create."""
+    file = await bench.file()
+    jobs = [await bench.accept(file) for _ in range(count)]
+    await lifecycle.advance_all(bench.ctx, jobs)
+    await copy_step.copy_to_upstream(bench.ctx, "openai", file.sha256)
+    return jobs
+
+
+async def test_creates_at_once_use_no_slot_that_is_kept_free(bench: Bench) -> None:
+    bench.ctx = replace(bench.ctx, free_slots={"openai": 2})
+    jobs = await ready_to_create(bench, 8)
+    redis = bench.ctx.store.redis
+    await redis.set(keys.slots("openai"), 6)
+    await lifecycle.advance_all(bench.ctx, jobs)
+    assert len(await bench.simulator.jobs()) == 4
+    assert sorted([await bench.stage(job_id) for job_id in jobs]) == [Stage.TRACKED] * 4 + [Stage.WAITING] * 4
+    assert await redis.zcard(keys.creates("openai")) == 0
+    [first, *_] = [job_id for job_id in jobs if await bench.stage(job_id) is Stage.WAITING]
+    await redis.set(keys.slots("openai"), 7)
+    await bench.until_tracked(await bench.ctx.store.upstreams.next_waiting("openai") or first)
+    assert len(await bench.simulator.jobs()) == 5
+
+
+async def test_jobs_that_are_on_their_way_count_when_an_upstream_says_that_it_is_full(bench: Bench) -> None:
+    bench.ctx = replace(bench.ctx, free_slots={"openai": 1})
+    jobs = await ready_to_create(bench, 8)
+    await bench.simulator.fault("concurrent_jobs", path="/fine_tuning/jobs$", method="POST", times=3)
+    await lifecycle.advance_all(bench.ctx, jobs)
+    assert 5 <= int(await bench.ctx.store.redis.get(keys.slots("openai")) or 0) <= 7
+
+
+async def test_a_create_of_unknown_outcome_counts_as_a_job(bench: Bench) -> None:
+    bench.ctx = replace(bench.ctx, free_slots={"openai": 1})
+    lost, other = await ready_to_create(bench, 2)
+    await bench.ctx.store.redis.set(keys.slots("openai"), 2)
+    await bench.simulator.fault("after_reset", path="/fine_tuning/jobs$", method="POST")
+    await lifecycle.advance(bench.ctx, lost)
+    await lifecycle.advance(bench.ctx, other)
+    assert await bench.stage(other) is Stage.WAITING

@@ -100,7 +100,8 @@ async def test_what_cannot_be_done_is_one_line(api: Api, archive: Path, valkey: 
     refused = [
         (["restore", str(archive)], here, "Stop service and worker"),
         (["backup", str(tmp_path / "b")], tmp_path / "another", "does not bear the mark"),
-        (["backup", str(tmp_path / "missing" / "b")], here, "cannot be written"),
+        (["restore", str(tmp_path / "missing")], here, "there is no file"),
+        (["backup", str(tmp_path / "missing" / "b")], here, "file cannot be read (No such file or directory)."),
         (["backup", str(tmp_path)], here, "cannot be written"),
     ]
     for arguments, data_dir, why in refused:

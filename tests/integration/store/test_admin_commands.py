@@ -44,25 +44,49 @@ def test_keys_are_made_changed_rotated_and_listed(capsys: pytest.CaptureFixture[
     of = {row["project"]: row for row in (first, second)}
     assert (of["search"]["scopes"], of["search"]["expires_at"]) == (["read"], None)
     assert of[""]["scopes"] == ["admin"]
-    assert re.search(rf"{key[1]} +search +- .* never +active +never +read", run(capsys, "keys", "list"))
+    assert re.search(rf"{key[1]}\tsearch\t\tactive\tread\tnever\tnever", run(capsys, "keys", "list"))
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "status", "told"),
     [
-        (("keys", "create", "--project", "p", "--scopes", "reed"), "no scope 'reed'"),
-        (("keys", "create", "--project", "p", "--expires", "soon"), "'soon' is no day"),
-        (("keys", "create", "--project", "p", "--expires", "2020-01-01"), "must be in the future"),
-        (("keys", "change", "000000", "--name", "x"), "no key '000000'"),
-        (("projects", "set", "p", "--monthly-budget-usd", "much"), "'much' is no limit"),
-        (("projects", "set", "p", "--jobs-per-day", "-1"), "'-1' is no limit"),
-        (("projects", "approve", "ftjob-none"), "Could not find fine tune"),
+        ("keys create --scopes reed", 2, "no scope 'reed'"),
+        ("keys create --expires soon", 2, "'soon' is no day"),
+        ("keys create --expires 2020-01-01", 2, "2020-01-01 is past"),
+        ("keys create --project a:with:b", 1, "Invalid 'project': it must have 1 to 64 letters"),
+        ("keys create --admin --project p", 2, "--admin has neither --project nor --scopes"),
+        (f"keys create --name {'n' * 257}", 2, "The name has 257 characters"),
+        ("keys change 000000 --name x", 1, "no key '000000'"),
+        ("keys change 000000", 2, "Nothing would be changed. Give --name"),
+        ("keys rotate", 2, "parameter KEY requires an argument"),
+        ("projects set p", 2, "Nothing would be changed. Give a limit"),
+        ("projects set p:q --streams 1", 1, "Invalid 'project': it must have 1 to 64 letters"),
+        ("projects set p --monthly-budget-usd much", 2, "'much' is no limit for --monthly-budget-usd. Write a number"),
+        (
+            "projects set p --jobs-per-day -1",
+            2,
+            "'-1' is no limit for --jobs-per-day. Write a whole number from 0 to 1",
+        ),
+        ("projects set p --streams 9999999999", 2, "from 0 to 1,000,000,000, or 'none'"),
+        ("projects show p", 1, "There is no project 'p': it never had a key"),
+        ("projects approve ftjob-none", 1, "There is no job 'ftjob-none'. `tunehook projects show PROJECT`"),
     ],
 )
 def test_a_wrong_word_is_answered_in_a_line(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+    capsys: pytest.CaptureFixture[str], words: str, status: int, told: str
 ) -> None:
-    assert told in run(capsys, *words, status=1)
+    assert told in run(capsys, *words.split(), status=status)
+
+
+def test_a_name_that_is_nearly_another_projects_is_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "keys", "create", "--project", "search")
+    assert "no project 'serch': it never had a key, a job or a limit. Did you mean search?" in run(
+        capsys, "projects", "show", "serch", status=1
+    )
+    assert main(("projects", "set", "serch", "--streams", "1")) == 0
+    assert "serch is a new project. Did you mean search?" in capsys.readouterr().err
+    assert main(("keys", "create", "--project", "serch")) == 0
+    assert capsys.readouterr().err == "", "it is known by now"
 
 
 def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +98,7 @@ def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str])
     assert project["limits"]["monthly_budget_usd"] == 500
     assert project["limits"]["unsettled_jobs"] is None
     assert project["limits"]["over_budget"] == "hold"
-    assert re.search(r"search +500\.00 +0\.00 +0\.00", run(capsys, "projects", "list"))
+    assert re.search(r"search\t500\.00\t0\.00\t0\.00", run(capsys, "projects", "list"))
 
 
 def test_a_project_without_a_budget_has_spent_what_its_jobs_cost(
@@ -84,7 +108,7 @@ def test_a_project_without_a_budget_has_spent_what_its_jobs_cost(
     with open_blocking(valkey.url) as client:
         for month in {month_of(int(time.time())), month_of(int(time.time()) + 600)}:
             client.hset(keys.costs("search", month), mapping={"spent": 12_340_000, "estimated": 500_000})
-    assert re.search(r"search +- +0\.00 +12\.34 ", run(capsys, "projects", "list"))
+    assert re.search(r"search\t-\t0\.00\t12\.34\t", run(capsys, "projects", "list"))
     assert "12.34 USD spent" in run(capsys, "projects", "show", "search")
     told = run(capsys, "projects", "set", "search", "--monthly-budget-usd", "500")
     assert "500.00 left" in told, "a budget counts what was held since"

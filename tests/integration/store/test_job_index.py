@@ -119,6 +119,7 @@ async def test_jobs_of_an_earlier_version_are_found(store: Store) -> None:
     await store.redis.delete(keys.job(records[4].job.id))  # its retention
     await store.redis.zrem(keys.jobs(PROJECT), records[4].job.id)
     await upgrade.carry_over(store)
+    assert 0 < await store.redis.ttl(keys.INDEX_CHECKED) <= upgrade.CHECK_AGAIN_SECONDS, "older programs may go on"
     assert await found(store, JobFilter(status="failed")) == [ended.id]
     assert len(await found(store, wanted, limit=100)) == 248
     assert (await store.jobs.counts(PROJECT, []))[0] == {**NONE, "accepted": 248, "settled": 1}

@@ -104,7 +104,11 @@ INDEX_CHECKED = "th:job-index-checked"  # exists for a while after all jobs were
 
 
 def costs(project: str, month: str) -> str:
-    """hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs."""
+    """hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs.
+
+    For the summary, of all projects, by the months of acceptance and end. `money` is a budget's, by the month that
+    held it: a job over the turn of a month counts in another one there.
+    """
     return f"th:costs:{project}:{month}"
 
 
@@ -274,6 +278,11 @@ def slots_freed(upstream: str) -> str:
 def slots(upstream: str) -> str:
     """How many jobs of ours it had when it said that it takes no more; expires."""
     return f"th:slots:{upstream}"
+
+
+def creates(upstream: str) -> str:
+    """zset: job whose create is under way, at an upstream with slots to be kept free → until when it counts, ms."""
+    return f"th:creates:{upstream}"
 
 
 def hold(upstream: str) -> str:
