@@ -13,6 +13,7 @@ from tests.trainer.jobs import (
     chat,
     events,
     make_job,
+    preference,
     result,
     start,
     steps,
@@ -118,6 +119,11 @@ def test_too_little_memory_has_a_status_of_its_own(base: Path, tmp_path: Path) -
     ("changes", "code", "words"),
     [
         ({"rows": [*SUPERVISED, {"messages": [{"role": "user", "content": "x"}]}]}, None, None),
+        (
+            {"method": "dpo", "rows": [*PREFERENCES, preference("word " * 300, "x", "y")], "context": 200},
+            None,
+            None,
+        ),
         (
             {"rows": [*SUPERVISED, chat("x", "y") | {"tools": [{"type": "custom", "custom": {"name": "z"}}]}]},
             "invalid_training_file",

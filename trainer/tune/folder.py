@@ -34,6 +34,7 @@ class Job:
     hyperparameters: Mapping[str, float]
     seed: int
     lora_r: int = 16
+    context: int | None = None
     learning_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property

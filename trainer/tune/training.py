@@ -64,7 +64,7 @@ def _train(folder: Folder, job: Job) -> None:
         folder.fail("qlora_needs_gpu", "QLoRA needs a GPU: train with 'lora' or 'full' here.", "training")
         return
     base = Path(job.base)
-    encoder = Encoder(base, _context(base))
+    encoder = Encoder(base, min(filter(None, (job.context, _context(base))), default=None))
     encode = encoder.preference if job.method == "dpo" else encoder.supervised
     training = _dataset(folder, "training_file", "train.jsonl", encode)
     validation = None
@@ -152,7 +152,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
             raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
-        if "labels" in encoded and all(label == IGNORED for label in encoded["labels"]):
+        if all(label == IGNORED for label in encoded.get("labels") or encoded.get("chosen_ids", ())):
             left_out += 1
             continue
         for column, ids in encoded.items():
@@ -161,7 +161,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
         raise _BadFile(param, f"No example of the {spoken} has a message of the assistant to train on.")
     if left_out:
         words = f"{left_out} examples of the {spoken} train nothing, and were left out: "
-        folder.tell(f"{words}each message of the assistant has weight 0, or lies beyond the context.", level="warn")
+        folder.tell(f"{words}what the assistant says has weight 0, or lies beyond the context.", level="warn")
     return Dataset.from_dict(columns)
 
 
