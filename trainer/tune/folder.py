@@ -120,6 +120,11 @@ class Folder:
                 shutil.rmtree(path)
         return max(whole, key=_step_of, default=None)
 
+    def drop(self, checkpoint: Path) -> None:
+        """Removes a checkpoint that cannot be read, and its model."""
+        shutil.rmtree(checkpoint)
+        shutil.rmtree(self.path / "models" / str(_step_of(checkpoint)), ignore_errors=True)
+
     def keep_model(self, checkpoint: Path) -> None:
         """Links the weights of a checkpoint into `models/<step>`, synced; keeps the last three."""
         for path in [*checkpoint.iterdir(), checkpoint]:

@@ -74,10 +74,13 @@ def _train(folder: Folder, job: Job) -> None:
     progress = Progress(folder, is_main=trainer.is_world_process_zero())
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress)
-    checkpoint = folder.newest_checkpoint()
-    if checkpoint is not None:
-        progress.catch_up(checkpoint)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    checkpoint = progress.resumed = folder.newest_checkpoint()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        if checkpoint is not None and not progress.has_begun and not is_out_of_memory(error):
+            folder.drop(checkpoint)  # damaged, as after a power cut: the next start goes on from the one before
+        raise
     if not progress.is_paused and trainer.is_world_process_zero():
         folder.succeed(job.epochs * _tokens(training))
 
