@@ -66,7 +66,7 @@ def _has_room(config: Config) -> bool:
 
 
 def _run(config: Config, job: Path) -> None:
-    step = folders.newest_checkpoint(job)
+    step = max(folders.whole_checkpoints(job), default=0)
     folders.tell(job, f"Fine-tuning job resumed from step {step}" if step else "Fine-tuning job started")
     began = time.monotonic()
     with (job / "child.log").open("ab") as log:
@@ -107,7 +107,7 @@ def device_of(slot: str) -> str:
 
 
 def _count_death(job: Path, status: int) -> None:
-    step = folders.newest_checkpoint(job)
+    step = max(folders.whole_checkpoints(job), default=0)
     known = folders.read(job / "deaths.json") or {}
     deaths = int(str(known.get("deaths", 0))) + 1 if known.get("step") == step else 1
     folders.write(job / "deaths.json", f'{{"step": {step}, "deaths": {deaths}}}')

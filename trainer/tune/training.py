@@ -12,16 +12,25 @@ from peft import LoraConfig
 from transformers import BitsAndBytesConfig, PrinterCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from trainer.hyperparameters import learning_rate
+from trainer.records import Job
 from trainer.rows import BadRow
 from trainer.templates import Untrainable
-from trainer.tune.folder import Folder, Job, Row
+from trainer.tune.folder import Folder, Row
 from trainer.tune.labels import IGNORED, Encoder
 from trainer.tune.progress import Cancelled, Diverged, Progress
+from trainer.work import OUT_OF_MEMORY
 
-OUT_OF_MEMORY = 75
 #: Examples that are computed at once; a larger batch is made of several.
 _AT_ONCE = 8
+#: Rates at a multiplier of 1, by "<method>.<training>". OpenAI's API names a multiplier only.
+_LEARNING_RATES = {
+    "supervised.lora": 2e-4,
+    "supervised.qlora": 2e-4,
+    "supervised.full": 2e-5,
+    "dpo.lora": 1e-5,
+    "dpo.qlora": 1e-5,
+    "dpo.full": 1e-6,
+}
 _OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -82,24 +91,25 @@ def _train(folder: Folder, job: Job) -> None:
             folder.drop(checkpoint)  # damaged, as after a power cut: the next start goes on from the one before
         raise
     if not progress.is_paused and trainer.is_world_process_zero():
-        folder.succeed(job.epochs * _tokens(training))
+        folder.succeed(int(job.hyperparameters["n_epochs"]) * _tokens(training))
 
 
 def _trainer(
     folder: Folder, job: Job, training: Dataset, validation: Dataset | None, encoder: Encoder, *, on_gpu: bool
 ) -> Any:
-    at_once = max(size for size in range(1, _AT_ONCE + 1) if job.batch_size % size == 0)
+    batch_size = int(job.hyperparameters["batch_size"])
+    at_once = max(size for size in range(1, _AT_ONCE + 1) if batch_size % size == 0)
     multiplier = job.hyperparameters["learning_rate_multiplier"]
     quantized = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="bfloat16"
     )
     options: Row = {
         "output_dir": str(folder.path),
-        "num_train_epochs": job.epochs,
+        "num_train_epochs": int(job.hyperparameters["n_epochs"]),
         "per_device_train_batch_size": at_once,
         "per_device_eval_batch_size": at_once,
-        "gradient_accumulation_steps": job.batch_size // at_once,
-        "learning_rate": learning_rate(job.method, job.training, multiplier, job.learning_rates),
+        "gradient_accumulation_steps": batch_size // at_once,
+        "learning_rate": {**_LEARNING_RATES, **job.learning_rates}[f"{job.method}.{job.training}"] * multiplier,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
         "seed": job.seed,
