@@ -165,7 +165,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
             raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
-        if all(label == IGNORED for label in encoded.get("labels") or encoded.get("chosen_ids", ())):
+        if all(label == IGNORED for label in encoded["labels" if "labels" in encoded else "chosen_ids"]):
             left_out += 1
             continue
         for column, ids in encoded.items():
