@@ -97,13 +97,29 @@ def _train(folder: Folder, job: Job) -> None:
 def _trainer(
     folder: Folder, job: Job, training: Dataset, validation: Dataset | None, encoder: Encoder, *, on_gpu: bool
 ) -> Any:
+    options = _options(folder, job, validated=validation is not None, on_gpu=on_gpu)
+    lora = LoraConfig(r=job.lora_r, lora_alpha=2 * job.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
+    common: Row = {
+        "model": job.base,
+        "train_dataset": training,
+        "eval_dataset": validation,
+        "processing_class": encoder.tokenizer,
+        "peft_config": None if job.training == "full" else lora,
+    }
+    if job.method == "dpo":
+        return _Preferences(args=DPOConfig(beta=job.hyperparameters["beta"], **options), **common)
+    return SFTTrainer(args=SFTConfig(**options), **common)
+
+
+def _options(folder: Folder, job: Job, *, validated: bool, on_gpu: bool) -> Row:
+    """Returns what SFT and DPO are configured with."""
     batch_size = int(job.hyperparameters["batch_size"])
     at_once = max(size for size in range(1, _AT_ONCE + 1) if batch_size % size == 0)
     multiplier = job.hyperparameters["learning_rate_multiplier"]
     quantized = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="bfloat16"
     )
-    options: Row = {
+    return {
         "output_dir": str(folder.path),
         "num_train_epochs": int(job.hyperparameters["n_epochs"]),
         "per_device_train_batch_size": at_once,
@@ -116,7 +132,7 @@ def _trainer(
         "max_length": None,  # the rows are cut
         "save_strategy": "epoch",
         "save_total_limit": 2,  # the newest may be torn
-        "eval_strategy": "epoch" if validation is not None else "no",
+        "eval_strategy": "epoch" if validated else "no",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": "none",
@@ -130,17 +146,6 @@ def _trainer(
             **({"quantization_config": quantized} if job.training == "qlora" else {}),
         },
     }
-    lora = LoraConfig(r=job.lora_r, lora_alpha=2 * job.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
-    common: Row = {
-        "model": job.base,
-        "train_dataset": training,
-        "eval_dataset": validation,
-        "processing_class": encoder.tokenizer,
-        "peft_config": None if job.training == "full" else lora,
-    }
-    if job.method == "dpo":
-        return _Preferences(args=DPOConfig(beta=job.hyperparameters["beta"], **options), **common)
-    return SFTTrainer(args=SFTConfig(**options), **common)
 
 
 # ---- data
