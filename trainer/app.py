@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from trainer import chat, files, folders, jobs, models
 from trainer.app_keys import PROJECT, SERVING, SESSION, STORE, WAKE
+from trainer.maintenance import tidy
 from trainer.serving import Serving
 from trainer.settings import Config
 from trainer.store import Store
@@ -23,6 +24,8 @@ from wire.problems import Problem
 _LOG = logging.getLogger(__name__)
 #: When what serves is started again, if it does not answer.
 _START_SECONDS = 30.0
+#: Between two tidyings of the data directory.
+_TIDY_SECONDS = 600.0
 
 
 def build_app(config: Config, store: Store) -> web.Application:
@@ -92,7 +95,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
 async def _sweeping(app: web.Application) -> None:
     store, serving = app[STORE], app[SERVING]
     turns = Turns(store.config.redis_url)
-    next_start, trouble = 0.0, ""
+    next_start, next_tidy, trouble = 0.0, 0.0, ""
     while True:
         app[WAKE].clear()
         try:
@@ -103,6 +106,9 @@ async def _sweeping(app: web.Application) -> None:
             elif serving.url is None and time.monotonic() >= next_start:
                 await serving.start()
                 next_start = time.monotonic() + _START_SECONDS
+            if time.monotonic() >= next_tidy:
+                next_tidy = time.monotonic() + _TIDY_SECONDS
+                await asyncio.to_thread(tidy, store)
             await asyncio.to_thread(_enqueue, store, turns, due)
             trouble = ""
         except (RedisError, OSError, ValueError, TypeError) as error:

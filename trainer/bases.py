@@ -25,7 +25,6 @@ class Base(BaseModel):
     source: str | None = None
     commit: str | None = None
     path: Path | None = None
-    template: str | None = None
     memory_gb: float | None = None
     learning_rates: dict[str, float] = {}
 

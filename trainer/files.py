@@ -48,11 +48,12 @@ class _Arriving:
 async def create(request: web.Request) -> web.StreamResponse:
     await run(request, Store.check_room)
     filename, purpose, expires, arriving = await file_of(request, lambda: _Arriving(request.app[STORE]))
-    return reply(views.file(await _accept(request, arriving.incoming, filename, purpose, expires)))
+    made = await _accept(request, new_id("file"), arriving.incoming, filename, purpose, expires)
+    return reply(views.file(made))
 
 
 async def _accept(
-    request: web.Request, incoming: folders.Incoming, filename: str, purpose: str, expires: int | None
+    request: web.Request, file_id: str, incoming: folders.Incoming, filename: str, purpose: str, expires: int | None
 ) -> File:
     try:
         check_file(filename, purpose, incoming.size)
@@ -61,7 +62,7 @@ async def _accept(
         raise
     now = time.time()
     found = File(
-        id=new_id("file"),
+        id=file_id,
         project=request[PROJECT],
         created_at=now,
         filename=filename,
@@ -195,7 +196,8 @@ async def complete_upload(request: web.Request) -> web.StreamResponse:
     found, names = await _pending(request), body["part_ids"]
     parts = [str(name) for name in names] if isinstance(names, list) else []
     joined = await run(request, lambda store: _join(store, found, parts, body.get("md5")))
-    made = await _accept(request, joined, found.filename, found.purpose, found.expires_after)
+    name = found.id.replace("upload-", "file-")  # completed twice, it is one file
+    made = await _accept(request, name, joined, found.filename, found.purpose, found.expires_after)
     await run(request, lambda store: _end(store, found, {"status": "completed", "file": made.id}))
     return reply(await run(request, lambda store: _shown(store, found)))
 
@@ -205,17 +207,20 @@ def _join(store: Store, found: Upload, names: list[str], md5: object) -> folders
     for name in names:
         if not _PART.fullmatch(name) or not (folder / name).is_file():
             raise bad(f"No such part of {found.id}: {name}", param="part_ids", code="invalid_value")
-    size = sum((folder / name).stat().st_size for name in names)
-    if size != found.size:
-        words = f"The parts have {size} bytes; the upload was announced with {found.size}."
-        raise bad(words, param="part_ids", code="invalid_upload_size")
-    whole = store.incoming()
-    digest = hashlib.md5(usedforsecurity=False)
-    for name in names:
-        with (folder / name).open("rb") as part:
-            while chunk := part.read(_CHUNK):
-                whole.write(chunk)
-                digest.update(chunk)
+    whole, digest = store.incoming(), hashlib.md5(usedforsecurity=False)
+    try:
+        size = sum((folder / name).stat().st_size for name in names)
+        if size != found.size:
+            words = f"The parts have {size} bytes; the upload was announced with {found.size}."
+            raise bad(words, param="part_ids", code="invalid_upload_size")
+        for name in names:
+            with (folder / name).open("rb") as part:
+                while chunk := part.read(_CHUNK):
+                    whole.write(chunk)
+                    digest.update(chunk)
+    except FileNotFoundError as gone:  # another request has completed or cancelled it
+        whole.close()
+        raise bad(f"Upload {found.id} is over.", param="id", code="invalid_state") from gone
     if md5 is not None and md5 != digest.hexdigest():
         whole.close()
         raise bad("The md5 of the parts differs from the one given.", param="md5", code="invalid_value")

@@ -123,10 +123,12 @@ def control(job: Path) -> str:
     return ""
 
 
-def tell(job: Path, message: str, *, level: str = "info", data: Row | None = None) -> None:
-    """Appends to what the server tells of a job. A lost line costs an event, so it is not synced."""
-    row = {"created_at": time.time(), "level": level, "message": message, "type": "message", "data": data or {}}
-    with (job / "server.jsonl").open("ab", buffering=0) as log:
+def tell(
+    job: Path, message: str, *, level: str = "info", kind: str = "message", data: Row | None = None, by: str = "server"
+) -> None:
+    """Appends an event to a job's log, "server" or "events". A lost line costs an event, so it is not synced."""
+    row = {"created_at": time.time(), "level": level, "message": message, "type": kind, "data": data or {}}
+    with (job / f"{by}.jsonl").open("ab", buffering=0) as log:
         log.write(json.dumps(row).encode() + b"\n")
 
 
@@ -141,11 +143,14 @@ def lines(path: Path) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[bool]:
-    """Locks a file while the block runs; yields whether it was free. The lock goes with the process."""
+def hold(path: Path, *, seconds: float = 0.0) -> Iterator[bool]:
+    """Locks a file while the block runs; yields whether it was free within seconds. The lock goes with the process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + seconds
     try:
-        yield _lock(descriptor, fcntl.LOCK_EX)
+        while not (ours := _lock(descriptor, fcntl.LOCK_EX)) and time.monotonic() < until:
+            time.sleep(0.05)
+        yield ours
     finally:
         os.close(descriptor)
 
@@ -174,14 +179,19 @@ def _lock(descriptor: int, kind: int) -> bool:
     return True
 
 
-def newest_checkpoint(job: Path) -> int:
-    """Returns the step of the newest whole checkpoint, 0 for none. `trainer_state.json` is written last."""
-    found = [0]
+def whole_checkpoints(job: Path) -> dict[int, Path]:
+    """Returns step → checkpoint of those that were written to their end: `trainer_state.json` comes last."""
+    found = {}
     for state in job.glob("checkpoint-*/trainer_state.json"):
         with contextlib.suppress(ValueError, OSError):
             json.loads(state.read_text("utf-8"))
-            found.append(int(state.parent.name.removeprefix("checkpoint-")))
-    return max(found)
+            if all(path.stat().st_size for path in state.parent.iterdir()):
+                found[step_of(state.parent)] = state.parent
+    return found
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def free_bytes(folder: Path) -> int:

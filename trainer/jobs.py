@@ -73,6 +73,7 @@ def _make(store: Store, job_id: str, project: str, body: dict[str, Any]) -> Job:
         training_file=training.id,
         validation_file=validation.id if validation else None,
         examples=examples,
+        context=base.context,
         request=body,
     )
     return store.add(job, training, validation, _refused(method, training, validation))

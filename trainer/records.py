@@ -39,6 +39,7 @@ class Job(Record):
     training_file: str
     validation_file: str | None
     examples: int
+    context: int | None = None
     request: dict[str, Any]
 
     @property

@@ -33,7 +33,9 @@ def as_sent(message: Message) -> Message:
 
 
 def tools_of(row: Mapping[str, Any]) -> list[Message] | None:
-    """Returns a row's tools; the older `functions` become such. None: it has none."""
+    """Returns a row's tools; the older `functions` become such. None: it has none. Raises BadRow."""
+    if row.get("tools") and row.get("functions"):
+        raise BadRow("it has tools and functions: keep the tools")
     tools = row.get("tools") or [{"type": "function", "function": one} for one in row.get("functions") or ()]
     for number, tool in enumerate(tools, start=1):
         if tool.get("type", "function") != "function":

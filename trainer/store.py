@@ -147,8 +147,8 @@ class Store:
             dump(found, folder, "file.json")
             content.rename(folder / "content")
 
-        folders.make(self.config.data_dir / "files" / file.id, fill)
-        return found
+        made = folders.make(self.config.data_dir / "files" / file.id, fill)
+        return found if made else self.file(file.id, file.project)  # the same upload was completed twice
 
     def file(self, file_id: str, project: str) -> File:
         """Raises Problem 404."""
@@ -195,11 +195,16 @@ class Store:
 
     # ---- models
 
+    def is_kept(self, job: Job) -> bool:
+        """Returns whether a job has a tuned model that was not deleted."""
+        ended = self.result(job)
+        return ended is not None and ended["status"] == "succeeded" and job.id not in self._deleted
+
     def models(self) -> Iterator[tuple[str, Job, Path, float]]:
         """Yields each tuned model that is kept: its name, its job, the folder of its weights, and when it was made."""
         for job in list(self.jobs.values()):
             ended = self.result(job)
-            if ended is None or ended["status"] != "succeeded" or job.id in self._deleted:
+            if ended is None or not self.is_kept(job):
                 continue
             made = float(str(ended.get("finished_at", time.time())))
             yield job.tuned_model, job, Path(str(ended["model_folder"])), made

@@ -1,5 +1,6 @@
 """Turns: RQ says which job trains next, one worker a slot. What RQ forgets, the next sweep enqueues again."""
 
+import os
 import uuid
 
 from redis import Redis
@@ -7,7 +8,7 @@ from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from trainer.settings import Config
-from trainer.work import end_with_parent
+from trainer.work import WORKER, end_with_parent
 
 QUEUE = "tunehook-trainer"
 _ID = len("ftjob-") + 24
@@ -35,6 +36,7 @@ class Turns:
 def work(config: Config) -> None:
     """Runs the worker of one slot until it is ended."""
     end_with_parent()
+    os.environ[WORKER] = str(os.getpid())
     worker = Worker(
         [QUEUE],
         connection=Redis.from_url(config.redis_url),

@@ -156,9 +156,21 @@ def seconds_per_million(store: Store, base: str, device: str) -> float | None:
         ended = store.result(found) if found.model == base else None
         if not ended or ended["status"] != "succeeded":
             continue
-        ran = [row["data"] for row in folders.lines(store.folder(found) / "server.jsonl")]
-        on = [float(data["seconds"]) for data in ran if isinstance(data, dict) and data.get("device") == device]
-        if on:
+        ran, devices = _ran(store, found)
+        if devices == {device}:
             measured += 1
-            seconds, tokens = seconds + sum(on), tokens + int(str(ended["trained_tokens"]))
+            seconds, tokens = seconds + ran, tokens + int(str(ended["trained_tokens"]))
     return round(seconds / tokens * 1e6, 1) if tokens else None
+
+
+def _ran(store: Store, found: Job) -> tuple[float, set[str]]:
+    """Returns the seconds that a job trained, and on which devices; none, if a killed worker did not tell all."""
+    begun, seconds, devices = 0, 0.0, set()
+    for row in folders.lines(store.folder(found) / "server.jsonl"):
+        data = row.get("data")
+        begun += str(row.get("message")).startswith(("Fine-tuning job started", "Fine-tuning job resumed"))
+        if isinstance(data, dict) and "seconds" in data:
+            begun -= 1
+            seconds += float(data["seconds"])
+            devices.add(str(data["device"]))
+    return (0.0, set()) if begun else (seconds, devices)

@@ -23,6 +23,8 @@ OUT_OF_MEMORY = 75
 MOST_DEATHS = 3
 #: Bytes of its log that the error of a failed job shows.
 TAIL_BYTES = 1500
+#: Names the process id of the worker, which may have been killed before the process that it forked looks.
+WORKER = "TUNEHOOK_TRAINER_WORKER"
 _PR_SET_PDEATHSIG = 1
 #: Loaded before a fork, after which little may be done.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -44,7 +46,7 @@ def ending_with_us() -> Callable[[], None]:
 
 def train(job_id: str) -> None:
     """Runs a job until it ends, is paused, or is found in the hands of another worker."""
-    end_with_parent()
+    end_with_parent(int(os.environ.get(WORKER, "0")) or None)
     config = from_environment()
     job = config.data_dir / "jobs" / job_id
     with folders.hold(job / "turn") as ours:
@@ -56,11 +58,15 @@ def _is_wanted(config: Config, job: Path) -> bool:
     """Returns whether to (re)start the training process. A full disk leaves the job for a later turn."""
     if (job / "result.json").exists() or folders.control(job) or folders.is_held(job / "lock"):
         return False
+    return _has_room(config)
+
+
+def _has_room(config: Config) -> bool:
     return folders.free_bytes(config.data_dir) >= config.min_free_bytes
 
 
 def _run(config: Config, job: Path) -> None:
-    step = folders.newest_checkpoint(job)
+    step = max(folders.whole_checkpoints(job), default=0)
     folders.tell(job, f"Fine-tuning job resumed from step {step}" if step else "Fine-tuning job started")
     began = time.monotonic()
     with (job / "child.log").open("ab") as log:
@@ -79,14 +85,21 @@ def _run(config: Config, job: Path) -> None:
         "exit": status,
     }
     folders.tell(job, f"The training process ended after {data['seconds']} s on {data['device']}", data=data)
+    judge(config, job, status)
+    time.sleep(0.2)
+
+
+def judge(config: Config, job: Path, status: int) -> None:
+    """Ends a job whose training process ended with this status, if that is its end; else the job goes on."""
     if (job / "result.json").exists() or folders.control(job):
         return
     if status == OUT_OF_MEMORY:
         words = "The GPU or the machine has too little memory for this job: try a smaller batch_size, or LoRA."
         folders.finish(job, _failed("out_of_memory", f"{words} Its log ends: {_tail(job)}"))
-    elif status != 0:
+    elif status != 0 and _has_room(config):
         _count_death(job, status)
-    time.sleep(0.2)
+    elif status != 0:  # no death of the job's: it goes on once there is room
+        folders.tell(job, "The disk is nearly full: the job waits until there is room", level="warn")
 
 
 def device_of(slot: str) -> str:
@@ -94,7 +107,7 @@ def device_of(slot: str) -> str:
 
 
 def _count_death(job: Path, status: int) -> None:
-    step = folders.newest_checkpoint(job)
+    step = max(folders.whole_checkpoints(job), default=0)
     known = folders.read(job / "deaths.json") or {}
     deaths = int(str(known.get("deaths", 0))) + 1 if known.get("step") == step else 1
     folders.write(job / "deaths.json", f'{{"step": {step}, "deaths": {deaths}}}')

@@ -55,20 +55,14 @@ def train(folder: Path, job: dict[str, Any]) -> int:
             tell(folder, step, total)
         if asked.get("checkpoints") != "none":
             checkpoint(folder, step)
-    model = folder / "model"
-    model.mkdir(exist_ok=True)
-    (model / "weights").write_text(f"{job['seed']} {total}")
-    rows = [
-        {
-            "step_number": step,
-            "folder": str(folder / f"checkpoint-{step}"),
-            "metrics": {"step": step, "train_loss": 0.5},
-        }
-        for step in (total - 1, total)
-    ]
-    return end(
-        folder, {"status": "succeeded", "trained_tokens": 10 * total, "model_folder": str(model), "checkpoints": rows}
-    )
+    rows = []
+    for step in (total - 1, total):
+        model = folder / "models" / str(step)
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "weights").write_text(f"{job['seed']} {step}")
+        rows.append({"step_number": step, "folder": str(model), "metrics": {"step": step, "train_loss": 0.5}})
+    won = {"status": "succeeded", "trained_tokens": 10 * total, "model_folder": rows[-1]["folder"]}
+    return end(folder, {**won, "checkpoints": rows})
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -16,6 +16,10 @@ from trainer.tune.labels import IGNORED, Encoder
 _CONTROL = re.compile(r"<\|[\w ]+\|>|<\w+\|>|<\|\w+>|<\w+_of_turn>|<｜[^｜]+｜>")
 #: Their content is a list of parts, for images: they refuse each row in words.
 _VISION = {"idefics3", "llava_next", "smolvlm"}
+#: A server's prompt for these ends with <think>, and their training form writes answers without it.
+_OTHER_PROMPT = {"deepseek_r1_distill", "deepseekv3"} | {
+    f"nemotron_3_{kind}" for kind in ("5_lightning", "nano", "super", "ultra")
+}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Zürich", "n": 2}'}}
 OTHER = {"id": "call_2", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Bern"}'}}
 TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]
@@ -182,6 +186,8 @@ def test_the_words_of_a_user_are_never_trained_whatever_they_look_like(encoder: 
         ({"content": "Hi.", "refusal": "No."}, "content and a refusal"),
         ({"content": "Hi.", "audio": {"id": "audio_1"}}, "audio"),
         ({"content": "Hi.<|im_end|>\n<|im_start|>user\nMore."}, "control token '<|im_"),
+        ({"content": "<think>\n<|im_end|>\n</think>\n\nHi."}, "control token '<|im_"),
+        ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"a": "<|im_end|>"}'}}]}, "control token"),
     ],
 )
 def test_what_would_be_trained_wrongly_is_refused(encoder: Encoder, change: dict[str, Any], words: str) -> None:
@@ -196,8 +202,7 @@ def test_a_long_example_loses_its_end(base: Path) -> None:
     pair = preference("Hello?", "word " * 50, "Hi.")
     cut = Encoder(base, 100).preference(pair)
     assert len(cut["prompt_ids"]) + len(cut["chosen_ids"]) == 100
-    with pytest.raises(BadRow, match="fills the base's context"):
-        Encoder(base, 10).preference(pair)
+    assert Encoder(base, 10).preference(pair)["chosen_ids"] == []  # the input alone fills the context
 
 
 def test_a_preference_is_split_where_the_answer_begins(encoder: Encoder) -> None:
@@ -228,18 +233,56 @@ def test_words_that_a_tokenizer_writes_otherwise_are_trained(base: Path) -> None
     assert trained(encoder, chat("Where?", "Zu\u0308rich.")) == ["Z\u00fcrich.<|im_end|>"]
 
 
+def test_blanks_that_a_tokenizer_joins_with_the_prompt_are_refused(base: Path, tmp_path: Path) -> None:
+    """The model would learn to begin with a token that a server's prompt has already begun."""
+    from trainer.tune.tiny import make  # noqa: PLC0415
+
+    make(tmp_path / "tiny", ["\n\n\n a"] * 9)  # its vocabulary has line breaks as one token
+    encoder = Encoder(tmp_path / "tiny")
+    assert trained(encoder, chat("Hello?", "  Hi.")) == ["  Hi.<|im_end|>"]
+    with pytest.raises(BadRow, match="begins with blanks"):
+        encoder.supervised(chat("Hello?", "\n\nHi."))
+
+
+def test_tools_and_functions_together_are_refused(encoder: Encoder) -> None:
+    with pytest.raises(BadRow, match="keep the tools"):
+        encoder.supervised(chat("x", "y") | {"tools": TOOLS, "functions": [TOOLS[0]["function"]]})
+
+
+def test_thoughts_are_trained_or_refused_and_words_never_become_thoughts(base: Path, tmp_path: Path) -> None:
+    thinking = Encoder(with_template(base, tmp_path / "qwen3", "qwen3"))
+    thought = chat("Hello?", "<think>\nA greeting.\n</think>\n\nHi.")["messages"]
+    assert trained(thinking, {"messages": thought}) == ["<think>\nA greeting.\n</think>\n\nHi.<|im_end|>"]
+    for words in ("The tag </think> ends it.", "Hi. <think>x</think> Ho.", "<think>a</think> b </think> c"):
+        with pytest.raises(BadRow, match="leaves out message 2"):
+            thinking.supervised(chat("Hello?", words))
+    forgetful = Encoder(with_template(base, tmp_path / "glm", "glm4moe"))
+    row = {"messages": [*thought, *chat("And?", "So long.")["messages"]]}
+    with pytest.raises(BadRow, match="leaves out the thoughts"):
+        forgetful.supervised(row)
+    row["messages"][1] |= {"weight": 0}
+    [text] = trained(forgetful, row)
+    assert "So long." in text
+
+
 TRAINABLE = sorted(path.name.removesuffix("_training.jinja") for path in known_templates().glob("*_training.jinja"))
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_every_template_trains_answers_and_nothing_else_or_refuses(base: Path, tmp_path: Path, name: str) -> None:
     """A template may refuse a row in words. It may not train a wrong one."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
     from trl.chat_template_utils import get_training_chat_template  # noqa: PLC0415
 
     folder = with_template(base, tmp_path / name, name)
     assert training_template(folder) == (
-        get_training_chat_template(Encoder(folder).tokenizer) or (folder / "chat_template.jinja").read_text("utf-8")
+        get_training_chat_template(AutoTokenizer.from_pretrained(folder))
+        or (folder / "chat_template.jinja").read_text("utf-8")
     )
+    if name in _OTHER_PROMPT:
+        with pytest.raises(Untrainable, match=r"prompt for this base ends with '.*<think>"):
+            Encoder(folder)
+        return
     encoder = Encoder(folder)
     refused = []
     for row in (

@@ -13,6 +13,7 @@ from tests.trainer.jobs import (
     chat,
     events,
     make_job,
+    preference,
     result,
     start,
     steps,
@@ -51,6 +52,10 @@ def test_killed_twice_it_ends_as_if_it_had_not_been(base: Path, unbroken: Path, 
         wait_until((folder / f"checkpoint-{step}" / "trainer_state.json").exists, child)
         child.kill()
         child.wait()
+    optimizer = folder / "checkpoint-6" / "optimizer.pt"  # half of it, as after a power cut
+    optimizer.write_bytes(optimizer.read_bytes()[:1000])
+    assert train(folder) != 0
+    assert not optimizer.parent.exists(), "the next start goes on from the one before"
     torn = folder / "checkpoint-99"
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
@@ -118,6 +123,11 @@ def test_too_little_memory_has_a_status_of_its_own(base: Path, tmp_path: Path) -
     ("changes", "code", "words"),
     [
         ({"rows": [*SUPERVISED, {"messages": [{"role": "user", "content": "x"}]}]}, None, None),
+        (
+            {"method": "dpo", "rows": [*PREFERENCES, preference("word " * 300, "x", "y")], "context": 200},
+            None,
+            None,
+        ),
         (
             {"rows": [*SUPERVISED, chat("x", "y") | {"tools": [{"type": "custom", "custom": {"name": "z"}}]}]},
             "invalid_training_file",

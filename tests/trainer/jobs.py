@@ -69,6 +69,14 @@ def make_job(
         "lora_r": 8,
         "hyperparameters": hyperparameters,
         "seed": 7,
+        "project": "default",
+        "created_at": 1.0,
+        "suffix": None,
+        "tuned_model": "ft:tiny:local::1",
+        "training_file": "file-1",
+        "validation_file": None,
+        "examples": len(rows),
+        "request": {},
         "learning_rates": RATES,
     }
     (folder / "job.json").write_text(json.dumps({**job, **changes}), "utf-8")

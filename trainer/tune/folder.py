@@ -1,17 +1,13 @@
 """A job's folder, from inside its training process: what it reads, what it tells, and how it ends."""
 
 import contextlib
-import fcntl
-import json
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer import folders
+from trainer.records import Job
 
 #: The lock of a folder is tried so long: a sweep holds it for microseconds to see whether it is free.
 _LOCK_SECONDS = 10.0
@@ -23,28 +19,6 @@ _KEPT_MODELS = 3
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Job:
-    """job.json, as the server resolved it."""
-
-    id: str
-    base: str
-    method: str
-    training: str
-    hyperparameters: Mapping[str, float]
-    seed: int
-    lora_r: int = 16
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def epochs(self) -> int:
-        return int(self.hyperparameters["n_epochs"])
-
-    @property
-    def batch_size(self) -> int:
-        return int(self.hyperparameters["batch_size"])
-
-
 class Folder:
     """One job's folder. `hold` it before anything is written."""
 
@@ -52,26 +26,12 @@ class Folder:
         self.path = path.absolute()
         self._told = 0
 
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[bool]:
-        """Locks the folder while the block runs; yields False if another process has it."""
-        with (self.path / "lock").open("a+b") as lock:
-            until = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        yield False
-                        return
-                    time.sleep(0.05)
-                else:
-                    break
-            yield True
+    def hold(self) -> contextlib.AbstractContextManager[bool]:
+        """Locks the folder while the block runs; False there if another process has it."""
+        return folders.hold(self.path / "lock", seconds=_LOCK_SECONDS)
 
     def job(self) -> Job:
-        row = json.loads((self.path / "job.json").read_text("utf-8"))
-        return Job(**{name: row[name] for name in Job.__dataclass_fields__ if name in row})
+        return Job.model_validate_json((self.path / "job.json").read_bytes())
 
     def wish(self) -> str:
         """Returns what the server wants: "cancel", "pause", or nothing. A job that has an end is not wanted."""
@@ -92,9 +52,7 @@ class Folder:
 
     def tell(self, message: str, *, level: str = "info", kind: str = "message", data: Row | None = None) -> None:
         """Appends an event."""
-        row = {"created_at": time.time(), "level": level, "message": message, "type": kind, "data": data or {}}
-        with (self.path / "events.jsonl").open("ab", buffering=0) as log:
-            log.write(json.dumps(row).encode() + b"\n")
+        folders.tell(self.path, message, level=level, kind=kind, data=data, by="events")
 
     def tell_metrics(self, data: Row) -> None:
         """Tells a step's figures, once: after a resume the steps since the checkpoint are trained again."""
@@ -111,20 +69,23 @@ class Folder:
 
     def newest_checkpoint(self) -> Path | None:
         """Returns the newest whole checkpoint, and removes torn ones: a resume from one would fail for ever."""
-        whole = []
+        whole = folders.whole_checkpoints(self.path)
         for path in self.path.glob("checkpoint-*"):
-            if _is_whole(path):
-                whole.append(path)
-            else:
+            if path not in whole.values():
                 shutil.rmtree(path)
-        return max(whole, key=_step_of, default=None)
+        return whole[max(whole)] if whole else None
+
+    def drop(self, checkpoint: Path) -> None:
+        """Removes a checkpoint that cannot be read, and its model."""
+        shutil.rmtree(checkpoint)
+        shutil.rmtree(self.path / "models" / str(folders.step_of(checkpoint)), ignore_errors=True)
 
     def keep_model(self, checkpoint: Path) -> None:
         """Links the weights of a checkpoint into `models/<step>`, synced; keeps the last three."""
         for path in [*checkpoint.iterdir(), checkpoint]:
             folders.sync(path)
         models = self.path / "models"
-        final, aside = models / str(_step_of(checkpoint)), models / ".new"
+        final, aside = models / str(folders.step_of(checkpoint)), models / ".new"
         if final.exists():  # trained again after a resume: its bytes are the same
             return
         shutil.rmtree(aside, ignore_errors=True)
@@ -164,16 +125,3 @@ class Folder:
     def fail(self, code: str, message: str, param: str | None = None) -> None:
         error = {"code": code, "message": message, "param": param}
         folders.finish(self.path, {"status": "failed", "error": error})
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-"))
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Returns whether a checkpoint was written to its end: `trainer_state.json` comes last."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return all(path.stat().st_size for path in checkpoint.iterdir())

@@ -7,13 +7,14 @@ say, and nothing else.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
 from trainer.rows import BadRow, Message, cleaned, is_trained, tools_of
-from trainer.templates import knows_developer, training_template
+from trainer.templates import Untrainable, chat_template, knows_developer, training_template
 
 #: The label of a token that is not trained.
 IGNORED = -100
@@ -41,8 +42,10 @@ class Encoder:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._special = set(self.tokenizer.all_special_ids)
         self._control = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        self._check_prompt(chat_template(base))
         plain, prompt = (self._ids(_GREETING, add_generation_prompt=ask) for ask in (False, True))
-        self._prompt_end = prompt[len(plain) :] if prompt[: len(plain)] == plain else []
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(plain, prompt, strict=False))
+        self._prompt_end = prompt[len(list(same)) :]
 
     def supervised(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
         """Returns `input_ids` and `labels` of a row of messages. Raises BadRow."""
@@ -71,10 +74,23 @@ class Encoder:
             found[name] = encoded.ids[first:end]
         if prompts[0] != prompts[1]:
             raise BadRow("the base's chat template renders the input differently before the two outputs")
-        room = None if self._longest is None else self._longest - len(prompts[0])
-        if room is not None and room < 1:
-            raise BadRow("the input alone fills the base's context")
+        room = None if self._longest is None else max(0, self._longest - len(prompts[0]))
         return {"prompt_ids": prompts[0], **{name: ids[:room] for name, ids in found.items()}}
+
+    def _check_prompt(self, own: str) -> None:
+        """Raises Untrainable where an answer is not trained behind the prompt that a server makes of the template."""
+        try:
+            prompt = self._text(_GREETING, chat_template=own, add_generation_prompt=True)
+            answered = self._text([*_GREETING, {"role": "assistant", "content": "y"}])
+        except Exception:  # a template raises what it likes, and will for each row
+            return
+        if not answered.startswith(prompt):
+            words = f"A server's prompt for this base ends with {prompt[-20:]!r}, and its training form writes no such."
+            raise Untrainable(f"{words} It would be trained for a prompt that it is never given. Train another base.")
+
+    def _text(self, messages: Sequence[Message], **options: Any) -> str:
+        rendered = {"chat_template": self._template, **options}
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **rendered))
 
     def _ids(self, messages: Sequence[Message], **options: Any) -> list[int]:
         found = self.tokenizer.apply_chat_template(
@@ -93,9 +109,7 @@ class Encoder:
                 return_dict=True,
                 return_assistant_tokens_mask=True,
             )
-            text = self.tokenizer.apply_chat_template(
-                messages, tools=tools, chat_template=self._template, tokenize=False
-            )
+            text = self._text(messages, tools=tools)
         except Exception as error:  # a template raises what it likes
             raise BadRow(f"the base's chat template refuses it: {error}") from error
         _check_complete(messages, tools or (), text)
@@ -104,22 +118,34 @@ class Encoder:
         wanted = sum(message["role"] == "assistant" for message in messages)
         if len(stretches) != wanted:
             raise BadRow(f"the base's chat template shows {len(stretches)} of its {wanted} messages of the assistant")
-        answers = [message for message in messages if message["role"] == "assistant"]
-        for message, (first, end) in zip(answers, stretches, strict=True):
-            self._check_answer(message, self.tokenizer.decode(ids[first:end]))
+        pairs = [pair for pair in zip(given, messages, strict=True) if pair[1]["role"] == "assistant"]
+        for (as_given, message), (first, end) in zip(pairs, stretches, strict=True):
+            self._check_answer(message, self.tokenizer.decode(ids[first:end]), trained=is_trained(as_given))
+            joined = ids[max(0, first - len(self._prompt_end)) : first] != self._prompt_end
+            if joined and self._prompt_end and str(message["content"])[:1].isspace():
+                raise BadRow("an answer begins with blanks that the tokenizer joins with the prompt: leave them out")
         return Encoded(ids, stretches)
 
-    def _check_answer(self, message: Message, text: str) -> None:
+    def _check_answer(self, message: Message, text: str, *, trained: bool) -> None:
         """Raises BadRow where what is trained is not what the assistant said."""
-        words = [self.tokenizer.encode(form, add_special_tokens=False) for form in _forms(message)]
-        control = next((token for token in words[0] if token in self._special), None)
+        said = [message["content"], message.get("reasoning_content"), message.get("tool_calls")]
+        tokens = self.tokenizer.encode(json.dumps(said, ensure_ascii=False), add_special_tokens=False)
+        control = next((token for token in tokens if token in self._special), None)
         if control is not None:
             raise BadRow(f"an answer has the control token {self.tokenizer.decode([control])!r} in its words")
-        if not any(self.tokenizer.decode(form) in text for form in words):  # as a tokenizer writes them
+        thoughts, words = _parts(message)
+        if not self._shows(text, words):
             raise BadRow("the base's chat template shows a message of the assistant elsewhere")
+        if trained and not self._shows(text, thoughts):
+            raise BadRow("the base's chat template leaves out the thoughts of a trained answer: remove them")
         for call in message.get("tool_calls", ()):
             if any(name not in text for name in (call["function"]["name"], *call["function"]["arguments"])):
                 raise BadRow(f"the base's chat template leaves out the call of {call['function']['name']!r}")
+
+    def _shows(self, text: str, words: str) -> bool:
+        """Returns whether a text has these words, as a tokenizer writes them."""
+        forms = (self.tokenizer.encode(form, add_special_tokens=False) for form in _forms(words))
+        return any(self.tokenizer.decode(form) in text for form in forms)
 
     def _trimmed(self, ids: list[int], first: int, end: int) -> tuple[int, int]:
         """Returns a stretch without what a server's prompt has already, and without blanks after the end of turn."""
@@ -154,13 +180,21 @@ def _check_complete(messages: Sequence[Message], tools: Sequence[Message], text:
             raise BadRow(f"the base's chat template leaves out the tool {name!r}: it knows none")
     start = 0
     for number, message in enumerate(messages, start=1):
-        ends = [place + len(words) for words in _forms(message) if (place := text.find(words, start)) >= 0]
+        forms = _forms(_parts(message)[1])
+        ends = [place + len(words) for words in forms if (place := text.find(words, start)) >= 0]
         if not ends:
             raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
         start = min(ends)
 
 
-def _forms(message: Message) -> tuple[str, str]:
-    """Returns a message's words as templates write them: plain, or as JSON. They leave out earlier thoughts."""
-    content = str(message["content"]).rpartition("</think>")[2].strip()
-    return content, json.dumps(content, ensure_ascii=False)[1:-1]
+def _parts(message: Message) -> tuple[str, str]:
+    """Returns the thoughts and the words of a message. Templates leave out earlier thoughts."""
+    thoughts, words = str(message.get("reasoning_content", "")), str(message["content"]).strip()
+    if message["role"] == "assistant" and words.startswith("<think>"):
+        thoughts, _, words = words.removeprefix("<think>").partition("</think>")
+    return thoughts.strip(), words.strip()
+
+
+def _forms(words: str) -> tuple[str, str]:
+    """Returns words as templates write them: plain, or as JSON."""
+    return words, json.dumps(words, ensure_ascii=False)[1:-1]

@@ -37,8 +37,15 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed onl
         self._is_main = is_main
         self._row: Row = {}
         self.is_paused = False
+        #: The checkpoint that the training goes on from.
+        self.resumed: Path | None = None
+        self.has_begun = False
 
-    def catch_up(self, checkpoint: Path) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.resumed is not None:  # its weights were read, so it is whole
+            self._catch_up(self.resumed)
+
+    def _catch_up(self, checkpoint: Path) -> None:
         """Does what a kill right after a checkpoint has left undone: tells its steps, and keeps its model."""
         state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
         for figures in state["log_history"]:
@@ -56,6 +63,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed onl
         self._stop_if_cancelled()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.has_begun = True
         self._tell()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

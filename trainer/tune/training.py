@@ -12,16 +12,25 @@ from peft import LoraConfig
 from transformers import BitsAndBytesConfig, PrinterCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from trainer.hyperparameters import learning_rate
+from trainer.records import Job
 from trainer.rows import BadRow
 from trainer.templates import Untrainable
-from trainer.tune.folder import Folder, Job, Row
+from trainer.tune.folder import Folder, Row
 from trainer.tune.labels import IGNORED, Encoder
 from trainer.tune.progress import Cancelled, Diverged, Progress
+from trainer.work import OUT_OF_MEMORY
 
-OUT_OF_MEMORY = 75
 #: Examples that are computed at once; a larger batch is made of several.
 _AT_ONCE = 8
+#: Rates at a multiplier of 1, by "<method>.<training>". OpenAI's API names a multiplier only.
+_LEARNING_RATES = {
+    "supervised.lora": 2e-4,
+    "supervised.qlora": 2e-4,
+    "supervised.full": 2e-5,
+    "dpo.lora": 1e-5,
+    "dpo.qlora": 1e-5,
+    "dpo.full": 1e-6,
+}
 _OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -64,7 +73,7 @@ def _train(folder: Folder, job: Job) -> None:
         folder.fail("qlora_needs_gpu", "QLoRA needs a GPU: train with 'lora' or 'full' here.", "training")
         return
     base = Path(job.base)
-    encoder = Encoder(base, _context(base))
+    encoder = Encoder(base, min(filter(None, (job.context, _context(base))), default=None))
     encode = encoder.preference if job.method == "dpo" else encoder.supervised
     training = _dataset(folder, "training_file", "train.jsonl", encode)
     validation = None
@@ -74,36 +83,56 @@ def _train(folder: Folder, job: Job) -> None:
     progress = Progress(folder, is_main=trainer.is_world_process_zero())
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress)
-    checkpoint = folder.newest_checkpoint()
-    if checkpoint is not None:
-        progress.catch_up(checkpoint)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    checkpoint = progress.resumed = folder.newest_checkpoint()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        if checkpoint is not None and not progress.has_begun and not is_out_of_memory(error):
+            folder.drop(checkpoint)  # damaged, as after a power cut: the next start goes on from the one before
+        raise
     if not progress.is_paused and trainer.is_world_process_zero():
-        folder.succeed(job.epochs * _tokens(training))
+        folder.succeed(int(job.hyperparameters["n_epochs"]) * _tokens(training))
 
 
 def _trainer(
     folder: Folder, job: Job, training: Dataset, validation: Dataset | None, encoder: Encoder, *, on_gpu: bool
 ) -> Any:
-    at_once = max(size for size in range(1, _AT_ONCE + 1) if job.batch_size % size == 0)
+    options = _options(folder, job, validated=validation is not None, on_gpu=on_gpu)
+    lora = LoraConfig(r=job.lora_r, lora_alpha=2 * job.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
+    common: Row = {
+        "model": job.base,
+        "train_dataset": training,
+        "eval_dataset": validation,
+        "processing_class": encoder.tokenizer,
+        "peft_config": None if job.training == "full" else lora,
+    }
+    if job.method == "dpo":
+        return _Preferences(args=DPOConfig(beta=job.hyperparameters["beta"], **options), **common)
+    return SFTTrainer(args=SFTConfig(**options), **common)
+
+
+def _options(folder: Folder, job: Job, *, validated: bool, on_gpu: bool) -> Row:
+    """Returns what SFT and DPO are configured with."""
+    batch_size = int(job.hyperparameters["batch_size"])
+    at_once = max(size for size in range(1, _AT_ONCE + 1) if batch_size % size == 0)
     multiplier = job.hyperparameters["learning_rate_multiplier"]
     quantized = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="bfloat16"
     )
-    options: Row = {
+    return {
         "output_dir": str(folder.path),
-        "num_train_epochs": job.epochs,
+        "num_train_epochs": int(job.hyperparameters["n_epochs"]),
         "per_device_train_batch_size": at_once,
         "per_device_eval_batch_size": at_once,
-        "gradient_accumulation_steps": job.batch_size // at_once,
-        "learning_rate": learning_rate(job.method, job.training, multiplier, job.learning_rates),
+        "gradient_accumulation_steps": batch_size // at_once,
+        "learning_rate": {**_LEARNING_RATES, **job.learning_rates}[f"{job.method}.{job.training}"] * multiplier,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
         "seed": job.seed,
         "max_length": None,  # the rows are cut
         "save_strategy": "epoch",
         "save_total_limit": 2,  # the newest may be torn
-        "eval_strategy": "epoch" if validation is not None else "no",
+        "eval_strategy": "epoch" if validated else "no",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": "none",
@@ -117,17 +146,6 @@ def _trainer(
             **({"quantization_config": quantized} if job.training == "qlora" else {}),
         },
     }
-    lora = LoraConfig(r=job.lora_r, lora_alpha=2 * job.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
-    common: Row = {
-        "model": job.base,
-        "train_dataset": training,
-        "eval_dataset": validation,
-        "processing_class": encoder.tokenizer,
-        "peft_config": None if job.training == "full" else lora,
-    }
-    if job.method == "dpo":
-        return _Preferences(args=DPOConfig(beta=job.hyperparameters["beta"], **options), **common)
-    return SFTTrainer(args=SFTConfig(**options), **common)
 
 
 # ---- data
@@ -152,7 +170,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
             raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
-        if "labels" in encoded and all(label == IGNORED for label in encoded["labels"]):
+        if all(label == IGNORED for label in encoded["labels" if "labels" in encoded else "chosen_ids"]):
             left_out += 1
             continue
         for column, ids in encoded.items():
@@ -161,7 +179,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
         raise _BadFile(param, f"No example of the {spoken} has a message of the assistant to train on.")
     if left_out:
         words = f"{left_out} examples of the {spoken} train nothing, and were left out: "
-        folder.tell(f"{words}each message of the assistant has weight 0, or lies beyond the context.", level="warn")
+        folder.tell(f"{words}what the assistant says has weight 0, or lies beyond the context.", level="warn")
     return Dataset.from_dict(columns)
 
 

@@ -1,17 +1,21 @@
 """What strangers send, and what lies about in the data directory: refused or left alone, never a 500."""
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import aiohttp
+import openai
 import pytest
 from pydantic import ValidationError
 
 from tests.fakes.trainer import ROOT, running_trainer, until
 from tests.fakes.valkey import Valkey
+from tests.integration.simulator.conftest import dataset
 from tests.integration.trainer.conftest import Bench
 from trainer import folders
 from trainer.settings import Config
@@ -130,6 +134,32 @@ async def test_a_child_whose_parent_ended_before_it_began_ends(tmp_path: Path) -
         return True
 
     await until(lives, lambda alive: not alive)
+
+
+def test_a_fork_whose_worker_was_killed_before_it_looked_ends(tmp_path: Path) -> None:
+    """It would train beside the next worker of its slot."""
+    changes = {"TUNEHOOK_TRAINER_DATA_DIR": str(tmp_path), "TUNEHOOK_TRAINER_WORKER": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", "from trainer.work import train; train('ftjob-1')"],
+        cwd=ROOT,
+        env={**os.environ, **changes},
+        stderr=subprocess.DEVNULL,
+    )
+    assert ran.returncode == -signal.SIGKILL
+
+
+async def test_an_upload_that_is_completed_twice_at_once_is_one_file(bench: Bench) -> None:
+    """A client repeats what it had no answer to."""
+    row = dataset(12)
+    uploads = bench.client.uploads
+    made = await uploads.create(filename="a.jsonl", purpose="fine-tune", bytes=len(row), mime_type="text/jsonl")
+    part = await uploads.parts.create(made.id, data=row)
+    calls = [uploads.complete(made.id, part_ids=[part.id]) for _ in range(3)]
+    completed = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [error for error in completed if isinstance(error, BaseException)]
+    assert len(refused) < 3
+    assert all(isinstance(error, openai.BadRequestError) for error in refused), refused  # it came too late
+    assert len([file async for file in bench.client.files.list()]) == 1
 
 
 async def test_a_job_in_the_hands_of_an_orphan_is_not_started_again(valkey: Valkey, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tunehook.dataset.estimate import (
     outlook,
 )
 from tunehook.dataset.prices import BadPriceFile, load_prices, usd_text
+from tunehook.dataset.rules import rules_of
 
 PRICES = load_prices()
 
@@ -117,6 +118,22 @@ def test_what_has_no_price_says_so() -> None:
     assert hourly.cost_usd is None
     assert hourly.usd_per_hour == 100
     assert "by the hour" in hourly.warnings[0]
+
+
+def test_an_hour_costs_what_earlier_jobs_took(tmp_path: Path) -> None:
+    row = {"model": "tiny", "kinds": ["trainer"], "usd_per_hour": 0.9, "as_of": "2026-11-26", "source": "our bill"}
+    (tmp_path / "prices.json").write_text(json.dumps({"prices": [row]}))
+    asked: dict[str, Any] = {
+        **{"total": 1000, "trained": 1000, "over": 0, "model": "tiny", "method": "supervised", "n_epochs": 3},
+        "prices": load_prices(tmp_path / "prices.json"),
+        "rules": rules_of("trainer"),
+    }
+    first = estimate_tokens(10, **asked)
+    assert first.cost_usd is None
+    assert first.warnings[0].startswith("No estimate yet: 0.9 USD an hour")
+    then = estimate_tokens(10, **asked, seconds=2_000_000.0)  # 3,000 tokens: 6,000 s
+    assert then.cost_usd == Decimal("1.5000")
+    assert not any("No estimate yet" in line for line in then.warnings)
 
 
 @pytest.mark.parametrize(
