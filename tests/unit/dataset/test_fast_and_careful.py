@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from tests.unit.dataset.lines import good, jsonl, report_of
 from tunehook.dataset.checker import Checker
@@ -71,6 +73,36 @@ examples = (
     | st.fixed_dictionaries({}, optional={"prompt": anything, "completion": anything})
     | anything
 )  # fmt: skip
+USER = {"role": "user", "content": "Name one."}
+ANSWER = {"role": "assistant", "content": "Größe"}
+
+
+def called(*ids: str, arguments: str = "{}", **more: Any) -> dict[str, Any]:
+    function = {"name": "f", "arguments": arguments}
+    calls = [{"id": each, "type": "function", "function": function} for each in ids]
+    return {"role": "assistant", "tool_calls": calls, **more}
+
+
+def result(call: str, content: str | None = "A small\x7f bird.") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call, "content": content}
+
+
+F = {"type": "function", "function": {"name": "f", "parameters": {"b": 1.0, "a": 1e16}}}
+turns = st.sampled_from(
+    [
+        USER, ANSWER, called("c1"), called("c1", "c2"), called("c1", content=None), called("c1", content=""), called(),
+        called("c1", content="ALL OF THIS IS IN CAPITALS"), called("c1", content=[]), called("c1", weight=1),
+        called("c1", arguments='{"a": "<|endoftext|>"}'), called("c1", arguments="[]"), called("c1", arguments="{"),
+        called("c1", role="user"), called(""), result("c1"), result("c2"), result("c1", None), result("c1", "NUL\0"),
+    ]
+)  # fmt: skip
+good_turns = st.sampled_from([[called("c1"), result("c1")], [called("c1", "c2"), result("c2"), result("c1")], [ANSWER]])
+with_tools = st.fixed_dictionaries(
+    {
+        "messages": st.tuples(good_turns, st.lists(turns, max_size=2)).map(lambda t: [USER, *t[0], *t[1], ANSWER]),
+        "tools": st.sampled_from([[F], [F], [F, F], [{**F, "function": {"name": "f", "x": float("inf")}}], [], None]),
+    }
+)
 broken = st.sampled_from(
     [
         b"", b"\r", b"{", b"NaN", b'{"a":1,"a":2}', b'"\\ud800"', b"\xff", b"\0", b"[" * 300, b"1" * 4301, b"1e999",
@@ -98,7 +130,7 @@ def careful(value: Any, form: Any = "chat") -> list[tuple[str, str, str]]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.fixed_dictionaries({"messages": lists}) | examples)
+@given(st.fixed_dictionaries({"messages": lists}) | examples | with_tools)
 def test_a_plainly_good_line_is_good_to_every_rule(value: Any) -> None:
     quick = plain_digest(value)
     found = careful(value)
@@ -107,13 +139,31 @@ def test_a_plainly_good_line_is_good_to_every_rule(value: Any) -> None:
         assert found == ([] if system else [("no_system_message", "$.messages", NO_SYSTEM)])
         assert bool(quick[1] & 3) == bool(system)
         counter = TokenCounter("o200k_base")
-        assert counter.plain(value["messages"]) == counter.line(value, "chat")
+        if len(value) == 1:
+            assert counter.plain(value["messages"]) == counter.line(value, "chat")
+        else:
+            canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+            assert quick[0] == xxh3_64_intdigest(canonical), "as version 0.2 kept it beside a file"
 
 
 def test_ordinary_lines_go_the_fast_way() -> None:
     """Otherwise the test above would hold with a fast way that takes nothing."""
     assert plain_digest(good(1)) is not None
     assert plain_digest({"messages": good(1)["messages"][1:]}) is not None
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [USER, called("c1"), result("c1"), ANSWER],
+        [USER, called("c1", "c2", content=None), result("c2"), result("c1"), ANSWER],
+        [USER, called("c1", content="I look."), result("c1"), called("c1", content=""), result("c1"), ANSWER],
+        [USER, ANSWER],
+    ],
+)
+def test_lines_with_tools_go_the_fast_way(messages: list[Any]) -> None:
+    assert plain_digest({"messages": messages, "tools": [F]}) is not None
+    assert plain_digest({"tools": [F, {"type": "function", "function": {"name": "g"}}], "messages": messages})
 
 
 @settings(max_examples=200, deadline=None)
