@@ -1,8 +1,8 @@
 """Checker: reads a dataset in chunks and gives a report. Read this file for how a line is judged.
 
 Each line is decoded fast. A chat line that is plainly good (texts and answered tool calls of known roles, ending with
-an answer) is counted at once. All others, and those that the fast decoder refuses, go through `_judge`, which knows every rule. Both
-ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
+an answer) is counted at once. All others, and those that the fast decoder refuses, go through `_judge`, which knows
+every rule. Both ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
 """
 
 from __future__ import annotations

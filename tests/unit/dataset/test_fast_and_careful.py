@@ -74,7 +74,7 @@ examples = (
     | anything
 )  # fmt: skip
 USER = {"role": "user", "content": "Name one."}
-ANSWER = {"role": "assistant", "content": "Größe"}
+ANSWER = {"role": "assistant", "content": "A wren."}
 
 
 def called(*ids: str, arguments: str = "{}", **more: Any) -> dict[str, Any]:
@@ -88,21 +88,14 @@ def result(call: str, content: str | None = "A small\x7f bird.") -> dict[str, An
 
 
 F = {"type": "function", "function": {"name": "f", "parameters": {"b": 1.0, "a": 1e16}}}
-turns = st.sampled_from(
-    [
-        USER, ANSWER, called("c1"), called("c1", "c2"), called("c1", content=None), called("c1", content=""), called(),
-        called("c1", content="ALL OF THIS IS IN CAPITALS"), called("c1", content=[]), called("c1", weight=1),
-        called("c1", arguments='{"a": "<|endoftext|>"}'), called("c1", arguments="[]"), called("c1", arguments="{"),
-        called("c1", role="user"), called(""), result("c1"), result("c2"), result("c1", None), result("c1", "NUL\0"),
-    ]
-)  # fmt: skip
-good_turns = st.sampled_from([[called("c1"), result("c1")], [called("c1", "c2"), result("c2"), result("c1")], [ANSWER]])
-with_tools = st.fixed_dictionaries(
-    {
-        "messages": st.tuples(good_turns, st.lists(turns, max_size=2)).map(lambda t: [USER, *t[0], *t[1], ANSWER]),
-        "tools": st.sampled_from([[F], [F], [F, F], [{**F, "function": {"name": "f", "x": float("inf")}}], [], None]),
-    }
-)
+TURNS = [
+    USER, ANSWER, called("c1"), called("c1", "c2"), called("c1", content=None), called("c1", content=""), called(),
+    called(content="I look."), called("c1", content="ALL OF THIS IS IN CAPITALS"), called("c1", content=[]),
+    called("c1", weight=1), called("c1", arguments='{"a": "<|endoftext|>"}'), called("c1", arguments="[]"),
+    called("c1", arguments="{"), called("c1", role="user"), called(""), result("c1"), result("c2"), result("c1", None),
+    result("c1", "NUL\0"), result("c1", " "), result("c1", "Größe"), {**ANSWER, "content": "Gr\x7f<|"},
+]  # fmt: skip
+TOOLS = [[F], [F, {"type": "function", "function": {"name": "g", "x": float("inf")}}], [F, F], [], None]
 broken = st.sampled_from(
     [
         b"", b"\r", b"{", b"NaN", b'{"a":1,"a":2}', b'"\\ud800"', b"\xff", b"\0", b"[" * 300, b"1" * 4301, b"1e999",
@@ -130,20 +123,34 @@ def careful(value: Any, form: Any = "chat") -> list[tuple[str, str, str]]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.fixed_dictionaries({"messages": lists}) | examples | with_tools)
+@given(st.fixed_dictionaries({"messages": lists}) | examples)
 def test_a_plainly_good_line_is_good_to_every_rule(value: Any) -> None:
+    holds(value)
+
+
+def holds(value: Any) -> bool:
+    """Returns whether the line went the fast way, which then says the same as the careful one."""
     quick = plain_digest(value)
     found = careful(value)
-    if quick is not None:
-        system = {m["role"] for m in value["messages"]} & {"system", "developer"}
-        assert found == ([] if system else [("no_system_message", "$.messages", NO_SYSTEM)])
-        assert bool(quick[1] & 3) == bool(system)
+    if quick is None:
+        return False
+    system = {m["role"] for m in value["messages"]} & {"system", "developer"}
+    assert found == ([] if system else [("no_system_message", "$.messages", NO_SYSTEM)])
+    assert bool(quick[1] & 3) == bool(system)
+    if len(value) == 1:
         counter = TokenCounter("o200k_base")
-        if len(value) == 1:
-            assert counter.plain(value["messages"]) == counter.line(value, "chat")
-        else:
-            canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-            assert quick[0] == xxh3_64_intdigest(canonical), "as version 0.2 kept it beside a file"
+        assert counter.plain(value["messages"]) == counter.line(value, "chat")
+    else:
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        assert quick[0] == xxh3_64_intdigest(canonical), "as earlier versions kept it beside a file"
+    return True
+
+
+def test_a_line_with_tools_is_good_to_every_rule_if_it_goes_the_fast_way() -> None:
+    good_line = [USER, called("c1"), result("c1"), ANSWER]
+    turned = [[*good_line[:i], turn, *good_line[i + more :]] for turn in TURNS for i in range(5) for more in (0, 1)]
+    went = [holds({"messages": messages, "tools": tools}) for messages in turned for tools in TOOLS]
+    assert 20 < sum(went) < 100
 
 
 def test_ordinary_lines_go_the_fast_way() -> None:
