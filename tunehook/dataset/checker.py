@@ -1,14 +1,15 @@
 """Checker: reads a dataset in chunks and gives a report. Read this file for how a line is judged.
 
-Each line is decoded fast. A chat line that is plainly good (text messages of known roles, ending with an answer) is
-counted at once. All others, and those that the fast decoder refuses, go through `_judge`, which knows every rule. Both
-ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
+Each line is decoded fast. A chat line that is plainly good (texts and answered tool calls of known roles, ending with
+an answer) is counted at once. All others, and those that the fast decoder refuses, go through `_judge`, which knows
+every rule. Both ways give the same report (tests/unit/dataset/test_fast_and_careful.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Literal
 
 from tunehook.dataset.codes import has_error
 from tunehook.dataset.digests import MAX_LINES, Digests, counted
@@ -31,7 +32,7 @@ MAX_BAD_LINES, MAX_BAD_FINDINGS = 100_000, 1_000_000
 # An empty line takes 3 µs and one byte, so 512 MB of them would take 25 minutes. A file may have so many more empty
 # lines than examples; one after each example is common.
 MAX_BLANK_LINES = 100_000
-_SPACE = b" \t\r"
+_SPACE, _CR = b" \t\r", ord("\r")
 _DETECT_LINES, _DETECT_BYTES = 10, 1 << 20
 
 
@@ -84,7 +85,7 @@ class Checker:
         self._most_bad, self._most_blank = most_bad, most_blank
         self._bad_findings = 0
         self._read: int | None = None  # up to where, if it stopped on the way
-        self._size = self._lines = self._examples = self._bad = self._image_examples = self._open = 0
+        self._size = self._lines = self._bad = self._image_examples = self._open = 0
         self._findings = Findings(per_code)
         self._digests = Digests(compare)
         self._messages = Distribution()
@@ -105,7 +106,7 @@ class Checker:
         if not self._stopped:
             self._take(self._splitter.finish())
         if self._held is not None:
-            self._check(self._begin(self._held))
+            self._check(iter(self._begin(self._held)))
         self._conclude()
         of_tokens = self._tokens.distributions() if self._tokens else {}
         return Report(
@@ -125,16 +126,16 @@ class Checker:
             digests=self._digests,
         )
 
-    def _take(self, lines: Sequence[bytes | int]) -> None:
+    def _take(self, lines: Iterator[bytes | int]) -> None:
         if self._held is None:
             self._check(lines)
             return
         # The first lines wait until there are enough to detect the format; counted by lines, not by chunks.
-        for i, line in enumerate(lines):
+        for line in lines:
             self._held.append(line)
             self._held_size += line if isinstance(line, int) else len(line)
             if len(self._held) >= _DETECT_LINES or self._held_size > _DETECT_BYTES:
-                self._check([*self._begin(self._held), *lines[i + 1 :]])
+                self._check(chain(self._begin(self._held), lines))
                 return
 
     def _begin(self, held: list[bytes | int]) -> Sequence[bytes | int]:
@@ -144,67 +145,72 @@ class Checker:
         self._format, self._stopped = opening.format, opening.lines is None
         return opening.lines or ()
 
-    def _check(self, lines: Sequence[bytes | int]) -> None:
+    def _check(self, lines: Iterator[bytes | int]) -> None:
         if self._stopped:
             return
-        before = self._lines
+        first, digests = self._lines + 1, list[int]()
         try:
-            self._judge_all(lines, before + 1)
+            self._judge_all(enumerate(lines, first), digests)
         except _EnoughLinesError:
             self._stopped = True
-            rest = lines[self._lines - before :]
-            self._read = self._splitter.cut - sum((len(x) if isinstance(x, bytes) else x) + 1 for x in rest)
+            self._read = self._splitter.cut - sum((len(x) if isinstance(x, bytes) else x) + 1 for x in lines)
+        self._digests.extend(first, digests)
 
-    def _judge_all(self, lines: Sequence[bytes | int], first: int) -> None:
-        chat, tokens = self._format == "chat", self._tokens
-        remember, measure = self._digests.add, self._messages.add
-        self._lines = first - 1 + len(lines)
-        for number, line in enumerate(lines, first):
+    def _judge_all(self, lines: Iterator[tuple[int, bytes | int]], digests: list[int]) -> None:
+        """Judges lines, and adds the digest of each, 0 where it holds no example."""
+        chat, measure, tokens = self._format == "chat", self._messages.add, self._tokens
+        number, remember = self._lines, digests.append
+        for number, line in lines:
             if not isinstance(line, bytes):
-                self._reject(number, [("line_too_long", "$", f"{line:,} bytes; at most {self._max_line:,}.")])
+                remember(self._reject(number, [("line_too_long", "$", f"{line:,} bytes; at most {self._max_line:,}.")]))
                 continue
             if len(line) > LONG and too_intricate(line):
-                self._reject(number, [("line_too_intricate", "$", f"{len(line):,} bytes, mostly brackets and commas.")])
+                told = f"{len(line):,} bytes, mostly brackets and commas."
+                remember(self._reject(number, [("line_too_intricate", "$", told)]))
                 continue
-            if line[-1:] == b"\r":
+            if line and line[-1] == _CR:
                 self._findings.add("crlf", number, "$", "CR LF at the end of the line.")
             try:
                 value = fast(line)
             except ValueError:
-                self._explain(number, line)
+                remember(self._explain(number, line))
                 continue
             plain = plain_digest(value) if chat else None
             if plain is None:
-                self._judge(number, value, ())
+                remember(self._judge(number, value, ()))
                 continue
             digest, roles = plain
-            self._examples += 1
+            remember(digest)
             measure(len(value["messages"]))
-            remember(number, digest)
             if not roles & SYSTEM:
                 self._findings.add("no_system_message", number, "$.messages", NO_SYSTEM)
             if tokens:
                 tokens.add_plain(number, value)
+        self._lines = number
 
-    def _explain(self, number: int, line: bytes) -> None:
-        """Handles a line that the fast decoder refused."""
+    def _explain(self, number: int, line: bytes) -> int:
+        """Handles a line that the fast decoder refused. Returns its digest, 0 if it holds no example."""
         if not line.strip(_SPACE):
             self._findings.add("blank_line", number, "$", "An empty line.")
-            if self._is_mostly_blank():
+            if self._is_mostly_blank(number):
                 self._lines = number
                 raise _EnoughLinesError
-            return
+            return 0
         parsed = parse(line)
         if parsed.usable:
-            self._judge(number, parsed.value, parsed.found)
-        else:
-            self._reject(number, parsed.found)
+            return self._judge(number, parsed.value, parsed.found)
+        return self._reject(number, parsed.found)
 
-    def _is_mostly_blank(self) -> bool:
-        return self._findings.counts.get("blank_line", 0) > self._most_blank + self._examples
+    @property
+    def _examples(self) -> int:
+        """How many lines are not blank."""
+        return self._lines - self._findings.counts.get("blank_line", 0)
 
-    def _reject(self, number: int, found: Sequence[Found]) -> None:
-        self._examples += 1
+    def _is_mostly_blank(self, number: int) -> bool:
+        blank = self._findings.counts.get("blank_line", 0)
+        return blank > self._most_blank + number - blank
+
+    def _reject(self, number: int, found: Sequence[Found]) -> Literal[0]:
         self._bad += 1
         for code, path, message in found:
             self._findings.add(code, number, path, message)
@@ -212,9 +218,10 @@ class Checker:
         if self._bad >= self._most_bad or self._bad_findings >= MAX_BAD_FINDINGS:
             self._lines = number
             raise _EnoughLinesError
+        return 0
 
-    def _judge(self, number: int, value: Any, found: Sequence[Found]) -> None:
-        """Applies every rule of the format to a line that is JSON."""
+    def _judge(self, number: int, value: Any, found: Sequence[Found]) -> int:
+        """Applies every rule of the format to a line that is JSON. Returns its digest, 0 if it has errors."""
         assert self._format is not None  # decided before the first line is checked
         found = list(found)
 
@@ -228,9 +235,7 @@ class Checker:
         except _EnoughError:
             found.append(TOO_MANY)
         if has_error(code for code, _, _ in found):
-            self._reject(number, found)
-            return
-        self._examples += 1
+            return self._reject(number, found)
         for code, path, message in found:
             self._findings.add(code, number, path, message)
         messages = value["input"]["messages"] if self._format == "preference" else value.get("messages")
@@ -240,9 +245,9 @@ class Checker:
             self._open += self._format == "chat" and ends_open(messages)
         if self._format == "reinforcement":
             self._items.add(number, value)
-        self._digests.add(number, digest_of(value))
         if self._tokens:
             self._tokens.add(number, value, self._format)
+        return digest_of(value)
 
     def _conclude(self) -> None:
         """Adds the findings that only the whole file can show."""
@@ -251,7 +256,7 @@ class Checker:
             return
         if self._read is not None and self._read < self._size:
             bad = f"{self._bad:,} lines have errors, with {self._bad_findings:,} findings"
-            if self._is_mostly_blank():
+            if self._is_mostly_blank(self._lines):
                 bad = f"{self._findings.counts['blank_line']:,} lines are empty"
             read = f"{self._read:,} of {self._size:,} bytes were read; more may follow."
             say("checking_stopped", None, "$", f"Checking stopped after line {self._lines:,}: {bad}. {read}")

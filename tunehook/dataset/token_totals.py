@@ -21,8 +21,11 @@ class TokenTotals:
         self._trained = 0
 
     def add_plain(self, number: int, value: Any) -> None:
-        """Adds a plainly good chat line (plain.py)."""
-        self._add(number, *self._counter.plain(value["messages"]), value, "chat")
+        """Adds a plainly good chat line (plain.py), with tools or without."""
+        if len(value) == 1:
+            self._add(number, *self._counter.plain(value["messages"]), value, "chat")
+        else:
+            self.add(number, value, "chat")
 
     def add(self, number: int, value: Any, form: Format) -> None:
         """Adds a line of any format."""

@@ -197,8 +197,7 @@ def test_overlap_of_training_and_validation() -> None:
 def test_duplicates_are_found_in_parts(how_many: int) -> None:
     """More digests than one part holds."""
     digests = checked(b"").digests
-    for n in range(how_many):
-        digests.add(n + 1, (n % (how_many - 1)) * 0x9E3779B97F4A7C15 % 2**64)
+    digests.extend(1, [(n % (how_many - 1)) * 0x9E3779B97F4A7C15 % 2**64 or 1 for n in range(how_many)])
     assert list(digests.duplicates()) == [(how_many, 1)]
 
 

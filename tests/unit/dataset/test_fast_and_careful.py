@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from tests.unit.dataset.lines import good, jsonl, report_of
 from tunehook.dataset.checker import Checker
@@ -71,6 +73,29 @@ examples = (
     | st.fixed_dictionaries({}, optional={"prompt": anything, "completion": anything})
     | anything
 )  # fmt: skip
+USER = {"role": "user", "content": "Name one."}
+ANSWER = {"role": "assistant", "content": "A wren."}
+
+
+def called(*ids: str, arguments: str = "{}", **more: Any) -> dict[str, Any]:
+    function = {"name": "f", "arguments": arguments}
+    calls = [{"id": each, "type": "function", "function": function} for each in ids]
+    return {"role": "assistant", "tool_calls": calls, **more}
+
+
+def result(call: str, content: str | None = "A small\x7f bird.") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call, "content": content}
+
+
+F = {"type": "function", "function": {"name": "f", "parameters": {"b": 1.0, "a": 1e16}}}
+TURNS = [
+    USER, ANSWER, called("c1"), called("c1", "c2"), called("c1", content=None), called("c1", content=""), called(),
+    called(content="I look."), called("c1", content="ALL OF THIS IS IN CAPITALS"), called("c1", content=[]),
+    called("c1", weight=1), called("c1", arguments='{"a": "<|endoftext|>"}'), called("c1", arguments="[]"),
+    called("c1", arguments="{"), called("c1", role="user"), called(""), result("c1"), result("c2"), result("c1", None),
+    result("c1", "NUL\0"), result("c1", " "), result("c1", "Größe"), {**ANSWER, "content": "Gr\x7f<|"},
+]  # fmt: skip
+TOOLS = [[F], [F, {"type": "function", "function": {"name": "g", "x": float("inf")}}], [F, F], [], None]
 broken = st.sampled_from(
     [
         b"", b"\r", b"{", b"NaN", b'{"a":1,"a":2}', b'"\\ud800"', b"\xff", b"\0", b"[" * 300, b"1" * 4301, b"1e999",
@@ -100,20 +125,52 @@ def careful(value: Any, form: Any = "chat") -> list[tuple[str, str, str]]:
 @settings(max_examples=200, deadline=None)
 @given(st.fixed_dictionaries({"messages": lists}) | examples)
 def test_a_plainly_good_line_is_good_to_every_rule(value: Any) -> None:
+    holds(value)
+
+
+def holds(value: Any) -> bool:
+    """Returns whether the line went the fast way, which then says the same as the careful one."""
     quick = plain_digest(value)
     found = careful(value)
-    if quick is not None:
-        system = {m["role"] for m in value["messages"]} & {"system", "developer"}
-        assert found == ([] if system else [("no_system_message", "$.messages", NO_SYSTEM)])
-        assert bool(quick[1] & 3) == bool(system)
+    if quick is None:
+        return False
+    system = {m["role"] for m in value["messages"]} & {"system", "developer"}
+    assert found == ([] if system else [("no_system_message", "$.messages", NO_SYSTEM)])
+    assert bool(quick[1] & 3) == bool(system)
+    if len(value) == 1:
         counter = TokenCounter("o200k_base")
         assert counter.plain(value["messages"]) == counter.line(value, "chat")
+    else:
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        assert quick[0] == xxh3_64_intdigest(canonical), "as earlier versions kept it beside a file"
+    return True
+
+
+def test_a_line_with_tools_is_good_to_every_rule_if_it_goes_the_fast_way() -> None:
+    good_line = [USER, called("c1"), result("c1"), ANSWER]
+    turned = [[*good_line[:i], turn, *good_line[i + more :]] for turn in TURNS for i in range(5) for more in (0, 1)]
+    went = [holds({"messages": messages, "tools": tools}) for messages in turned for tools in TOOLS]
+    assert 20 < sum(went) < 100
 
 
 def test_ordinary_lines_go_the_fast_way() -> None:
     """Otherwise the test above would hold with a fast way that takes nothing."""
     assert plain_digest(good(1)) is not None
     assert plain_digest({"messages": good(1)["messages"][1:]}) is not None
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [USER, called("c1"), result("c1"), ANSWER],
+        [USER, called("c1", "c2", content=None), result("c2"), result("c1"), ANSWER],
+        [USER, called("c1", content="I look."), result("c1"), called("c1", content=""), result("c1"), ANSWER],
+        [USER, ANSWER],
+    ],
+)
+def test_lines_with_tools_go_the_fast_way(messages: list[Any]) -> None:
+    assert plain_digest({"messages": messages, "tools": [F]}) is not None
+    assert plain_digest({"tools": [F, {"type": "function", "function": {"name": "g"}}], "messages": messages})
 
 
 @settings(max_examples=200, deadline=None)
