@@ -2,7 +2,7 @@
 import { get } from "../lib/api.js";
 import { filtersOf, inWords } from "../lib/filter.js";
 import { useMetrics } from "../lib/follow_metrics.js";
-import { count, duration, modelName, money } from "../lib/format.js";
+import { count, cut, duration, modelName, money } from "../lib/format.js";
 import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { hasEnded, progressOf, whyOf } from "../lib/job.js";
 import { JobList } from "../lib/joblist.js";
@@ -28,8 +28,8 @@ export default function Jobs({ query }) {
     <${Search} filters=${filters} />
     <${ErrorBox} error=${list.error} again=${list.again} />
     <div class="row"><span class="soft" role="status">${list.isRead && `${count(list.ids.length, "job")}${list.more ? " so far" : ""}`}</span>
-      <button disabled=${chosen.length < 2} onClick=${() => go("/compare", { jobs: chosen.join(",") })}>Compare ${chosen.length || ""}</button>
-      ${chosen.length === 0 && html`<span class="soft">Tick up to four jobs to see their curves together.</span>`}</div>
+      ${list.ids.length > 0 && html`<button disabled=${chosen.length < 2} onClick=${() => go("/compare", { jobs: chosen.join(",") })}>Compare ${chosen.length || ""}</button>`}
+      ${list.ids.length > 0 && chosen.length === 0 && html`<span class="soft">Tick up to four jobs to see their curves together.</span>`}</div>
     ${list.ids.length > 0 && html`<table class="cards jobs"><thead><tr><th><span class="hidden">Compare</span></th><th>State</th><th>Job</th><th>Model → name</th>
       <th>Progress</th><th>Left</th><th>Loss</th><th class="num">Cost</th><th>Webhook</th><th>Made</th></tr></thead>
       <tbody>${list.ids.map((id) => html`<${Row} key=${id} id=${id} isLive=${live.includes(id)} isChosen=${chosen.includes(id)} toggle=${toggle} />`)}</tbody></table>`}
@@ -129,7 +129,7 @@ function Search({ filters }) {
 function Nothing({ filters }) {
   const words = inWords(filters);
   if (words.length) return html`<${Empty} why=${`No job of this project fits: ${words.join(", ")}.`}><p><a href="#/jobs">All jobs</a></p></${Empty}>`;
-  return html`<${Empty} why="No job has been made in this project yet."><p class="soft">A job that a program, the terminal or another person makes with a key of this project appears here by itself.</p></${Empty}>`;
+  return html`<${Empty} why="No job has been made in this project yet."><p class="soft">A job that a program, the terminal or another person makes with a key of this project appears here by itself.</p><p><a class="button first" href="#/new">Start one here</a></p></${Empty}>`;
 }
 
 /** Reads the next hundred when it comes into sight, or is pressed. */
@@ -162,7 +162,7 @@ function Row({ id, isLive, isChosen, toggle }) {
     <td><input type="checkbox" aria-label=${`Compare ${id}`} checked=${isChosen} onChange=${() => toggle(id)} /></td>
     <td data-label="State"><${JobState} job=${job} /></td>
     <td data-label="Job"><${Id} id=${id} href=${link(`/jobs/${id}`)} />
-      <div class="tags">${sweep && html`<a href=${link("/compare", { sweep })}>sweep ${sweep}</a>${metadata.sweep_run ? ` · ${metadata.sweep_run}` : ""} `}<${Metadata} metadata=${metadata} /></div></td>
+      <div class="tags">${sweep && html`<a href=${link("/compare", { sweep })}>sweep ${cut(sweep, 24)}</a>${metadata.sweep_run ? ` · ${metadata.sweep_run}` : ""} `}<${Metadata} metadata=${metadata} /></div></td>
     <td data-label="Model"><span title=${job.model}>${modelName(job.model)}</span>${job.fine_tuned_model && html` → <span title=${job.fine_tuned_model}>${modelName(job.fine_tuned_model)}</span>`}
       <div class="soft">${job.tunehook.upstream}</div></td>
     <td data-label="Progress"><${Where} job=${job} metrics=${metrics} /></td>
@@ -176,7 +176,7 @@ function Row({ id, isLive, isChosen, toggle }) {
 
 function Metadata({ metadata }) {
   const pairs = Object.entries(metadata ?? {}).filter(([name]) => !name.startsWith("sweep"));
-  return pairs.slice(0, 3).map(([name, value]) => html`<a class="soft tag" href=${link("/jobs", { [`metadata[${name}]`]: value })}>${name}=${value}</a> `);
+  return pairs.slice(0, 3).map(([name, value]) => html`<a class="soft tag" title=${`${name}=${value}`} href=${link("/jobs", { [`metadata[${name}]`]: value })}>${cut(name, 24)}=${cut(value, 40)}</a> `);
 }
 
 /** Where the job is: a bar, or why it does not go on. */
@@ -199,6 +199,7 @@ function Left({ job }) {
 function Cost({ job }) {
   const { cost, estimate } = job.tunehook;
   if (cost?.usd !== null && cost?.usd !== undefined) return money(cost.usd);
+  if (hasEnded(job)) return html`<span class="soft" title="The upstream told no cost">–</span>`;
   if (estimate?.usd !== null && estimate?.usd !== undefined) return html`<span title="estimate">~${money(estimate.usd)}</span>`;
   return html`<span class="soft" title="No price is known">–</span>`;
 }
