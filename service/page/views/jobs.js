@@ -6,7 +6,7 @@ import { count, cut, duration, modelName, money } from "../lib/format.js";
 import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { hasEnded, progressOf, whyOf } from "../lib/job.js";
 import { JobList } from "../lib/joblist.js";
-import { changeQuery, go, link } from "../lib/router.js";
+import { changeQuery, go, link, route } from "../lib/router.js";
 import { jobSignal, putJob, summary, useWebhooks } from "../lib/store.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
 import { stateOfAll } from "../lib/webhooks.js";
@@ -15,12 +15,16 @@ import { Spark } from "../parts/spark.js";
 
 /** So many jobs can be compared, and so many logs are in one stream. */
 const FOUR = 4;
+/** The list that was left: a way back to it ends where it began, with as many jobs up to a thousand. */
+const left = { text: null, count: 0, top: 0, chosen: [] };
+const MOST_PAGES = 10;
 
 export default function Jobs({ query }) {
   useTitle("Jobs");
   const filters = filtersOf(query);
   const list = useJobList(filters);
-  const [chosen, choose] = useState([]);
+  const [chosen, choose] = useState(left.text === list.text ? left.chosen : []);
+  useWayBack(list, chosen);
   const toggle = (id) => choose(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-FOUR));
   const live = useRunning(list.ids);
   return html`<h1>Jobs</h1>
@@ -45,9 +49,9 @@ function useJobList(filters) {
   const told = useRef([]); // what the stream tells while pages are on their way, which may not know of it
   const loaded = useLoaded(async () => {
     const meanwhile = (told.current = []);
-    const pages = Math.max(1, Math.ceil((shown?.ids.length ?? 0) / 100));
+    const pages = shown ? Math.ceil(shown.ids.length / 100) : left.text === text ? Math.min(MOST_PAGES, Math.ceil(left.count / 100)) : 1;
     const made = Object.assign(new JobList(filters), { text });
-    for (let page = 0; page < pages; page += 1) {
+    for (let page = 0; page < Math.max(1, pages); page += 1) {
       const found = await get("/fine_tuning/jobs", { ...filters, limit: 100, after: made.cursor });
       found.data.forEach(putJob);
       made.add(found);
@@ -72,7 +76,26 @@ function useJobList(filters) {
     shown.add(found);
     draw();
   };
-  return { ids: shown?.ids ?? [], more: shown?.more ?? false, isRead: Boolean(shown), error: loaded.error, again: loaded.again, load };
+  return { text, ids: shown?.ids ?? [], more: shown?.more ?? false, isRead: Boolean(shown), error: loaded.error, again: loaded.again, load };
+}
+
+function useWayBack({ text, ids, isRead }, chosen) {
+  const latest = useRef({ top: 0 });
+  Object.assign(latest.current, { text, chosen, count: ids.length });
+  useEffect(() => {
+    // Without its rows the window is at its top, before this view has been told to go.
+    const note = () => { if (route.peek().path === "/jobs") latest.current.top = scrollY; };
+    addEventListener("scroll", note);
+    return () => {
+      removeEventListener("scroll", note);
+      Object.assign(left, latest.current);
+    };
+  }, []);
+  useEffect(() => {
+    if (!isRead) return;
+    if (left.text === text) scrollTo(0, left.top);
+    left.text = null;
+  }, [isRead]);
 }
 
 /** The newest jobs that train: their logs are followed. */
