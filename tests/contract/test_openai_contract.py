@@ -20,6 +20,7 @@ MEANT = {
     "GET /models ?*: ours": "tuned models are kept for ever, so the list has pages",
     "GET /models answer.*: ours": "the same",
     "GET /models/{model} answer.tunehook: ours": "whether it is deployed",
+    "GET /models/{model} answer.parent: ours": "the base of a tuned model, as servers of adapters say it",
     "POST /fine_tuning/jobs body.callback_url: ours": "where the webhook goes",
     "* body.tunehook: ours": "which upstream shall do it",
     "GET /fine_tuning/jobs/{fine_tuning_job_id} ?wait: ours": "for those without an inbound port",

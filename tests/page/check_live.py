@@ -86,6 +86,15 @@ async def test_a_list_of_more_than_a_hundred_goes_on(stack: Stack) -> None:
         await rows(page).nth(20).wait_for()
         await show_all(page, 130)
         await expect(rows(page)).to_have_count(130)
+        oldest = rows(page).last
+        await oldest.get_by_role("checkbox").check()
+        await oldest.get_by_role("link").first.click()
+        await page.wait_for_url("**/#/jobs/ftjob-*")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+        await page.go_back()
+        await expect(oldest).to_be_in_viewport()
+        await expect(rows(page)).to_have_count(130)
+        await expect(oldest.get_by_role("checkbox")).to_be_checked()
 
 
 async def test_below_a_path(stack: Stack) -> None:

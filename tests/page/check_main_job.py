@@ -1,15 +1,21 @@
 """The main job through the page alone: key, dataset, report, price, start, live curve, end, webhook, chat."""
 
+import asyncio
 import base64
 import json
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.fakes.receiver import running_receiver
 from tests.page.conftest import Stack
+from tests.page.project import MODEL
 from tests.page.scene import small_dataset
+from tests.page.views import enter, rows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -67,3 +73,26 @@ async def test_from_dataset_to_chat(stack: Stack) -> None:
         assert window.count("POST /v1/chat/completions") == 2
     job = await project.call("GET", f"/fine_tuning/jobs/{job_id}")
     assert job["fine_tuned_model"].split(":")[3] == "birds"
+
+
+async def test_a_sweep_of_the_command_is_compared_with_one_click(stack: Stack, tmp_path: Path) -> None:
+    project = await stack.project()
+    file = tmp_path / "birds.jsonl"
+    file.write_bytes(small_dataset(project.caller.project))
+    words = ["submit", str(file), "--model", MODEL, "--epochs", "2,3", "--upstream", "fast", "--yes"]
+    command = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", "import sys; from cli.main import main; sys.exit(main())"),
+        *words,
+        env={**os.environ, "OPENAI_BASE_URL": project.url, "OPENAI_API_KEY": project.key},
+    )
+    assert await command.wait() == 0
+    async with stack.window() as window:
+        page = await enter(window, project.key)
+        await expect(rows(page)).to_have_count(2)
+        await page.get_by_role("link", name=re.compile("^sweep ")).first.click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Sweep")
+        await page.locator("canvas").first.wait_for()
+        for run in ("n_epochs=2", "n_epochs=3"):
+            await expect(page.locator(".legend")).to_contain_text(f"{run} train")
+        await expect(page.get_by_role("row", name="n_epochs 2 3")).to_be_visible()

@@ -1,6 +1,10 @@
-"""Every view: axe finds nothing in light, in dark and at 360 px, where nothing sticks out at the side."""
+"""Every view: axe finds nothing in light, in dark and at 360 px, where nothing sticks out at the side.
+
+Tab reaches all that can be used, the focus is seen, and nothing holds it.
+"""
 
 import pytest
+from playwright.async_api import Page
 
 from tests.page.browser import findings, overflow
 from tests.page.conftest import Stack
@@ -8,6 +12,42 @@ from tests.page.scene import Scene
 from tests.page.views import VIEWS, enter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+MOST_TABS = 400
+
+# Of radio buttons with one name, Tab reaches one. What lies in a closed `details` or is disabled cannot be used.
+# A field for a time shows the focus at its parts, which no script sees.
+_USABLE = """() => {
+  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+    .filter(one => !one.disabled && one.type !== "hidden" && one.checkVisibility({visibilityProperty: true}))
+    .filter(one => !(one.type === "radio" && !one.checked))
+  all.forEach((one, at) => one.dataset.usable = at)
+  document.activeElement.blur()
+  return all.length
+}"""
+_FOCUSED = """() => {
+  const one = document.activeElement, style = getComputedStyle(one)
+  const seen = one.type === "datetime-local" || style.outlineStyle !== "none" || style.boxShadow !== "none"
+  return [one.dataset.usable ?? null, seen, (one.outerHTML ?? "").slice(0, 120)]
+}"""
+
+
+async def unreached(page: Page) -> list[str]:
+    """Returns what Tab does not reach, and what it reaches without a visible focus."""
+    usable, wrong = await page.evaluate(_USABLE), dict[str, str]()
+    left = {str(number) for number in range(usable)}
+    for _ in range(MOST_TABS):
+        await page.keyboard.press("Tab")
+        number, seen, text = await page.evaluate(_FOCUSED)
+        if number is not None and not seen:
+            wrong[number] = f"no visible focus: {text}"
+        left.discard(number)
+        if not left:
+            break
+    for number in left:
+        wrong[number] = "not reached: " + await page.locator(f'[data-usable="{number}"]').evaluate(
+            "one => one.outerHTML.slice(0, 120)"
+        )
+    return list(wrong.values())
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -16,6 +56,7 @@ async def test_everybody_can_use_it(stack: Stack, scene: Scene, name: str) -> No
     async with stack.window() as window:
         page = await enter(window, scene.project.key, view.route(scene))
         await view.shown(page, scene)
+        found["keyboard"] = await unreached(page)
         found["light"] = await findings(page)
         await page.emulate_media(color_scheme="dark")
         found["dark"] = await findings(page, colours_only=True)

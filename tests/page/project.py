@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -37,12 +38,19 @@ class Project:
         return self.caller.key
 
     async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Returns the JSON of a 2xx answer. AssertionError for any other."""
-        headers = {"authorization": f"Bearer {self.key}"}
-        async with self.http.request(method, self.url + path, json=body, headers=headers) as answer:
-            found: dict[str, Any] = await answer.json()
-            assert answer.ok, f"{method} {path}: {answer.status} {found}"
-            return found
+        """Returns the JSON of a 2xx answer. AssertionError for any other.
+
+        A store that answers late on a busy machine is a 503, after which a GET is sent again, as SDKs do.
+        """
+        headers, until = {"authorization": f"Bearer {self.key}"}, time.monotonic() + 60
+        while True:
+            async with self.http.request(method, self.url + path, json=body, headers=headers) as answer:
+                found: dict[str, Any] = await answer.json()
+            if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or method != "GET" or time.monotonic() > until:
+                break
+            await asyncio.sleep(1)
+        assert answer.ok, f"{method} {path}: {answer.status} {found}"
+        return found
 
     async def file(self, content: bytes | None = None, name: str = "train.jsonl", purpose: str = "fine-tune") -> str:
         """Uploads a dataset; returns its id."""

@@ -22,7 +22,12 @@ async def enter(window: Window, key: str, route: str = "/jobs", *, page: Page | 
     """Opens a view in a new tab, with a key in its address as `tunehook open` prints it."""
     page = page or await window.context.new_page()
     await page.goto(f"{window.root}/#key={key}&to={quote(route)}")
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    heading = page.get_by_role("heading", level=1)
+    await expect(heading.or_(page.get_by_text("This takes long."))).to_be_visible()
+    if any("ERR_NETWORK_CHANGED" in one for one in window.console):  # a container on this machine came or went
+        window.forgive("ERR_NETWORK_CHANGED")
+        await page.reload()
+    await expect(heading).to_be_visible()
     return page
 
 

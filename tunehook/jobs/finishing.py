@@ -204,8 +204,12 @@ async def _fetch_members(ctx: Context, job: Job) -> None:
 
 
 async def _fetch_results(ctx: Context, job: Job) -> None:
-    """Fetches each result file that is still missing, and adds the metrics in it that the events did not have."""
-    job = (await ctx.store.jobs.read(job.id)).job
+    """Fetches each result file that is still missing, and adds the metrics in it that the events did not have.
+
+    The project's stream tells of the job then: its curve has changed.
+    """
+    record = await ctx.store.jobs.read(job.id)
+    job = record.job
     for upstream_file_id, file_id in job.result_files.items():
         try:
             file = await ctx.store.files.read(file_id, job.project)
@@ -223,6 +227,7 @@ async def _fetch_results(ctx: Context, job: Job) -> None:
             continue
         sha256 = await ctx.files.storage.save(file_id, content)
         await ctx.store.job_metrics.fill(job.id, content)
+        await ctx.store.commit(record.telling())
         kept = {"status": "processed", "bytes": len(content), "sha256": sha256}
         if not await ctx.store.files.replace(file.model_copy(update=kept)):
             await ctx.files.storage.remove(file_id)

@@ -49,7 +49,11 @@ def tuned_model(
     `what_to_do`: how it is deployed; None if it answers without. `deployment`: its own, if one was asked for.
     """
     shown = model_object(
-        made.name, created=made.created_at, owned_by=owner, shutdown_date=days.get(made.name) or days.get(made.base)
+        made.name,
+        created=made.created_at,
+        owned_by=owner,
+        shutdown_date=days.get(made.name) or days.get(made.base),
+        parent=made.base,
     )
     if what_to_do is not None:
         state = shown_state(deployment)
@@ -73,8 +77,18 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
-def model_object(name: str, *, created: int, owned_by: str, shutdown_date: str | None) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": owned_by, "shutdown_date": shutdown_date}
+def model_object(
+    name: str, *, created: int, owned_by: str, shutdown_date: str | None, parent: str | None = None
+) -> dict[str, Any]:
+    """Returns OpenAI's object. `parent`: the model that it was tuned from; servers of adapters (vLLM) say so too."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": owned_by,
+        "shutdown_date": shutdown_date,
+        "parent": parent,
+    }
 
 
 def deployment_object(deployment: Deployment) -> dict[str, Any]:

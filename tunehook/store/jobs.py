@@ -76,6 +76,10 @@ class JobRecord(Stored[Job]):
         change.keep, change.news = True, []
         return change
 
+    def telling(self) -> Change:
+        """Returns the change that tells the project's stream of the job and leaves the record as it is."""
+        return self.indexing().tell(self.job.project, "job", self.job.id)
+
 
 class Jobs:
     def __init__(self, store: DueQueue) -> None:

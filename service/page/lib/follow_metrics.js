@@ -6,26 +6,30 @@ import { hasEnded } from "./job.js";
 import { loadJob } from "./store.js";
 import { useEffect, useRef, useState } from "./ui.js";
 
-/** When a curve is read again after its job has ended: ms. */
-const AFTER_END = [2000, 10_000, 60_000];
-
 /** Returns `{columns, total, error}` of a job; `columns` null before they are read. `live`: follow it. */
 export function useMetrics(id, live = true) {
   const [state, set] = useState({ columns: null, total: null, error: null });
   const queue = useRef([]);
   const frame = useRef(0);
+  const wanted = useRef(id);
+  wanted.current = id;
   const read = async () => {
+    const isWanted = () => wanted.current === id; // an answer that comes late may be of another job
     try {
       const found = await get(`/fine_tuning/jobs/${id}/metrics`);
-      set((before) => ({ ...before, columns: withRows(found.columns, (before.late ?? [])), error: null }));
+      if (isWanted()) set((before) => ({ ...before, columns: withRows(found.columns, (before.late ?? [])), error: null }));
     } catch (error) {
-      set((before) => ({ ...before, error }));
+      if (isWanted()) set((before) => ({ ...before, error }));
     }
   };
   useEffect(() => {
     set({ columns: null, total: null, error: null });
     if (id) read();
-    return () => clearTimeout(frame.current);
+    return () => {
+      clearTimeout(frame.current);
+      frame.current = 0;
+      queue.current = [];
+    };
   }, [id]);
   const add = (event) => {
     const row = rowOf(event);
@@ -44,14 +48,8 @@ export function useMetrics(id, live = true) {
     }, 50);
   };
   useLog(live ? id : null, add, () => { read(); loadJob(id).catch(() => {}); });
-  // At the end the result file brings steps that no event told of. No event tells of that either: three looks, then no more.
-  const looks = useRef([]);
-  useEvent("job", (job) => {
-    if (job.id !== id || !hasEnded(job)) return;
-    read();
-    if (!looks.current.length) looks.current = AFTER_END.map((wait) => setTimeout(read, wait));
-  });
-  useEffect(() => () => looks.current.splice(0).forEach(clearTimeout), [id]);
+  // After the end the stream tells of the job again when its result file has brought steps that no event told of.
+  useEvent("job", (job) => job.id === id && hasEnded(job) && read());
   useBack(state.error, read);
   return state;
 }

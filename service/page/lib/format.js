@@ -71,6 +71,12 @@ export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
 
+/** A text of at most so many characters. */
+export function cut(text, most) {
+  const letters = [...text];
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
+}
+
 /** A model's name without the day of its version and the vendor's frame: "gpt-4.1-mini", "ft:…:birds". */
 export function modelName(name) {
   if (!name) return NONE;

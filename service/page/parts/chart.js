@@ -12,9 +12,9 @@ const SCALES = { step: "step", share: "share of the run, %", tokens: "tokens" };
 
 /** `runs`: `[{id, label, columns, total, tokens, epochs}]`, up to four. `kinds`: which columns, as in curve.js. `of`: loss or accuracy.
  *
- * `marks`: `[{id, step, label}]`, checkpoints. What is measured stays a faint line when it is smoothed.
+ * `marks`: `[{id, step, label}]`, checkpoints. `ended`: no step is to come. What is measured stays a faint line when it is smoothed.
  */
-export default function Chart({ runs, kinds, of = "loss", marks = [], title }) {
+export default function Chart({ runs, kinds, of = "loss", marks = [], title, ended = false }) {
   const [weight, setWeight] = useState(0);
   const [isLog, setLog] = useState(false);
   const [scale, setScale] = useState("step");
@@ -28,7 +28,7 @@ export default function Chart({ runs, kinds, of = "loss", marks = [], title }) {
     return [data[0] ?? [], ...data.slice(1), ...smoothed].map((values) => (from ? values.slice(from) : values));
   }, [data, weight, part]);
   const id = useId();
-  if (!lines.length) return html`<p class="soft">Nothing has been measured yet: the first steps appear here by themselves.</p>`;
+  if (!lines.length) return html`<p class="soft">${ended ? "Nothing was measured: it ended before its first step." : "Nothing has been measured yet: the first steps appear here by themselves."}</p>`;
   const words = runs.map((run) => `${runs.length > 1 ? `${run.label}: ` : ""}${sentence(run.columns, measure, { of, kinds })}`);
   const hasTokens = runs.some((run) => run.tokens);
   return html`<figure aria-label=${title}>

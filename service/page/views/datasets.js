@@ -26,7 +26,7 @@ export default function Datasets() {
     <h1 tabindex="-1">Datasets</h1>
     <p class="row"><a class="button first" href="#/new">New dataset and job</a> <button onClick=${again}>Read the list again</button></p>
     <${ErrorBox} error=${problem} />
-    ${data && !files.length && html`<p class="soft">No dataset was sent yet.</p>`}
+    ${data && !files.length && html`<p class="soft">No dataset was sent yet. What a program or the terminal uploads with a key of this project stands here, too.</p>`}
     ${files.length > 0 && html`
       <table class="cards">
         <caption class="hidden">Datasets, the newest first</caption>

@@ -91,7 +91,7 @@ function Curves({ job, metrics, checkpoints, total }) {
       ${sweep && html`<a class="button" href=${link("/compare", { sweep })}>Compare the sweep ${sweep}</a>`}
       <a class="button" href=${link("/compare", { jobs: job.id })}>Compare with others</a></div>
     <${ErrorBox} error=${metrics.error} />
-    ${runs ? html`<${Chart} runs=${runs} kinds=${of === "loss" ? KINDS : ACCURACY} of=${of} marks=${marks} title=${`${of === "loss" ? "Loss" : "Accuracy"} of ${job.id}`} />` : !metrics.error && html`<${Loading} what="the curve" />`}`;
+    ${runs ? html`<${Chart} runs=${runs} kinds=${of === "loss" ? KINDS : ACCURACY} of=${of} marks=${marks} ended=${hasEnded(job)} title=${`${of === "loss" ? "Loss" : "Accuracy"} of ${job.id}`} />` : !metrics.error && html`<${Loading} what="the curve" />`}`;
 }
 
 function Checkpoints({ job, list }) {

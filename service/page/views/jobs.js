@@ -2,11 +2,11 @@
 import { get } from "../lib/api.js";
 import { filtersOf, inWords } from "../lib/filter.js";
 import { useMetrics } from "../lib/follow_metrics.js";
-import { count, duration, modelName, money } from "../lib/format.js";
+import { count, cut, duration, modelName, money } from "../lib/format.js";
 import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { hasEnded, progressOf, whyOf } from "../lib/job.js";
 import { JobList } from "../lib/joblist.js";
-import { changeQuery, go, link } from "../lib/router.js";
+import { changeQuery, go, link, route } from "../lib/router.js";
 import { jobSignal, putJob, summary, useWebhooks } from "../lib/store.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
 import { stateOfAll } from "../lib/webhooks.js";
@@ -15,12 +15,16 @@ import { Spark } from "../parts/spark.js";
 
 /** So many jobs can be compared, and so many logs are in one stream. */
 const FOUR = 4;
+/** The list that was left: a way back to it ends where it began, with as many jobs up to a thousand. */
+const left = { text: null, count: 0, top: 0, chosen: [] };
+const MOST_PAGES = 10;
 
 export default function Jobs({ query }) {
   useTitle("Jobs");
   const filters = filtersOf(query);
   const list = useJobList(filters);
-  const [chosen, choose] = useState([]);
+  const [chosen, choose] = useState(left.text === list.text ? left.chosen : []);
+  useWayBack(list, chosen);
   const toggle = (id) => choose(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-FOUR));
   const live = useRunning(list.ids);
   return html`<h1>Jobs</h1>
@@ -28,8 +32,8 @@ export default function Jobs({ query }) {
     <${Search} filters=${filters} />
     <${ErrorBox} error=${list.error} again=${list.again} />
     <div class="row"><span class="soft" role="status">${list.isRead && `${count(list.ids.length, "job")}${list.more ? " so far" : ""}`}</span>
-      <button disabled=${chosen.length < 2} onClick=${() => go("/compare", { jobs: chosen.join(",") })}>Compare ${chosen.length || ""}</button>
-      ${chosen.length === 0 && html`<span class="soft">Tick up to four jobs to see their curves together.</span>`}</div>
+      ${list.ids.length > 0 && html`<button disabled=${chosen.length < 2} onClick=${() => go("/compare", { jobs: chosen.join(",") })}>Compare ${chosen.length || ""}</button>`}
+      ${list.ids.length > 0 && chosen.length === 0 && html`<span class="soft">Tick up to four jobs to see their curves together.</span>`}</div>
     ${list.ids.length > 0 && html`<table class="cards jobs"><thead><tr><th><span class="hidden">Compare</span></th><th>State</th><th>Job</th><th>Model → name</th>
       <th>Progress</th><th>Left</th><th>Loss</th><th class="num">Cost</th><th>Webhook</th><th>Made</th></tr></thead>
       <tbody>${list.ids.map((id) => html`<${Row} key=${id} id=${id} isLive=${live.includes(id)} isChosen=${chosen.includes(id)} toggle=${toggle} />`)}</tbody></table>`}
@@ -45,9 +49,9 @@ function useJobList(filters) {
   const told = useRef([]); // what the stream tells while pages are on their way, which may not know of it
   const loaded = useLoaded(async () => {
     const meanwhile = (told.current = []);
-    const pages = Math.max(1, Math.ceil((shown?.ids.length ?? 0) / 100));
+    const pages = shown ? Math.ceil(shown.ids.length / 100) : left.text === text ? Math.min(MOST_PAGES, Math.ceil(left.count / 100)) : 1;
     const made = Object.assign(new JobList(filters), { text });
-    for (let page = 0; page < pages; page += 1) {
+    for (let page = 0; page < Math.max(1, pages); page += 1) {
       const found = await get("/fine_tuning/jobs", { ...filters, limit: 100, after: made.cursor });
       found.data.forEach(putJob);
       made.add(found);
@@ -72,7 +76,26 @@ function useJobList(filters) {
     shown.add(found);
     draw();
   };
-  return { ids: shown?.ids ?? [], more: shown?.more ?? false, isRead: Boolean(shown), error: loaded.error, again: loaded.again, load };
+  return { text, ids: shown?.ids ?? [], more: shown?.more ?? false, isRead: Boolean(shown), error: loaded.error, again: loaded.again, load };
+}
+
+function useWayBack({ text, ids, isRead }, chosen) {
+  const latest = useRef({ top: 0 });
+  Object.assign(latest.current, { text, chosen, count: ids.length });
+  useEffect(() => {
+    // Without its rows the window is at its top, before this view has been told to go.
+    const note = () => { if (route.peek().path === "/jobs") latest.current.top = scrollY; };
+    addEventListener("scroll", note);
+    return () => {
+      removeEventListener("scroll", note);
+      Object.assign(left, latest.current);
+    };
+  }, []);
+  useEffect(() => {
+    if (!isRead) return;
+    if (left.text === text) scrollTo(0, left.top);
+    left.text = null;
+  }, [isRead]);
 }
 
 /** The newest jobs that train: their logs are followed. */
@@ -129,7 +152,7 @@ function Search({ filters }) {
 function Nothing({ filters }) {
   const words = inWords(filters);
   if (words.length) return html`<${Empty} why=${`No job of this project fits: ${words.join(", ")}.`}><p><a href="#/jobs">All jobs</a></p></${Empty}>`;
-  return html`<${Empty} why="No job has been made in this project yet."><p class="soft">A job that a program, the terminal or another person makes with a key of this project appears here by itself.</p></${Empty}>`;
+  return html`<${Empty} why="No job has been made in this project yet."><p class="soft">A job that a program, the terminal or another person makes with a key of this project appears here by itself.</p><p><a class="button first" href="#/new">Start one here</a></p></${Empty}>`;
 }
 
 /** Reads the next hundred when it comes into sight, or is pressed. */
@@ -162,7 +185,7 @@ function Row({ id, isLive, isChosen, toggle }) {
     <td><input type="checkbox" aria-label=${`Compare ${id}`} checked=${isChosen} onChange=${() => toggle(id)} /></td>
     <td data-label="State"><${JobState} job=${job} /></td>
     <td data-label="Job"><${Id} id=${id} href=${link(`/jobs/${id}`)} />
-      <div class="tags">${sweep && html`<a href=${link("/compare", { sweep })}>sweep ${sweep}</a>${metadata.sweep_run ? ` · ${metadata.sweep_run}` : ""} `}<${Metadata} metadata=${metadata} /></div></td>
+      <div class="tags">${sweep && html`<a href=${link("/compare", { sweep })}>sweep ${cut(sweep, 24)}</a>${metadata.sweep_run ? ` · ${metadata.sweep_run}` : ""} `}<${Metadata} metadata=${metadata} /></div></td>
     <td data-label="Model"><span title=${job.model}>${modelName(job.model)}</span>${job.fine_tuned_model && html` → <span title=${job.fine_tuned_model}>${modelName(job.fine_tuned_model)}</span>`}
       <div class="soft">${job.tunehook.upstream}</div></td>
     <td data-label="Progress"><${Where} job=${job} metrics=${metrics} /></td>
@@ -176,7 +199,7 @@ function Row({ id, isLive, isChosen, toggle }) {
 
 function Metadata({ metadata }) {
   const pairs = Object.entries(metadata ?? {}).filter(([name]) => !name.startsWith("sweep"));
-  return pairs.slice(0, 3).map(([name, value]) => html`<a class="soft tag" href=${link("/jobs", { [`metadata[${name}]`]: value })}>${name}=${value}</a> `);
+  return pairs.slice(0, 3).map(([name, value]) => html`<a class="soft tag" title=${`${name}=${value}`} href=${link("/jobs", { [`metadata[${name}]`]: value })}>${cut(name, 24)}=${cut(value, 40)}</a> `);
 }
 
 /** Where the job is: a bar, or why it does not go on. */
@@ -199,6 +222,7 @@ function Left({ job }) {
 function Cost({ job }) {
   const { cost, estimate } = job.tunehook;
   if (cost?.usd !== null && cost?.usd !== undefined) return money(cost.usd);
+  if (hasEnded(job)) return html`<span class="soft" title="The upstream told no cost">–</span>`;
   if (estimate?.usd !== null && estimate?.usd !== undefined) return html`<span title="estimate">~${money(estimate.usd)}</span>`;
   return html`<span class="soft" title="No price is known">–</span>`;
 }

@@ -54,7 +54,7 @@ function Tuned({ model, open, again }) {
       <td data-label="Made"><${Time} at=${model.created} /></td>
       <td data-label="Ends"><${Ending} model=${model} /></td>
       <td data-label="Deployment">${model.tunehook ? html`<${Deployment} model=${model} again=${again} />` : html`<span class="badge good">✓ answers without</span>`}</td>
-      <td data-label="Actions"><div class="row">
+      <td data-label="Actions" class="four"><div class="row">
         <a class="button" href=${link("/try", { model: model.id })}>Try it</a>
         <a class="button" href=${link("/new", { model: model.id })}>Use as base</a>
         <button disabled=${!!write} title=${write} onClick=${() => open({ kind: "retrain", model })}>Retrain</button>

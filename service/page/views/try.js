@@ -1,6 +1,6 @@
 // #/try: the base model beside the tuned one, streaming.
 import { get, send } from "../lib/api.js";
-import { useTitle } from "../lib/hooks.js";
+import { useLoaded, useTitle } from "../lib/hooks.js";
 import { changeQuery } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
@@ -107,20 +107,8 @@ function useAnswer() {
 /** The words of the upstream, and what they leave out. */
 const wordsOf = (error) => `${error.message}${error.code === "model_not_found" ? " A new model may take some minutes until it answers." : ""}`;
 
-/** The base of a tuned model: of the job that made it. */
+/** The base of a tuned model, or of a checkpoint, which is in no list. */
 function useBase(tuned) {
-  const [base, setBase] = useState(null);
-  useEffect(() => {
-    let live = true;
-    setBase(null);
-    if (tuned) {
-      const byName = tuned.startsWith("ft:") ? tuned.split(":")[1] : null;
-      get("/fine_tuning/jobs", { limit: 1, q: tuned }).then(
-        (page) => live && setBase(page.data[0]?.model ?? byName),
-        () => live && setBase(byName),
-      );
-    }
-    return () => { live = false; };
-  }, [tuned]);
-  return base;
+  const { data } = useLoaded(() => (tuned ? get(`/models/${encodeURIComponent(tuned)}`) : Promise.resolve(null)), [tuned]);
+  return data?.parent;
 }

@@ -182,6 +182,8 @@ test("numbers, times and money as people read them", () => {
   assert.equal(format.modelName("ft:gpt-4.1-mini-2025-04-14:acme::9b6c8ab4"), "9b6c8ab4");
   assert.equal(format.modelName("accounts/fireworks/models/llama-v3p1-8b"), "llama-v3p1-8b");
   assert.equal(format.modelName("gpt-4.1-mini-2025-04-14"), "gpt-4.1-mini");
+  assert.equal(format.cut("鳥🐦🐦🐦", 3), "鳥🐦…");
+  assert.equal(format.cut("鳥🐦", 3), "鳥🐦");
 });
 
 test("deliveries in one word: the worst of them", () => {

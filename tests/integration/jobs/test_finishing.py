@@ -75,8 +75,12 @@ async def test_results_that_do_not_come_keep_neither_events_nor_checkpoints_wait
     assert await fetched(bench, job) == ["uploaded"]
     assert 0 < (await bench.due_in(f"job:{job.id}") or 0) <= 6
     await bench.simulator.clear_faults()
+    project_events, revision = bench.ctx.store.project_events, (await bench.read(job.id)).revision
+    position = await project_events.newest("p")
     await lifecycle.advance(bench.ctx, job.id)
     assert await fetched(bench, job) == ["processed"]
+    assert job.id in [one.id for one in await project_events.after("p", position, 10)], "its curve has changed"
+    assert (await bench.read(job.id)).revision == revision
 
 
 async def test_events_that_do_not_come_keep_no_results_waiting(bench: Bench) -> None:

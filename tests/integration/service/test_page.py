@@ -51,6 +51,28 @@ async def test_the_page_loads_relative_addresses_that_a_browser_may_keep(api: Ap
             assert b"https://" not in content, address
 
 
+async def test_the_page_names_what_its_first_view_loads_and_no_more(api: Api) -> None:
+    _, body = await get(api, "/")
+    early = re.findall(r'modulepreload" href="page/[0-9a-f]{16}/([^"]+)"', body.decode())
+    assert len(early) == len(set(early))
+    assert {"main.js", "views/jobs.js", "lib/curve.js", "parts/spark.js"} <= set(early)
+    assert {one.split("/")[1] for one in early if one.startswith("vendor/")} >= {"htm@3.1.1", "@preact"}
+    later = re.compile("views/(?!jobs.js)|parts/(chart|dialog)|vendor/uplot|lib/scopes")
+    assert [one for one in early if later.match(one)] == []
+
+
+async def test_what_is_served_has_no_comments_and_the_same_lines(api: Api) -> None:
+    for folder in ("lib", "parts", "views"):
+        for file in (one for one in (PAGE / folder).iterdir() if one.name.endswith(".js")):
+            _, served = await get(api, f"/page/0123456789abcdef/{folder}/{file.name}")
+            lines = zip(served.decode().split("\n"), file.read_text("utf-8").split("\n"), strict=True)
+            dropped = [text.strip() for now, text in lines if now != text]
+            assert all(text.startswith(("//", "/**", "*")) for text in dropped), file.name
+    chart = next(path for path in import_map((await get(api, "/"))[1].decode())[1].values() if "uPlot" in path)
+    _, library = await get(api, f"/{chart.removeprefix('./')}")
+    assert b"Copyright" in library
+
+
 async def test_the_policy_allows_the_pages_own_files_alone(api: Api) -> None:
     answer, body = await get(api, "/")
     policy = answer.headers["content-security-policy"]
@@ -73,7 +95,10 @@ async def test_an_unchanged_page_is_not_sent_again(api: Api) -> None:
 async def test_a_page_of_another_version_gets_files_that_it_does_not_keep(api: Api) -> None:
     answer, body = await get(api, "/page/0123456789abcdef/main.js")
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
-    assert body == (PAGE / "main.js").read_bytes()
+    kept = [
+        line for line in (PAGE / "main.js").read_bytes().splitlines() if not line.lstrip().startswith((b"//", b"/**"))
+    ]
+    assert [line for line in body.splitlines() if line] == [line for line in kept if line]
 
 
 async def test_files_are_compressed_where_the_browser_says_so(api: Api) -> None:

@@ -37,7 +37,9 @@ def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_show
         {"id": "ft:gpt-4.1:others::2", "capabilities": {"fine_tune": True}},
         {"id": "gpt-4.1-nano", "created": "yesterday", "shutdown_date": "soon"},
     ]
-    assert list(models.base_models(rows, PRICES).values()) == [
+    shown = list(models.base_models(rows, PRICES).values())
+    assert [one.pop("parent") for one in shown] == [None, None]
+    assert shown == [
         {"id": "gpt-4.1", "object": "model", "created": 7, "owned_by": "system", "shutdown_date": "2027-01-14"},
         {"id": "gpt-4.1-nano", "object": "model", "created": 0, "owned_by": "system", "shutdown_date": None},
     ]
@@ -57,3 +59,4 @@ def test_the_first_upstreams_word_counts_and_tuned_models_of_others_are_not_show
 def test_a_tuned_model_goes_with_its_base_unless_a_day_of_its_own_is_said(rows: list[dict[str, Any]], day: Any) -> None:
     shown = models.tuned_model(MADE, models.shutdown_dates(rows), "acme")
     assert (shown["shutdown_date"], shown["owned_by"], shown["created"]) == (day, "acme", 5)
+    assert shown["parent"] == "gpt-4.1"

@@ -1,15 +1,13 @@
 // The models that can be trained, and those that were trained here.
 import { all } from "../../lib/api.js";
 import { useEvent, useLoaded } from "../../lib/hooks.js";
-import { summary } from "../../lib/store.js";
 import { html } from "../../lib/ui.js";
 
-/** Returns `{base, tuned, error, loading, again}`. A tuned model belongs to the project, a base model to its vendor. */
+/** Returns `{base, tuned, error, loading, again}`. A tuned model has a `parent`. */
 export function useModels() {
   const { data = [], error, loading, again } = useLoaded(() => all("/models", { limit: 1000 }, 10_000));
   useEvent("job", (job) => job.fine_tuned_model && again());  // a new model, or another state of its deployment
-  const own = summary.value?.key.project;
-  return { base: data.filter((one) => one.owned_by !== own), tuned: data.filter((one) => one.owned_by === own), error, loading, again };
+  return { base: data.filter((one) => !one.parent), tuned: data.filter((one) => one.parent), error, loading, again };
 }
 
 /** The day on which a model is shut down, in words; empty without one. */
