@@ -13,9 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 import httpx2
 import openai
@@ -31,7 +29,6 @@ from tunehook.upstreams.protocol import Content, Identity, News, Passed, Progres
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
-_TIMEOUT = httpx2.Timeout(CALL_SECONDS, connect=CONNECT_SECONDS)
 #: For a part of 8 MiB (70 kB/s); for a whole file, or for joining its parts.
 PART_SECONDS, FILE_SECONDS = 120.0, 600.0
 #: Where an upstream ignores the filter, its list is read back to the time of the create, at most so many pages.
@@ -50,13 +47,12 @@ class OpenAIUpstream(NoDeployments):
         # A trainer of ours makes the job's id of our mark: the same create again makes no second job.
         self.identity: Identity = "named" if settings.kind == "trainer" else "marked"
         self.deletes_models = settings.kind in ("openai", "trainer")  # Azure's page names no such call for tuned models
-        self._http = answers.BoundedClient(name)
         self._client = openai.AsyncOpenAI(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
             max_retries=0,
-            timeout=_TIMEOUT,
-            http_client=self._http,
+            timeout=httpx2.Timeout(CALL_SECONDS, connect=CONNECT_SECONDS),
+            http_client=answers.BoundedClient(name),
         )
 
     async def close(self) -> None:
@@ -261,24 +257,8 @@ class OpenAIUpstream(NoDeployments):
     # ---- calls
 
     async def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
-        return await self._json(self._fetch(path, query))
-
-    async def _fetch(self, path: str, query: dict[str, Any]) -> httpx2.Response:
-        """Sends what the SDK's `get` does, with its headers and its errors, for half of the CPU: a poll has 150."""
-        url = f"{self._client.base_url}{path.lstrip('/')}" + (f"?{urlencode(query)}" if query else "")
-        timeout = {"timeout": _TIMEOUT.as_dict()}
-        answer = await self._http.send(httpx2.Request("GET", url, headers=self._headers, extensions=timeout))
-        if not answer.is_success:
-            raise self._client._make_status_error_from_response(answer)
-        return answer
-
-    @cached_property
-    def _headers(self) -> httpx2.Headers:
-        headers = httpx2.Headers(self._http.headers)
-        of_sdk = {**self._client.default_headers, **self._client.auth_headers}
-        headers.update({name: value for name, value in of_sdk.items() if isinstance(value, str)})
-        del headers["content-type"]
-        return headers
+        call = self._client.get(path, cast_to=httpx2.Response, options={"params": query})
+        return await self._json(call)
 
     async def _post(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         return await self._json(self._client.post(path, cast_to=httpx2.Response, body=body))
