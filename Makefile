@@ -26,8 +26,8 @@ demo: $(LOCAL)  ## the main job, from dataset to verified webhook, on this machi
 test-fast: $(READY)  ## unit and integration tests that start no program of ours: about a minute
 	$(BIN)/pytest tests/unit tests/integration -m "not processes" --numprocesses 3 --dist worksteal
 
-test: $(READY)  ## all tests, four groups at a time, since most of them wait for processes
-	$(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
+test: $(READY)  ## all tests, six groups at a time, since most of them wait for processes
+	$(BIN)/pytest --numprocesses 6 --dist loadscope --no-loadscope-reorder
 
 demo-trained: $(TRAINER)/.ready  ## a tiny model, made and trained on this machine, before and after
 	$(TRAINER)/bin/tunehook trainer demo

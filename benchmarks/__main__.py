@@ -2,7 +2,7 @@
 
     python -m benchmarks [--print] [PROGRAM ...]
 
-About 12 minutes on two idle cores. `--print` shows the page instead of writing it, on any machine; so does a choice of
+About 9 minutes on two idle cores. `--print` shows the page instead of writing it, on any machine; so does a choice of
 programs. Exit status: 1 if a program failed, 3 if the machine was not quiet. A goal that is not reached is a row of the
 page, no failure.
 """
