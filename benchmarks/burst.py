@@ -102,7 +102,7 @@ def main() -> None:
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-        simulator_process(Path(name), "openai", "--slots", "0") as root,
+        simulator_process(Path(name), "openai", "--slots", "0", forked=False) as root,
         town(Path(name), root, workers=2, TUNEHOOK_POLL_SECONDS=str(asked.poll)) as here,
     ):
         rows = asyncio.run(delays(here, root, asked.waiting, asked.jobs))

@@ -76,7 +76,7 @@ def main() -> None:
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-        simulator_process(Path(name), "openai", "--slots", "0") as root,
+        simulator_process(Path(name), "openai", "--slots", "0", forked=False) as root,
         town(Path(name), root, workers=1) as here,
     ):
         asyncio.run(measure(here, root, asked.jobs))

@@ -108,7 +108,7 @@ def main() -> None:
     table("Machine", described())
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-        simulator_process(Path(name), "openai", "--speed", "900", "--slots", "0") as root,
+        simulator_process(Path(name), "openai", "--speed", "900", "--slots", "0", forked=False) as root,
         town(Path(name), root, workers=2, TUNEHOOK_POLL_SECONDS="1") as here,
         prometheus(Path(name), here) as url,
     ):

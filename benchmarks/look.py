@@ -183,7 +183,7 @@ def main() -> None:
         directory = Path(name)
         with (
             valkey_server(directory / "valkey", "--appendfsync", "no") as valkey,
-            simulator_process(directory, "openai", "--slots", "0") as root,
+            simulator_process(directory, "openai", "--slots", "0", forked=False) as root,
         ):
             rows = asyncio.run(run(directory, root, valkey.url, asked.jobs, asked.news))
     table("One look", [("", "requests", "CPU s", "seconds"), *rows])

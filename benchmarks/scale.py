@@ -214,7 +214,7 @@ def main() -> None:
     table("Machine", described())
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-        simulator_process(Path(name), "openai", "--slots", "0") as root,
+        simulator_process(Path(name), "openai", "--slots", "0", forked=False) as root,
         town(Path(name), root, workers=0, TUNEHOOK_KEEP_DELIVERIES_DAYS="90") as here,
     ):
         rows = asyncio.run(run(here, Path(name), root, asked))

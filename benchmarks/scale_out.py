@@ -87,7 +87,7 @@ async def at_upstream(root: str) -> Counter[str]:
 def workers(number: int, jobs: int) -> tuple[str, ...]:
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-        simulator_process(Path(name), "openai", "--slots", "0") as root,
+        simulator_process(Path(name), "openai", "--slots", "0", forked=False) as root,
         town(Path(name), root, workers=0) as here,
     ):
         made = asyncio.run(in_turn([here.url], jobs, reads=False))
@@ -113,7 +113,7 @@ def workers(number: int, jobs: int) -> tuple[str, ...]:
 def apis(number: int, count: int) -> tuple[str, ...]:
     with (
         tempfile.TemporaryDirectory(prefix="tunehook-bench-") as name,
-        simulator_process(Path(name), "openai", "--slots", "0") as root,
+        simulator_process(Path(name), "openai", "--slots", "0", forked=False) as root,
         town(Path(name), root, workers=0) as here,
         ExitStack() as stack,
     ):

@@ -127,7 +127,7 @@ def main() -> None:
     ):
         with (
             tempfile.TemporaryDirectory(prefix="tunehook-bench-") as directory,
-            simulator_process(Path(directory), "openai", "--slots", "0", *options) as root,
+            simulator_process(Path(directory), "openai", "--slots", "0", *options, forked=False) as root,
             town(Path(directory), root, workers=2, TUNEHOOK_POLL_SECONDS=str(poll), **environment) as here,
         ):
             found = asyncio.run(delays(here.url, root, asked.jobs, asked.jobs * 0.7))

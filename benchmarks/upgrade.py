@@ -194,7 +194,7 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def run(directory: Path, asked: argparse.Namespace) -> tuple[Calls, list[tuple[str, object]]]:
     with (
         valkey_server(directory / "valkey") as valkey,
-        simulator_process(directory, "openai", "--slots", "0", "--speed", "1") as simulator,
+        simulator_process(directory, "openai", "--slots", "0", "--speed", "1", forked=False) as simulator,
     ):
         async with aiohttp.ClientSession(headers=HEADERS) as session, running_receiver() as receiver:
             old = checkout(directory / "old", asked.commit)

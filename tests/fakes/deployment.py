@@ -177,10 +177,10 @@ class Deployment:
 
 
 @contextmanager
-def simulator_process(directory: Path, name: str, *options: str, port: int = 0) -> Iterator[str]:
-    """A simulator as a process; yields its root (without /v1)."""
+def simulator_process(directory: Path, name: str, *options: str, port: int = 0, forked: bool = True) -> Iterator[str]:
+    """A simulator as a process; yields its root (without /v1). A benchmark, which counts its CPU, has none `forked`."""
     output = directory / f"simulator-{name}.log"
-    program = Program(["simulator", "--port", str(port), *options], {}, output, forked=True)
+    program = Program(["simulator", "--port", str(port), *options], {}, output, forked=forked)
     program.start()
     try:
         yield program.wait_for(r"(http://127\.0\.0\.1:\d+)/v1")[1]
