@@ -285,8 +285,8 @@ async def _first(page: Any) -> Any:
     return None
 
 
-#: Members of ours in OpenAI's objects.
-OURS = frozenset({"tunehook"})
+#: Members of ours in OpenAI's objects. `parent` was one of OpenAI's own models, and is of vLLM's.
+OURS = frozenset({"tunehook", "parent"})
 #: Of lists, described by OpenAI and left out of the SDK's pages.
 ENVELOPE = frozenset({"object", "first_id", "last_id"})
 
