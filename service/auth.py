@@ -7,7 +7,7 @@ from aiohttp import web
 from service import upstream_webhooks
 from service.error_responses import Handler
 from service.limits import count_request
-from service.requests import CALLER, bearer_of, context_of, refuse_odd_bytes
+from service.requests import CALLER, bearer_of, caller_of, context_of, refuse_odd_bytes
 from service.scopes import check_scope
 from tunehook import api_keys
 from tunehook.errors import MissingKey
@@ -25,10 +25,10 @@ async def authenticated(request: web.Request, handler: Handler) -> web.StreamRes
             raise MissingKey
         store = context_of(request).store
         with store.reading_ahead(_read_by(request)):
-            request[CALLER] = caller = await api_keys.authenticate(store, text)
+            request[CALLER] = await api_keys.authenticate(store, text)
             resource = request.match_info.route.resource
-            check_scope(caller, request.method, resource.canonical if resource else request.path)
-            await count_request(request, caller.project)
+            check_scope(caller_of(request), request.method, resource.canonical if resource else request.path)
+            await count_request(request, caller_of(request).project)
             return await handler(request)
     return await handler(request)
 

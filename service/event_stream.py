@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from aiohttp import web
 
 from service import streams
-from service.requests import caller_of, context_of
+from service.requests import context_of
 from service.streams import BLOCK_SECONDS, ENTRIES_AT_ONCE, OPEN_STREAMS, Followed, Followers, Row
 from tunehook.errors import StoreUnavailable
 from tunehook.model.job import Job, Stage
@@ -97,7 +97,7 @@ async def stream(request: web.Request, job_id: str, position: str | None) -> web
 
     Takes no job: one of its own for each of 2,000 streams is 18 MB. Raises TooManyStreams, LimitReached, JobNotFound.
     """
-    with request.app[OPEN_STREAMS].one_more(caller_of(request)):
+    with request.app[OPEN_STREAMS].one_more(request):
         return await _stream(request, job_id, position)
 
 

@@ -83,7 +83,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     records = [await store.jobs.read(job_id, caller.project) for job_id in ids]
     last = _positions(request.headers.get("last-event-id"))
     followed_jobs = request.app[FOLLOWED_JOBS]
-    with request.app[OPEN_STREAMS].one_more(caller):
+    with request.app[OPEN_STREAMS].one_more(request):
         async with AsyncExitStack() as stack:
             project = await stack.enter_async_context(request.app[FOLLOWED_PROJECTS].follow(caller.project))
             logs = [await stack.enter_async_context(followed_jobs.follow(record.job.id)) for record in records]

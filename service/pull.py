@@ -41,7 +41,7 @@ async def read(request: web.Request) -> web.StreamResponse:
             ctx.webhooks, endpoint.id, reader=new_id(""), limit=limit, lease_seconds=lease, after=after, job=job
         )
         return web.json_response(page_object([shown for _, shown in found], more))
-    with request.app[OPEN_STREAMS].one_more(caller):
+    with request.app[OPEN_STREAMS].one_more(request):
         return await streams.send(request, _texts(request, endpoint.id, limit, lease, after, job))
 
 

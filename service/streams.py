@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from aiohttp import web
 
 from service.limits import Running
-from service.requests import bearer_of, caller_of
+from service.requests import CALLER, bearer_of, caller_of
 from tunehook import api_keys
 from tunehook.errors import LimitReached, StoreUnavailable, TooManyStreams
 from tunehook.model.api_key import ApiKey, Scope
@@ -83,8 +83,9 @@ class OpenStreams:
         self._wakers.append(wake)
 
     @contextmanager
-    def one_more(self, caller: ApiKey) -> Iterator[None]:
+    def one_more(self, request: web.Request) -> Iterator[None]:
         """Counts a stream of a key and of its project. Raises TooManyStreams, LimitReached."""
+        caller = caller_of(request)
         most = self._store.projects.known(caller.project).streams
         if most is not None and self._of_projects[caller.project] >= most:
             raise LimitReached(
@@ -94,7 +95,10 @@ class OpenStreams:
             self._of_keys.one_more(caller.id, STREAMS_OF_A_KEY, TooManyStreams),
             self._of_projects.one_more(caller.project, sys.maxsize, TooManyStreams),
         ):
-            self._keys[caller.id] = caller
+            if self._keys.get(caller.id) != caller:
+                self._keys[caller.id] = caller
+            request[CALLER] = self._keys[caller.id] or caller  # one for all streams of a key: 2 KiB each
+            del caller
             yield
 
     def goes_on(self, request: web.Request, scope: Scope = Scope.READ) -> bool:
