@@ -95,10 +95,9 @@ class OpenStreams:
             self._of_keys.one_more(caller.id, STREAMS_OF_A_KEY, TooManyStreams),
             self._of_projects.one_more(caller.project, sys.maxsize, TooManyStreams),
         ):
-            if self._keys.get(caller.id) != caller:
-                self._keys[caller.id] = caller
-            request[CALLER] = self._keys[caller.id] or caller  # one for all streams of a key: 2 KiB each
-            del caller
+            kept = self._keys.get(caller.id)
+            caller = kept if kept and kept == caller else caller  # one object for all streams of a key: it takes 2 KiB
+            self._keys[caller.id] = request[CALLER] = caller
             yield
 
     def goes_on(self, request: web.Request, scope: Scope = Scope.READ) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
@@ -42,11 +43,11 @@ class NoDeployments:
         return unsupported(self.name, "deployments that can be made here", "Deploy the model at the vendor.")
 
 
-class WholePages:
+class WholePages(ABC):
     """For kinds whose pages are read whole: those with few jobs."""
 
-    async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
-        raise NotImplementedError
+    @abstractmethod
+    async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]: ...
 
     async def news(self, after: str | None, known: Mapping[str, str]) -> News:
         found, more = await self.page(after)

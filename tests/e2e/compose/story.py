@@ -4,6 +4,7 @@ import json
 import sys
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ DATASET = b"".join(
 )  # fmt: skip
 
 
-class Story:
+class Story(ABC):
     """Checks of one stack in the order they are made; the first that fails ends the run."""
 
     client: OpenAI
@@ -30,8 +31,8 @@ class Story:
         self.passed = 0
         self.began = time.monotonic()
 
-    def run(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self) -> None: ...
 
     def check(self, what: str, holds: bool, seen: object = "") -> None:
         assert holds, f"{what}: {seen}"
