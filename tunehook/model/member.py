@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 Queue = Literal["steps", "polls", "bulk", "deliver"]
@@ -34,36 +35,20 @@ def queue_of(member: str) -> Queue:
     return KINDS.get(kind) or _LEASED_ONLY[kind]
 
 
-def job_member(job_id: str) -> str:
-    return f"job:{job_id}"
+def _of(kind: str) -> Callable[[str], str]:
+    """Returns the function that names the member of that kind for an id."""
+    return f"{kind}:".__add__
 
 
-def check_member(file_id: str) -> str:
-    return f"check:{file_id}"
-
-
-def estimate_member(job_id: str) -> str:
-    return f"estimate:{job_id}"
-
-
-def dataset_member(job_id: str) -> str:
-    return f"dataset:{job_id}"
-
-
-def poll_member(upstream: str) -> str:
-    return f"look:{upstream}"
-
-
-def ready_member(job_id: str) -> str:
-    return f"ready:{job_id}"
-
-
-def deployment_member(job_id: str) -> str:
-    return f"deployment:{job_id}"
-
-
-def upload_member(upload_id: str) -> str:
-    return f"upload:{upload_id}"
+job_member = _of("job")
+estimate_member = _of("estimate")  # by the job's id, as the next three
+dataset_member = _of("dataset")
+ready_member = _of("ready")
+deployment_member = _of("deployment")
+check_member = _of("check")  # by the file's id
+upload_member = _of("upload")
+poll_member = _of("look")  # by the upstream's name
+delivery_member = _of("delivery")
 
 
 def import_member(upstream: str, upstream_job_id: str) -> str:
@@ -76,7 +61,3 @@ def copy_id(upstream: str, sha256: str) -> str:
 
 def copy_member(upstream: str, sha256: str) -> str:
     return f"copy:{copy_id(upstream, sha256)}"
-
-
-def delivery_member(delivery_id: str) -> str:
-    return f"delivery:{delivery_id}"

@@ -8,8 +8,21 @@ A record is a hash: `doc` (JSON), `rev` (revision), `v` (version of the format).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from tunehook.model.member import Queue
+
+
+def _of(template: str) -> Callable[[str], str]:
+    """Returns the function that makes the key of one id, which stands at its end."""
+    return template.partition("{")[0].__add__
+
+
+def _of_two(template: str) -> Callable[[str, str], str]:
+    """Returns the function that makes the key of two ids, which stand at its end with a colon between them."""
+    prefix = template.partition("{")[0]
+    return lambda one, other: f"{prefix}{one}:{other}"
+
 
 # ---- due members and leases
 
@@ -22,6 +35,11 @@ CONFIRMED = "th:confirmed"  # written to ask replicas for all that was written b
 PRIMARY = "th:primary"  # "<replication id> <when it was seen first, unix seconds>"
 CLOCK_SEEN = "th:clock-seen"  # Redis' time as a scheduler saw it last, ms
 CLOCK_SET_BACK = "th:clock-set-back"  # by how much Redis' clock was set back, ms; expires
+# zset: project → its turn in that queue, while it has a line there: a list under this name and the project's
+turns = _of("th:turns:{queue}")
+lease = _of("th:lease:{member}")
+# Exists while the scheduler on that host ticks: a worker's health depends on its own scheduler alone.
+clock_on = _of("th:clock:{host}")
 
 
 def due(queue: Queue) -> str:
@@ -32,50 +50,37 @@ def due(queue: Queue) -> str:
     return "th:due:deliveries" if queue == "deliver" else f"th:due:{queue}"
 
 
-def turns(queue: Queue) -> str:
-    """zset: project → its turn in that queue, while it has a line there: a list under this name and the project's."""
-    return f"th:turns:{queue}"
-
-
-def lease(member: str) -> str:
-    return f"th:lease:{member}"
-
-
-def clock_on(host: str) -> str:
-    """Exists while the scheduler on that host ticks: a worker's health depends on its own scheduler alone."""
-    return f"th:clock:{host}"
-
-
 # ---- jobs
 
 SEQUENCE = "th:sequence"  # counter: the order of acceptance
 STAGES = "th:stages"  # hash: stage → number of jobs
 SETTLED = "th:settled"  # zset: job → when it ended, ms
 FOLLOWED = "th:followed"  # zset: job whose log a client reads → until when, ms
+INDEXED = "th:job-index"  # set: projects whose jobs all have their rows
+INDEX_CHECKED = "th:job-index-checked"  # exists for a while after all jobs were compared with their rows
+job = _of("th:job:{job_id}")  # record
+job_log = _of("th:job-log:{job_id}")  # stream: the job's events in order of arrival
+job_log_seen = _of("th:job-log-seen:{job_id}")  # set: the upstream's event ids that are in the log
+job_metrics = _of("th:job-metrics:{job_id}")  # a line of JSON for each row (model/metrics.py)
+jobs = _of("th:jobs:{project}")  # zset: the project's jobs in order of acceptance
+# zset in the order of bytes: rows by which the project's jobs are filtered (job_index.py)
+job_index = _of("th:job-index:{project}")
+# hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs
+# For the summary, of all projects, by the months of acceptance and end. `money` is a budget's, by the month that held
+# it: a job over the turn of a month counts in another one there.
+costs = _of_two("th:costs:{project}:{month}")
+# What a call with this body made last, for SDKs that retry without an idempotency key.
+repeat = _of_two("th:repeat:{key_id}:{digest}")
+# The job that an SDK's retry of this body made last: its first call may still run.
+retried = _of_two("th:retried:{key_id}:{digest}")
+# The job that trains a job's data again; `digest`: of the upstream, model and options that were wished for.
+wish = _of_two("th:wish:{job_id}:{digest}")
+wishes = _of("th:wishes:{job_id}")  # set: the keys of all wishes to train a job's data again
 
 
-def job(job_id: str) -> str:
-    return f"th:job:{job_id}"
-
-
-def job_log(job_id: str) -> str:
-    """stream: the job's events in order of arrival."""
-    return f"th:job-log:{job_id}"
-
-
-def job_log_seen(job_id: str) -> str:
-    """set: the upstream's event ids that are in the log."""
-    return f"th:job-log-seen:{job_id}"
-
-
-def job_metrics(job_id: str) -> str:
-    """The job's metrics: a line of JSON for each row (model/metrics.py)."""
-    return f"th:job-metrics:{job_id}"
-
-
-def jobs(project: str) -> str:
-    """zset: the project's jobs in order of acceptance."""
-    return f"th:jobs:{project}"
+def job_id_of(key: str) -> str:
+    """The id in the key of a job's record."""
+    return key.removeprefix(job(""))
 
 
 def jobs_with(project: str, name: str, value: str) -> str:
@@ -84,42 +89,9 @@ def jobs_with(project: str, name: str, value: str) -> str:
     return f"th:jobs:{project}:with:{digest}"
 
 
-def job_id_of(key: str) -> str:
-    """The id in the key of a job's record."""
-    return key.removeprefix(job(""))
-
-
-def job_index(project: str) -> str:
-    """zset in the order of bytes: rows by which the project's jobs are filtered (job_index.py)."""
-    return f"th:job-index:{project}"
-
-
 def job_texts(project: str) -> str:
     """Begins the names of strings with the texts of the jobs of 512 places, a line each (search_text.lua)."""
     return f"th:job-texts:{project}:"
-
-
-INDEXED = "th:job-index"  # set: projects whose jobs all have their rows
-INDEX_CHECKED = "th:job-index-checked"  # exists for a while after all jobs were compared with their rows
-
-
-def costs(project: str, month: str) -> str:
-    """hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs.
-
-    For the summary, of all projects, by the months of acceptance and end. `money` is a budget's, by the month that
-    held it: a job over the turn of a month counts in another one there.
-    """
-    return f"th:costs:{project}:{month}"
-
-
-def repeat(key_id: str, digest: str) -> str:
-    """What a call with this body made last, for SDKs that retry without an idempotency key."""
-    return f"th:repeat:{key_id}:{digest}"
-
-
-def retried(key_id: str, digest: str) -> str:
-    """The job that an SDK's retry of this body made last: its first call may still run."""
-    return f"th:retried:{key_id}:{digest}"
 
 
 def idempotency(project: str, key: str) -> str:
@@ -127,39 +99,15 @@ def idempotency(project: str, key: str) -> str:
     return f"th:idempotency:{project}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def wish(job_id: str, digest: str) -> str:
-    """The job that trains a job's data again; `digest`: of the upstream, model and options that were wished for."""
-    return f"th:wish:{job_id}:{digest}"
-
-
-def wishes(job_id: str) -> str:
-    """set: the keys of all wishes to train a job's data again."""
-    return f"th:wishes:{job_id}"
-
-
 # ---- fine-tuned models
 
 MODEL_OWNERS = "th:model-owners"  # hash: name of a fine-tuned model → the project that may use it
-
-
-def models(project: str) -> str:
-    """hash: name of a fine-tuned model → its upstream and origin, JSON."""
-    return f"th:models:{project}"
-
-
-def models_by_age(project: str) -> str:
-    """zset: name of a fine-tuned model → minus its time, so that the newest comes first."""
-    return f"th:models-by-age:{project}"
-
-
 DEPLOYMENTS_OVER = "th:deployments-over"  # zset: job whose model's deployment is over → since when, ms
 DEPLOYMENTS = "th:deployments"  # set: jobs whose model's deployment the vendor may have, and may bill
-
-
-def deployment(job_id: str) -> str:
-    """The deployment of a job's model."""
-    return f"th:deployment:{job_id}"
-
+models = _of("th:models:{project}")  # hash: name of a fine-tuned model → its upstream and origin, JSON
+# zset: name of a fine-tuned model → minus its time, so that the newest comes first
+models_by_age = _of("th:models-by-age:{project}")
+deployment = _of("th:deployment:{job_id}")  # record: of the job's model
 
 # ---- files, copies at upstreams, uploads in parts
 
@@ -170,124 +118,43 @@ LEAVING = "th:leaving"  # zset: file whose record is not yet there, or deleted �
 LEAVING_COPIES = "th:leaving-copies"  # set: `<upstream> <file id there>`, still to be deleted there
 STORAGE_MARK = "th:shelf"  # the mark of the data directory that belongs to this store
 UPLOADS = "th:uploads"  # zset: upload whose parts are stored → when it expires, ms
-
-
-def file(file_id: str) -> str:
-    return f"th:file:{file_id}"
-
-
-def files(project: str) -> str:
-    """zset: the project's files in order of arrival."""
-    return f"th:files:{project}"
-
-
-def file_users(file_id: str) -> str:
-    """set: the live jobs that need the file."""
-    return f"th:file-users:{file_id}"
-
-
-def fetched(project: str, what: str) -> str:
-    """The project's file that was fetched for imported jobs. `what`: `<upstream>:<file id there>` or its SHA-256."""
-    return f"th:fetched:{project}:{what}"
-
-
-def fetched_notes(file_id: str) -> str:
-    """set: the keys by which a fetched file is found. They go with its record."""
-    return f"th:fetched-notes:{file_id}"
-
-
-def copy(upstream: str, sha256: str) -> str:
-    return f"th:copy:{upstream}:{sha256}"
-
-
-def copy_waiters(upstream: str, sha256: str) -> str:
-    """set: the jobs that wait for the upload."""
-    return f"th:copy-waiters:{upstream}:{sha256}"
-
-
-def copy_users(upstream: str, sha256: str) -> str:
-    """set: the live jobs that train on the copy."""
-    return f"th:copy-users:{upstream}:{sha256}"
-
-
-def upload(upload_id: str) -> str:
-    return f"th:upload:{upload_id}"
-
-
-def upload_parts(upload_id: str) -> str:
-    """hash: part id → its size in bytes."""
-    return f"th:upload-parts:{upload_id}"
-
-
-def open_uploads(project: str) -> str:
-    """zset: the project's uploads that are neither completed nor cancelled → when they expire, ms."""
-    return f"th:open-uploads:{project}"
-
+file = _of("th:file:{file_id}")  # record
+files = _of("th:files:{project}")  # zset: the project's files in order of arrival
+file_users = _of("th:file-users:{file_id}")  # set: the live jobs that need the file
+# The project's file that was fetched for imported jobs. `what`: `<upstream>:<file id there>` or its SHA-256.
+fetched = _of_two("th:fetched:{project}:{what}")
+# set: the keys by which a fetched file is found. They go with its record.
+fetched_notes = _of("th:fetched-notes:{file_id}")
+copy = _of_two("th:copy:{upstream}:{sha256}")  # record
+copy_waiters = _of_two("th:copy-waiters:{upstream}:{sha256}")  # set: the jobs that wait for the upload
+copy_users = _of_two("th:copy-users:{upstream}:{sha256}")  # set: the live jobs that train on the copy
+upload = _of("th:upload:{upload_id}")  # record
+upload_parts = _of("th:upload-parts:{upload_id}")  # hash: part id → its size in bytes
+# zset: the project's uploads that are neither completed nor cancelled → when they expire, ms
+open_uploads = _of("th:open-uploads:{project}")
 
 # ---- upstreams
 
 EXTRAS = "th:extras"  # hash: upstream → extra jobs found there and cancelled
 FORGOTTEN = "forgotten:"  # in `known`, before the project of a job that retention has deleted
-
-
-def live(upstream: str) -> str:
-    """hash: upstream job id → `<our id> <fingerprint>` of every job that is tracked there."""
-    return f"th:live:{upstream}"
-
-
-def known(upstream: str) -> str:
-    """hash: upstream job id → our id, of every job that is or was ours there."""
-    return f"th:known:{upstream}"
-
-
-def log_read(upstream: str) -> str:
-    """zset: live job → when its events were last fetched, ms."""
-    return f"th:log-read:{upstream}"
-
-
-def extras_sought(upstream: str) -> str:
-    """zset: job that is watched for extras → when they were last looked for, ms."""
-    return f"th:extras-sought:{upstream}"
-
-
-def watched_for_extras(upstream: str) -> str:
-    """zset: job with a create of unknown outcome → until when its extras are looked for, ms."""
-    return f"th:doubtful:{upstream}"
-
-
-def poll_cursor(upstream: str) -> str:
-    """JSON: where in the upstream's list the next poll goes on, if the last one ran out of time."""
-    return f"th:look-cursor:{upstream}"
-
-
-def waiting(upstream: str) -> str:
-    """zset: the jobs that wait for a slot. Their order is that of `slot_turns`."""
-    return f"th:waiting:{upstream}"
-
-
-def slot_turns(upstream: str) -> str:
-    """zset: project → its turn for a slot, while it has a line there: a zset under this name and the project's."""
-    return f"th:turns:slots:{upstream}"
-
-
-def slots_freed(upstream: str) -> str:
-    """list: when jobs there ended, unix seconds, the newest first."""
-    return f"th:slots-freed:{upstream}"
-
-
-def slots(upstream: str) -> str:
-    """How many jobs of ours it had when it said that it takes no more; expires."""
-    return f"th:slots:{upstream}"
-
-
-def creates(upstream: str) -> str:
-    """zset: job whose create is under way, at an upstream with slots to be kept free → until when it counts, ms."""
-    return f"th:creates:{upstream}"
-
-
-def hold(upstream: str) -> str:
-    """JSON that expires: why no job is created there now."""
-    return f"th:hold:{upstream}"
+# hash: upstream job id → `<our id> <fingerprint>` of every job that is tracked there
+live = _of("th:live:{upstream}")
+known = _of("th:known:{upstream}")  # hash: upstream job id → our id, of every job that is or was ours there
+log_read = _of("th:log-read:{upstream}")  # zset: live job → when its events were last fetched, ms
+# zset: job that is watched for extras → when they were last looked for, ms
+extras_sought = _of("th:extras-sought:{upstream}")
+# zset: job with a create of unknown outcome → until when its extras are looked for, ms
+watched_for_extras = _of("th:doubtful:{upstream}")
+# JSON: where in the upstream's list the next poll goes on, if the last one ran out of time
+poll_cursor = _of("th:look-cursor:{upstream}")
+waiting = _of("th:waiting:{upstream}")  # zset: the jobs that wait for a slot. Their order is that of `slot_turns`.
+# zset: project → its turn for a slot, while it has a line there: a zset under this name and the project's
+slot_turns = _of("th:turns:slots:{upstream}")
+slots_freed = _of("th:slots-freed:{upstream}")  # list: when jobs there ended, unix seconds, the newest first
+slots = _of("th:slots:{upstream}")  # how many jobs of ours it had when it said that it takes no more; expires
+# zset: job whose create is under way, at an upstream with slots to be kept free → until when it counts, ms
+creates = _of("th:creates:{upstream}")
+hold = _of("th:hold:{upstream}")  # JSON that expires: why no job is created there now
 
 
 def hook_seen(upstream: str, message_id: str) -> str:
@@ -304,115 +171,42 @@ PROJECT_SETTINGS = "th:project-settings"  # hash: project → its limits, JSON
 RATE_LIMITS = "th:rate"  # prefix: counters of requests a minute (rate_limits.py)
 PROJECT_SETTINGS_VERSION = "th:project-settings-version"  # counter: changes of them
 SEAL = "th:seal"  # a value that is encrypted with the same key as all secrets
-
-
-def api_key(key_id: str) -> str:
-    return f"th:key:{key_id}"
-
-
-def unsettled(project: str) -> str:
-    """zset: the project's unsettled jobs, where they are limited. Ended ones leave it when it is full (commit.lua)."""
-    return f"th:unsettled:{project}"
-
-
-def jobs_on(project: str, day: str) -> str:
-    """How many jobs the project made on that day, where they are limited."""
-    return f"th:jobs-on:{project}:{day}"
-
-
-def money(project: str, month: str) -> str:
-    """hash: `held` and `spent` of the project's budget of a month, in millionths of a US dollar."""
-    return f"th:money:{project}:{month}"
-
-
-def awaiting(project: str) -> str:
-    """set: the project's jobs that wait for an operator's approval."""
-    return f"th:awaiting:{project}"
-
-
-def project_events(project: str) -> str:
-    """stream: the records of the project that have changed, the newest 5,000 (project_events.py)."""
-    return f"th:project-events:{project}"
-
+api_key = _of("th:key:{key_id}")  # JSON
+# zset: the project's unsettled jobs, where they are limited. Ended ones leave it when it is full (commit.lua).
+unsettled = _of("th:unsettled:{project}")
+jobs_on = _of_two("th:jobs-on:{project}:{day}")  # how many jobs the project made on that day, where they are limited
+# hash: `held` and `spent` of the project's budget of a month, in millionths of a US dollar
+money = _of_two("th:money:{project}:{month}")
+awaiting = _of("th:awaiting:{project}")  # set: the project's jobs that wait for an operator's approval
+# stream: the records of the project that have changed, the newest 5,000 (project_events.py)
+project_events = _of("th:project-events:{project}")
 
 # ---- metrics
 
 COUNTS = "th:counts"  # hash: family and labels → count (tally.py)
 COUNTED_PROJECTS = "th:counted-projects"  # zset: project in the order in which they were counted first
 
-
 # ---- webhooks
 
 ATTEMPTS = "th:delivery-attempts"  # hash: outcome → attempts ever made
-
-
-def event(event_id: str) -> str:
-    return f"th:event:{event_id}"
-
-
-def delivery(delivery_id: str) -> str:
-    return f"th:delivery:{delivery_id}"
-
-
-def attempts(delivery_id: str) -> str:
-    """list: every attempt, JSON, in order."""
-    return f"th:attempts:{delivery_id}"
-
-
-def rest(receiver: str) -> str:
-    """Exists while the receiver throttles: no delivery is sent to it until the key expires."""
-    return f"th:rest:{receiver}"
-
-
-def receiver_state(receiver: str) -> str:
-    """How the receiver's last attempt ended (model/webhook.py: ReceiverState), with an expiry."""
-    return f"th:receiver:{receiver}"
-
-
-def job_deliveries(job_id: str) -> str:
-    """zset: the job's deliveries → when they were made, ms."""
-    return f"th:job-deliveries:{job_id}"
-
-
-def endpoint(endpoint_id: str) -> str:
-    return f"th:endpoint:{endpoint_id}"
-
-
-def endpoints(project: str) -> str:
-    """zset: the project's webhook endpoints by age."""
-    return f"th:endpoints:{project}"
-
-
-def subscriptions(project: str) -> str:
-    """hash: enabled endpoint → JSON of URL and event types: one read finds an event's receivers."""
-    return f"th:subscriptions:{project}"
-
-
-def endpoint_deliveries(endpoint_id: str) -> str:
-    """zset: the endpoint's deliveries → when they were made, ms."""
-    return f"th:endpoint-deliveries:{endpoint_id}"
-
-
-def failed_deliveries(endpoint_id: str) -> str:
-    """zset: those of the endpoint's deliveries that were given up → when they were made, ms."""
-    return f"th:failed-deliveries:{endpoint_id}"
-
-
-def pull(endpoint_id: str) -> str:
-    """zset: delivery of a pull endpoint that is not over → when it may be handed out (again), ms."""
-    return f"th:pull:{endpoint_id}"
-
-
-def pulls(project: str) -> str:
-    """zset: the project's pull endpoints → when each goes unless it is read, ms."""
-    return f"th:pulls:{project}"
-
-
-def pull_name(project: str, url: str) -> str:
-    """The endpoint that took the URL `pull:<name>` in the last minute (store/endpoints.py)."""
-    return f"th:pull-name:{project}:{url}"
-
-
-def announced(subject: str) -> str:
-    """What was announced last about a subject that has no record of its own."""
-    return f"th:told:{subject}"
+event = _of("th:event:{event_id}")  # JSON
+delivery = _of("th:delivery:{delivery_id}")  # record
+attempts = _of("th:attempts:{delivery_id}")  # list: every attempt, JSON, in order
+rest = _of("th:rest:{receiver}")  # exists while the receiver throttles: until it expires, no delivery is sent to it
+# how the receiver's last attempt ended (model/webhook.py: ReceiverState), with an expiry
+receiver_state = _of("th:receiver:{receiver}")
+job_deliveries = _of("th:job-deliveries:{job_id}")  # zset: the job's deliveries → when they were made, ms
+endpoint = _of("th:endpoint:{endpoint_id}")  # record
+endpoints = _of("th:endpoints:{project}")  # zset: the project's webhook endpoints by age
+# hash: enabled endpoint → JSON of URL and event types: one read finds an event's receivers
+subscriptions = _of("th:subscriptions:{project}")
+# zset: the endpoint's deliveries → when they were made, ms
+endpoint_deliveries = _of("th:endpoint-deliveries:{endpoint_id}")
+# zset: those of the endpoint's deliveries that were given up → when they were made, ms
+failed_deliveries = _of("th:failed-deliveries:{endpoint_id}")
+# zset: delivery of a pull endpoint that is not over → when it may be handed out (again), ms
+pull = _of("th:pull:{endpoint_id}")
+pulls = _of("th:pulls:{project}")  # zset: the project's pull endpoints → when each goes unless it is read, ms
+# The endpoint that took the URL `pull:<name>` in the last minute (store/endpoints.py).
+pull_name = _of_two("th:pull-name:{project}:{url}")
+announced = _of("th:told:{subject}")  # what was announced last about a subject that has no record of its own
