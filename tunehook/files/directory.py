@@ -7,9 +7,10 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tunehook.errors import DataDirUnavailable
 from tunehook.files.place import Entry
@@ -19,6 +20,30 @@ INCOMING = ".incoming-"
 FLUSHED_BYTES = 16 * 1024 * 1024
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turns the errors of a disk (full, read-only, broken) into DataDirUnavailable; a missing file is none of them.
+
+    The error's text has no path: that is for operators.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataDirUnavailable(why=error.strerror or "it refuses", detail=str(error)) from error
+
+
+def _in_thread(work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Decorates a function that blocks: done in a thread. Raises DataDirUnavailable, or FileNotFoundError."""
+
+    @wraps(work)
+    async def _work(*args: P.args, **options: P.kwargs) -> T:
+        return await asyncio.to_thread(refusals()(work), *args, **options)
+
+    return _work
 
 
 class Directory:
@@ -37,19 +62,18 @@ class Directory:
     def create(self, name: str) -> DirectoryWriter:
         return DirectoryWriter(self, name)
 
-    async def put(self, name: str, content: bytes, *, safe: bool = True) -> None:
-        await _in_thread(self._put, name, content, safe)
+    @_in_thread
+    def put(self, name: str, content: bytes, *, safe: bool = True) -> None:
+        self._put(name, content, safe)
 
-    async def put_new(self, name: str, content: bytes) -> bool:
-        def _put_new() -> bool:
-            path = self.path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                return False
-            self._put(name, content, safe=True)
-            return True
-
-        return await _in_thread(_put_new)
+    @_in_thread
+    def put_new(self, name: str, content: bytes) -> bool:
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return False
+        self._put(name, content, safe=True)
+        return True
 
     def _put(self, name: str, content: bytes, safe: bool) -> None:
         handle, aside = self.open_aside(name)
@@ -66,67 +90,62 @@ class Directory:
         if safe:
             sync_directory(aside.parent)
 
-    async def piece(self, name: str, start: int, length: int) -> bytes:
-        def _piece() -> bytes:
-            with self.path(name).open("rb", buffering=0) as file:
-                there = os.fstat(file.fileno()).st_size
-                return os.pread(file.fileno(), max(0, min(length, there - start)), start)
+    @_in_thread
+    def piece(self, name: str, start: int, length: int) -> bytes:
+        with self.path(name).open("rb", buffering=0) as file:
+            there = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), max(0, min(length, there - start)), start)
 
-        return await _in_thread(_piece)
+    @_in_thread
+    def size(self, name: str) -> int:
+        with self.path(name).open("rb") as file:  # that it can be read, too
+            return os.fstat(file.fileno()).st_size
 
-    async def size(self, name: str) -> int:
-        def _size() -> int:
-            with self.path(name).open("rb") as file:  # that it can be read, too
-                return os.fstat(file.fileno()).st_size
+    @_in_thread
+    def remove(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
 
-        return await _in_thread(_size)
-
-    async def remove(self, name: str) -> None:
-        await _in_thread(self.path(name).unlink, missing_ok=True)
-
-    async def remove_folder(self, folder: str) -> None:
+    @_in_thread
+    def remove_folder(self, folder: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            await _in_thread(shutil.rmtree, self.path(folder))
+            shutil.rmtree(self.path(folder))
 
     async def entries(self, folder: str) -> AsyncIterator[Entry]:
-        def _entries() -> list[Entry]:
-            found = []
-            for path in sorted(self.path(folder).rglob("*")):
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                    if not path.name.startswith(".") and path.is_file():
-                        about = path.stat()
-                        found.append(Entry(path.relative_to(self.root).as_posix(), about.st_size, about.st_mtime))
-            return found
-
-        for entry in await _in_thread(_entries):
+        for entry in await self._entries(folder):
             yield entry
 
-    async def sweep(self, before: float) -> int:
-        def _sweep() -> int:
-            removed = 0
-            patterns = (f"{INCOMING}*", f"*/{INCOMING}*", "uploads/upload_*")  # the first: of a mark
-            for path in (path for pattern in patterns for path in self.root.glob(pattern)):
-                with contextlib.suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
-                        removed += 1
-            return removed
+    @_in_thread
+    def _entries(self, folder: str) -> list[Entry]:
+        found = []
+        for path in sorted(self.path(folder).rglob("*")):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                if not path.name.startswith(".") and path.is_file():
+                    about = path.stat()
+                    found.append(Entry(path.relative_to(self.root).as_posix(), about.st_size, about.st_mtime))
+        return found
 
-        return await _in_thread(_sweep)
+    @_in_thread
+    def sweep(self, before: float) -> int:
+        removed = 0
+        patterns = (f"{INCOMING}*", f"*/{INCOMING}*", "uploads/upload_*")  # the first: of a mark
+        for path in (path for pattern in patterns for path in self.root.glob(pattern)):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    removed += 1
+        return removed
 
-    async def require_room(self, size: int) -> str:
-        def _require_room() -> str:
-            for path in (self.root, self.root / "files"):
-                if path.exists() and not os.access(path, os.W_OK):
-                    detail = f"{path} is not writable. Correct its owner or mode, or mount it writable"
-                    raise DataDirUnavailable(why="it is read-only", detail=detail)
-            free = shutil.disk_usage(self.root).free
-            if free < size:
-                detail = f"{self.root} has {free // 1_000_000} MB free, {size:,} bytes are needed"
-                raise DataDirUnavailable(why=f"it has no room for {size:,} bytes", detail=detail)
-            return f"{self.root} is writable, {free // 1_000_000_000} GB free"
-
-        return await _in_thread(_require_room)
+    @_in_thread
+    def require_room(self, size: int) -> str:
+        for path in (self.root, self.root / "files"):
+            if path.exists() and not os.access(path, os.W_OK):
+                detail = f"{path} is not writable. Correct its owner or mode, or mount it writable"
+                raise DataDirUnavailable(why="it is read-only", detail=detail)
+        free = shutil.disk_usage(self.root).free
+        if free < size:
+            detail = f"{self.root} has {free // 1_000_000} MB free, {size:,} bytes are needed"
+            raise DataDirUnavailable(why=f"it has no room for {size:,} bytes", detail=detail)
+        return f"{self.root} is writable, {free // 1_000_000_000} GB free"
 
     async def space(self) -> tuple[int, int] | None:
         try:
@@ -159,16 +178,17 @@ class DirectoryWriter:
         self._unflushed = 0
         self._flushing: asyncio.Future[None] | None = None
 
-    async def open(self) -> None:
-        self._open = await _in_thread(self._directory.open_aside, self._name)
+    @_in_thread
+    def open(self) -> None:
+        self._open = self._directory.open_aside(self._name)
 
     async def write(self, block: bytes | bytearray) -> None:
         """Writes a block. Every 16 MiB a flush begins, which the next one waits for."""
-        await _in_thread(self._write, block)
+        await self._write(block)
         self._unflushed += len(block)
         if self._unflushed >= FLUSHED_BYTES and self._open is not None:
             await self._flushed()
-            self._flushing = asyncio.ensure_future(_in_thread(self.flush, self._open[0]))
+            self._flushing = asyncio.ensure_future(_in_thread(self.flush)(self._open[0]))
             self._unflushed = 0
 
     async def _flushed(self) -> None:
@@ -176,6 +196,7 @@ class DirectoryWriter:
         if self._flushing is not None:
             await asyncio.shield(self._flushing)
 
+    @_in_thread
     def _write(self, block: bytes | bytearray) -> None:
         assert self._open is not None
         view = memoryview(block)
@@ -188,60 +209,36 @@ class DirectoryWriter:
 
     async def keep(self) -> None:
         """Flushes the file to the disk and renames it."""
-
-        def _keep() -> None:
-            assert self._open is not None
-            handle, aside = self._open
-            path = self._directory.path(self._name)
-            if path.exists():
-                raise FileExistsError(17, "A file of this name is there already", str(path))
-            self.flush(handle)
-            aside.rename(path)
-            sync_directory(path.parent)
-
         await self._flushed()
-        await _in_thread(_keep)
+        await self._keep()
+
+    @_in_thread
+    def _keep(self) -> None:
+        assert self._open is not None
+        handle, aside = self._open
+        path = self._directory.path(self._name)
+        if path.exists():
+            raise FileExistsError(17, "A file of this name is there already", str(path))
+        self.flush(handle)
+        aside.rename(path)
+        sync_directory(path.parent)
 
     async def close(self) -> None:
         """Closes the file, and removes it unless it was kept. A disk that refuses keeps it until a sweep."""
-
-        def _close() -> None:
-            opened, self._open = self._open, None
-            if opened is not None:
-                with contextlib.suppress(OSError):
-                    os.close(opened[0])
-                with contextlib.suppress(OSError):
-                    opened[1].unlink(missing_ok=True)
-
         try:
             with contextlib.suppress(DataDirUnavailable):
                 await self._flushed()
         finally:
-            await asyncio.to_thread(_close)
+            await self._close()
 
-
-async def _in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """Does blocking work. Raises DataDirUnavailable, or FileNotFoundError."""
-
-    def _work() -> T:
-        with refusals():
-            return work(*args, **options)
-
-    return await asyncio.to_thread(_work)
-
-
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turns the errors of a disk (full, read-only, broken) into DataDirUnavailable; a missing file is none of them.
-
-    The error's text has no path: that is for operators.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise DataDirUnavailable(why=error.strerror or "it refuses", detail=str(error)) from error
+    @_in_thread
+    def _close(self) -> None:
+        opened, self._open = self._open, None
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                os.close(opened[0])
+            with contextlib.suppress(OSError):
+                opened[1].unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:
