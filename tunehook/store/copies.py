@@ -60,11 +60,9 @@ class Copies:
     async def file_of(self, upstream: str, upstream_file_id: str) -> str | None:
         """Returns our file whose copy that file of the upstream is; None for a file that is no copy of ours."""
         prefix = copy_id(upstream, "")
-        async with self._store.redis.pipeline(transaction=False) as pipe:
-            for name in await self._store.redis.zrange(keys.COPIES, 0, -1):
-                if name.startswith(prefix):
-                    pipe.hget(keys.copy(upstream, name.removeprefix(prefix)), "doc")
-            documents = await pipe.execute()
+        names = await self._store.redis.zrange(keys.COPIES, 0, -1)
+        there = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        documents = await self._store.read(("HGET", keys.copy(upstream, sha256), "doc") for sha256 in there)
         copies = (Copy.model_validate_json(document) for document in documents if document)
         return next((copy.file_id for copy in copies if copy.upstream_file_id == upstream_file_id), None)
 

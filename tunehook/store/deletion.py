@@ -76,10 +76,8 @@ class Deletion:
 
     async def without_record(self, file_ids: list[str]) -> list[str]:
         """Returns those of the ids that have no record."""
-        async with self._store.redis.pipeline(transaction=False) as pipe:
-            for file_id in file_ids:
-                pipe.exists(keys.file(file_id))
-            return [name for name, there in zip(file_ids, await pipe.execute(), strict=True) if not there]
+        found = await self._store.read(("EXISTS", keys.file(file_id)) for file_id in file_ids)
+        return [file_id for file_id, there in zip(file_ids, found, strict=True) if not there]
 
     async def left_behind(self, file_ids: Iterable[str]) -> list[str]:
         """Returns those of the ids that have no record and that no sweep will remove either."""

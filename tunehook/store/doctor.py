@@ -108,12 +108,9 @@ class _Checkup:
         ended: set[str] = set()
         rest = iter(job_ids)
         while batch := list(islice(rest, BATCH)):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in batch:
-                    pipe.hexists(keys.job(job_id), "doc").hget(keys.job(job_id), "stage")
-                answers = iter(await pipe.execute())
-            for job_id, there, stage in zip(batch, answers, answers, strict=True):
-                if not there or stage == Stage.SETTLED:
+            found = await self._store.read(("HMGET", keys.job(job_id), "rev", "stage") for job_id in batch)
+            for job_id, (revision, stage) in zip(batch, found, strict=True):
+                if revision is None or stage == Stage.SETTLED:
                     ended.add(job_id)
         return ended
 
@@ -152,10 +149,7 @@ class _Checkup:
     async def _unseen(self, jobs: list[Job]) -> None:
         """Polls see the jobs in `live` alone."""
         tracked = [(job, job.seen) for job in jobs if job.stage is Stage.TRACKED and job.seen is not None]
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for job, seen in tracked:
-                pipe.hexists(keys.live(job.upstream), seen.id)
-            there = await pipe.execute()
+        there = await self._store.read(("HEXISTS", keys.live(job.upstream), seen.id) for job, seen in tracked)
         for (job, seen), is_live in zip(tracked, there, strict=True):
             if not is_live:
                 entry = (keys.live(job.upstream), seen.id, f"{job.id} ")
@@ -209,10 +203,7 @@ class _Checkup:
 
     async def _orphans_in(self, names: list[str], *, ordered: bool) -> None:
         remove = self._redis.zrem if ordered else self._redis.srem
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                _ = pipe.zrange(name, 0, -1) if ordered else pipe.smembers(name)
-            members = await pipe.execute()
+        members = await self._store.read(("ZRANGE", name, 0, -1) if ordered else ("SMEMBERS", name) for name in names)
         ended = await self._ended({job_id for each in members for job_id in each})
         for name, each in zip(names, members, strict=True):
             for job_id in sorted(ended.intersection(each)):
@@ -252,10 +243,7 @@ class _Checkup:
 
     async def deliveries(self) -> None:
         async for delivery_ids in self._batches(keys.delivery("")):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for delivery_id in delivery_ids:
-                    pipe.hget(keys.delivery(delivery_id), "doc")
-                documents = await pipe.execute()
+            documents = await self._store.read(("HGET", keys.delivery(name), "doc") for name in delivery_ids)
             pending: list[Delivery] = []
             for delivery_id, document in zip(delivery_ids, documents, strict=True):
                 try:

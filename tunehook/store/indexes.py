@@ -20,10 +20,8 @@ async def common(
     """
     redis = store.redis
     if len(names) > 1:
-        async with redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.zcard(name)
-            names = [name for _, name in sorted(zip(await pipe.execute(), names, strict=True))]
+        lengths = await store.read(("ZCARD", name) for name in names)
+        names = [name for _, name in sorted(zip(lengths, names, strict=True))]
     shortest, *others = names
     size, start = (SCAN if others else at_once), 0
     if after is not None:
@@ -42,8 +40,5 @@ async def common(
 async def _in_all(store: DueQueue, names: list[str], ids: list[str]) -> list[str]:
     if not names or not ids:
         return ids
-    async with store.redis.pipeline(transaction=False) as pipe:
-        for name in names:
-            pipe.zmscore(name, ids)
-        rows = await pipe.execute()
+    rows = await store.read(("ZMSCORE", name, *ids) for name in names)
     return [member for member, *scores in zip(ids, *rows, strict=True) if None not in scores]

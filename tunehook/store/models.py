@@ -45,10 +45,8 @@ class Models:
 
     async def forget(self, project: str, model: str) -> None:
         """Forgets a model that was deleted at its upstream: it is as unknown as any other. Safe to repeat."""
-        async with self._store.redis.pipeline() as pipe:
-            pipe.hdel(keys.models(project), model).zrem(keys.models_by_age(project), model)
-            pipe.hdel(keys.MODEL_OWNERS, model)
-            await pipe.execute()
+        pipe = self._store.redis.pipeline().hdel(keys.models(project), model)
+        await pipe.zrem(keys.models_by_age(project), model).hdel(keys.MODEL_OWNERS, model).execute()
         await self._store.confirm()
 
     async def owners(self, models: list[str]) -> list[str | None]:

@@ -76,9 +76,7 @@ class PullQueue:
         """Leaves the deliveries of a deleted endpoint to a delivery step, which gives them up."""
         redis, queue = self._store.redis, keys.pull(endpoint_id)
         while ids := await redis.zrange(queue, 0, GIVE_UP_PAGE - 1):
-            async with redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(keys.due("deliver"), {delivery_member(name): 0 for name in ids})
-                pipe.zrem(queue, *ids)
-                await pipe.execute()
+            due = {delivery_member(name): 0 for name in ids}
+            await redis.pipeline().zadd(keys.due("deliver"), due).zrem(queue, *ids).execute()
         await redis.zrem(keys.pulls(project), endpoint_id)
         await redis.publish(keys.WAKE, "deliver")

@@ -97,10 +97,8 @@ async def leaving_to_zset(store: Connection) -> None:
 async def polls_to_their_queue(store: Connection) -> None:
     """Moves polls that an older program made due beside all other steps."""
     async for poll, at in store.redis.zscan_iter(keys.due("steps"), match=poll_member("*"), count=BATCH):
-        async with store.redis.pipeline(transaction=True) as pipe:
-            pipe.zadd(keys.due(queue_of(poll)), {poll: at}, nx=True)
-            pipe.zrem(keys.due("steps"), poll)
-            await pipe.execute()
+        pipe = store.redis.pipeline()
+        await pipe.zadd(keys.due(queue_of(poll)), {poll: at}, nx=True).zrem(keys.due("steps"), poll).execute()
 
 
 async def is_in_lane(store: Connection, delivery: Delivery) -> bool:

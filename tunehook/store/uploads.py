@@ -98,7 +98,5 @@ class Uploads:
 
     async def cleared(self, upload_id: str) -> None:
         """Notes that the storage has none of its parts any more."""
-        async with self._store.redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(keys.UPLOADS, upload_id)
-            pipe.delete(keys.upload_parts(upload_id))
-            await pipe.execute()
+        pipe = self._store.redis.pipeline()
+        await pipe.zrem(keys.UPLOADS, upload_id).delete(keys.upload_parts(upload_id)).execute()

@@ -194,8 +194,8 @@ class Upstreams:
 
     async def jobs_there(self, upstream: str) -> int:
         """Returns how many jobs of ours the upstream has, or is being asked to create."""
-        async with self._store.redis.pipeline(transaction=True) as pipe:
-            return sum(await pipe.hlen(keys.live(upstream)).zcard(keys.creates(upstream)).execute())
+        pipe = self._store.redis.pipeline()
+        return sum(await pipe.hlen(keys.live(upstream)).zcard(keys.creates(upstream)).execute())
 
     def note_slots(self, change: Change, upstream: str, jobs: int) -> Change:
         """Adds that the upstream takes no more jobs than these of ours; kept for a day."""

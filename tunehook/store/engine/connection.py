@@ -266,6 +266,11 @@ class Connection:
         answers = whole.result() if whole.done() else await asyncio.shield(whole)
         return without_error(answers[place : place + len(commands)])
 
+    async def read(self, commands: Iterable[Command]) -> list[Any]:
+        """Returns the answers of many read commands, in a round trip of their own."""
+        asked = list(commands)
+        return without_error(await self._read(asked)) if asked else []
+
     @contextmanager
     def reading_ahead(self, readings: Iterable[Reading]) -> Iterator[None]:
         """Sends reads that will be asked for in this block: they travel with the first of them, in one round trip.

@@ -100,11 +100,8 @@ class DueQueue(Connection):
     async def park(self, member: str) -> None:
         """Parks a member that no step can handle, until `tunehook doctor` or a change wakes it."""
         now = await self.now_ms()
-        async with self.redis.pipeline(transaction=True) as pipe:
-            pipe.zadd(keys.PARKED, {member: now})
-            pipe.zrem(keys.due(queue_of(member)), member)
-            pipe.hdel(keys.CLAIMS, member)
-            await pipe.execute()
+        pipe = self.redis.pipeline().zadd(keys.PARKED, {member: now}).hdel(keys.CLAIMS, member)
+        await pipe.zrem(keys.due(queue_of(member)), member).execute()
 
     async def wakes(self, patience: Callable[[], float]) -> AsyncIterator[set[Queue]]:
         """Yields the queues in which a member became due; an empty set after `patience()` seconds without one.

@@ -69,11 +69,7 @@ class Stored(_Of[T]):
     ) -> list[Self | RecordTooNew | RecordUnreadable | None]:
         """Returns for each id the record, why it cannot be read, or None if it does not exist; in one round trip."""
         wanted = list(ids)
-        async with store.redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for record_id in wanted:
-                pipe.hgetall(cls.key(record_id))
-            time, *rows = await pipe.execute()
+        time, *rows = await store.read([("TIME",), *(("HGETALL", cls.key(record_id)) for record_id in wanted)])
         found: list[Self | RecordTooNew | RecordUnreadable | None] = []
         for record_id, fields in zip(wanted, rows, strict=True):
             try:
