@@ -60,10 +60,13 @@ class JobRecord(Stored[Job]):
         return job_member(self.job.id)
 
     def change(self, value: Job, lease: Lease | None = None) -> Change:
+        return self._indexed(value, lease).tell(value.project, "job", value.id)
+
+    def _indexed(self, value: Job, lease: Lease | None = None) -> Change:
         change = super().change(value, lease)
         change.stage = value.stage
         change.index = job_index.of(value)
-        return change.tell(value.project, "job", value.id)
+        return change
 
     def deletion(self, *, empty: Iterable[str] = ()) -> Change:
         change = super().deletion(empty=empty)
@@ -72,8 +75,8 @@ class JobRecord(Stored[Job]):
 
     def indexing(self) -> Change:
         """Returns the change that makes the job's rows in the index and leaves the record as it is."""
-        change = self.change(self.value)
-        change.keep, change.news = True, []
+        change = self._indexed(self.value)
+        change.keep = True
         return change
 
     def telling(self) -> Change:

@@ -108,7 +108,6 @@ class Change:
     delete: bool = False
     keep: bool = False  #: the record stays as it is; what follows is done
     index: Index | None = None
-    news: list[list[str]] = field(default_factory=list)
     guards: list[tuple[str, str]] = field(default_factory=list)  #: (key, what it may hold), else AlreadyThere
     needs: list[str] = field(default_factory=list)  #: keys that must exist, else Missing
     empty: list[str] = field(default_factory=list)  #: sets that must have no member, else Occupied
@@ -124,7 +123,6 @@ class Change:
     commands: list[list[str]] = field(default_factory=list)
     listed: list[list[str]] = field(default_factory=list)
     timed: list[list[Any]] = field(default_factory=list)
-    log: list[list[str]] = field(default_factory=list)
     due_entries: list[list[Any]] = field(default_factory=list)
     soon: list[list[str]] = field(default_factory=list)
     freed: list[list[str]] = field(default_factory=list)
@@ -168,13 +166,13 @@ class Change:
 
     def say(self, job_id: str, message: Message) -> Change:
         """Adds an entry to the job's log."""
-        self.log.append([keys.job_log(job_id), message.model_dump_json(exclude_none=True), str(LOG_KEPT)])
-        return self
+        document = message.model_dump_json(exclude_none=True)
+        return self.do("XADD", keys.job_log(job_id), "MAXLEN", "~", LOG_KEPT, "*", "doc", document)
 
     def tell(self, project: str, kind: str, record_id: str) -> Change:
         """Adds to the project's stream that a record has changed: `job` or `delivery`."""
-        self.news.append([keys.project_events(project), kind, record_id, str(NEWS_KEPT)])
-        return self
+        stream = keys.project_events(project)
+        return self.do("XADD", stream, "MAXLEN", "~", NEWS_KEPT, "*", "kind", kind, "id", record_id)
 
     def arguments(self) -> tuple[list[str], list[str]]:
         """Returns the keys and arguments of commit.lua. What is not set is not sent."""

@@ -156,13 +156,6 @@ for _, row in ipairs(change.money or NONE) do
   redis.call('HINCRBY', row[1], 'spent', string.format('%.0f', row[3]))
 end
 for _, command in ipairs(change.commands or NONE) do redis.call(unpack(command)) end
-for _, line in ipairs(change.log or NONE) do
-  redis.call('XADD', line[1], 'MAXLEN', '~', line[3], '*', 'doc', line[2])
-end
--- news: {stream, kind, id, how many are kept}: what followers of the project are told
-for _, entry in ipairs(change.news or NONE) do
-  redis.call('XADD', entry[1], 'MAXLEN', '~', entry[4], '*', 'kind', entry[2], 'id', entry[3])
-end
 for _, entry in ipairs(change.timed or NONE) do
   redis.call('ZADD', entry[1], now + entry[3], entry[2])
   if entry[4] then redis.call('EXPIRE', entry[1], entry[4]) end
