@@ -18,6 +18,7 @@ from cli.options import AsJson
 from cli.terminal import Cells, print_rows, wrapped
 from tunehook import api_keys, projects, settings
 from tunehook.model.api_key import OF_A_PROJECT, ApiKey, Scope
+from tunehook.model.project import day_of
 from tunehook.security.encryption import Encryption
 from tunehook.store.store import Store
 
@@ -103,9 +104,9 @@ HEAD = ("ID", "PROJECT", "NAME", "STATE", "SCOPES", "LAST USE", "EXPIRES", "CREA
 
 
 def _row(key: ApiKey, used: str) -> Cells:
-    expires = "never" if key.expires_at is None else api_keys.day_of(key.expires_at)
+    expires = "never" if key.expires_at is None else day_of(key.expires_at)
     scopes = "all" if tuple(key.scopes) == OF_A_PROJECT else " ".join(key.scopes)
-    made = api_keys.day_of(key.created_at)
+    made = day_of(key.created_at)
     return key.id, key.project or "-", key.name, key.state(time.time()), scopes, used, expires, made
 
 
@@ -144,7 +145,7 @@ async def change(id_: Id, /, *, name: str | None = None, scopes: Scopes = None, 
             expires_at=_time(expires or "never"),
             forever=expires == "never",
         )
-    ends = "does not expire" if key.expires_at is None else f"expires on {api_keys.day_of(key.expires_at)}"
+    ends = "does not expire" if key.expires_at is None else f"expires on {day_of(key.expires_at)}"
     if key.state(time.time()) == "revoked":
         ends = "is revoked, and stays so"
     tell(f"{key.id} ({key.name or 'no name'}): {' '.join(key.scopes)}; it {ends}.")

@@ -44,7 +44,7 @@ async def create(request: web.Request) -> web.Response:
             raise InvalidParameter(param="file", why="it is empty; send at least ten examples, one JSON object a line")
         await check_stored_bytes(request, incoming.bytes)
         file = await ingest.keep(ctx.files, incoming, project=caller.project, filename=form.filename, seconds=seconds)
-        await ingest.record(ctx.files, file)
+        await ctx.store.files.add(file)
     await check_kept(request, file)
     return web.json_response(file_object(file))
 

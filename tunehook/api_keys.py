@@ -10,10 +10,10 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from tunehook.errors import InvalidParameter, StoreMisconfigured, TunehookError, WrongKey
 from tunehook.model.api_key import KEY_FORM, OF_A_PROJECT, ApiKey, Scope
+from tunehook.model.project import day_of
 from tunehook.model.webhook import OVERLAP_SECONDS, is_repeat
 from tunehook.security import signature
 from tunehook.security.encryption import Encryption
@@ -203,11 +203,6 @@ async def authenticate(store: Store, text: str) -> ApiKey:
     await store.projects.refresh(version)
     await store.api_keys.note_use(found.id, day_of(now))
     return found
-
-
-def day_of(seconds: float) -> str:
-    """Returns the day in UTC, such as 2026-11-26."""
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def opens(key: ApiKey | None, text: str, scope: Scope) -> bool:

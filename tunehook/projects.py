@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from tunehook.dataset.prices import usd_text
 from tunehook.errors import InvalidParameter, LimitReached, OverBudget, RequestError
-from tunehook.model.project import ProjectSettings, dollars, month_after, month_of
+from tunehook.model.project import ProjectSettings, day_of, dollars, month_after, month_of
 from tunehook.store.engine.commit import Occupied, optimistic_update
 from tunehook.store.projects import Projects, Usage
 from tunehook.store.store import Store
@@ -58,11 +57,6 @@ async def usage(store: Store, project: str, limits: ProjectSettings, *, now: int
     if limits.budget is not None:
         return used
     return replace(used, spent=(await store.jobs.money(project, now))["spent"])
-
-
-def day_of(seconds: int) -> str:
-    """Returns the day in UTC, such as 2026-11-26."""
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def refusal(full: Occupied, limits: ProjectSettings, *, asked: int, month: str) -> RequestError | None:

@@ -106,7 +106,7 @@ class Scheduler:
             log.warning("Redis' clock was set back by %.0f s: what is due was moved by as much", back)
         recurring = dict.fromkeys(map(poll_member, self._upstreams), self._poll_seconds) | dict.fromkeys(SWEEPS, DAY)
         for member, longest in recurring.items():
-            await self._store.plan_if_absent(member, 0)
+            await self._store.wake_if_absent(member)
             await self._store.plan_at_latest(member, longest)
         await asyncio.gather(*(self.enqueue_due(queue) for queue in QUEUES))
         await self._store.tick(self._host)

@@ -3,7 +3,7 @@
 keep           puts received bytes into the storage under a file id
   up to 16 MB  checked before the caller is answered: `processed` or `error`
   above        answered as `uploaded`, as OpenAI does; a step of the worker checks it        → check_stored
-record         writes the record; bytes without one are swept an hour later
+the record     comes next (`Files.add` of store/files.py); bytes without one are swept an hour later
 """
 
 from __future__ import annotations
@@ -138,15 +138,6 @@ def checked(file: File, report: Report) -> File:
     return file.model_copy(update={"status": status, "status_details": details, "dataset": dataset})
 
 
-async def record(files: Files, file: File) -> None:
-    """Writes the record of a kept file. Bytes that get no record are swept an hour later.
-
-    When no answer comes (Redis is away, or its disk is slow), the record may have been written all the same, so the
-    bytes stay until then.
-    """
-    await files.store.files.add(file)
-
-
 async def discard(files: Files, file: File) -> None:
     """Removes a file that was recorded a moment ago."""
     await files.store.files.delete(file.id, file.project)
@@ -221,5 +212,5 @@ async def _keep_one(files: Files, content: bytes, project: str, filename: str) -
         await incoming.write(content)
         file = await _new_file(incoming, project, filename)
         file, report = await _keep_checked(files, incoming, file)
-        await record(files, file)
+        await files.store.files.add(file)
     return file, report.to_dict()

@@ -101,7 +101,7 @@ async def estimate_accepted(ctx: Context, job_id: str) -> None:
     member = estimate_member(job_id)
 
     async def _body(_: Lease) -> None:
-        await ctx.store.plan_or_unplan(member, await _estimate(ctx, job_id))
+        await ctx.store.plan(member, await _estimate(ctx, job_id))
 
     await run_step(ctx.store, member, _body)
 

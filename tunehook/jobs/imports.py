@@ -76,7 +76,7 @@ def _unknown(upstream: str, upstream_job_id: str) -> InvalidParameter:
 
 async def _known(ctx: Context, upstream: str, upstream_job_id: str) -> tuple[str | None, JobRecord | None]:
     """Returns the project that has or had the job, and its record here; None for what there is not."""
-    owner, project = await ctx.store.upstreams.owner(upstream, upstream_job_id)
+    [(owner, project)] = await ctx.store.upstreams.owners(upstream, [upstream_job_id])
     if owner is None:
         return project, None
     try:

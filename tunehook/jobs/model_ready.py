@@ -27,7 +27,7 @@ async def ask_until_ready(ctx: Context, job_id: str) -> None:
     member = ready_member(job_id)
 
     async def _body(_: Lease) -> None:
-        await ctx.store.plan_or_unplan(member, await _ask(ctx, job_id))
+        await ctx.store.plan(member, await _ask(ctx, job_id))
 
     await run_step(ctx.store, member, _body)
 

@@ -34,7 +34,7 @@ from tunehook.model.api_key import ApiKey
 from tunehook.model.file import File
 from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message, Stage
 from tunehook.model.member import estimate_member
-from tunehook.model.project import Money, month_of
+from tunehook.model.project import Money, day_of, month_of
 from tunehook.model.record import REPEAT_SECONDS, new_id
 from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
@@ -352,7 +352,7 @@ async def _is_unchecked(ctx: Context, job: Job) -> bool:
 async def _accept(ctx: Context, job: Job, remember: list[tuple[str, int]], recall: list[tuple[str, str]]) -> JobRecord:
     change = ctx.store.jobs.submission(job)
     change.guards += recall
-    ctx.store.projects.admit(change, job, projects.day_of(job.created_at))
+    ctx.store.projects.admit(change, job, day_of(job.created_at))
     budget.book(ctx, change, None, job, ctx.store.projects.known(job.project).budget)
     for key, seconds in remember:
         change.do("SET", key, job.id, "EX", seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 from tunehook.context import Context
@@ -22,13 +21,11 @@ async def hold_refused(ctx: Context, error: UpstreamUnauthorized, seconds: float
     """Holds an upstream that refuses our key, and publishes that once per series of refusals."""
     upstream, now = error.upstream, await ctx.store.now_ms() // 1000
     code = error.code or "upstream_unauthorized"
+    await ctx.store.upstreams.hold(upstream, code, error.message, seconds)
     change = await ctx.store.announcements.once(f"refused:{upstream}", code, keep=SPELL_SECONDS)
     if change is None:
         await ctx.store.announcements.keep(f"refused:{upstream}", SPELL_SECONDS)
-        await ctx.store.upstreams.hold(upstream, code, error.message, seconds)
         return
-    hold = json.dumps({"code": code, "reason": error.message, "until": now + int(seconds)})
-    ctx.store.upstreams.hold_with(change, upstream, hold, seconds)
     about = {
         "upstream": upstream,
         "code": code,

@@ -77,7 +77,7 @@ async def sweep(ctx: Context) -> None:
 
 async def _uploads(ctx: Context) -> int:
     cleared = 0
-    for upload_id in await ctx.store.uploads.expired(AT_ONCE):
+    for upload_id in await ctx.store.deletion.older(Ageing.UPLOADS, 0, AT_ONCE):
         with suppress(LeaseTaken):  # being completed: 8 GB are joined for minutes
             async with ctx.store.lease(upload_member(upload_id)):
                 await uploads.clear(ctx.files, upload_id)
@@ -107,12 +107,12 @@ async def _aged(
 
 
 async def _file(index: Ageing, ctx: Context, file_id: str) -> bool:
-    file = await ctx.store.deletion.file(file_id)
+    record = await ctx.store.files.read_any(file_id)
     # A file with an expiry is kept until then, whatever needed it last.
-    if file is None or (index is Ageing.DATASETS and file.expires_at is not None):
+    if record is None or (index is Ageing.DATASETS and record.file.expires_at is not None):
         await ctx.store.deletion.drop(index, file_id)
         return False
-    return await ctx.store.deletion.delete_file(file)
+    return await ctx.store.deletion.delete_file(record.file)
 
 
 async def _datasets(ctx: Context) -> int:
@@ -138,9 +138,9 @@ async def _job(ctx: Context, job_id: str) -> bool:
     if record.job.stage is not Stage.SETTLED or await deletion.is_busy(record):
         return False
     for file_id in record.job.result_files.values():
-        file = await deletion.file(file_id)
-        if file is not None:
-            await deletion.delete_file(file)
+        result = await ctx.store.files.read_any(file_id)
+        if result is not None:
+            await deletion.delete_file(result.file)
     return await deletion.delete_job(record)
 
 
@@ -157,7 +157,7 @@ async def remove_bytes(ctx: Context) -> int:
     """Removes bytes of deleted files and of killed processes, if the directory is this store's."""
     storage, deletion = ctx.files.storage, ctx.store.deletion
     storage.forget_mark()
-    leaving = await deletion.leaving(AT_ONCE)
+    leaving = await deletion.older(Ageing.LEAVING, 0, AT_ONCE)
     gone = await deletion.without_record(leaving)
     await ctx.store.confirm()  # a deletion that is lost with this Redis would leave a record without its bytes
     for file_id in leaving:

@@ -63,6 +63,11 @@ def dollars(amount: int) -> float:
     return amount / MILLION
 
 
+def day_of(seconds: float) -> str:
+    """Returns the day in UTC, such as 2026-11-26."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
 def month_of(seconds: int) -> str:
     """Returns the month in UTC, such as 2026-11."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m")

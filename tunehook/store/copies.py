@@ -55,7 +55,7 @@ class Copies:
             await self._store.commit(record.change(wanted).due(member, 0))
         elif record is not None and record.copy.state == "wanted":
             # The process that wanted it first may have died before this line. An upload that waits is left to wait.
-            await self._store.plan_if_absent(member, 0)
+            await self._store.wake_if_absent(member)
 
     async def file_of(self, upstream: str, upstream_file_id: str) -> str | None:
         """Returns our file whose copy that file of the upstream is; None for a file that is no copy of ours."""
@@ -81,5 +81,5 @@ class Copies:
 
     def release_waiters(self, change: Change, copy: Copy) -> Change:
         """Adds the end of an upload, successful or not: the jobs that wait at the commit go on."""
-        change.free(keys.copy_waiters(copy.upstream, copy.sha256), "job")
+        change.free(keys.copy_waiters(copy.upstream, copy.sha256))
         return change.due(copy_member(copy.upstream, copy.sha256), None)

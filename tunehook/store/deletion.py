@@ -34,6 +34,8 @@ class Ageing(StrEnum):
     COPIES = keys.COPIES
     JOBS = keys.SETTLED
     DEPLOYMENTS = keys.DEPLOYMENTS_OVER
+    UPLOADS = keys.UPLOADS  # whose parts the storage may still have, by their expiry
+    LEAVING = keys.LEAVING  # files whose bytes may go: deleted, or without a record for an hour
 
 
 class Deletion:
@@ -55,11 +57,6 @@ class Deletion:
 
     # ---- files
 
-    async def file(self, file_id: str) -> File | None:
-        """Returns None for a file that does not exist. Raises RecordTooNew, RecordUnreadable."""
-        record = await self._files.read_any(file_id)
-        return record.file if record else None
-
     async def delete_file(self, file: File) -> bool:
         """Returns False while a live job needs the file. Otherwise its bytes are among `leaving`."""
         try:
@@ -68,11 +65,6 @@ class Deletion:
         except FileInUse:
             return False
         return True
-
-    async def leaving(self, limit: int) -> list[str]:
-        """Returns ids whose bytes may go: the file was deleted, or had no record within an hour."""
-        now = await self._store.now_ms()
-        return list(await self._store.redis.zrangebyscore(keys.LEAVING, "-inf", now, start=0, num=limit))
 
     async def without_record(self, file_ids: list[str]) -> list[str]:
         """Returns those of the ids that have no record."""

@@ -23,11 +23,6 @@ class DeploymentRecord(Stored[Deployment]):
         return self.value
 
     @property
-    def now(self) -> int:
-        """Redis' clock when it was read, unix seconds."""
-        return self.now_ms // 1000
-
-    @property
     def member(self) -> str:
         return deployment_member(self.value.id)
 
@@ -38,10 +33,6 @@ class DeploymentRecord(Stored[Deployment]):
         if value.stage in OVER:
             return change.do("SREM", keys.DEPLOYMENTS, value.id).at(keys.DEPLOYMENTS_OVER, value.id, 0)
         return change.do("SADD", keys.DEPLOYMENTS, value.id).do("ZREM", keys.DEPLOYMENTS_OVER, value.id)
-
-    def removal(self) -> Change:
-        """Returns the change that deletes the record."""
-        return self.deletion().do("ZREM", keys.DEPLOYMENTS_OVER, self.value.id)
 
 
 class Deployments:
@@ -61,7 +52,7 @@ class Deployments:
         if record.value.stage not in OVER:
             return False
         try:
-            await self._store.commit(record.removal())
+            await self._store.commit(record.deletion().do("ZREM", keys.DEPLOYMENTS_OVER, job_id))
         except Conflict:
             return False
         return True

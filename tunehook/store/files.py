@@ -31,6 +31,11 @@ class Files:
         self._store = store
 
     async def add(self, file: File) -> None:
+        """Writes the record of a new file.
+
+        When no answer comes (Redis is away, or its disk is slow), it may have been written all the same: the bytes
+        stay, and are swept an hour later if there is no record.
+        """
         await self._store.commit(self.enter(FileRecord.new(file), file))
 
     def enter(self, change: Change, file: File) -> Change:

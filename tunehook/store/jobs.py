@@ -41,11 +41,6 @@ class JobRecord(Stored[Job]):
         return self.value
 
     @property
-    def now(self) -> int:
-        """Redis' clock when it was read, unix seconds."""
-        return self.now_ms // 1000
-
-    @property
     def intent_ms(self) -> int | None:
         """When a create was begun whose outcome is not recorded, by Redis' clock."""
         return int(self.fields["intent"]) if self.fields.get("intent") else None
@@ -121,26 +116,12 @@ class Jobs:
         """Returns the ids of the project's jobs that have not ended."""
         return [str(job_id) for job_id in await self._store.redis.zdiff([keys.jobs(project), keys.SETTLED])]
 
-    # ---- repeated calls
+    # ---- repeated calls: the keys of the jobs that earlier ones made
 
-    @staticmethod
-    def by_body(key_id: str, digest: str) -> str:
-        """Returns the key of the job that this body made last, for SDKs that retry without an idempotency key."""
-        return keys.repeat(key_id, digest)
-
-    @staticmethod
-    def by_retry(key_id: str, digest: str) -> str:
-        """Returns the key of the job that an SDK's retry of this body made: its first call may still run."""
-        return keys.retried(key_id, digest)
-
-    @staticmethod
-    def by_idempotency_key(project: str, idempotency_key: str) -> str:
-        return keys.idempotency(project, idempotency_key)
-
-    @staticmethod
-    def by_wish(job_id: str, digest: str) -> str:
-        """Returns the key of the job that trains a job's data again. It stays as long as that job."""
-        return keys.wish(job_id, digest)
+    by_body = staticmethod(keys.repeat)  # by API key and body, for SDKs that retry without an idempotency key
+    by_retry = staticmethod(keys.retried)  # by an SDK's retry of this body: its first call may still run
+    by_idempotency_key = staticmethod(keys.idempotency)
+    by_wish = staticmethod(keys.wish)  # trains a job's data again; stays as long as that job
 
     @staticmethod
     def remembering(key: str) -> Reading:

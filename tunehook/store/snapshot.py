@@ -51,9 +51,7 @@ async def running(store: Store) -> str | None:
 
 async def is_too_full(store: Store) -> bool:
     """Whether programs run, and there is no room in Redis for an answer that holds everything."""
-    memory = await store.redis.info("memory")
-    share = memory["used_memory"] / memory["maxmemory"] if memory.get("maxmemory") else 0.0
-    return share > LARGEST_SHARE and await running(store) is not None
+    return await store.redis_health.used() > LARGEST_SHARE and await running(store) is not None
 
 
 async def holds(store: Store, *prefixes: str) -> bool:

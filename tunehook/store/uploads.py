@@ -91,11 +91,6 @@ class Uploads:
         rows = await self._store.redis.hgetall(keys.upload_parts(upload_id))
         return {part_id: int(size) for part_id, size in rows.items()}
 
-    async def expired(self, limit: int) -> list[str]:
-        """Returns uploads whose time is over and whose parts the storage may still have."""
-        now = await self._store.now_ms()
-        return list(await self._store.redis.zrangebyscore(keys.UPLOADS, "-inf", now, start=0, num=limit))
-
     async def cleared(self, upload_id: str) -> None:
         """Notes that the storage has none of its parts any more."""
         pipe = self._store.redis.pipeline()

@@ -17,8 +17,6 @@ from tunehook.store.engine.due_queue import DueQueue
 EXTRAS_SECONDS = 24 * 3600
 #: A webhook's signature is valid for 300 s before and after its time; its id is kept for longer.
 HOOK_SECONDS = 900
-
-
 #: Added to the place of a job of low priority: more than there will ever be jobs.
 LAST = 2**50
 #: So many ends of jobs are kept, and needed, to say when a slot is likely.
@@ -63,12 +61,8 @@ class Upstreams:
         entries = await self._store.redis.hgetall(keys.live(upstream))
         return {upstream_id: _split(value) for upstream_id, value in entries.items()}
 
-    async def owner(self, upstream: str, upstream_job_id: str) -> tuple[str | None, str | None]:
-        """Returns (our job's id, None), (None, its project) of a job that was deleted, or (None, None)."""
-        return (await self.owners(upstream, [upstream_job_id]))[0]
-
     async def owners(self, upstream: str, upstream_job_ids: list[str]) -> list[tuple[str | None, str | None]]:
-        """Returns the same for each of the jobs."""
+        """Returns for each (our job's id, None), (None, its project) of a job that was deleted, or (None, None)."""
         if not upstream_job_ids:
             return []
         values = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
@@ -76,11 +70,9 @@ class Upstreams:
 
     async def of_others(self, upstream: str, upstream_job_ids: list[str], job_id: str) -> set[str]:
         """Returns those upstream jobs that belong to another job than this one."""
-        if not upstream_job_ids:
-            return set()
-        owners = await self._store.redis.hmget(keys.known(upstream), upstream_job_ids)
-        pairs = zip(upstream_job_ids, owners, strict=True)
-        return {upstream_id for upstream_id, owner in pairs if owner and owner != job_id}
+        owners = await self.owners(upstream, upstream_job_ids)
+        its_own = ((None, None), (job_id, None))
+        return {one for one, owner in zip(upstream_job_ids, owners, strict=True) if owner not in its_own}
 
     async def watched_for_extras(self, upstream: str) -> list[str]:
         """Returns the jobs whose extras are still looked for."""
@@ -229,10 +221,6 @@ class Upstreams:
         until = (await self._store.now_ms()) // 1000 + int(seconds)
         value = json.dumps({"code": code, "reason": reason, "until": until})
         await self._store.redis.set(keys.hold(upstream), value, px=max(1, int(seconds * 1000)))
-
-    def hold_with(self, change: Change, upstream: str, hold: str, seconds: float) -> Change:
-        """Adds a hold (as JSON) to a change."""
-        return change.do("SET", keys.hold(upstream), hold, "PX", max(1, int(seconds * 1000)))
 
     async def held(self, upstream: str) -> Hold | None:
         """Returns the hold that an upstream is on; None: none."""

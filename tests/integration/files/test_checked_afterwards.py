@@ -53,7 +53,7 @@ async def received(bench: Bench, content: bytes, project: str = "p") -> File:
     async with ingest.receiving(files.storage) as incoming:
         await incoming.write(content)
         file = await ingest.keep(files, incoming, project=project, filename="a.jsonl", seconds=None)
-        await ingest.record(files, file)
+        await files.store.files.add(file)
     return file
 
 

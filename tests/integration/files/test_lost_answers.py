@@ -109,11 +109,11 @@ async def test_a_file_that_was_entered_without_an_answer_keeps_its_bytes(line: L
     await incoming.write(CONTENT)
     file = await ingest.keep(ctx.files, incoming, project=PROJECT, filename="a", seconds=None)
     with pytest.raises(StoreUnavailable):
-        await ingest.record(ctx.files, file)
+        await ctx.store.files.add(file)
     await incoming.close()
     assert line.lost == 0, "no answer was lost"
     assert await ctx.store.files.read(file.id, PROJECT) == file
     assert await content(ctx, file) == CONTENT
     with pytest.raises(Conflict):  # it is there already
-        await ingest.record(ctx.files, file)
+        await ctx.store.files.add(file)
     assert await left_an_hour_later(ctx) == [file.id]

@@ -38,7 +38,7 @@ async def prepared(bench: Bench) -> tuple[ApiKey, dict[str, Any]]:
     async with ingest.receiving(bench.ctx.files.storage) as incoming:
         await incoming.write(dataset())
         file = await ingest.keep(bench.ctx.files, incoming, project="p", filename="x.jsonl", seconds=None)
-        await ingest.record(bench.ctx.files, file)
+        await bench.ctx.store.files.add(file)
     body = {"training_file": file.id, "model": MODEL, "tunehook": {"max_cost_usd": 100.0}}
     return await api_keys.authenticate(bench.ctx.store, key), body
 

@@ -38,7 +38,7 @@ class Submitting:
         async with ingest.receiving(self.ctx.files.storage) as incoming:
             await incoming.write(content)
             file = await ingest.keep(self.ctx.files, incoming, project="p", filename="train.jsonl", seconds=None)
-            await ingest.record(self.ctx.files, file)
+            await self.ctx.store.files.add(file)
         return file.id
 
     async def job(self, model: str, *, content: bytes = dataset(), **members: Any) -> Job:

@@ -18,6 +18,7 @@ from tunehook.maintenance import retention
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import Job, Stage
 from tunehook.model.member import RETENTION
+from tunehook.store.deletion import Ageing
 from tunehook.store.engine import keys
 from tunehook.store.jobs import JobRecord
 
@@ -143,7 +144,7 @@ async def test_a_disk_that_refuses_keeps_nothing_at_the_upstream(bench: Bench) -
     assert await bench.due_in(RETENTION) is not None
     path.rmdir()
     await swept(bench)
-    assert await bench.ctx.store.deletion.leaving(10) == []
+    assert await bench.ctx.store.deletion.older(Ageing.LEAVING, 0, 10) == []
 
 
 async def imported(ctx: Context, job: Job, project: str) -> JobRecord:

@@ -67,7 +67,7 @@ async def an_hour_passes(ctx: Context) -> None:
 
 async def test_a_file_whose_record_was_never_written_goes_with_its_report(ctx: Context) -> None:
     kept, lost = await written(ctx), await written(ctx)
-    await ingest.record(ctx.files, kept)
+    await ctx.store.files.add(kept)
     await retention.sweep(ctx)
     assert {kept.id, lost.id, f"{lost.id}.json", f"{lost.id}.digests"} < await names(ctx), "no hour has passed"
     await an_hour_passes(ctx)
@@ -95,7 +95,7 @@ async def test_a_report_alone_goes_too(ctx: Context) -> None:
 
 async def test_bytes_that_a_record_names_stay_whatever_is_noted_of_them(ctx: Context) -> None:
     file = await written(ctx)
-    await ingest.record(ctx.files, file)
+    await ctx.store.files.add(file)
     assert await ctx.store.redis.exists(keys.LEAVING) == 0, "the commit of the record takes it off the note"
     await ctx.store.redis.zadd(keys.LEAVING, {file.id: 1})
     await retention.sweep(ctx)
@@ -105,7 +105,7 @@ async def test_bytes_that_a_record_names_stay_whatever_is_noted_of_them(ctx: Con
 
 async def test_a_deleted_file_whose_process_was_killed_goes_at_the_next_sweep(ctx: Context) -> None:
     file = await written(ctx)
-    await ingest.record(ctx.files, file)
+    await ctx.store.files.add(file)
     await ctx.store.files.delete(file.id, PROJECT)
     await retention.sweep(ctx)
     assert await names(ctx) == set()
@@ -156,7 +156,7 @@ def doctor(valkey: Valkey, ctx: Context, *arguments: str) -> tuple[int, str]:
 async def test_another_redis_removes_nothing(ctx: Context, valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
     """REDIS_URL names a wrong one, or the right one has come back empty: every file is unknown there."""
     file = await written(ctx)
-    await ingest.record(ctx.files, file)
+    await ctx.store.files.add(file)
     await retention.sweep(ctx)
     valkey.flush()
     await ctx.store.redis.zadd(keys.LEAVING, {file.id: 1})
@@ -178,7 +178,7 @@ async def test_files_that_a_restored_redis_does_not_know_go_only_when_a_person_a
     """It bears the same mark as the directory, and knows nothing of what came after its backup was made."""
     known, unknown, arriving = await written(ctx), await written(ctx), await written(ctx)
     for file in (known, unknown):
-        await ingest.record(ctx.files, file)
+        await ctx.store.files.add(file)
     await retention.sweep(ctx)
     await ctx.store.redis.delete(keys.file(unknown.id))
     await retention.sweep(replace(ctx, keep=A_DAY_LATER))

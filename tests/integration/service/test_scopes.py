@@ -11,6 +11,7 @@ from service.scopes import scope_of
 from tests.integration.service.conftest import Api, form
 from tunehook import api_keys
 from tunehook.model.api_key import Scope
+from tunehook.model.project import day_of
 
 KEYS = "/v1/admin/keys"
 JOBS = "/v1/fine_tuning/jobs"
@@ -81,7 +82,7 @@ async def test_keys_are_made_listed_changed_rotated_and_revoked(api: Api) -> Non
     one = f"{KEYS}/{new['id']}"
     assert (await api.call("GET", JOBS, key=new["key"])).status == 200
     listed = (await api.call("GET", f"{KEYS}?project=search", key=admin)).json["data"]
-    assert [(key["id"], key["last_used_on"]) for key in listed] == [(new["id"], api_keys.day_of(time.time()))]
+    assert [(key["id"], key["last_used_on"]) for key in listed] == [(new["id"], day_of(time.time()))]
     assert new["key"].split("_", 2)[2] not in str(listed)
 
     changed = await api.call("POST", one, json={"name": "chat", "scopes": ["chat"]}, key=admin)
@@ -114,7 +115,7 @@ async def test_a_key_is_refused_from_its_expiry_date_on_and_its_streams_end(furn
         await furnished.ctx.store.api_keys.replace(found, over)
         answer = await furnished.call("GET", JOBS, key=key)
         assert answer.status == 401
-        assert f"expired on {api_keys.day_of(time.time())}" in answer.error["message"]
+        assert f"expired on {day_of(time.time())}" in answer.error["message"]
         async with asyncio.timeout(60):
             await stream.content.read()
     renewed = await furnished.call("POST", f"{KEYS}/{found.id}", json={"expires_at": None}, key=admin)

@@ -77,7 +77,7 @@ async def test_polls_are_in_a_queue_of_their_own_and_nothing_of_a_burst_is_befor
     with open_blocking(valkey.url) as connection:
         scheduler = Scheduler(bench.ctx.store, connection, ["openai"])
         await scheduler.enqueue_due("steps")
-        await bench.ctx.store.plan_if_absent(poll_member("openai"), 0)
+        await bench.ctx.store.wake_if_absent(poll_member("openai"))
         [late] = await burst(bench, file, 1, "p")
         for queue in ("steps", "polls"):
             await scheduler.enqueue_due(queue)

@@ -148,10 +148,10 @@ class Change:
         self.soon.append([keys.due(queue), member, queue])
         return self
 
-    def free(self, waiting: str, kind: str) -> Change:
-        """Wakes all ids that are in the set `waiting` at the commit, and empties the set."""
-        queue = queue_of(f"{kind}:")
-        self.freed.append([waiting, kind, keys.due(queue), queue])
+    def free(self, waiting: str) -> Change:
+        """Wakes all jobs that are in the set `waiting` at the commit, and empties the set."""
+        queue = queue_of("job:")
+        self.freed.append([waiting, keys.due(queue), queue])
         return self
 
     def at(self, zset: str, member: str, delay: float, *, keep: int | None = None) -> Change:

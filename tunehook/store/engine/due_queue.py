@@ -51,15 +51,14 @@ class DueQueue(Connection):
         """Makes a member due now. A step that works on it now cannot plan it for later: see plan.lua."""
         await self._plan(member, "wake")
 
-    async def plan(self, member: str, delay: float) -> None:
-        """Plans a member in `delay` seconds, without a record; now, if it was woken meanwhile."""
-        await self._plan(member, int(delay * 1000))
+    async def plan(self, member: str, delay: float | None) -> None:
+        """Plans a member in `delay` seconds, without a record; None: it is over. Now, if it was woken meanwhile."""
+        await self._plan(member, "never" if delay is None else int(delay * 1000))
 
-    async def plan_if_absent(self, member: str, delay: float) -> None:
-        """Plans a member in `delay` seconds unless it is planned already."""
+    async def wake_if_absent(self, member: str) -> None:
+        """Makes a member due now unless it is planned already."""
         queue = queue_of(member)
-        due_at = await self.now_ms() + int(delay * 1000)
-        if await self.redis.zadd(keys.due(queue), {member: due_at}, nx=True):
+        if await self.redis.zadd(keys.due(queue), {member: await self.now_ms()}, nx=True):
             await self.redis.publish(keys.WAKE, queue)
 
     async def plan_at_latest(self, member: str, delay: float) -> None:
@@ -84,10 +83,6 @@ class DueQueue(Connection):
     async def unplan(self, member: str, *, unless_any_in: str = "") -> None:
         """Removes a member from the plan, unless it was woken meanwhile or that set has members."""
         await self._plan(member, "never", unless_any_in)
-
-    async def plan_or_unplan(self, member: str, delay: float | None) -> None:
-        """Plans a member in `delay` seconds; None: nothing more is to be done with it."""
-        await (self.unplan(member) if delay is None else self.plan(member, delay))
 
     async def _plan(self, member: str, delay_ms: int | Literal["wake", "never"], unless_any_in: str = "") -> None:
         queue = queue_of(member)

@@ -40,6 +40,11 @@ class Stored(_Of[T]):
     key: ClassVar[Callable[..., str]]
     names: ClassVar[tuple[str, ...]] = ("id",)
 
+    @property
+    def now(self) -> int:
+        """Redis' clock when it was read, unix seconds."""
+        return self.now_ms // 1000
+
     @classmethod
     async def read(cls, store: Connection, *names: str) -> Self | None:
         """Returns None for a record that does not exist.

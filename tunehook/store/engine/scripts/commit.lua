@@ -178,11 +178,11 @@ for _, row in ipairs(change.leaves or NONE) do
   end
 end
 
--- freed: {set of ids, kind, zset, queue}: all of them are due now, and the set is emptied
+-- freed: {set of jobs, zset, queue}: all of them are due now, and the set is emptied
 for _, entry in ipairs(change.freed or NONE) do
   for _, id in ipairs(redis.call('SMEMBERS', entry[1])) do
     change.soon = change.soon or {}
-    change.soon[#change.soon + 1] = {entry[3], entry[2] .. ':' .. id, entry[4]}
+    change.soon[#change.soon + 1] = {entry[2], 'job:' .. id, entry[3]}
   end
   redis.call('DEL', entry[1])
 end
