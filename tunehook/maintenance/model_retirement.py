@@ -22,25 +22,14 @@ RETRAIN_MEMBERS = ("training_file", "validation_file", "method", "hyperparameter
 
 async def publish_retiring(ctx: Context, within_days: int = RETIRING_DAYS) -> bool:
     """Publishes shutdown dates that are near, each once. Returns False when an upstream did not answer."""
-    complete = True
-    days: dict[str, Mapping[str, str]] = {}
-    now = await ctx.store.now_ms() // 1000
+    days, now = _ShutdownDays(ctx), await ctx.store.now_ms() // 1000
     for project in await ctx.store.api_keys.projects():
-        if not await publishing.has_subscribers(ctx.webhooks, project, event_types.RETIRING):
-            continue
-        for made in await ctx.store.models.of_project(project):
-            if made.upstream not in ctx.upstreams:
-                continue
-            if made.upstream not in days:
-                try:
-                    days[made.upstream] = models.shutdown_dates(await ctx.upstreams[made.upstream].models())
-                except UpstreamError as error:
-                    log.warning("models of %s: %s", made.upstream, error.message)
-                    days[made.upstream], complete = {}, False
-            day = days[made.upstream].get(made.name) or days[made.upstream].get(made.base)
-            if day and days_until(day, now) <= within_days:
-                await _publish_retiring(ctx, project, made, day)
-    return complete
+        if await publishing.has_subscribers(ctx.webhooks, project, event_types.RETIRING):
+            for made in await ctx.store.models.of_project(project):
+                day = await days.of(made)
+                if day and days_until(day, now) <= within_days:
+                    await _publish_retiring(ctx, project, made, day)
+    return days.complete
 
 
 async def datasets_in_use(ctx: Context, file_ids: Collection[str]) -> set[str]:
@@ -49,22 +38,33 @@ async def datasets_in_use(ctx: Context, file_ids: Collection[str]) -> set[str]:
     A model has stopped answering on the shutdown date that its upstream gives for it or its base. Without a date, and
     while its upstream does not answer or is not configured, it counts as answering.
     """
-    days: dict[str, Mapping[str, str]] = {}
+    days, now = _ShutdownDays(ctx), await ctx.store.now_ms() // 1000
     used: set[str] = set()
-    now = await ctx.store.now_ms() // 1000
     for project in await ctx.store.api_keys.projects():
         async for made in ctx.store.models.trained_on(project, file_ids):
-            if made.files and made.upstream in ctx.upstreams and made.upstream not in days:
-                try:
-                    days[made.upstream] = models.shutdown_dates(await ctx.upstreams[made.upstream].models())
-                except UpstreamError as error:
-                    log.warning("datasets of models of %s are kept: %s", made.upstream, error.message)
-                    days[made.upstream] = {}
-            known = days.get(made.upstream, {})
-            day = known.get(made.name) or known.get(made.base)
+            day = await days.of(made)
             if day is None or days_until(day, now) > 0:
                 used |= made.files
     return used.intersection(file_ids)
+
+
+class _ShutdownDays:
+    """The days on which models are shut down. Each upstream is asked once; `complete`: each has answered."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._upstreams, self._days = ctx.upstreams, dict[str, Mapping[str, str]]()
+        self.complete = True
+
+    async def of(self, made: TunedModel) -> str | None:
+        """Returns the day that the model's upstream gives for it or its base; None if it gives none, or is gone."""
+        if made.upstream in self._upstreams and made.upstream not in self._days:
+            try:
+                self._days[made.upstream] = models.shutdown_dates(await self._upstreams[made.upstream].models())
+            except UpstreamError as error:
+                log.warning("shutdown dates of models of %s: %s", made.upstream, error.message)
+                self._days[made.upstream], self.complete = {}, False
+        days = self._days.get(made.upstream, {})
+        return days.get(made.name) or days.get(made.base)
 
 
 def days_until(day: str, now: int) -> int:
