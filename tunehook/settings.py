@@ -93,11 +93,18 @@ def _upstreams(value: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings
     return value
 
 
+def _variable(field: str) -> str:
+    """Returns the environment's name of a setting: one that its owner's tools read too, or one of ours."""
+    shared = ("redis_", "openai_", "azure_openai_", "fireworks_", "nebius_", "together_", "otel_")
+    return field.upper() if field.startswith(shared) else f"TUNEHOOK_{field.upper()}"
+
+
 class Settings(BaseSettings):
     """All settings. Secrets have no default. README has the table (a test compares the two)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TUNEHOOK_",
+        alias_generator=_variable,
+        env_prefix="TUNEHOOK_",  # before the names of fields, which `populate_by_name` lets be read as well
         env_nested_delimiter="__",
         env_ignore_empty=True,  # Compose passes `NAME=` for a setting that its user left empty
         extra="ignore",
@@ -106,23 +113,21 @@ class Settings(BaseSettings):
         validate_default=False,
     )
 
-    redis_url: Annotated[RedisUrl, Field(validation_alias="REDIS_URL")] = ""
+    redis_url: RedisUrl = ""
     replicas: Annotated[int, Field(ge=0, le=8)] = 0
-    openai_api_key: Annotated[UpstreamKey | None, Field(validation_alias="OPENAI_API_KEY")] = None
-    openai_base_url: Annotated[HttpUrl, Field(validation_alias="OPENAI_BASE_URL")] = OPENAI_BASE_URL
-    openai_webhook_secret: Annotated[WebhookSecret | None, Field(validation_alias="OPENAI_WEBHOOK_SECRET")] = None
-    azure_openai_api_key: Annotated[UpstreamKey | None, Field(validation_alias="AZURE_OPENAI_API_KEY")] = None
-    azure_openai_endpoint: Annotated[HttpUrl, Field(validation_alias="AZURE_OPENAI_ENDPOINT")] = ""
-    azure_openai_webhook_secret: Annotated[
-        WebhookSecret | None, Field(validation_alias="AZURE_OPENAI_WEBHOOK_SECRET")
-    ] = None
-    fireworks_api_key: Annotated[UpstreamKey | None, Field(validation_alias="FIREWORKS_API_KEY")] = None
-    fireworks_account_id: Annotated[AccountId | None, Field(validation_alias="FIREWORKS_ACCOUNT_ID")] = None
-    fireworks_base_url: Annotated[HttpUrl, Field(validation_alias="FIREWORKS_BASE_URL")] = FIREWORKS_BASE_URL
-    nebius_api_key: Annotated[UpstreamKey | None, Field(validation_alias="NEBIUS_API_KEY")] = None
-    nebius_base_url: Annotated[HttpUrl, Field(validation_alias="NEBIUS_BASE_URL")] = NEBIUS_BASE_URL
-    together_api_key: Annotated[UpstreamKey | None, Field(validation_alias="TOGETHER_API_KEY")] = None
-    together_base_url: Annotated[HttpUrl, Field(validation_alias="TOGETHER_BASE_URL")] = TOGETHER_BASE_URL
+    openai_api_key: UpstreamKey | None = None
+    openai_base_url: HttpUrl = OPENAI_BASE_URL
+    openai_webhook_secret: WebhookSecret | None = None
+    azure_openai_api_key: UpstreamKey | None = None
+    azure_openai_endpoint: HttpUrl = ""
+    azure_openai_webhook_secret: WebhookSecret | None = None
+    fireworks_api_key: UpstreamKey | None = None
+    fireworks_account_id: AccountId | None = None
+    fireworks_base_url: HttpUrl = FIREWORKS_BASE_URL
+    nebius_api_key: UpstreamKey | None = None
+    nebius_base_url: HttpUrl = NEBIUS_BASE_URL
+    together_api_key: UpstreamKey | None = None
+    together_base_url: HttpUrl = TOGETHER_BASE_URL
     upstreams: Annotated[dict[str, UpstreamSettings], AfterValidator(_upstreams)] = {}
     default_upstream: Annotated[str, AfterValidator(str.lower)] = ""
     host: Host = "127.0.0.1"
@@ -146,7 +151,7 @@ class Settings(BaseSettings):
     keep_deliveries_days: Annotated[float, Field(ge=8, le=36500)] = 30  #: attempts take 75 hours, 181 at most
     prices: Path | None = None
     otel_endpoint: Annotated[HttpUrl, Field(validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")] = ""
-    otel_service_name: Annotated[str, Field(validation_alias="OTEL_SERVICE_NAME")] = ""
+    otel_service_name: str = ""
     instance: Name = "tunehook"
     secret_key: FernetKey | None = None
     bootstrap_key: OwnKey | None = None
@@ -219,14 +224,7 @@ def azure_base_url(endpoint: str) -> str:
 
 def known_names() -> dict[str, str]:
     """Environment name → field name, for all settings but the nested `TUNEHOOK_UPSTREAMS__<NAME>__…`."""
-    names: dict[str, str] = {}
-    for field_name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        if isinstance(alias, str):
-            names[alias] = field_name
-        elif field_name != "upstreams":
-            names[f"TUNEHOOK_{field_name.upper()}"] = field_name
-    return names
+    return {str(field.validation_alias): name for name, field in Settings.model_fields.items() if name != "upstreams"}
 
 
 #: What configures upstreams, but for the nested ones: set to nothing where the simulator is the only one.
@@ -275,14 +273,13 @@ def load() -> Settings:
     try:
         found = Settings()
     except ValidationError as error:
-        names = {field: name for name, field in known_names().items()}
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
         words = in_words(first)
         if not where:  # about several at once: it names them itself
             raise SettingsError(why=words) from error
-        name = names.get(where[0], where[0])
-        if where[0] == "upstreams":
+        name = where[0]
+        if name == "upstreams":  # the nested ones have no variable of that name
             name = "TUNEHOOK_" + "__".join(part.upper() for part in where)
         raise SettingsError(why=f"{name}: {words}") from error
     except Exception as error:  # a nested value that is not even JSON
