@@ -26,7 +26,7 @@ from rq.serializers import JSONSerializer
 
 from tunehook.model.member import Queue
 from tunehook.store.engine.addresses import open_blocking
-from tunehook.store.engine.connection import is_in_trouble
+from tunehook.store.engine.client import is_in_trouble
 from worker.steps import STOP, is_step
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import Connection, unavailable
+from tunehook.store.engine.client import unavailable
+from tunehook.store.engine.connection import Connection
 
 
 @dataclass(frozen=True)

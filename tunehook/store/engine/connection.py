@@ -12,59 +12,17 @@ from typing import Any, Self
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-from redis.asyncio.sentinel import MasterNotFoundError
-from redis.exceptions import (
-    AuthenticationError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    WatchError,
-)
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import TimeoutError as RedisTimeout
+from redis.exceptions import NoScriptError, ResponseError
 
-from tunehook.errors import CommitUnconfirmed, Conflict, StoreRefused, StoreUnavailable
+from tunehook.errors import CommitUnconfirmed, Conflict
 from tunehook.store.engine import keys
 from tunehook.store.engine.addresses import open_pool, uses_sentinel
 from tunehook.store.engine.batching import GATHER_SECONDS, SCRIPT_TRIPS_AT_ONCE, Batcher, without_error
+from tunehook.store.engine.client import Client, ours, refuses, unavailable
 from tunehook.store.engine.commit import Change
 from tunehook.store.engine.lease import Lease, ended
 from tunehook.store.engine.scripts import Command, call, has_to_last, with_texts
-
-#: Answers of a Redis that cannot take a write or a command now: the code that the answer begins with, which
-#: redis-py cuts off for the errors it knows; inside a script, Redis appends where it happened.
-_REFUSALS = ("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "max number of clients", "NOREPLICAS", "UNBLOCKED")
-
-
-def _refuses(error: BaseException | None) -> bool:
-    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_REFUSALS)
-
-
-def _ours(error: BaseException) -> StoreUnavailable:
-    """Returns our error for one of Redis; one that no waiting mends says what to correct."""
-    if isinstance(error, AuthenticationError):
-        return StoreRefused(why=f"user or password in REDIS_URL are wrong ({error})")
-    if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
-        return StoreRefused(why="it is a read-only replica; REDIS_URL has to name its primary")
-    away = StoreUnavailable()
-    if isinstance(error, MasterNotFoundError):
-        away.at_start = "No Sentinel at REDIS_URL names a primary that is up. Are the name and the addresses right?"
-    return away
-
-
-def is_in_trouble(error: BaseException | None) -> bool:
-    """Returns whether an error says that Redis is away, full or takes no writes: a wait, and no mistake of ours."""
-    return isinstance(error, ConnectionLost | RedisTimeout) or _refuses(error)
-
-
-#: Commands that are repeated once when their connection is lost. A write may have been carried out, so it is not.
-_READS = """CONFIG GET|EXISTS|GET|HEXISTS|HGET|HGETALL|HLEN|HMGET|INFO|MGET|PING|PTTL|SCAN|SCARD|SMEMBERS|TIME|XRANGE|
-XREVRANGE|ZCARD|ZCOUNT|ZMSCORE|ZRANGE|ZRANGEBYSCORE|ZREVRANGE|ZREVRANK|ZSCORE"""
-READS = frozenset(_READS.replace("\n", "").split("|"))
-
 
 #: The commands of one `ask`.
 Reading = tuple[Command, ...]
@@ -72,49 +30,6 @@ Reading = tuple[Command, ...]
 _AHEAD: ContextVar[dict[Reading, tuple[asyncio.Future[list[Any]], int]] | None] = ContextVar("_AHEAD", default=None)
 #: One connection in so many is kept out of the pool while it is idle: the pool's lock and clocks cost 30 µs a time.
 KEPT_SHARE = 4
-
-
-class unavailable:  # lower case: it reads as a statement
-    """Turns every error of a Redis that is away, full or restarting into StoreUnavailable."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, WatchError) and is_in_trouble(error.__context__):
-            raise _ours(error) from error  # redis-py's error for a connection lost while it watches; nothing changed
-        if isinstance(error, WatchError) or (isinstance(error, ResponseError) and not _refuses(error)):
-            return  # a key changed; or a mistake of this program (a wrong command, a script that fails)
-        if isinstance(error, RedisError | OSError | TimeoutError):
-            raise _ours(error) from error
-
-
-class _Pipeline(Pipeline):
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        with unavailable():
-            return await super().execute(raise_on_error)
-
-    async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
-        with unavailable():
-            return await super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
-
-
-class _Client(Redis):
-    """redis-py's client that raises StoreUnavailable itself. Only `pubsub` raises redis-py's own errors."""
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        with unavailable():
-            try:
-                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-            except ConnectionLost as error:
-                if args[0] not in READS or isinstance(error.__cause__, TimeoutError):  # has waited for a connection
-                    raise
-                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-
-
 #: Of the time after which a Redis that does not answer counts as away, replicas have so much.
 CONFIRM_SHARE = 0.7
 #: A replica says what it has on its disk when a client begins to wait, and else once a second. One that is asked in the
@@ -142,7 +57,7 @@ class Connection:
     @classmethod
     def connect(cls, url: str, *, connections: int = 64, timeout: float = 5.0, replicas: int = 0) -> Self:
         """Sends no command before the first use, which without Redis raises within a second or `timeout`."""
-        store = cls(_Client(connection_pool=open_pool(url, connections=connections, timeout=timeout)))
+        store = cls(Client(connection_pool=open_pool(url, connections=connections, timeout=timeout)))
         store.replicas, store.may_fail_over = replicas, replicas > 0 or uses_sentinel(url)
         store.confirm_seconds = timeout * CONFIRM_SHARE
         return store
@@ -250,7 +165,7 @@ class Connection:
                         callback = self._callbacks.get(name)
                         answers.append(answer if callback is None else callback(answer))
                     except ResponseError as error:
-                        answers.append(_ours(error) if _refuses(error) else error)
+                        answers.append(ours(error) if refuses(error) else error)
         except TimeoutError:
             await connection.disconnect(nowait=True)
             raise

@@ -9,7 +9,8 @@ from typing import Literal
 
 from tunehook.model.member import KINDS, Queue, queue_of
 from tunehook.store.engine import keys
-from tunehook.store.engine.connection import Connection, unavailable
+from tunehook.store.engine.client import unavailable
+from tunehook.store.engine.connection import Connection
 
 #: A scheduler ticks once a second; after this it is late.
 LATE_MS = 10_000
