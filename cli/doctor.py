@@ -21,7 +21,7 @@ from tunehook.files.storage import Storage, open_place
 from tunehook.model.deployment import OVER
 from tunehook.settings import UpstreamSettings
 from tunehook.store import doctor, snapshot
-from tunehook.store.doctor import Finding
+from tunehook.store.finding import Finding
 from tunehook.store.store import Store
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from itertools import islice
 
@@ -18,34 +17,17 @@ from pydantic import ValidationError
 
 from tunehook.errors import RecordTooNew, RecordUnreadable
 from tunehook.model.job import Job, Stage
-from tunehook.model.member import QUEUES, Queue, delivery_member, deployment_member, job_member, poll_member, queue_of
+from tunehook.model.member import delivery_member, deployment_member, job_member, poll_member, queue_of
 from tunehook.model.webhook import Delivery
-from tunehook.store import upgrade
+from tunehook.store import machinery, upgrade
 from tunehook.store.engine import keys
-from tunehook.store.engine.due_queue import NEVER_PARKED
+from tunehook.store.finding import Finding, Mend
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
 
 AGAIN_SECONDS = 1.0
-#: A scheduler ticks once a second; after this it is late.
-CLOCK_MS = 10_000
-RQ_SHOWN = 3
-#: Claims in a row of a member that is never parked: kills and restarts make a few.
-IN_VAIN = 4
 #: Records that are read at once, and keys that one SCAN looks at.
 BATCH, SCANNED = 500, 5000
-Mend = Callable[[], Awaitable[object]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An inconsistency of one member or key. `mend` is None where a person has to decide."""
-
-    kind: str
-    subject: str
-    words: str
-    mend: Mend | None = field(default=None, compare=False)
-    grave: bool = True  #: False: worth knowing, but no inconsistency
 
 
 async def findings(store: Store) -> list[Finding]:
@@ -55,10 +37,7 @@ async def findings(store: Store) -> list[Finding]:
     if before:
         await asyncio.sleep(AGAIN_SECONDS)
         found = [finding for finding in await _of_records(store) if finding in before]
-    checkup = _Checkup(store)
-    await checkup.machinery()
-    await checkup.running()
-    return found + checkup.found
+    return found + await machinery.examine(store)
 
 
 async def _of_records(store: Store) -> list[Finding]:
@@ -231,16 +210,6 @@ class _Checkup:
             if not await self._store.is_planned(member):
                 self._say("forgotten", member, "a deployment without a planned step", self._wake(member))
 
-    async def running(self) -> None:
-        """Tells of deployments that an upstream may have: they may be billed by the hour."""
-        for deployment in await self._store.deployments.live():
-            known = deployment.price
-            price = "its price an hour is not known"
-            if known is not None:
-                price = f"{known.usd_per_hour:g} USD an hour for one replica (source: {known.source})"
-            words = f"{deployment.stage} at {deployment.upstream}; {price}"
-            self._say("deployment", deployment.model or deployment.id, words, grave=False)
-
     async def deliveries(self) -> None:
         async for delivery_ids in self._batches(keys.delivery("")):
             documents = await self._store.read(("HGET", keys.delivery(name), "doc") for name in delivery_ids)
@@ -272,36 +241,3 @@ class _Checkup:
             if await self._redis.pttl(name) == -1:
                 words = "a lease that never ends: this program did not take it"
                 self._say("lease", name, words, partial(self._redis.delete, name))
-
-    async def machinery(self) -> None:
-        tick, now = await self._redis.get(keys.CLOCK), await self._store.now_ms()
-        if tick is None or now - int(tick) > CLOCK_MS:
-            ago = "ever" if tick is None else f"for {(now - int(tick)) // 1000} s"
-            self._say("clock", "clock", f"no scheduler has ticked {ago}: is a worker running?", grave=False)
-        back = max(await self._store.redis_health.set_back(), (int(tick or 0) - now) / 1000)
-        if back > 1:
-            words = f"it was set back by {back:.0f} s within a day; the scheduler moves what is due by as much"
-            self._say("clock", "Redis' clock", words, grave=False)
-        for queue in QUEUES:
-            await self._failed(queue)
-        await self._in_vain()
-
-    async def _failed(self, queue: Queue) -> None:
-        """Finds failed steps, which RQ keeps for a day. They are repeated anyway: their members are still due."""
-        registry = f"rq:failed:{queue}"
-        count = await self._redis.zcard(registry)
-        if not count:
-            return
-        shown = []
-        for rq_id in await self._redis.zrevrange(registry, 0, RQ_SHOWN - 1):
-            shown.append(await self._redis.hget(f"rq:job:{rq_id}", "description") or rq_id)
-        more = f" and {count - len(shown)} more" if count > len(shown) else ""
-        words = f"{count} steps failed lately: {', '.join(shown)}{more}; the workers' log says why"
-        self._say("failed steps", f"rq:failed:{queue}", words, grave=False)
-
-    async def _in_vain(self) -> None:
-        """Finds members that are never parked and whose steps come to no end, as when they are killed each time."""
-        async for member, count in self._redis.hscan_iter(keys.CLAIMS, count=SCANNED):
-            if member.partition(":")[0] in NEVER_PARKED and int(count) > IN_VAIN:
-                words = f"{int(count) - 1} steps in a row came to no end; the workers' log says why"
-                self._say("in vain", member, words)

@@ -32,6 +32,7 @@ from tunehook.files import ingest
 from tunehook.jobs import copy_step, cost, lifecycle, model_ready, poller
 from tunehook.model.member import QUEUES
 from tunehook.store import doctor
+from tunehook.store.finding import Finding
 from tunehook.store.store import Store
 from tunehook.webhooks import dispatch
 
@@ -212,7 +213,7 @@ async def test_every_job_ends_every_webhook_goes_out_and_none_is_paid_twice(upgr
     assert await _faults(store) == []
 
 
-async def _faults(store: Store) -> list[doctor.Finding]:
+async def _faults(store: Store) -> list[Finding]:
     """Returns what the doctor finds, but that no scheduler ticks: there is none here, and a slow machine takes 10 s."""
     return [
         finding for finding in await doctor.findings(store) if (finding.kind, finding.subject) != ("clock", "clock")

@@ -3,7 +3,7 @@
 import pytest
 
 from cli import doctor
-from tunehook.store.doctor import Finding
+from tunehook.store.finding import Finding
 
 
 async def mend() -> None:
