@@ -209,6 +209,18 @@ class JobSpec(Record):
     suffix: str | None = None
     options: dict[str, Any] | None = None  #: the upstream's own members, with the defaults of its kind
 
+    @property
+    def kind(self) -> str:
+        """The method, such as `supervised`."""
+        return str((self.method or {}).get("type", "supervised"))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The hyperparameters that were asked for, with a method or without."""
+        inner = (self.method or {}).get(self.kind) or {}
+        found = inner.get("hyperparameters") or self.hyperparameters or {}
+        return {name: value for name, value in found.items() if value is not None}
+
 
 class Job(Record):
     """A fine-tune. Times are unix seconds; `None` in an optional member means "not yet"."""

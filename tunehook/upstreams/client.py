@@ -12,7 +12,6 @@ import binascii
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from typing import Any, Literal
 
 import httpx2
@@ -22,15 +21,23 @@ from openai._response import AsyncResponseContextManager
 from tunehook.errors import DataDirUnavailable, UpstreamError, UpstreamRefused, UpstreamTooLarge, UpstreamUnknown
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
 from tunehook.settings import UpstreamSettings
-from tunehook.upstreams import answers, dialect
+from tunehook.upstreams import answers, dialect, recognition
+from tunehook.upstreams.file_source import file_form, file_source
 from tunehook.upstreams.lacking import NoDeployments
-from tunehook.upstreams.plain_http import file_form, file_source
+from tunehook.upstreams.members import rows
+from tunehook.upstreams.plain_http import (
+    CALL_SECONDS,
+    CONNECT_SECONDS,
+    FILE_SECONDS,
+    once,
+    passed,
+    refusal_passed,
+    refuse_page,
+)
 from tunehook.upstreams.protocol import Content, Identity, News, Passed, Progress, Source
 
-CALL_SECONDS = 25.0
-CONNECT_SECONDS = 5.0
-#: For a part of 8 MiB (70 kB/s); for a whole file, or for joining its parts.
-PART_SECONDS, FILE_SECONDS = 120.0, 600.0
+#: For a part of 8 MiB (70 kB/s).
+PART_SECONDS = 120.0
 #: Where an upstream ignores the filter, its list is read back to the time of the create, at most so many pages.
 FIND_PAGES = 50
 #: So many pages are read for a job that only looks like ours; one, if a job there bears a mark.
@@ -75,7 +82,7 @@ class OpenAIUpstream(NoDeployments):
 
     async def find_file(self, filename: str, size: int) -> str | None:
         answer = await self._get("/files", {"purpose": "fine-tune", "limit": 100, "order": "desc"})
-        for row in dialect.rows(self.name, answer):
+        for row in rows(self.name, answer):
             if row.get("filename") == filename and row.get("bytes") == size and row.get("status") != "error":
                 return dialect.identifier(self.name, row)
         return None
@@ -113,14 +120,14 @@ class OpenAIUpstream(NoDeployments):
             self._guard(FILE_SECONDS),
             self._client.files.with_streaming_response.content(file_id, timeout=CALL_SECONDS) as answer,
         ):
-            self._refuse_page(answer.http_response)
+            refuse_page(self.name, answer.http_response)
             yield Content(filename, size, answer.iter_bytes())
 
     # ---- jobs
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
         body = self.create_body(spec, training=training, validation=validation, tag=tag)
-        return dialect.created(self.name, await self._post("/fine_tuning/jobs", body), tag, spec, training)
+        return recognition.created(self.name, await self._post("/fine_tuning/jobs", body), tag, spec, training)
 
     def create_body(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> dict[str, Any]:
         """Returns the body of a create; options stand beside OpenAI's members."""
@@ -152,7 +159,7 @@ class OpenAIUpstream(NoDeployments):
             after = jobs[-1].id
         else:
             raise UpstreamUnknown(upstream=self.name, why=f"its list goes on after {FIND_PAGES} pages")
-        return dialect.ours(found, tag, spec, training, since=since)
+        return recognition.ours(found, tag, spec, training, since=since)
 
     async def find_alike(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         """Reads the list unfiltered: a gateway may replace our metadata and pass a filter by it on."""
@@ -160,7 +167,7 @@ class OpenAIUpstream(NoDeployments):
         after: str | None = None
         for _ in range(ALIKE_PAGES):
             jobs, more = await self.page(after)
-            found += dialect.alike(jobs, spec, training, since=since)
+            found += recognition.alike(jobs, spec, training, since=since)
             marked = any(TAG in (job.metadata or {}) for job in jobs)  # it keeps marks, as a rule
             if not more or not jobs or marked or 0 < jobs[-1].created_at < since:
                 break
@@ -196,7 +203,7 @@ class OpenAIUpstream(NoDeployments):
     async def events(self, job_id: str, after: str | None) -> tuple[list[Message], bool]:
         query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
         answer = await self._get(f"/fine_tuning/jobs/{job_id}/events", query)
-        return dialect.messages(dialect.rows(self.name, answer)), bool(answer.get("has_more"))
+        return dialect.messages(rows(self.name, answer)), bool(answer.get("has_more"))
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         query: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
@@ -205,8 +212,8 @@ class OpenAIUpstream(NoDeployments):
     # ---- models, graders, chat
 
     async def models(self) -> list[dict[str, Any]]:
-        rows = dialect.rows(self.name, await self._get("/models", {}))
-        return [row for row in rows if isinstance(row.get("id"), str)]
+        listed = rows(self.name, await self._get("/models", {}))
+        return [row for row in listed if isinstance(row.get("id"), str)]
 
     async def delete_model(self, model: str) -> None:
         await self._json(self._client.models.with_raw_response.delete(model))
@@ -219,9 +226,9 @@ class OpenAIUpstream(NoDeployments):
             except openai.APIStatusError as error:
                 if _is_ours_to_say(error):
                     raise
-                return self._refusal(error)
-            self._refuse_page(answer)
-        return _passed(answer, _once(answer.content))
+                return refusal_passed(self.name, error.response, error.response.content)
+            refuse_page(self.name, answer)
+        return passed(answer, once(answer.content))
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         create = self._client.chat.completions.with_streaming_response.create
@@ -237,22 +244,12 @@ class OpenAIUpstream(NoDeployments):
         async with self._guard(None):
             try:
                 async with call as answer:
-                    self._refuse_page(answer.http_response)
-                    yield _passed(answer.http_response, answer.iter_bytes())
+                    refuse_page(self.name, answer.http_response)
+                    yield passed(answer.http_response, answer.iter_bytes())
             except openai.APIStatusError as error:
                 if _is_ours_to_say(error):
                     raise
-                yield self._refusal(error)
-
-    def _refusal(self, error: openai.APIStatusError) -> Passed:
-        """Passes an error on with its status, in OpenAI's shape whatever the upstream sent."""
-        body = answers.error_body(self.name, error.status_code, error.response.content)
-        return replace(_passed(error.response, _once(body)), content_type="application/json")
-
-    def _refuse_page(self, answer: httpx2.Response) -> None:
-        """Raises UpstreamUnknown for a web page: a proxy's, or of a wrong base URL."""
-        if answer.headers.get("content-type", "").lower().startswith("text/html"):
-            raise UpstreamUnknown(upstream=self.name, why="it answered with a web page")
+                yield refusal_passed(self.name, error.response, error.response.content)
 
     # ---- calls
 
@@ -297,18 +294,3 @@ class OpenAIUpstream(NoDeployments):
 def _is_ours_to_say(error: openai.APIStatusError) -> bool:
     """Returns whether the answer is not passed on: it quotes a part of our key (401), or redirects."""
     return error.status_code == 401 or error.status_code < 400
-
-
-def _passed(response: httpx2.Response, chunks: AsyncIterator[bytes]) -> Passed:
-    kept: tuple[Literal["retry-after", "x-request-id", "x-should-retry"], ...]
-    kept = ("retry-after", "x-request-id", "x-should-retry")
-    return Passed(
-        status=response.status_code,
-        content_type=response.headers.get("content-type", "application/json"),
-        chunks=chunks,
-        headers={name: response.headers[name] for name in kept if name in response.headers},
-    )
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

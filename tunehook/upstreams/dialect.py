@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -21,12 +19,12 @@ from tunehook.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamNotReady,
-    UpstreamOddJob,
     UpstreamRefused,
     UpstreamUnauthorized,
     UpstreamUnknown,
 )
-from tunehook.model.job import TAG, JobError, JobSpec, Message, UpstreamJob, fingerprint, is_upstream_id
+from tunehook.model.job import TAG, JobError, Message, UpstreamJob, fingerprint, is_upstream_id
+from tunehook.upstreams.members import NAME_CHARS, TEXT_CHARS, retry_after, rows
 from tunehook.upstreams.protocol import News
 
 log = logging.getLogger(__name__)
@@ -35,8 +33,8 @@ log = logging.getLogger(__name__)
 REFUSALS = frozenset({400, 403, 404, 412, 422})
 #: How a create is refused for a file that is not ready yet; the second is Azure's.
 NOT_READY = ("still being processed", "file import not completed")
-#: Characters of an upstream's texts that are kept: of a name or a kind, of a sentence; and bytes of an event's data.
-NAME_CHARS, TEXT_CHARS, DATA_BYTES = 256, 8192, 16 * 1024
+#: Bytes of an event's data that are kept.
+DATA_BYTES = 16 * 1024
 #: A job has one result file; more than this are not fetched.
 RESULT_FILES = 20
 #: A job's method with its grader, hyperparameters and metadata; a request of ours has at most 1 MiB.
@@ -51,7 +49,7 @@ def refusal(name: str, status: int, body: object, headers: Mapping[str, str]) ->
     message = str(error.get("message") or f"HTTP {status}")[:TEXT_CHARS]
     code = str(error["code"])[:NAME_CHARS] if error.get("code") else None
     fields: dict[str, Any] = {"upstream": name, "status": status, "code": code}
-    fields["retry_after"] = _seconds(headers.get("retry-after"))
+    fields["retry_after"] = retry_after(headers)
     param = str(error["param"])[:NAME_CHARS] if error.get("param") else None
     if 300 <= status < 400:
         why = (
@@ -160,99 +158,10 @@ def _readable(name: str, row: dict[str, Any], tag: str | None = None) -> Upstrea
         return None
 
 
-def rows(name: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    data = answer.get("data")
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise UpstreamUnknown(upstream=name, why="the answer is not a list")
-    return cast("list[dict[str, Any]]", data)
-
-
 def identifier(name: str, answer: object) -> str:
     if not isinstance(answer, dict) or not is_upstream_id(answer.get("id")):
         raise UpstreamUnknown(upstream=name, why="the answer has no id")
     return str(answer["id"])
-
-
-def is_marked(job: UpstreamJob, tag: str) -> bool:
-    return (job.metadata or {}).get(TAG) == tag
-
-
-def created(name: str, answer: Mapping[str, Any], tag: str, spec: JobSpec, training: str) -> UpstreamJob:
-    """Returns the job that a create made.
-
-    Raises UpstreamOddJob for an answer that names a job which cannot be told to be ours: it was made, perhaps.
-    """
-    try:
-        made = job(name, answer)
-        if not may_be_ours(made, tag, spec, training):
-            raise UpstreamUnknown(upstream=name, why="the answer is about another job")
-    except UpstreamUnknown as error:
-        if not answer.get("id"):
-            raise
-        shown = str(answer["id"])[:NAME_CHARS]
-        raise UpstreamOddJob(upstream=name, shown=shown, why=error.fields["why"]) from error
-    return made
-
-
-def may_be_ours(job: UpstreamJob, tag: str, spec: JobSpec, training: str) -> bool:
-    """Returns whether a create's answer may be about the job that was asked for.
-
-    `tag`: our mark, which proves it, as another mark proves the contrary. Seed and file prove it, too. An upstream that
-    shows no mark must show our file and a model of that name, as far as it shows any; one that shows other metadata
-    must show the file.
-    """
-    if TAG in (job.metadata or {}):
-        return is_marked(job, tag)
-    file_is_ours = job.training_file == training
-    if file_is_ours and job.seed == spec.seed:
-        return True
-    if not file_is_ours and (job.metadata or job.training_file):
-        return False
-    shown, asked = _plain_name(job.model), _plain_name(spec.model)
-    return shown.startswith(asked) or asked.startswith(shown)
-
-
-def _plain_name(model: str) -> str:
-    """Returns a model's name without a vendor's path, dots and "latest": Azure's gpt-35-turbo is gpt-3.5-turbo."""
-    return re.sub(r"[^a-z0-9]", "", model.rpartition("/")[2].lower().removeprefix("ft:")).removesuffix("latest")
-
-
-def ours(jobs: Sequence[UpstreamJob], tag: str, spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
-    """Returns the jobs that bear our mark, oldest first; without metadata, jobs that look alike.
-
-    Alike: same seed and file, created at `since` (unix seconds) or later; the likeliest first, then the oldest. They
-    may be other jobs of the same client, so the caller adopts none twice and cancels none. Model and hyperparameters
-    only order them, since upstreams show them in other forms.
-    """
-    shows_marks = any(TAG in (job.metadata or {}) for job in jobs)
-    if shows_marks:
-        return sorted((job for job in jobs if is_marked(job, tag)), key=lambda job: (job.created_at, job.id))
-    without = [job for job in alike(jobs, spec, training, since=since) if not job.metadata]
-    return sorted(without, key=lambda job: (not _as_requested(job, spec), job.created_at, job.id))
-
-
-def alike(jobs: Sequence[UpstreamJob], spec: JobSpec, training: str, *, since: int) -> list[UpstreamJob]:
-    """Returns the jobs without a mark that have our seed and file and were created at `since` (unix seconds) or later.
-
-    One with metadata may be ours, too: a gateway may have put its own in the place of ours.
-    """
-    return [
-        job
-        for job in jobs
-        if TAG not in (job.metadata or {})
-        and job.seed == spec.seed
-        and training in ("", job.training_file)
-        and (job.created_at >= since or not job.created_at)
-    ]
-
-
-def _as_requested(job: UpstreamJob, spec: JobSpec) -> bool:
-    """Returns whether the job shows no other model and hyperparameters than were asked for."""
-    kind = (spec.method or {}).get("type") or "supervised"
-    wanted = ((spec.method or {}).get(kind) or {}).get("hyperparameters") or spec.hyperparameters or {}
-    shown = ((job.method or {}).get(kind) or {}).get("hyperparameters") or job.hyperparameters or {}
-    as_asked = all(shown.get(name, "auto") in ("auto", value) for name, value in wanted.items() if value != "auto")
-    return as_asked and job.model.startswith(spec.model)
 
 
 def job_error(raw: object) -> JobError | None:
@@ -302,19 +211,6 @@ def _event_id(raw: str) -> str:
         if not raw or is_upstream_id(raw)
         else "sha256-" + hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
     )
-
-
-#: A longer Retry-After is cut to this.
-LONGEST_WAIT = 24 * 3600.0
-
-
-def _seconds(text: str | None) -> float | None:
-    """Returns the seconds of a Retry-After; None for none, and for "nan" and "inf", which `float` takes."""
-    try:
-        seconds = float(text) if text else math.nan
-    except ValueError:
-        return None
-    return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
 
 
 def _moment(raw: object) -> int:

@@ -6,26 +6,25 @@ A lost create is decided by one GET: absence is proof, and the same id sent agai
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
-from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
-from tunehook.model.deployment import Deployed, Deployment, Deploys
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
-from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import fireworks_dialect as dialect
 from tunehook.upstreams import fireworks_log
+from tunehook.upstreams import fireworks_requests as requests
+from tunehook.upstreams.fireworks_datasets import FireworksDatasets
 from tunehook.upstreams.fireworks_deployments import FireworksDeployments
-from tunehook.upstreams.lacking import Lacking, WholePages, unsupported
-from tunehook.upstreams.members import is_id, rows, table, text
-from tunehook.upstreams.plain_http import FileSource, PlainHttp, file_source
-from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
-from tunehook.upstreams.upload_address import put_file, with_own_host
+from tunehook.upstreams.lacking import Lacking, WholePages
+from tunehook.upstreams.members import is_id, readable, rows, text
+from tunehook.upstreams.plain_http import PlainHttp
+from tunehook.upstreams.protocol import Identity, Passed
+from tunehook.upstreams.upload_address import own_host
 
 #: The largest file that goes in one request; a larger one goes to a signed address.
 WHOLE_BYTES = 150_000_000
-#: For the call that has a dataset validated, which may read all of it.
-VALIDATE_SECONDS = 120.0
 PAGE = 100
 #: Pages without a readable job that are passed over in a row.
 EMPTY_PAGES = 10
@@ -34,143 +33,43 @@ MODEL_PAGES = 5
 PUBLIC = "fireworks"
 
 
-class FireworksUpstream(WholePages, Lacking):
+class FireworksUpstream(FireworksDatasets, FireworksDeployments, WholePages, Lacking):
     """An account at Fireworks. Opens nothing until the first call.
 
-    `allow`: private hosts to which an upload may be sent. `whole_bytes`: files above go to a signed address.
+    `whole_bytes`: files above go to a signed address.
     """
 
     kind = "fireworks"
     identity: Identity = "named"
-    deploys = Deploys("named")
     deletes_models = True
 
     def __init__(
-        self,
-        name: str,
-        settings: UpstreamSettings,
-        *,
-        account_id: str,
-        allow: AllowList = NOTHING,
-        whole_bytes: int = WHOLE_BYTES,
+        self, name: str, settings: UpstreamSettings, *, account_id: str, whole_bytes: int = WHOLE_BYTES
     ) -> None:
         self.name = name
         self._account_id = account_id
         self._account = f"/v1/accounts/{account_id}"
         base = settings.base_url.removesuffix("/inference/v1").removesuffix("/v1")
-        self._allow = with_own_host(allow, base)
+        self._allow = own_host(base)
         self._whole_bytes = whole_bytes
         self._http = PlainHttp(name, base, settings.api_key.get_secret_value(), dialect.refusal)
-        self._deployments = FireworksDeployments(name, self._http, self._account)
         #: The last job of a page that was read → the collection and the token of the next page.
         self._places: dict[str, tuple[str, str]] = {}
 
     async def close(self) -> None:
         await self._http.close()
 
-    # ---- datasets
-
-    async def upload(self, source: Source, filename: str, progress: Progress) -> str:
-        """Returns the dataset's id once it is READY. Raises UpstreamNotReady while it is not: find_file asks again."""
-        examples = await _examples(source)
-        dataset = dialect.named(filename)
-        if not await self._begin(dataset, filename, examples):
-            async with file_source(source, progress) as counted:
-                await self._send(dataset, counted, source.size)
-        return await self._when_ready(dataset, await self._dataset(dataset) or {})
-
-    async def _begin(self, dataset: str, filename: str, examples: int) -> bool:
-        """Creates the dataset, unless it exists. Returns whether it is READY already."""
-        described = {"displayName": filename[:63], "userUploaded": {}, "exampleCount": str(examples)}
-        try:
-            await self._http.post(f"{self._account}/datasets", {"datasetId": dataset, "dataset": described})
-        except UpstreamError as error:
-            if error.status in (403, 404):
-                await self._check_account()
-            if error.code != dialect.EXISTS:
-                raise
-            found = await self._dataset(dataset)
-            return found is not None and text(found.get("state")) == "READY"
-        return False
-
-    async def _send(self, dataset: str, source: FileSource, size: int) -> None:
-        """Sends the bytes: in one request, or to the signed address, whose signature has both headers."""
-        if size > self._whole_bytes:
-            file = f"{dataset}.jsonl"
-            answer = await self._http.post(
-                f"{self._account}/datasets/{dataset}:getUploadEndpoint", {"filenameToSize": {file: str(size)}}
-            )
-            url = text(table(answer.get("filenameToSignedUrls")).get(file))
-            if url is None:
-                raise UpstreamUnknown(upstream=self.name, why="it names no address for the upload")
-            signed = {"Content-Type": "application/octet-stream", "X-Goog-Content-Length-Range": f"{size},{size}"}
-            await put_file(self.name, url, source, size, headers=signed, allow=self._allow)
-            return
-        await self._http.send_file(
-            f"{self._account}/datasets/{dataset}:upload", source, size, filename=f"{dataset}.jsonl"
-        )
-
-    async def _when_ready(self, dataset: str, found: dict[str, Any]) -> str:
-        """Returns the id of a READY dataset. One that is not has its upload validated, which makes it READY."""
-        if text(found.get("state")) != "READY":
-            try:
-                path = f"{self._account}/datasets/{dataset}:validateUpload"
-                await self._http.send("POST", path, body={}, seconds=VALIDATE_SECONDS)
-            except UpstreamRefused:
-                found = await self._dataset(dataset) or {}
-                if text(found.get("state")) != "READY":
-                    raise
-            found = await self._dataset(dataset) or {}
-        return dialect.dataset_id(self.name, found, dataset)
-
-    async def find_file(self, filename: str, size: int) -> str | None:
-        """Returns the dataset of that name once it is READY; None if it is not there, or if its bytes are not."""
-        dataset = dialect.named(filename)
-        found = await self._dataset(dataset)
-        if found is None:
-            return None
-        try:
-            return await self._when_ready(dataset, found)
-        except UpstreamRefused as refused:
-            if refused.status:  # the call was refused, not the data: nothing was uploaded that could be validated
-                return None
-            raise
-
-    async def _dataset(self, dataset: str) -> dict[str, Any] | None:
-        return await self._found(f"{self._account}/datasets/{dataset}")
-
-    async def _found(self, path: str) -> dict[str, Any] | None:
-        """Returns what is there, or None for 404."""
-        try:
-            return await self._http.get(path)
-        except UpstreamRefused as refused:
-            if refused.status == 404:
-                return None
-            raise
-
-    async def delete_file(self, file_id: str) -> None:
-        if not is_id(file_id):
-            raise UpstreamRefused(f"'{file_id}' is not a dataset's id.", upstream=self.name, status=404)
-        await self._http.send("DELETE", f"{self._account}/datasets/{file_id}")
-
-    async def result(self, file_id: str) -> bytes:
-        raise unsupported(self.name, "result files", "The job's events tell its progress.")
-
-    def content(self, file_id: str) -> AbstractAsyncContextManager[Content]:
-        instead = "Download the dataset from Fireworks and upload it here with POST /v1/files."
-        raise unsupported(self.name, "download of datasets that Tunehook uses", instead)
-
     # ---- jobs
 
     async def create(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> UpstreamJob:
         """Creates the job under an id of ours, or returns the one that exists under it."""
-        folder = dialect.collection(spec, self.name)
-        body = dialect.create_body(
+        folder = requests.collection(spec)
+        body = requests.create_body(
             self.name,
             spec,
             tag,
-            training=dialect.account_name(self._account_id, "datasets", training),
-            validation=validation and dialect.account_name(self._account_id, "datasets", validation),
+            training=requests.dataset_name(self._account_id, training),
+            validation=validation and requests.dataset_name(self._account_id, validation),
             options=spec.options or {},
         )
         query = {dialect.ID_PARAM[folder]: dialect.named(tag)}
@@ -192,7 +91,7 @@ class FireworksUpstream(WholePages, Lacking):
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
         """Returns the job under our id, if it trains what was asked for. An empty list is proof that there is none."""
-        folder = dialect.collection(spec, self.name)
+        folder = requests.collection(spec)
         raw = await self._named(folder, tag)
         if raw is None:
             await self._check_account()
@@ -202,7 +101,7 @@ class FireworksUpstream(WholePages, Lacking):
         return [dialect.named_job(self.name, raw, folder, tag).model_copy(update={"metadata": {TAG: tag}})]
 
     async def _named(self, folder: str, tag: str) -> dict[str, Any] | None:
-        return await self._found(f"{self._account}/{folder}/{dialect.named(tag)}")
+        return await self._http.find(f"{self._account}/{folder}/{dialect.named(tag)}")
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
         """Returns supervised jobs, newest first, then DPO jobs. A page that another instance left off is read again."""
@@ -225,7 +124,8 @@ class FireworksUpstream(WholePages, Lacking):
         for _ in range(EMPTY_PAGES):
             query: dict[str, str | int] = {"pageSize": PAGE, "orderBy": "createTime desc"}
             answer = await self._http.get(f"{self._account}/{folder}", query | ({"pageToken": token} if token else {}))
-            jobs = dialect.readable_jobs(self.name, rows(self.name, {folder: [], **answer}, folder), folder)
+            found = rows(self.name, {folder: [], **answer}, folder)
+            jobs = readable(self.name, found, partial(dialect.job, self.name, folder=folder))
             following = text(answer.get("nextPageToken"))
             if following is None and folder == dialect.DPO:
                 return jobs, False
@@ -266,23 +166,6 @@ class FireworksUpstream(WholePages, Lacking):
         """Returns an empty list: Fireworks lists no checkpoints of a job."""
         return {"object": "list", "data": [], "has_more": False}
 
-    # ---- deployments
-
-    async def deploy(self, wanted: Deployment) -> Deployed:
-        return await self._deployments.create(wanted)
-
-    async def deployment(self, wanted: Deployment) -> Deployed | None:
-        found = await self._deployments.find(wanted)
-        if found is None:
-            await self._check_account()
-        return found
-
-    async def undeploy(self, wanted: Deployment) -> None:
-        await self._deployments.remove(wanted)
-
-    async def listed_deployments(self) -> dict[str, str]:
-        return await self._deployments.ours()
-
     # ---- models, chat
 
     async def models(self) -> list[dict[str, Any]]:
@@ -314,24 +197,3 @@ class FireworksUpstream(WholePages, Lacking):
 
     def chat(self, body: dict[str, Any]) -> AbstractAsyncContextManager[Passed]:
         return self._http.stream("/inference/v1/chat/completions", body)
-
-    async def _check_account(self) -> None:
-        """Raises UpstreamUnauthorized if the key does not see the account: then no 404 proves that a job is absent."""
-        try:
-            await self._http.get(f"{self._account}/datasets", {"pageSize": 1})
-        except UpstreamRefused as refused:
-            message = (
-                f"The upstream '{self.name}' does not give this key the account '{self._account_id}'. "
-                "The operator of this deployment must correct the account's id or the key."
-            )
-            code = "wrong_account"
-            raise UpstreamUnauthorized(message, upstream=self.name, status=refused.status, code=code) from refused
-
-
-async def _examples(source: Source) -> int:
-    """Returns the number of lines that are not blank."""
-    examples, rest = 0, b""
-    async for chunk in source.chunks():
-        *lines, rest = (rest + chunk).split(b"\n")
-        examples += sum(1 for line in lines if line.strip())
-    return examples + bool(rest.strip())

@@ -1,8 +1,7 @@
-"""Fireworks' dialect: its requests, states and errors, to and from our model. Pure."""
+"""Fireworks' dialect: its names, states and errors, as our model has them. Pure."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +15,9 @@ from tunehook.errors import (
     UpstreamUnknown,
 )
 from tunehook.model.job import ENDS, JobError, JobSpec, UpstreamJob
-from tunehook.upstreams.lacking import unsupported
 from tunehook.upstreams.members import (
     Raw,
     digest,
-    hyperparameters,
     is_id,
     name_in,
     retry_after,
@@ -30,13 +27,9 @@ from tunehook.upstreams.members import (
     whole,
 )
 
-log = logging.getLogger(__name__)
-
 SUPERVISED, DPO = "supervisedFineTuningJobs", "dpoJobs"
 #: The query member with which a client names the new job.
 ID_PARAM = {SUPERVISED: "supervisedFineTuningJobId", DPO: "dpoJobId"}
-#: Members of a job that stand beside `trainingConfig` in a DPO job; all others stand in it.
-_BESIDE_CONFIG = frozenset({"wandbConfig", "reservationTarget", "useReservation", "rendererHuggingFaceRepoId"})
 
 #: google.rpc.Code, which says more than the HTTP status does.
 CODES = {
@@ -90,59 +83,6 @@ def is_named(name: str) -> bool:
     return re.fullmatch(r"th-[0-9a-f]{32}", name) is not None
 
 
-# ---- requests
-
-
-def account_name(account_id: str, folder: str, name: str) -> str:
-    """Returns the full name of a resource of the account. A full name stays as it is."""
-    return name if "/" in name else f"accounts/{account_id}/{folder}/{name}"
-
-
-def collection(spec: JobSpec, upstream: str) -> str:
-    """Returns the collection of a job with that method. Raises UpstreamUnsupported for one that is not had."""
-    kind, _ = hyperparameters(spec.method, spec.hyperparameters)
-    if kind not in ("supervised", "dpo"):
-        instead = "Use the method supervised or dpo, or another upstream."
-        raise unsupported(upstream, f"method '{kind}'", instead, param="method.type")
-    return SUPERVISED if kind == "supervised" else DPO
-
-
-def create_body(
-    upstream: str, spec: JobSpec, tag: str, *, training: str, validation: str | None, options: Raw
-) -> dict[str, Any]:
-    """Returns the body of a create. `training`, `validation`: full names. `options`: Fireworks' own members."""
-    _, asked = hyperparameters(spec.method, spec.hyperparameters)
-    dpo = collection(spec, upstream) == DPO
-    if "learning_rate_multiplier" in asked:
-        instead = "Give an absolute rate as the option 'learningRate', or leave the multiplier at 'auto'."
-        raise unsupported(upstream, "learning_rate_multiplier", instead, param="hyperparameters")
-    if spec.integrations:
-        raise unsupported(upstream, "integrations", "Leave them out, or use another upstream.", param="integrations")
-    if dpo and validation:
-        instead = "Leave the validation file out."
-        raise unsupported(upstream, "validation file for the method dpo", instead, param="validation_file")
-    config: dict[str, Any] = {}
-    if "n_epochs" in asked:
-        config["epochs"] = asked["n_epochs"]
-    if "batch_size" in asked:
-        config["batchSizeSamples"] = asked["batch_size"]
-    config |= {name: value for name, value in options.items() if name not in _BESIDE_CONFIG}
-    config["baseModel"] = spec.model
-    beside = {name: value for name, value in options.items() if name in _BESIDE_CONFIG}
-    body = {**beside, "dataset": training, "displayName": (spec.suffix or tag)[:63]}
-    if dpo:
-        loss = {"method": "DPO", "dpo": {"beta": _beta(upstream, asked.get("beta", 0.1))}}
-        return {**body, "lossConfig": loss, "trainingConfig": config}
-    return {**config, **body} | ({"evaluationDataset": validation} if validation else {})
-
-
-def _beta(upstream: str, beta: float) -> float:
-    if not 0 < beta < 0.5:
-        instead = "Its beta is above 0 and below 0.5."
-        raise unsupported(upstream, f"beta of {beta:g}", instead, param="method.dpo.hyperparameters.beta")
-    return beta
-
-
 def same_request(raw: Raw, spec: JobSpec, training: str) -> bool:
     """Returns whether a job with our id trains what was asked for. A member that is not shown counts as the same."""
     shown = table(raw.get("trainingConfig")).get("baseModel") or raw.get("baseModel")
@@ -156,9 +96,6 @@ def path_of(job_id: str) -> tuple[str, str] | None:
     if colon and folder not in ID_PARAM:
         return None
     return (folder or SUPERVISED, plain) if is_id(plain) else None
-
-
-# ---- answers
 
 
 def refusal(name: str, status: int, value: object, headers: Mapping[str, str]) -> UpstreamError:
@@ -215,17 +152,6 @@ def named_job(name: str, raw: Raw, folder: str, tag: str) -> UpstreamJob:
     if path_of(found.id) != (folder, named(tag)):
         raise UpstreamUnknown(upstream=name, why="the answer is about another job")
     return found
-
-
-def readable_jobs(name: str, found: list[dict[str, Any]], folder: str) -> list[UpstreamJob]:
-    """Returns the jobs of a page, without unreadable ones."""
-    jobs: list[UpstreamJob] = []
-    for raw in found:
-        try:
-            jobs.append(job(name, raw, folder))
-        except UpstreamUnknown as error:
-            log.warning("job %s at %s is left out: %s", str(raw.get("name"))[:160], name, error.message)
-    return jobs
 
 
 def status_of(state: str) -> str:

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from importlib import resources
-from typing import Any
-
 from tunehook.model.job import Price
-
-
-@cache
-def _table() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((resources.files("tunehook.upstreams") / "tables" / "hourly.json").read_text())
-    return found
+from tunehook.upstreams.options import table_of
 
 
 def price_an_hour(kind: str, accelerator: str | None, count: int | None) -> Price | None:
@@ -21,7 +11,7 @@ def price_an_hour(kind: str, accelerator: str | None, count: int | None) -> Pric
 
     `accelerator`, `count`: as the vendor shows them. A kind that bills no hours costs 0.
     """
-    rows = _table()["kinds"].get(kind, {})
+    rows = table_of("hourly")["kinds"].get(kind, {})
     row = rows.get("any") or rows.get(accelerator or "")
     if row is None:
         return None

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from tunehook.errors import UpstreamUnknown
-from tunehook.upstreams.dialect import LONGEST_WAIT, NAME_CHARS, TEXT_CHARS
+from tunehook.model.job import UpstreamJob
+
+log = logging.getLogger(__name__)
 
 Raw = Mapping[str, Any]
+#: Characters of an upstream's texts that are kept: of a name or a kind, of a sentence.
+NAME_CHARS, TEXT_CHARS = 256, 8192
+#: A longer Retry-After is cut to this.
+LONGEST_WAIT = 24 * 3600.0
 #: Larger numbers are no JSON integers to some readers.
 LARGEST = 2**53
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -45,12 +52,24 @@ def table(raw: object) -> dict[str, Any]:
     return cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
 
 
-def rows(name: str, answer: Raw, member: str) -> list[dict[str, Any]]:
+def rows(name: str, answer: Raw, member: str = "data") -> list[dict[str, Any]]:
     """Returns the objects of a list. Raises UpstreamUnknown when the member is no list."""
     found = answer.get(member)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise UpstreamUnknown(upstream=name, why="the answer is not a list")
     return cast("list[dict[str, Any]]", found)
+
+
+def readable(name: str, found: Iterable[Raw], read: Callable[[Raw], UpstreamJob]) -> list[UpstreamJob]:
+    """Returns the jobs of a list, without unreadable ones, which the log names."""
+    jobs: list[UpstreamJob] = []
+    for raw in found:
+        try:
+            jobs.append(read(raw))
+        except UpstreamUnknown as error:
+            shown = str(raw.get("id") or raw.get("name"))[:160]
+            log.warning("job %s at %s is left out: %s", shown, name, error.message)
+    return jobs
 
 
 def unix(raw: object) -> int:
@@ -65,7 +84,7 @@ def unix(raw: object) -> int:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Returns the seconds of a Retry-After; None without one that is a number."""
+    """Returns the seconds of a Retry-After; None for none, and for "nan" and "inf", which `float` takes."""
     try:
         seconds = float(headers.get("retry-after") or math.nan)
     except ValueError:
@@ -81,13 +100,6 @@ def digest(content: str, length: int) -> str:
 def is_id(name: str) -> bool:
     """Returns whether a name is an id of one word, which may stand in a path."""
     return _ID.fullmatch(name) is not None
-
-
-def hyperparameters(spec_method: Raw | None, top: Raw | None) -> tuple[str, dict[str, Any]]:
-    """Returns the method ("supervised", "dpo", …) and its hyperparameters that are not left to the upstream."""
-    kind = str(table(spec_method).get("type") or "supervised")
-    asked = table(table(table(spec_method).get(kind)).get("hyperparameters")) or table(top)
-    return kind, {name: value for name, value in asked.items() if value is not None and value != "auto"}
 
 
 #: The end of a suffix by which our jobs are known: `th` and this many characters of a hash of the job's mark.

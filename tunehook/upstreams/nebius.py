@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunehook.errors import UpstreamUnknown
-from tunehook.model.deployment import Deployed, Deployment, Deploys
 from tunehook.model.job import TAG, JobSpec, Message, UpstreamJob
-from tunehook.settings import UpstreamSettings
-from tunehook.upstreams import dialect
-from tunehook.upstreams.client import FIND_PAGES, OpenAIUpstream
+from tunehook.upstreams import dialect, recognition
+from tunehook.upstreams.client import FIND_PAGES
 from tunehook.upstreams.lacking import Lacking, unsupported
-from tunehook.upstreams.members import hyperparameters, marked_suffix, suffix_mark
+from tunehook.upstreams.members import marked_suffix, rows, suffix_mark
 from tunehook.upstreams.nebius_deployments import NebiusDeployments
+from tunehook.upstreams.options import asked_of
 from tunehook.upstreams.protocol import Identity
 
 LONGEST_SUFFIX = 64
@@ -24,29 +23,17 @@ LONGEST_SUFFIX = 64
 EVENT_PAGES = 20
 
 
-class NebiusUpstream(Lacking, OpenAIUpstream):
+class NebiusUpstream(Lacking, NebiusDeployments):
     """A project at Nebius. Opens nothing until the first call."""
 
     identity: Identity = "alike"
-    deploys = Deploys("listed", by_itself=True)
-
-    def __init__(self, name: str, settings: UpstreamSettings) -> None:
-        super().__init__(name, settings)
-        root = settings.base_url.rstrip("/").removesuffix("/v1")
-        self._deployments = NebiusDeployments(name, root, self._get, self._post, self._delete)
 
     def create_body(self, spec: JobSpec, *, training: str, validation: str | None, tag: str) -> dict[str, Any]:
         """Returns the body of a create: `hyperparameters` with Nebius' own members among them, and never `method`.
 
         Raises UpstreamUnsupported for what Nebius does not have.
         """
-        kind, asked = hyperparameters(spec.method, spec.hyperparameters)
-        if kind != "supervised":
-            instead = "Use the method supervised, or another upstream."
-            raise unsupported(self.name, f"method '{kind}'", instead, param="method.type")
-        if "learning_rate_multiplier" in asked:
-            instead = "Give an absolute rate as the option 'learning_rate', or leave the multiplier at 'auto'."
-            raise unsupported(self.name, "learning_rate_multiplier", instead, param="hyperparameters")
+        asked = asked_of("nebius", self.name, spec)
         body: dict[str, Any] = {
             "model": spec.model,
             "training_file": training,
@@ -65,15 +52,15 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
         """Creates the job. An answer with another suffix is another job's; the model may come in another spelling."""
         body = self.create_body(spec, training=training, validation=validation, tag=tag)
         row = _with_mark(await self._post("/fine_tuning/jobs", body), tag)
-        if row.get("suffix") and not dialect.is_marked(dialect.job(self.name, row), tag):
+        if row.get("suffix") and not recognition.is_marked(dialect.job(self.name, row), tag):
             raise UpstreamUnknown(upstream=self.name, why="the answer is about another job")
         return dialect.job(self.name, row)
 
     async def find(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
-        return dialect.ours(await self._listed(tag, since), tag, spec, training, since=since)
+        return recognition.ours(await self._listed(tag, since), tag, spec, training, since=since)
 
     async def find_alike(self, spec: JobSpec, *, training: str, tag: str, since: int) -> list[UpstreamJob]:
-        return dialect.alike(await self._listed(tag, since), spec, training, since=since)
+        return recognition.alike(await self._listed(tag, since), spec, training, since=since)
 
     async def _listed(self, tag: str, since: int) -> list[UpstreamJob]:
         """Returns the whole list back to `since`: a filter by metadata that is not kept there would hide the job.
@@ -85,8 +72,8 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
         for _ in range(FIND_PAGES):
             query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
             answer = await self._get("/fine_tuning/jobs", query)
-            rows = [_with_mark(row, tag) for row in dialect.rows(self.name, answer)]
-            jobs, more = dialect.jobs(self.name, {**answer, "data": rows}, tag=tag)
+            marked = [_with_mark(row, tag) for row in rows(self.name, answer)]
+            jobs, more = dialect.jobs(self.name, {**answer, "data": marked}, tag=tag)
             new = [job for job in jobs if job.id not in found]
             found |= {job.id: job for job in new}
             if not more or not new or 0 < new[-1].created_at < since:
@@ -102,7 +89,7 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
         for _ in range(EVENT_PAGES):
             query: dict[str, Any] = {"limit": 100} | ({"after": after} if after else {})
             answer = await self._get(f"/fine_tuning/jobs/{job_id}/events", query)
-            page = dialect.messages(dialect.rows(self.name, answer))
+            page = dialect.messages(rows(self.name, answer))
             new = {_event_key(message): message for message in page if _event_key(message) not in found}
             found |= new
             after = page[-1].upstream_event_id if page else None
@@ -112,15 +99,6 @@ class NebiusUpstream(Lacking, OpenAIUpstream):
         if len(messages) > 1 and messages[0].created_at <= messages[-1].created_at:
             messages.reverse()
         return messages, False
-
-    async def deploy(self, wanted: Deployment) -> Deployed:
-        return await self._deployments.create(wanted)
-
-    async def deployment(self, wanted: Deployment) -> Deployed | None:
-        return await self._deployments.find(wanted)
-
-    async def undeploy(self, wanted: Deployment) -> None:
-        await self._deployments.remove(wanted)
 
     async def resume(self, job_id: str) -> UpstreamJob:
         raise unsupported(self.name, "resume for jobs", "Create the job again.")

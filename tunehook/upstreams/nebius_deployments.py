@@ -6,17 +6,13 @@ found in the list of models. A second one that came of it would cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import quote
 
 from tunehook.errors import UpstreamNotReady, UpstreamRefused, UpstreamUnknown
-from tunehook.model.deployment import Deployed, Deployment
+from tunehook.model.deployment import Deployed, Deployment, Deploys
+from tunehook.settings import UpstreamSettings
+from tunehook.upstreams.client import OpenAIUpstream
 from tunehook.upstreams.members import Raw, digest, name_in, text, whole
-
-Get = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-Post = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-Delete = Callable[[str], Awaitable[None]]
 
 
 def named(wanted: Deployment) -> str:
@@ -24,22 +20,24 @@ def named(wanted: Deployment) -> str:
     return f"th-{digest(wanted.name_mark, 16)}"
 
 
-class NebiusDeployments:
-    """The models of one project. `root`: the base URL without its version: this call is one of `v0`."""
+class NebiusDeployments(OpenAIUpstream):
+    """OpenAI's wire format, with the calls about deployments, which are of version `v0`."""
 
-    def __init__(self, name: str, root: str, get: Get, post: Post, delete: Delete) -> None:
-        self._name, self._models = name, f"{root}/v0/models"
-        self._get, self._post, self._delete = get, post, delete
+    deploys = Deploys("listed", by_itself=True)
 
-    async def create(self, wanted: Deployment) -> Deployed:
+    def __init__(self, name: str, settings: UpstreamSettings) -> None:
+        super().__init__(name, settings)
+        self._models = f"{settings.base_url.rstrip('/').removesuffix('/v1')}/v0/models"
+
+    async def deploy(self, wanted: Deployment) -> Deployed:
         """Makes a model of the last checkpoint. Raises UpstreamNotReady while the job shows none."""
         answer = await self._get(f"/fine_tuning/jobs/{wanted.upstream_job_id}/checkpoints", {"limit": 100})
         rows = answer.get("data")
         steps = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         steps = [row for row in steps if name_in(row.get("id"))]
         if not steps:
-            message = f"The upstream '{self._name}' shows no checkpoint of the job yet. Retry later."
-            raise UpstreamNotReady(message, upstream=self._name)
+            message = f"The upstream '{self.name}' shows no checkpoint of the job yet. Retry later."
+            raise UpstreamNotReady(message, upstream=self.name)
         last = max(steps, key=lambda row: whole(row.get("step_number")) or 0)
         body = {
             "source": f"{wanted.upstream_job_id}:{last['id']}",
@@ -49,7 +47,7 @@ class NebiusDeployments:
         }
         return self._read(await self._post(self._models, body), wanted)
 
-    async def find(self, wanted: Deployment) -> Deployed | None:
+    async def deployment(self, wanted: Deployment) -> Deployed | None:
         """Looks it up by its whole name once that is known; before, in the list of models."""
         if wanted.there is not None:
             try:
@@ -62,11 +60,11 @@ class NebiusDeployments:
         answer = await self._get(self._models, {})
         found = answer.get("data", answer.get("models"))
         if not isinstance(found, list):
-            raise UpstreamUnknown(upstream=self._name, why="the answer is not a list")
+            raise UpstreamUnknown(upstream=self.name, why="the answer is not a list")
         ours = [row for row in found if isinstance(row, dict) and self._is_ours(row.get("name"), wanted)]
         return self._read(ours[0], wanted) if ours else None
 
-    async def remove(self, wanted: Deployment) -> None:
+    async def undeploy(self, wanted: Deployment) -> None:
         if wanted.there is None:
             return
         try:
@@ -82,7 +80,7 @@ class NebiusDeployments:
         """Returns what is shown; its first answers may have no status."""
         name, status = name_in(raw.get("name")), text(raw.get("status"))
         if name is None or not self._is_ours(name, wanted):
-            raise UpstreamUnknown(upstream=self._name, why="the answer is about another model")
+            raise UpstreamUnknown(upstream=self.name, why="the answer is about another model")
         return Deployed(
             there=name,
             state="running" if status == "active" else "failed" if status == "error" else "deploying",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from tunehook.dataset.rules import rules_of
 from tunehook.errors import InvalidParameter, UnknownParameter
+from tunehook.model.job import JobSpec
+from tunehook.upstreams.lacking import unsupported
 from tunehook.wording import did_you_mean
 
 WHERE = "tunehook.options"
@@ -29,7 +32,7 @@ _NOUNS = {
 
 @cache
 def table_of(kind: str) -> Row:
-    """Returns the table of a kind: `options`, `refused`, and perhaps `ranges` and `source`."""
+    """Returns a table by its name: of a kind, `options`, `refused`, and perhaps `ranges` and `source`."""
     found: Row = json.loads((resources.files("tunehook.upstreams") / "tables" / f"{kind}.json").read_text("utf-8"))
     return found
 
@@ -81,6 +84,24 @@ def check_member(kind: str, name: str) -> None:
     """Checks that this kind has a member of OpenAI's create. Raises InvalidParameter."""
     if name in table_of(kind)["refused"]:
         _refuse(kind, name, table_of(kind)["refused"][name])
+
+
+def asked_of(kind: str, upstream: str, spec: JobSpec) -> dict[str, Any]:
+    """Returns the hyperparameters of a job that are not left to the upstream.
+
+    Raises UpstreamUnsupported for what this kind lacks: the settings may have made the upstream one of another kind
+    since the request was checked.
+    """
+    asked = {name: value for name, value in spec.asked.items() if value != "auto"}
+    methods: Collection[str] = rules_of(kind).methods
+    if spec.kind not in methods:
+        instead = f"Use the method {' or '.join(methods)}, or another upstream."
+        raise unsupported(upstream, f"method '{spec.kind}'", instead, param="method.type")
+    refused = table_of(kind)["refused"]
+    for name in (*asked, *(["integrations"] if spec.integrations else [])):
+        if name in refused:
+            raise unsupported(upstream, name, f"{refused[name][0].upper()}{refused[name][1:]}.", param=name)
+    return asked
 
 
 def _refuse(kind: str, param: str, instead: str) -> None:

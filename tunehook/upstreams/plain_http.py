@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
 
-from tunehook.errors import UpstreamError, UpstreamUnauthorized, UpstreamUnknown
+from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
 from tunehook.upstreams import answers
-from tunehook.upstreams.protocol import Passed, Progress, Source
+from tunehook.upstreams.protocol import Passed
 
 CALL_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
-#: For a whole file, and for a chat's answer between two of its pieces.
+#: For a whole file, or for joining its parts; and for a chat's answer between two of its pieces.
 FILE_SECONDS, CHAT_SECONDS = 600.0, 600.0
 #: A list without pages has 40 MB for 20,000 jobs.
 LIST_BYTES = 64 * answers.MIB
 #: JSON above this size is parsed in a thread.
 LARGE_BYTES = 256 * 1024
-PROGRESS_SECONDS = 0.5
 _JSON = {"content-type": "application/json"}
-_PASSED_ON = ("retry-after", "x-request-id")
+_PASSED_ON = ("retry-after", "x-request-id", "x-should-retry")
 
 #: (upstream's name, HTTP status, the answer's JSON or None, headers) → what is known of the outcome.
 Refusal = Callable[[str, int, object, Mapping[str, str]], UpstreamError]
@@ -70,6 +68,15 @@ class PlainHttp:
 
     async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> dict[str, Any]:
         return self.object_of(await self.send("GET", path, query=query))
+
+    async def find(self, path: str) -> dict[str, Any] | None:
+        """Returns what is there, or None for 404."""
+        try:
+            return await self.get(path)
+        except UpstreamRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
 
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
@@ -123,63 +130,60 @@ class PlainHttp:
             return answers.json_object(self._name, raw)
         return None
 
-    async def send_file(self, path: str, source: FileSource, size: int, *, filename: str) -> Answer:
-        """Sends `size` bytes in one request, as the file of a multipart form."""
-        headers, head, tail = file_form(filename, size)
-        return await self.send("POST", path, content=source.chunks(head, tail), headers=headers, seconds=FILE_SECONDS)
-
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Passed]:
         """Passes an answer on as its bytes come, without a total time; an error in OpenAI's shape.
 
         Raises for a refusal of our key, whose message quotes a part of it, and for a redirect or a web page.
         """
-        request = self._client.build_request(
-            "POST",
-            self._base_url + path,
-            content=json.dumps(body).encode(),
-            headers={**self._headers, **_JSON},
-            timeout=httpx2.Timeout(CHAT_SECONDS, connect=CONNECT_SECONDS),
-        )
-        async with self._guard(None):
-            response = await self._client.send(request, stream=True)
-            try:
-                yield await self._passed(response)
-            finally:
-                await response.aclose()
+        content = json.dumps(body).encode()
+        async with self._opened("POST", path, CHAT_SECONDS, None, content=content, headers=_JSON) as response:
+            yield await self._passed(response)
 
     @asynccontextmanager
     async def download(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Opens a file's bytes as they come. Raises the dialect's refusals, and for a redirect or a web page."""
+        async with self._opened("GET", path, self._seconds, FILE_SECONDS) as response:
+            if response.status_code >= 400:
+                value = await self._parsed(await response.aread())
+                raise self._refusal(self._name, response.status_code, value, response.headers)
+            refuse_page(self._name, response)
+            yield response.aiter_bytes()
+
+    @asynccontextmanager
+    async def _opened(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        in_all: float | None,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx2.Response]:
+        """Opens an answer that is read as it comes. `seconds`: between two pieces; `in_all`: None for no limit."""
         request = self._client.build_request(
-            "GET",
+            method,
             self._base_url + path,
-            headers=self._headers,
-            timeout=httpx2.Timeout(self._seconds, connect=CONNECT_SECONDS),
+            content=content,
+            headers={**self._headers, **(headers or {})},
+            timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
         )
-        async with self._guard(FILE_SECONDS):
+        async with self._guard(in_all):
             response = await self._client.send(request, stream=True)
             try:
-                if response.status_code >= 400:
-                    value = await self._parsed(await response.aread())
-                    raise self._refusal(self._name, response.status_code, value, response.headers)
-                if not response.is_success or response.headers.get("content-type", "").lower().startswith("text/html"):
-                    raise UpstreamUnknown(upstream=self._name, why="it answered with a redirect or a web page")
-                yield response.aiter_bytes()
+                yield response
             finally:
                 await response.aclose()
 
     async def _passed(self, response: httpx2.Response) -> Passed:
-        status, kind = response.status_code, response.headers.get("content-type", "application/json")
+        status = response.status_code
         if status == 401:
             raise UpstreamUnauthorized(upstream=self._name, status=status)
-        chunks: AsyncIterator[bytes] = response.aiter_bytes()
         if status >= 400:
-            kind, chunks = "application/json", _once(answers.error_body(self._name, status, await response.aread()))
-        elif not response.is_success or kind.lower().startswith("text/html"):
-            raise UpstreamUnknown(upstream=self._name, why="it answered with a redirect or a web page")
-        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
-        return Passed(status=status, content_type=kind, chunks=chunks, headers=headers)
+            return refusal_passed(self._name, response, await response.aread())
+        refuse_page(self._name, response)
+        return passed(response, response.aiter_bytes())
 
     @asynccontextmanager
     async def _guard(self, seconds: float | None) -> AsyncIterator[None]:
@@ -195,58 +199,24 @@ class PlainHttp:
             raise answers.no_answer(self._name, error) from error
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """Yields content that was read before."""
     yield content
 
 
-def file_form(filename: str, size: int, fields: Mapping[str, str] | None = None) -> tuple[dict[str, str], bytes, bytes]:
-    """Returns a multipart form around a file's bytes: its headers, what comes before them, and what after."""
-    boundary = secrets.token_hex(16)
-    opening = f"--{boundary}\r\nContent-Disposition: form-data; name="
-    before = "".join(f'{opening}"{name}"\r\n\r\n{value}\r\n' for name, value in (fields or {}).items())
-    head = f'{before}{opening}"file"; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode()
-    tail = f"\r\n--{boundary}--\r\n".encode()
-    headers = {
-        "content-type": f"multipart/form-data; boundary={boundary}",
-        "content-length": str(len(head) + size + len(tail)),
-    }
-    return headers, head, tail
+def passed(answer: httpx2.Response, chunks: AsyncIterator[bytes]) -> Passed:
+    """Returns an answer to be passed on."""
+    headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+    return Passed(answer.status_code, answer.headers.get("content-type", "application/json"), chunks, headers)
 
 
-class FileSource:
-    """A file that is sent piece by piece. Counts the bytes that were taken from it."""
-
-    def __init__(self, file: Source) -> None:
-        self._file = file
-        self.sent = 0
-
-    async def chunks(self, before: bytes = b"", after: bytes = b"") -> AsyncIterator[bytes]:
-        """Yields `before`, the file from its begin, and `after`."""
-        self.sent = 0
-        if before:
-            yield before
-        async for chunk in self._file.chunks():
-            yield chunk
-            self.sent += len(chunk)
-        if after:
-            yield after
+def refusal_passed(name: str, answer: httpx2.Response, content: bytes) -> Passed:
+    """Returns an error answer to be passed on, in OpenAI's shape whatever the upstream `name` sent."""
+    body = answers.error_body(name, answer.status_code, content)
+    return replace(passed(answer, once(body)), content_type="application/json")
 
 
-@asynccontextmanager
-async def file_source(file: Source, progress: Progress) -> AsyncIterator[FileSource]:
-    """Makes a source of a file to be sent, and reports the bytes sent twice a second.
-
-    A report that fails ends the reports, not the upload.
-    """
-    source = FileSource(file)
-
-    async def _report() -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_SECONDS)
-            await progress(source.sent)
-
-    reporter = asyncio.create_task(_report())
-    try:
-        yield source
-    finally:
-        reporter.cancel()
+def refuse_page(name: str, answer: httpx2.Response) -> None:
+    """Raises UpstreamUnknown for a redirect, and for a web page: a proxy's, or of a wrong base URL."""
+    if not answer.is_success or answer.headers.get("content-type", "").lower().startswith("text/html"):
+        raise UpstreamUnknown(upstream=name, why="it answered with a redirect or a web page")

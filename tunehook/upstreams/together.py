@@ -14,16 +14,16 @@ from typing import Any
 
 from tunehook.errors import UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown
 from tunehook.model.job import JobSpec, Message, UpstreamJob
-from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.settings import UpstreamSettings
 from tunehook.upstreams import dialect as openai_dialect
 from tunehook.upstreams import together_dialect as dialect
 from tunehook.upstreams import together_log
+from tunehook.upstreams.file_source import file_source
 from tunehook.upstreams.lacking import Lacking, NoDeployments, WholePages, unsupported
 from tunehook.upstreams.members import is_id, rows, text
-from tunehook.upstreams.plain_http import Answer, PlainHttp, file_source
+from tunehook.upstreams.plain_http import Answer, PlainHttp, once
 from tunehook.upstreams.protocol import Content, Identity, Passed, Progress, Source
-from tunehook.upstreams.upload_address import REDIRECTS, put_file, with_own_host
+from tunehook.upstreams.upload_address import REDIRECTS, own_host, put_file
 
 #: A larger file would need Together's uploads in parts.
 MOST_BYTES = 5 * 1024**3
@@ -33,15 +33,15 @@ _NOT_DEPLOYED = ("model_not_available", "dedicated_endpoint_not_running")
 
 
 class TogetherUpstream(WholePages, Lacking, NoDeployments):
-    """A project at Together. Opens nothing until the first call. `allow`: private hosts that may be sent a file."""
+    """A project at Together. Opens nothing until the first call."""
 
     kind = "together"
     identity: Identity = "alike"
 
-    def __init__(self, name: str, settings: UpstreamSettings, *, allow: AllowList = NOTHING) -> None:
+    def __init__(self, name: str, settings: UpstreamSettings) -> None:
         self.name = name
         base = settings.base_url.removesuffix("/v1")
-        self._allow = with_own_host(allow, base)
+        self._allow = own_host(base)
         self._http = PlainHttp(name, f"{base}/v1", settings.api_key.get_secret_value(), dialect.refusal)
 
     async def close(self) -> None:
@@ -99,7 +99,7 @@ class TogetherUpstream(WholePages, Lacking, NoDeployments):
         return dialect.file_id(self.name, found)
 
     async def find_file(self, filename: str, size: int) -> str | None:
-        for found in rows(self.name, await self._http.get("/files"), "data"):
+        for found in rows(self.name, await self._http.get("/files")):
             if found.get("filename") == filename and found.get("bytes") == size:
                 return await self._checked(found)
         return None
@@ -161,7 +161,7 @@ class TogetherUpstream(WholePages, Lacking, NoDeployments):
         if after is not None:
             return [], False
         answer = await self._http.get(f"/fine-tunes/{self._checked_id(job_id)}/events")
-        return together_log.messages(job_id, rows(self.name, answer, "data")), False
+        return together_log.messages(job_id, rows(self.name, answer)), False
 
     async def checkpoints(self, job_id: str, *, after: str | None, limit: int) -> dict[str, Any]:
         answer = await self._http.get(f"/fine-tunes/{self._checked_id(job_id)}/checkpoints")
@@ -189,11 +189,7 @@ class TogetherUpstream(WholePages, Lacking, NoDeployments):
             content = b"".join([chunk async for chunk in passed.chunks])
             if any(f'"{code}"'.encode() in content for code in _NOT_DEPLOYED):
                 raise UpstreamRefused(upstream=self.name, status=400, code="model_not_deployed")
-            yield replace(passed, chunks=_once(content))
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+            yield replace(passed, chunks=once(content))
 
 
 async def _checksum(source: Source) -> str:

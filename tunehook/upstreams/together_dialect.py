@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tunehook.errors import (
@@ -15,13 +15,12 @@ from tunehook.errors import (
     UpstreamUnknown,
 )
 from tunehook.model.job import ENDS, TAG, JobError, JobSpec, UpstreamJob
-from tunehook.upstreams.lacking import unsupported
 from tunehook.upstreams.members import (
     Raw,
-    hyperparameters,
     is_id,
     marked_suffix,
     name_in,
+    readable,
     retry_after,
     rows,
     suffix_mark,
@@ -30,9 +29,8 @@ from tunehook.upstreams.members import (
     unix,
     whole,
 )
+from tunehook.upstreams.options import asked_of
 from tunehook.upstreams.together_log import RESULTS, error_in, messages
-
-log = logging.getLogger(__name__)
 
 LONGEST_SUFFIX = 40
 #: 409 is not among them: on an upload the file exists, on a create the outcome is unknown.
@@ -57,15 +55,9 @@ STATUSES = {
 
 def training(upstream: str, spec: JobSpec, *, training_file: str, validation_file: str | None) -> dict[str, Any]:
     """Returns the members of a create but seed and suffix. The spec's options are Together's own members."""
-    kind, asked = hyperparameters(spec.method, spec.hyperparameters)
-    if kind not in ("supervised", "dpo"):
-        instead = "Use the method supervised or dpo, or another upstream."
-        raise unsupported(upstream, f"method '{kind}'", instead, param="method.type")
-    if "learning_rate_multiplier" in asked:
-        instead = "Give an absolute rate as the option 'learning_rate', or leave the multiplier at 'auto'."
-        raise unsupported(upstream, "learning_rate_multiplier", instead, param="hyperparameters")
+    asked = asked_of("together", upstream, spec)
     method: dict[str, Any] = {"method": "sft", "train_on_inputs": "auto"}
-    if kind == "dpo":
+    if spec.kind == "dpo":
         method = {"method": "dpo"} | ({"dpo_beta": asked["beta"]} if "beta" in asked else {})
     body: dict[str, Any] = {"model": spec.model, "training_file": training_file, "training_method": method}
     body["n_epochs"] = asked.get("n_epochs", 1)
@@ -92,8 +84,6 @@ def create_body(
     upstream: str, spec: JobSpec, tag: str, *, training_file: str, validation_file: str | None
 ) -> dict[str, Any]:
     """Returns the body of a create. Without a seed, each job there has 42."""
-    if spec.integrations:
-        raise unsupported(upstream, "integrations", "Leave them out, or use another upstream.", param="integrations")
     body = training(upstream, spec, training_file=training_file, validation_file=validation_file)
     return body | {"random_seed": spec.seed, "suffix": marked_suffix(spec.suffix, tag, LONGEST_SUFFIX)}
 
@@ -164,12 +154,7 @@ def status_of(shown: str) -> str:
 
 def jobs(name: str, answer: Raw) -> list[UpstreamJob]:
     """Returns the whole list, newest first, without unreadable rows. A failed job's row does not tell why it failed."""
-    found: list[UpstreamJob] = []
-    for raw in rows(name, answer, "data"):
-        try:
-            found.append(job(name, raw))
-        except UpstreamUnknown as error:
-            log.warning("job %s at %s is left out: %s", str(raw.get("id"))[:80], name, error.message)
+    found = readable(name, rows(name, answer), partial(job, name))
     return sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)
 
 
@@ -180,12 +165,12 @@ def ours(name: str, answer: Raw, spec: JobSpec, tag: str, *, training_file: str,
     has our seed and file, and was created at `since` (unix seconds) or later; it may be another program's.
     """
     ending = suffix_mark(tag)
-    marked = [raw for raw in rows(name, answer, "data") if _is_marked(raw, ending)]
+    marked = [raw for raw in rows(name, answer) if _is_marked(raw, ending)]
     if marked:
         found = [job(name, raw).model_copy(update={"metadata": {TAG: tag}}) for raw in marked]
         return sorted(found, key=lambda job: (job.created_at, job.id))
     alike: list[UpstreamJob] = []
-    for raw in rows(name, answer, "data"):
+    for raw in rows(name, answer):
         if raw.get("suffix") or raw.get("random_seed") != spec.seed:
             continue
         if training_file in ("", raw.get("training_file")) and unix(raw.get("created_at")) >= since:

@@ -63,7 +63,7 @@ def error_in(newest_first: Sequence[Message]) -> JobError | None:
 def checkpoints(job_id: str, answer: Raw, *, after: str | None, limit: int, name: str) -> dict[str, Any]:
     """Returns OpenAI's list, the last step first. A checkpoint is named as Together's `from_checkpoint` takes it."""
     by_step: dict[int, dict[str, Any]] = {}
-    for raw in rows(name, answer, "data"):
+    for raw in rows(name, answer):
         step = whole(raw.get("step"))
         if step is not None:
             by_step[step] = {

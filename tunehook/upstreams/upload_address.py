@@ -13,24 +13,24 @@ from tunehook.errors import UpstreamError, UpstreamUnknown
 from tunehook.security.allow_list import NOTHING, AllowList
 from tunehook.security.ssrf import AddressRefused, SocketRefused, check_url, guarded_connector
 from tunehook.security.tls import ssl_context
-from tunehook.upstreams.plain_http import CONNECT_SECONDS, FILE_SECONDS, FileSource
+from tunehook.upstreams.file_source import FileSource
+from tunehook.upstreams.plain_http import CONNECT_SECONDS, FILE_SECONDS
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
 
 
-def with_own_host(allow: AllowList, base_url: str) -> AllowList:
-    """Returns the allow list with the API's own host, where the operator chose one that is private or without TLS.
+def own_host(base_url: str) -> AllowList:
+    """Returns the API's own host, where the operator chose one that is private or without TLS.
 
-    Such a gateway names itself as the place for uploads. A public https API adds nothing.
+    Such a gateway names itself as the place for uploads. A public https API needs no list.
     """
     try:
         check_url(base_url)
     except AddressRefused:
         host = urlsplit(base_url).hostname or ""
-        own = AllowList.parse(f"[{host}]" if ":" in host else host)
-        return AllowList(allow.hosts | own.hosts, (*allow.networks, *own.networks))
-    return allow
+        return AllowList.parse(f"[{host}]" if ":" in host else host)
+    return NOTHING
 
 
 async def put_file(

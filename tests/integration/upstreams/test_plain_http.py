@@ -15,8 +15,9 @@ from tests.fakes.stored import Sent
 from tests.integration.upstreams.story import CONTENT, file_at, ignored
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnauthorized, UpstreamUnknown, UpstreamUnreachable
 from tunehook.security.allow_list import NOTHING, AllowList
-from tunehook.upstreams.plain_http import PlainHttp, file_source
-from tunehook.upstreams.upload_address import put_file, with_own_host
+from tunehook.upstreams.file_source import file_source
+from tunehook.upstreams.plain_http import PlainHttp
+from tunehook.upstreams.upload_address import own_host, put_file
 
 ERROR = ["code", "message", "param", "type"]
 HERE = AllowList.parse("127.0.0.1")
@@ -224,7 +225,7 @@ async def test_a_place_that_takes_no_bytes_is_given_up(tmp_path: Path) -> None:
     ],
 )
 def test_only_an_apis_own_private_host_is_added_to_what_may_be_sent_to(base_url: str, holds: bool) -> None:
-    found = with_own_host(NOTHING, base_url)
+    found = own_host(base_url)
     assert (found != NOTHING) is holds
     assert len(found.hosts) + len(found.networks) == holds
 

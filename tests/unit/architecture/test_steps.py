@@ -10,7 +10,8 @@ from rq.utils import import_attribute
 import worker.scheduler
 from tunehook.jobs.copy_transfer import STEP_SECONDS
 from tunehook.model.member import KINDS, QUEUES, queue_of
-from tunehook.upstreams.client import CALL_SECONDS, FILE_SECONDS, PART_SECONDS
+from tunehook.upstreams.client import PART_SECONDS
+from tunehook.upstreams.plain_http import CALL_SECONDS, FILE_SECONDS
 from worker.steps import TIMEOUTS, step_for
 
 #: Ids of members, for the kinds whose ids have a form.

@@ -15,7 +15,7 @@ from tunehook.errors import (
     UpstreamUnknown,
 )
 from tunehook.model.job import JobError, JobSpec, UpstreamJob
-from tunehook.upstreams import dialect
+from tunehook.upstreams import dialect, members, recognition
 
 LEAST: dict[str, Any] = {"id": "ftjob-1", "status": "running"}
 
@@ -166,7 +166,7 @@ def test_whose_job_it_is() -> None:
 
     def ours(**members: Any) -> bool:
         shown = {"model": "m-2025", "created_at": 100, **members}
-        return bool(dialect.ours([read(**shown)], tag, spec, "file-there", since=100))
+        return bool(recognition.ours([read(**shown)], tag, spec, "file-there", since=100))
 
     assert ours(metadata={"tunehook": tag, "other": "x"})
     assert not ours(metadata={"tunehook": "tunehook/ftjob-other"}, seed=7, training_file="file-there")
@@ -193,7 +193,7 @@ def test_the_likeliest_comes_first_and_where_marks_are_shown_likeness_counts_not
     theirs = read(**alike, id="theirs", created_at=102, metadata={"tunehook": "other/ftjob-x"})
 
     def found(*jobs: UpstreamJob) -> list[str]:
-        return [job.id for job in dialect.ours(jobs, tag, spec, "file-there", since=100)]
+        return [job.id for job in recognition.ours(jobs, tag, spec, "file-there", since=100)]
 
     assert found(older, twin) == ["twin", "older"]
     assert found(older, twin, ours) == ["ours"]
@@ -203,7 +203,7 @@ def test_the_likeliest_comes_first_and_where_marks_are_shown_likeness_counts_not
 @pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": {}}, {"data": [1]}, {"data": "x"}])
 def test_what_is_no_list_is_unknown(answer: dict[str, Any]) -> None:
     with pytest.raises(UpstreamUnknown):
-        dialect.rows("openai", answer)
+        members.rows("openai", answer)
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"id": ""}, {"id": 5}, []])

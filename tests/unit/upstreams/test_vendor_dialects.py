@@ -17,7 +17,7 @@ from tunehook.errors import (
 )
 from tunehook.model.job import ENDS, JobError, JobSpec
 from tunehook.upstreams import fireworks_dialect as fireworks
-from tunehook.upstreams import fireworks_log, members, together_log
+from tunehook.upstreams import fireworks_log, fireworks_requests, members, together_log
 from tunehook.upstreams import together_dialect as together
 from tunehook.upstreams.members import marked_suffix, suffix_mark
 
@@ -114,7 +114,7 @@ def test_errors_of_fireworks(status: int, body: object, error: type[UpstreamErro
 
 def test_what_a_create_at_fireworks_says() -> None:
     def body(given: JobSpec, **options: Any) -> dict[str, Any]:
-        return fireworks.create_body("fw", given, TAG, training="t", validation=None, options=options)
+        return fireworks_requests.create_body("fw", given, TAG, training="t", validation=None, options=options)
 
     auto = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
     assert body(spec(hyperparameters=auto)) == {"baseModel": "m", "dataset": "t", "displayName": TAG}
@@ -140,7 +140,7 @@ def test_what_a_create_at_fireworks_says() -> None:
 )
 def test_what_neither_vendor_has_is_refused_before_it_is_sent(given: dict[str, Any]) -> None:
     with pytest.raises(UpstreamUnsupported):
-        fireworks.create_body("fw", spec(**given), TAG, training="t", validation=None, options={})
+        fireworks_requests.create_body("fw", spec(**given), TAG, training="t", validation=None, options={})
     with pytest.raises(UpstreamUnsupported):
         together.create_body("tg", spec(**given), TAG, training_file="t", validation_file=None)
 
@@ -149,7 +149,7 @@ def test_what_neither_vendor_has_is_refused_before_it_is_sent(given: dict[str, A
 def test_fireworks_takes_no_large_beta(beta: float) -> None:
     method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": beta}}}
     with pytest.raises(UpstreamUnsupported, match="beta is above 0"):
-        fireworks.create_body("fw", spec(method=method), TAG, training="t", validation=None, options={})
+        fireworks_requests.create_body("fw", spec(method=method), TAG, training="t", validation=None, options={})
 
 
 @given(st.text())
