@@ -13,8 +13,8 @@ from service.requests import context_of, json_object, known_only, optional_json_
 from tunehook import api_keys
 from tunehook.errors import InvalidParameter
 from tunehook.model.api_key import OF_A_PROJECT, ApiKey, Scope
-from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.openai_format.lists import page_object
+from tunehook.openai_format.request_model import Strict, parse_as
 from tunehook.projects import NAME as PROJECT_NAME
 from tunehook.webhooks.endpoints import RotateRequest
 

@@ -15,8 +15,8 @@ from tunehook.context import Context
 from tunehook.jobs import approvals
 from tunehook.model.project import NO_LIMITS, ProjectSettings, dollars, month_after, month_of
 from tunehook.openai_format import jobs
-from tunehook.openai_format.job_request import Strict, parse_as
 from tunehook.openai_format.lists import page_object
+from tunehook.openai_format.request_model import Strict, parse_as
 from tunehook.store.jobs import JobRecord
 
 Count = Annotated[int, Field(ge=0, le=10**9)]

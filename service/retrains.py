@@ -16,14 +16,15 @@ from service.requests import BODY_BYTES, caller_of, context_of, json_object
 from service.tracing import accepting
 from tunehook.errors import RequestError
 from tunehook.jobs import retrains
-from tunehook.openai_format import job_request, jobs
+from tunehook.openai_format import jobs
+from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.retrains import RetrainRequest, dry_run_object
 
 
 async def create(request: web.Request) -> web.Response:
     """Trains a job's data again. With `dry_run`: answers what would happen, and makes nothing."""
     ctx, caller, job_id = context_of(request), caller_of(request), request.match_info["fine_tuning_job_id"]
-    asked = job_request.parse_as(RetrainRequest, await json_object(request, BODY_BYTES))
+    asked = parse_as(RetrainRequest, await json_object(request, BODY_BYTES))
     offered = partial(request.app[CATALOG].all, ctx.upstreams)
     if asked.dry_run:
         found = await retrains.dry_run(ctx, caller, job_id, asked, offered)

@@ -19,8 +19,8 @@ from service.requests import (
 )
 from tunehook import api_keys
 from tunehook.model.webhook import hint_of
-from tunehook.openai_format.job_request import parse_as
 from tunehook.openai_format.lists import list_object, page_object
+from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.webhooks import endpoint_object
 from tunehook.webhooks import endpoints, event_types
 from tunehook.webhooks.endpoints import RotateRequest

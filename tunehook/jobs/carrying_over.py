@@ -10,12 +10,12 @@ from typing import Any
 
 from tunehook.errors import InvalidParameter, RequestError
 from tunehook.model.job import Job, JobSpec, LeftOut
-from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import (
     DpoHyperparameters,
     Hyperparameters,
     ReinforcementHyperparameters,
 )
+from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.retrains import RetrainRequest
 from tunehook.upstreams.options import check_hyperparameters, check_member, check_options
 
@@ -96,7 +96,7 @@ def _kept(method: str, had: Members, kind: str, left: list[LeftOut]) -> Iterator
     where = f"method.{method}.hyperparameters"
     for name, value in had.items():
         try:
-            job_request.parse_as(_TYPES.get(method, Hyperparameters), {name: value})
+            parse_as(_TYPES.get(method, Hyperparameters), {name: value})
             check_hyperparameters(kind, {name: value}, where)
         except RequestError as error:
             left.append(LeftOut(member=f"{where}.{name}", why=error.message))

@@ -21,8 +21,8 @@ from tunehook.jobs import budget, dataset_fit
 from tunehook.model.file import Counted, File
 from tunehook.model.job import Cost, FileRef, Job, Message, Price, Stage
 from tunehook.model.member import estimate_member, job_member
-from tunehook.openai_format import job_request
 from tunehook.openai_format.job_request import JobRequest
+from tunehook.openai_format.request_model import parse_as
 from tunehook.store.engine.lease import Lease
 from tunehook.store.engine.step import run_step
 
@@ -122,7 +122,7 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
         return None
     if not await ctx.files.storage.exists(training.id):
         return None
-    request = job_request.parse(job.spec.model_dump(exclude_none=True, exclude={"options"}))
+    request = parse_as(JobRequest, job.spec.model_dump(exclude_none=True, exclude={"options"}))
     counted = await token_counts.count(ctx.files, training, request.model)
     seconds = await measured(ctx, job.upstream, request)
     estimate = cost_of(expected(request, training, counted, ctx.prices, ctx.rules(job.upstream), seconds=seconds))

@@ -20,7 +20,8 @@ from tunehook.jobs.carrying_over import AUTO, Members, hyperparameters_of, reque
 from tunehook.jobs.upstream_choice import Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import FileRef, Job, LeftOut
-from tunehook.openai_format import job_request
+from tunehook.openai_format.job_request import JobRequest
+from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.retrains import RetrainRequest
 from tunehook.store.engine.commit import Missing
 from tunehook.store.jobs import JobRecord
@@ -65,7 +66,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
         return _same(wish.source, wish.existing, asked)
     _refuse_deleted(wish, asked)
     body, left_out = await _body(ctx, wish.source, asked)
-    job = await submission.prepare(ctx, caller, job_request.parse(body), offered, wish.digest, await ctx.mark())
+    job = await submission.prepare(ctx, caller, parse_as(JobRequest, body), offered, wish.digest, await ctx.mark())
     job = job.model_copy(update={"retrained_from": job_id, "left_out": left_out})
     try:
         guard = (ctx.store.jobs.by_wish(job_id, wish.digest), wish.held)

@@ -36,9 +36,9 @@ from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message, Stag
 from tunehook.model.member import estimate_member
 from tunehook.model.project import Money, day_of, month_of
 from tunehook.model.record import REPEAT_SECONDS, new_id
-from tunehook.openai_format import job_request
-from tunehook.openai_format.job_request import JobRequest
+from tunehook.openai_format.job_request import MAX_SEED, JobRequest
 from tunehook.openai_format.models import base_models, shutdown_dates
+from tunehook.openai_format.request_model import parse_as
 from tunehook.store.deletion import READING_MARK
 from tunehook.store.engine.commit import AlreadyThere, Missing, Occupied
 from tunehook.store.engine.connection import Reading
@@ -79,7 +79,7 @@ async def submit(
             if earlier:
                 await ctx.store.confirm()  # the first call may have been answered that it is not
                 return _replayed(await ctx.store.jobs.read(earlier, caller.project), digest)
-        request = job_request.parse(body)
+        request = parse_as(JobRequest, body)
         job = await prepare(ctx, caller, request, offered, digest, mark)
         try:
             record = await accept(ctx, job, remember=remember, recall=recall)
@@ -109,7 +109,7 @@ async def prepare(
 
 async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Offered) -> Estimate:
     """Returns what the job would cost, and makes nothing. `offered`: asks each upstream which models it lists."""
-    request = job_request.parse(body)
+    request = parse_as(JobRequest, body)
     plan = await _when_checked(ctx, request, await _plan(ctx, caller, request, offered))
     file = plan.training_file
     if file is None or file.dataset is None:
@@ -194,7 +194,7 @@ async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan
 async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, digest: str, mark: str) -> Job:
     asked = request.model_dump(exclude_none=True, exclude={"callback_url", "tunehook", "seed"})
     # A seed of our own where none is asked for: it identifies the job at an upstream that shows no metadata.
-    seed = request.seed if request.seed is not None else secrets.randbelow(job_request.MAX_SEED)
+    seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED)
     limited = ctx.store.projects.known(caller.project).budget is not None
     estimated = await _priced(ctx, request, plan, in_budget=limited)
     rules = ctx.rules(plan.upstream)

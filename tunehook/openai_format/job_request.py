@@ -6,43 +6,18 @@ Limits are OpenAI's own (its description of the API); an upstream may be stricte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.model.job import TAG
-from tunehook.wording import did_you_mean, in_words
+from tunehook.openai_format.request_model import Strict
 
 MAX_SEED = 2**31 - 1
 #: A job's record is kept in Redis: the only member that may be large is a grader's source, which OpenAI limits to this.
 GRADER_BYTES = 256 * 1024
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-Request = TypeVar("Request", bound=BaseModel)
-
-
-class Strict(BaseModel):
-    """An object of a request: no unknown members, no text in place of a number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    nullable: ClassVar[frozenset[str]] = frozenset()  #: members that may be null, as the contract says
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_null(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None and info.field_name not in cls.nullable:
-            raise ValueError("must not be null: leave it out")
-        return value
 
 
 def _auto_or(check: Callable[[Any], bool], words: str) -> BeforeValidator:
@@ -242,6 +217,16 @@ class JobRequest(Strict):
         return self.method.type if self.method else "supervised"
 
     @property
+    def ours(self) -> Ours:
+        return self.tunehook or Ours()
+
+    @property
+    def grader(self) -> dict[str, Any] | None:
+        """The grader of a job with the method reinforcement."""
+        reinforcement = self.method.reinforcement if self.method else None
+        return reinforcement.grader.model_dump() if reinforcement else None
+
+    @property
     def asked(self) -> Hyperparameters | None:
         """The hyperparameters, wherever they stand."""
         chosen = getattr(self.method, self.kind) if self.method else self
@@ -251,44 +236,3 @@ class JobRequest(Strict):
     @property
     def n_epochs(self) -> int | Literal["auto"]:
         return (self.asked.n_epochs if self.asked else None) or "auto"
-
-
-def parse(body: dict[str, Any]) -> JobRequest:
-    """Returns the checked request. Raises InvalidParameter for the first error, with its path in `param`."""
-    return parse_as(JobRequest, body)
-
-
-def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
-    """Like `parse`, for any request that a pydantic model describes."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in found["loc"] if not str(part).startswith("function-")) or None
-    match found["type"]:
-        case "missing":
-            raise MissingParameter(param=path)
-        case "extra_forbidden":
-            raise UnknownParameter(param=path, hint=_hint(model, path or ""))
-    why = in_words(found)
-    raise InvalidParameter(param=path or "body", why=why[0].lower() + why[1:])
-
-
-def _hint(model: type[BaseModel], path: str) -> str:
-    """Asks whether another member was meant: one of the same object first."""
-    where, _, name = path.rpartition(".")
-    return did_you_mean(name, sorted(_paths(model), key=lambda known: known.rpartition(".")[0] != where))
-
-
-def _paths(model: type[BaseModel], where: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield where + name
-        for inner in _models(field.annotation):
-            yield from _paths(inner, f"{where}{name}.")
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)

@@ -38,7 +38,7 @@ def passed_on(body: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidParameter(param=name, why=f"nothing is stored at the upstream for a project; {instead}")
     if body.get("store"):
         raise InvalidParameter(param="store", why="nothing is stored at the upstream for a project; leave it out")
-    _check_tools(body.get("tools"), "tools")
+    _check_tools(body.get("tools"))
     refuse_files(body["input"], "input")
     if isinstance(body["input"], list):
         for place, item in enumerate(body["input"]):
@@ -52,18 +52,16 @@ def refuse_files(given: object, param: str) -> None:
         raise InvalidParameter(param=param, why="files at the upstream cannot be named; send `file_data` or a URL")
 
 
-def _check_tools(given: object, param: str) -> None:
+def _check_tools(given: object) -> None:
     for place, tool in enumerate(_objects(given)):
         if tool.get("type") not in TOOLS:
-            raise InvalidParameter(
-                param=f"{param}[{place}].type",
-                why="only tools that you run yourself are passed on: function and custom",
-            )
+            why = "only tools that you run yourself are passed on: function and custom"
+            raise InvalidParameter(param=f"tools[{place}].type", why=why)
         if tool["type"] == "namespace":
             for inner, one in enumerate(_objects(tool.get("tools"))):
                 if one.get("type") not in TOOLS - {"namespace"}:
                     why = "a namespace may have tools of the types function and custom alone"
-                    raise InvalidParameter(param=f"{param}[{place}].tools[{inner}].type", why=why)
+                    raise InvalidParameter(param=f"tools[{place}].tools[{inner}].type", why=why)
 
 
 def _check_item(item: object, param: str) -> None:

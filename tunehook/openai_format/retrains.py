@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from tunehook.dataset.estimate import Estimate
 from tunehook.model.job import Job, LeftOut
 from tunehook.openai_format.files import estimate_object
-from tunehook.openai_format.job_request import Hyperparameters, Method, Name, Strict
+from tunehook.openai_format.job_request import Hyperparameters, Method, Name
+from tunehook.openai_format.request_model import Strict
 
 
 class RetrainRequest(Strict):

@@ -32,7 +32,7 @@ from tunehook.model.webhook import (
     hint_of,
     is_repeat,
 )
-from tunehook.openai_format.job_request import Strict, parse_as
+from tunehook.openai_format.request_model import Strict, parse_as
 from tunehook.security import signature
 from tunehook.store.engine.commit import AlreadyThere, Occupied, optimistic_update
 from tunehook.webhooks import Webhooks, event_types, pull, sample_events

@@ -23,7 +23,7 @@ from tunehook.errors import (
 )
 from tunehook.model.api_key import ApiKey
 from tunehook.model.webhook import Attempt, Delivery, Endpoint, Event
-from tunehook.openai_format.job_request import Strict, parse_as
+from tunehook.openai_format.request_model import Strict, parse_as
 from tunehook.store.engine.commit import optimistic_update
 from tunehook.store.pull_queue import HandedOut
 from tunehook.webhooks import Webhooks, dispatch, publishing, retry_policy

@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from cli.forward import Target
-from tunehook.openai_format.job_request import parse_as
+from tunehook.openai_format.request_model import parse_as
 from tunehook.webhooks.pull import ReportRequest
 
 

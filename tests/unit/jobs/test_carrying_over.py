@@ -6,7 +6,8 @@ import pytest
 
 from tunehook.jobs.carrying_over import request_of
 from tunehook.model.job import FileRef, Job, JobSpec, Stage
-from tunehook.openai_format import job_request
+from tunehook.openai_format.job_request import JobRequest
+from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.retrains import RetrainRequest
 
 SPEC: dict[str, Any] = {"model": "gpt-4.1-mini-2025-04-14", "training_file": "file-1", "seed": 1}
@@ -20,7 +21,7 @@ def body_of(asked: dict[str, Any] | None = None, *, spec: dict[str, Any] | None 
     )  # fmt: skip
     wanted = RetrainRequest.model_validate({"model": "m", "upstream": "nebius"} | (asked or {}))
     body, _ = request_of(job, wanted, kind="nebius", source_kind="openai", lost_validation=None)
-    job_request.parse(body)
+    parse_as(JobRequest, body)
     return body
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from openai.types.fine_tuning import job_create_params
 
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
-from tunehook.openai_format.job_request import JobRequest, parse
+from tunehook.openai_format.job_request import JobRequest
+from tunehook.openai_format.request_model import parse_as
 
 LEAST: dict[str, Any] = {"model": "gpt-4.1-mini", "training_file": "file-1"}
 GRADER = {"type": "string_check", "name": "g", "input": "a", "operation": "eq", "reference": "a"}
@@ -105,7 +106,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize("extra", GOOD)
 def test_what_the_sdk_sends_is_taken(extra: dict[str, Any]) -> None:
-    request = parse(LEAST | extra)
+    request = parse_as(JobRequest, LEAST | extra)
     assert request.model_dump(exclude_none=True) == _without_nulls(LEAST | extra)
 
 
@@ -125,7 +126,7 @@ def test_every_parameter_of_the_sdk_is_known() -> None:
 @pytest.mark.parametrize(("extra", "param", "why"), BAD)
 def test_what_is_wrong_is_named_with_its_path_and_a_reason(extra: dict[str, Any], param: str, why: str) -> None:
     with pytest.raises(InvalidParameter) as refused:
-        parse(LEAST | extra)
+        parse_as(JobRequest, LEAST | extra)
     assert refused.value.param == param
     assert why in refused.value.message
 
@@ -133,7 +134,7 @@ def test_what_is_wrong_is_named_with_its_path_and_a_reason(extra: dict[str, Any]
 @pytest.mark.parametrize("name", LEAST)
 def test_what_is_missing_is_named(name: str) -> None:
     with pytest.raises(MissingParameter) as refused:
-        parse({other: value for other, value in LEAST.items() if other != name})
+        parse_as(JobRequest, {other: value for other, value in LEAST.items() if other != name})
     assert refused.value.param == name
 
 
@@ -157,7 +158,7 @@ def test_what_is_missing_is_named(name: str) -> None:
 )
 def test_what_is_unknown_is_named_with_the_nearest(extra: dict[str, Any], param: str, meant: str | None) -> None:
     with pytest.raises(UnknownParameter) as refused:
-        parse(LEAST | extra)
+        parse_as(JobRequest, LEAST | extra)
     assert refused.value.param == param
     asked = f" Did you mean {meant}?" if meant else ""
     assert refused.value.message == f"Unknown parameter: '{param}'.{asked}"
@@ -165,7 +166,7 @@ def test_what_is_unknown_is_named_with_the_nearest(extra: dict[str, Any], param:
 
 def test_what_only_pythons_sdk_knows_is_explained() -> None:
     with pytest.raises(UnknownParameter, match="write what is in it beside the rest"):
-        parse(LEAST | {"extra_body": {"callback_url": "https://you.example"}})
+        parse_as(JobRequest, LEAST | {"extra_body": {"callback_url": "https://you.example"}})
 
 
 JSON = st.recursive(
@@ -181,7 +182,7 @@ NESTED = st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3),
 def test_any_object_is_taken_or_refused_as_an_invalid_parameter(body: dict[str, Any], complete: bool) -> None:
     refused: InvalidParameter | None = None
     try:
-        request = parse(LEAST | body if complete else body)
+        request = parse_as(JobRequest, LEAST | body if complete else body)
     except InvalidParameter as error:
         refused = error
     else:
