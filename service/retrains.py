@@ -28,16 +28,7 @@ async def create(request: web.Request) -> web.Response:
     offered = partial(request.app[CATALOG].all, ctx.upstreams)
     if asked.dry_run:
         found = await retrains.dry_run(ctx, caller, job_id, asked, offered)
-        answer = dry_run_object(
-            found.source,
-            asked,
-            existing=found.existing,
-            creates=found.creates,
-            left_out=found.left_out,
-            estimate=found.estimate,
-            error=_error_object(found.error),
-        )
-        return json_response(answer)
+        return json_response(dry_run_object(found, asked, _error_object(found.error)))
     with accepting(request):
         record = await retrains.retrain(ctx, caller, job_id, asked, offered)
         request[ACCEPTED_JOB] = record.job.id

@@ -13,7 +13,7 @@ from tests.fakes.datasets import dataset
 from tests.fakes.simulator import Simulator, running_simulator
 from tests.fakes.valkey import Valkey
 from tunehook.context import Context, open_context
-from tunehook.jobs import copy_step, lifecycle, poller, submission
+from tunehook.jobs import acceptance, copy_step, lifecycle, poller
 from tunehook.model.file import File
 from tunehook.model.job import FileRef, Job, JobSpec, Stage
 from tunehook.model.member import QUEUES, queue_of
@@ -60,7 +60,7 @@ class Bench:
             upstream="openai",
             training=FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes),
         )
-        await submission.accept(self.ctx, job, remember=[], recall=[])
+        await acceptance.accept(self.ctx, job, remember=[], recall=[])
         return job.id
 
     async def read(self, job_id: str) -> JobRecord:

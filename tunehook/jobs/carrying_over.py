@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tunehook.errors import InvalidParameter, RequestError
-from tunehook.model.job import Job, JobSpec, LeftOut
+from tunehook.model.job import Job, LeftOut
 from tunehook.openai_format.job_request import (
     DpoHyperparameters,
     Hyperparameters,
@@ -70,19 +70,11 @@ def _suffix(source: Job) -> str | None:
     return parts[3][:64] or None if len(parts) == 5 and parts[0] == "ft" else None
 
 
-def hyperparameters_of(spec: JobSpec) -> Members:
-    """Returns those that were asked for, with a method or without."""
-    method = spec.method or {}
-    inner: Members = method.get(str(method.get("type", "supervised"))) or {}
-    return _given(inner.get("hyperparameters") or spec.hyperparameters or {})
-
-
 def _method(source: Job, asked: RetrainRequest, kind: str, left: list[LeftOut]) -> Members:
     """Returns the source's method with those hyperparameters that the new upstream has, and with those asked for."""
-    found = source.spec.method or {}
-    name = str(found.get("type", "supervised"))
-    inner: Members = {key: value for key, value in (found.get(name) or {}).items() if key != "hyperparameters"}
-    had = hyperparameters_of(source.spec)
+    name, had = source.spec.kind, source.spec.asked
+    inner: Members = dict((source.spec.method or {}).get(name) or {})
+    inner.pop("hyperparameters", None)
     given = asked.hyperparameters.model_dump(exclude_none=True) if asked.hyperparameters else {}
     kept = dict(_kept(name, {key: value for key, value in had.items() if key not in given}, kind, left)) | given
     if asked.n_epochs_if_auto is not None and kept.get("n_epochs", AUTO) == AUTO:

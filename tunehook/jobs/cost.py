@@ -13,8 +13,6 @@ from tunehook.context import Context
 from tunehook.dataset.checker import ADVISED_EXAMPLES
 from tunehook.dataset.estimate import Estimate, by_rule, estimate_tokens
 from tunehook.dataset.prices import Price as PriceRow
-from tunehook.dataset.prices import Prices
-from tunehook.dataset.rules import Rules
 from tunehook.errors import Conflict, FileNotFound, LeaseTaken, UpstreamError
 from tunehook.files import token_counts
 from tunehook.jobs import budget, dataset_fit
@@ -32,18 +30,10 @@ log = logging.getLogger(__name__)
 UNCHECKED_SECONDS, BUSY_SECONDS = 20.0, 2.0
 
 
-def expected(
-    request: JobRequest,
-    file: File,
-    counted: Counted,
-    prices: Prices,
-    rules: Rules,
-    warnings: Sequence[str] = (),
-    seconds: float | None = None,
+async def expected(
+    ctx: Context, upstream: str, request: JobRequest, file: File, counted: Counted, warnings: Sequence[str] = ()
 ) -> Estimate:
-    """Returns what the request will cost on this file at an upstream with these rules. Pure.
-
-    `seconds`: as `measured` returns them."""
+    """Returns what the request will cost on this file at an upstream."""
     assert file.dataset is not None
     notes = []
     if file.dataset.examples < ADVISED_EXAMPLES:
@@ -55,15 +45,15 @@ def expected(
         over=counted.over,
         model=request.model,
         method=request.kind,
-        prices=prices,
+        prices=ctx.prices,
         n_epochs=request.n_epochs,
-        rules=rules,
+        rules=ctx.rules(upstream),
         warnings=[*warnings, *notes, *by_rule(file.dataset.image_examples)],
-        seconds=seconds,
+        seconds=await _measured(ctx, upstream, request),
     )
 
 
-async def measured(ctx: Context, upstream: str, request: JobRequest) -> float | None:
+async def _measured(ctx: Context, upstream: str, request: JobRequest) -> float | None:
     """Returns how long a million tokens took in earlier jobs there. None: it is not said, or costs nothing."""
     rules = ctx.rules(upstream)
     price = ctx.prices.find(request.model, request.kind, rules.kind) if rules.measures else None
@@ -124,8 +114,7 @@ async def _estimate(ctx: Context, job_id: str) -> float | None:
         return None
     request = parse_as(JobRequest, job.spec.model_dump(exclude_none=True, exclude={"options"}))
     counted = await token_counts.count(ctx.files, training, request.model)
-    seconds = await measured(ctx, job.upstream, request)
-    estimate = cost_of(expected(request, training, counted, ctx.prices, ctx.rules(job.upstream), seconds=seconds))
+    estimate = cost_of(await expected(ctx, job.upstream, request, training, counted))
     try:
         # Under the job's lease: a new revision while its create is under way would make the outcome unknown.
         async with ctx.store.lease(job_member(job_id)) as lease:

@@ -55,11 +55,11 @@ async def create(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if await ctx.store.upstreams.waits_behind(job):
         count = await ctx.store.upstreams.waiting_before(job)
         why = f"{count} {'job waits' if count == 1 else 'jobs wait'} for a slot before this one."
-        return await wait_for_slot(ctx, record, lease, why, 60.0)
+        return await wait_for_slot(ctx, record, lease, why)
     free = ctx.free_slots.get(job.upstream, 0)
     if free and not await ctx.store.upstreams.take_slot(job, free):
         why = f"The settings keep {free} of its slots free, and '{job.upstream}' has no more than these."
-        return await wait_for_slot(ctx, record, lease, why, 60.0)
+        return await wait_for_slot(ctx, record, lease, why)
     more = await _create(ctx, record, lease, files)
     if free and (await ctx.store.jobs.read(job.id)).intent_ms is None:  # else it is unknown whether it is there
         await ctx.store.upstreams.leave_slot(job)

@@ -47,10 +47,6 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 _LOST = (UpstreamRefused, UpstreamTooLarge, FileUnusable, TooLarge)
 
 
-def asked(now: int) -> KeptDataset:
-    return KeptDataset(since=now)
-
-
 @optimistic_update
 async def start(ctx: Context, job_id: str) -> JobRecord:
     """Starts the fetch of a job's files, unless they are here or on their way. Returns the job."""
@@ -59,7 +55,7 @@ async def start(ctx: Context, job_id: str) -> JobRecord:
     fetching = job.dataset is not None and job.dataset.state == "fetching"
     if fetching or not await _missing(ctx, job):
         return record
-    changed = job.model_copy(update={"dataset": asked(record.now)})
+    changed = job.model_copy(update={"dataset": KeptDataset(since=record.now)})
     await ctx.store.commit(record.change(changed).due(dataset_member(job_id), 0.0))
     return await ctx.store.jobs.read(job_id)
 
@@ -101,13 +97,8 @@ async def fetch(
                 lost.append(f"{name} file: {error.message}")
             except (UpstreamError, DatasetUnread) as error:
                 if record.now - dataset.since < give_up_seconds:
-                    await _retry_later(
-                        ctx,
-                        job_id,
-                        lease,
-                        f"{name} file: {error.message}",
-                        error.retry_after if isinstance(error, UpstreamError) else None,
-                    )
+                    after = error.retry_after if isinstance(error, UpstreamError) else None
+                    await _retry_later(ctx, job_id, lease, f"{name} file: {error.message}", after)
                     return
                 lost.append(f"{name} file: given up after {give_up_seconds / 3600:.0f} hours: {error.message}")
             except DataDirUnavailable as error:  # no verdict on the file, however long it lasts

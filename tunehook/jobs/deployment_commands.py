@@ -13,7 +13,7 @@ from tunehook.errors import (
     NotDeployed,
     UpstreamUnsupported,
 )
-from tunehook.jobs import deploying
+from tunehook.jobs import deployed_job
 from tunehook.model.deployment import OVER, Deployment, DeploymentStage
 from tunehook.model.job import Job
 from tunehook.model.member import deployment_member
@@ -57,7 +57,7 @@ async def _deploy(ctx: Context, project: str, target: Target) -> Deployment:
             mark=ctx.tag(target.job) if target.job else f"{await ctx.mark()}/{target.job_id}",
             asked_at=await ctx.store.now_ms() // 1000,
         )
-        return await deploying.want(ctx, wanted)
+        return await deployed_job.want(ctx, wanted)
     deployment = record.deployment
     if deployment.stage in OVER:
         deployment = deployment.again(record.now)

@@ -7,13 +7,24 @@ from contextlib import suppress
 
 from tunehook import telemetry
 from tunehook.context import Context
+from tunehook.dataset.prices import Method
 from tunehook.errors import Conflict, InvalidParameter, JobNotFound, JobTaken, UpstreamRefused
 from tunehook.jobs import cost, dataset_fetch, tracking, upstream_choice
 from tunehook.model.api_key import ApiKey
-from tunehook.model.job import AT_UPSTREAM, TAG, FileRef, Job, JobSpec, Message, Stage, UpstreamJob, mark_of
+from tunehook.model.job import (
+    AT_UPSTREAM,
+    TAG,
+    FileRef,
+    Job,
+    JobSpec,
+    KeptDataset,
+    Message,
+    Stage,
+    UpstreamJob,
+    mark_of,
+)
 from tunehook.model.member import dataset_member, import_member, job_member
 from tunehook.model.record import new_id
-from tunehook.openai_format import jobs
 from tunehook.store.jobs import JobRecord
 from tunehook.webhooks import event_types, publishing
 
@@ -53,14 +64,7 @@ async def import_job(
             why = f"the upstream calls that job {seen.id[:128]!r}; ask for it by that id"
             raise InvalidParameter(param="upstream_job_id", why=why)
         await _refuse_marked(ctx, caller, upstream, seen)
-        job = _job(caller, upstream, seen, callback_url)
-        if keep_dataset:
-            job = job.model_copy(update={"dataset": dataset_fetch.asked(job.created_at)})
-        rules = ctx.rules(upstream)
-        row = ctx.prices.find(job.spec.model, jobs.method(job)["type"], rules.kind)
-        job = job.model_copy(
-            update={"price": cost.price_of(row), "deployment": rules.deployment, "deploy": not seen.ended}
-        )
+        job = _job(ctx, caller, upstream, seen, callback_url, keep_dataset=keep_dataset)
         await _enter(ctx, job, seen)
     record = await ctx.store.jobs.read(job.id)
     if seen.ended:  # otherwise the next poll would see it
@@ -107,7 +111,9 @@ async def _refuse_marked(ctx: Context, caller: ApiKey, upstream: str, seen: Upst
     raise JobTaken(upstream=upstream, upstream_job_id=seen.id, why="it bears the mark of a job that was made here")
 
 
-def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | None) -> Job:
+def _job(
+    ctx: Context, caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | None, *, keep_dataset: bool
+) -> Job:
     labels = {name: text for name, text in (seen.metadata or {}).items() if name != TAG}
     spec = JobSpec(
         model=seen.model,
@@ -117,11 +123,13 @@ def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | N
         metadata=labels or None,
         seed=seen.seed or 0,
     )
+    now, rules = int(time.time()), ctx.rules(upstream)
+    method: Method = seen.method["type"] if seen.method else "supervised"
     return Job(
         id=new_id("ftjob-"),
         project=caller.project,
         key_id=caller.id,
-        created_at=int(time.time()),
+        created_at=now,
         stage=Stage.TRACKED,
         spec=spec,
         upstream=upstream,
@@ -129,6 +137,10 @@ def _job(caller: ApiKey, upstream: str, seen: UpstreamJob, callback_url: str | N
         training=FileRef(id=spec.training_file, sha256="", bytes=0),
         upstream_job_id=seen.id,
         seen=seen,
+        dataset=KeptDataset(since=now) if keep_dataset else None,
+        price=cost.price_of(ctx.prices.find(seen.model, method, rules.kind)),
+        deployment=rules.deployment,
+        deploy=not seen.ended,
         traceparent=telemetry.current(),
     )
 

@@ -73,30 +73,18 @@ async def _poll(ctx: Context, upstream: Upstream, lease: Lease, seconds: float, 
     watched = await ctx.store.upstreams.watched_for_extras(upstream.name)
     if not live and not watched:
         return
-    with telemetry.span("poll"):  # of all jobs, so a trace of its own, with a link for each job that has changed
-        telemetry.describe(upstream=upstream.name, jobs=len(live))
-        await _poll_live(ctx, upstream, lease, seconds, logs, live, watched)
-
-
-async def _poll_live(
-    ctx: Context,
-    upstream: Upstream,
-    lease: Lease,
-    seconds: float,
-    logs: tuple[int, int],
-    live: Live,
-    watched: list[str],
-) -> None:
     changed: list[Job] = []
     until = time.monotonic() + seconds
-    # Each page is written before the next is read, so a poll that is cut short keeps what it saw.
-    async for seen in read_pages(ctx, upstream, live, whole_page=bool(watched), lease=lease, until=until):
-        changed += await _observe_all(ctx, live, seen)
-        for upstream_job in seen:
-            if upstream_job.id not in live:
-                await check_unlisted(ctx, upstream, upstream_job, watched, lease)
-    await _fetch_logs(ctx, upstream.name, live, changed, logs)
-    await find_extras(ctx, upstream, watched, lease, until)
+    with telemetry.span("poll"):  # of all jobs, so a trace of its own, with a link for each job that has changed
+        telemetry.describe(upstream=upstream.name, jobs=len(live))
+        # Each page is written before the next is read, so a poll that is cut short keeps what it saw.
+        async for seen in read_pages(ctx, upstream, live, whole_page=bool(watched), lease=lease, until=until):
+            changed += await _observe_all(ctx, live, seen)
+            for upstream_job in seen:
+                if upstream_job.id not in live:
+                    await check_unlisted(ctx, upstream, upstream_job, watched, lease)
+        await _fetch_logs(ctx, upstream.name, live, changed, logs)
+        await find_extras(ctx, upstream, watched, lease, until)
 
 
 async def read_pages(

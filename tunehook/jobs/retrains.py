@@ -15,29 +15,17 @@ from dataclasses import dataclass
 from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate
 from tunehook.errors import FileNotFound, FileUnusable, InvalidParameter, JobNotFound, RequestError, RetrainDiffers
-from tunehook.jobs import submission, upstream_choice
-from tunehook.jobs.carrying_over import AUTO, Members, hyperparameters_of, request_of
+from tunehook.jobs import acceptance, submission, upstream_choice
+from tunehook.jobs.carrying_over import AUTO, Members, request_of
 from tunehook.jobs.upstream_choice import Offered
 from tunehook.model.api_key import ApiKey
 from tunehook.model.job import FileRef, Job, LeftOut
 from tunehook.openai_format.job_request import JobRequest
 from tunehook.openai_format.request_model import parse_as
-from tunehook.openai_format.retrains import RetrainRequest
+from tunehook.openai_format.retrains import DryRun, RetrainRequest
 from tunehook.store.engine.commit import Missing
 from tunehook.store.jobs import JobRecord
 from tunehook.upstreams.options import plain_options
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What a retrain would do. `error`: why it does not fit. `creates`: whether it would make a job."""
-
-    source: Job
-    existing: Job | None
-    creates: bool
-    left_out: list[LeftOut]
-    estimate: Estimate | None
-    error: RequestError | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ async def retrain(ctx: Context, caller: ApiKey, job_id: str, asked: RetrainReque
     job = job.model_copy(update={"retrained_from": job_id, "left_out": left_out})
     try:
         guard = (ctx.store.jobs.by_wish(job_id, wish.digest), wish.held)
-        record = await submission.accept(ctx, job, remember=[], recall=[guard])
+        record = await acceptance.accept(ctx, job, remember=[], recall=[guard])
     except Missing as gone:  # deleted a moment ago
         if gone.key.endswith(job_id):
             raise JobNotFound(id=job_id) from gone
@@ -148,12 +136,12 @@ def _same(source: Job, record: JobRecord, asked: RetrainRequest) -> JobRecord:
     """Returns the job of an earlier call. Raises RetrainDiffers if this one asks for other hyperparameters."""
     spec, given = record.job.spec, asked.hyperparameters
     differs = asked.method is not None and spec.method != asked.method.model_dump(exclude_none=True)
-    had = hyperparameters_of(spec)
+    had = spec.asked
     if given is not None:
         differs |= not given.model_dump(exclude_none=True).items() <= had.items()
     if asked.n_epochs_if_auto is not None:
         # A number of the source's own, or that is asked for beside it, comes first.
-        expected = {asked.n_epochs_if_auto, hyperparameters_of(source.spec).get("n_epochs"), given and given.n_epochs}
+        expected = {asked.n_epochs_if_auto, source.spec.asked.get("n_epochs"), given and given.n_epochs}
         differs |= had.get("n_epochs", AUTO) not in expected - {AUTO}
     if differs:
         raise RetrainDiffers(job=record.job.id)

@@ -4,47 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
-from tunehook import projects, telemetry
+from tunehook import telemetry
 from tunehook.context import Context
 from tunehook.dataset.estimate import Estimate, outlook
 from tunehook.dataset.prices import usd_text
 from tunehook.dataset.tokens import base_model
-from tunehook.errors import (
-    CostAboveLimit,
-    FileNotFound,
-    FileUnusable,
-    IdempotencyMismatch,
-    InvalidParameter,
-    ModelNotFound,
-    ModelUnknown,
-    OverBudget,
-)
-from tunehook.files import ingest, token_counts
-from tunehook.files.storage import SEEN_SECONDS
-from tunehook.jobs import budget, cost, dataset_fit, upstream_choice
-from tunehook.jobs.model_access import check_models, grader_models, is_tuned
+from tunehook.errors import CostAboveLimit, FileNotFound, FileUnusable, IdempotencyMismatch
+from tunehook.files import token_counts
+from tunehook.jobs import budget, cost, dataset_fit
+from tunehook.jobs.acceptance import accept
+from tunehook.jobs.planning import Plan, planned, when_checked
 from tunehook.jobs.upstream_choice import NOT_AVAILABLE, Offered
 from tunehook.model.api_key import ApiKey
-from tunehook.model.file import File
-from tunehook.model.job import AT_UPSTREAM, FileRef, Job, JobSpec, Message, Stage
-from tunehook.model.member import estimate_member
-from tunehook.model.project import Money, day_of, month_of
+from tunehook.model.job import Job, JobSpec
+from tunehook.model.project import Money
 from tunehook.model.record import REPEAT_SECONDS, new_id
 from tunehook.openai_format.job_request import MAX_SEED, JobRequest
-from tunehook.openai_format.models import base_models, shutdown_dates
+from tunehook.openai_format.models import shutdown_dates
 from tunehook.openai_format.request_model import parse_as
 from tunehook.store.deletion import READING_MARK
-from tunehook.store.engine.commit import AlreadyThere, Missing, Occupied
+from tunehook.store.engine.commit import Missing
 from tunehook.store.engine.connection import Reading
 from tunehook.store.files import FileRecord
 from tunehook.store.jobs import IDEMPOTENCY_SECONDS, JobRecord
-from tunehook.webhooks import event_types, publishing
 
 
 async def submit(
@@ -100,17 +86,10 @@ def _read_by(ctx: Context, caller: ApiKey, body: dict[str, Any], memories: list[
     return readings + ([store.models.reading_owners([model])] if isinstance(model, str) else [])
 
 
-async def prepare(
-    ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None, digest: str, mark: str
-) -> Job:
-    """Returns the job of a request that fits, for `accept`. `digest`: of what asked for it; `mark`: of `ctx.mark`."""
-    return await _job(ctx, caller, request, await _plan(ctx, caller, request, offered), digest, mark)
-
-
 async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: Offered) -> Estimate:
     """Returns what the job would cost, and makes nothing. `offered`: asks each upstream which models it lists."""
     request = parse_as(JobRequest, body)
-    plan = await _when_checked(ctx, request, await _plan(ctx, caller, request, offered))
+    plan = await when_checked(ctx, request, await planned(ctx, caller, request, offered))
     file = plan.training_file
     if file is None or file.dataset is None:
         why = "its bytes are not here, so its tokens cannot be counted; upload it here"
@@ -124,8 +103,7 @@ async def estimate(ctx: Context, caller: ApiKey, body: dict[str, Any], offered: 
         shared = await dataset_fit.shared_examples(ctx.files.storage, file, plan.validation_file)
         warnings += [shared] if shared else []
     counted = await token_counts.count(ctx.files, file, request.model)
-    seconds = await cost.measured(ctx, plan.upstream, request)
-    return cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), warnings, seconds)
+    return await cost.expected(ctx, plan.upstream, request, file, counted, warnings)
 
 
 def _replayed(record: JobRecord, digest: str) -> JobRecord:
@@ -135,63 +113,11 @@ def _replayed(record: JobRecord, digest: str) -> JobRecord:
     return record
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A request whose upstream and files were found fit. A file at the upstream has no record here."""
-
-    upstream: str
-    options: dict[str, Any] | None
-    training: FileRef
-    validation: FileRef | None
-    training_file: File | None
-    validation_file: File | None
-
-
-async def _plan(ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None) -> _Plan:
-    upstream = await upstream_choice.choose(ctx, caller, request, offered)
-    options = upstream_choice.check_request(ctx, request, upstream)
-    if request.method and request.method.reinforcement:
-        grader = request.method.reinforcement.grader.model_dump()
-        await check_models(ctx, caller.project, grader_models(grader, "method.reinforcement.grader"))
-    await _check_model(ctx, caller, request, upstream, offered)
-    if request.callback_url is not None:
-        ctx.webhooks.check_url(request.callback_url, "callback_url")
-    training, training_file = await _file(ctx, caller, request.training_file, "training_file")
-    validation = validation_file = None
-    if request.validation_file is not None:
-        validation, validation_file = await _file(ctx, caller, request.validation_file, "validation_file")
-    elif request.kind == "reinforcement":
-        raise InvalidParameter(param="validation_file", why="reinforcement needs a validation file as well")
-    plan = _Plan(upstream, options, training, validation, training_file, validation_file)
-    await _check_fit(ctx, request, plan)
-    return plan
-
-
-async def _check_fit(ctx: Context, request: JobRequest, plan: _Plan) -> None:
-    """Raises FileUnusable for files that do not fit the job; unchecked ones are compared later."""
-    reinforcement = request.method.reinforcement if request.method else None
-    await dataset_fit.check(
-        ctx.files.storage,
-        plan.training_file,
-        plan.validation_file,
-        model=request.model,
-        method=request.kind,
-        grader=reinforcement.grader.model_dump() if reinforcement else None,
-        rules=ctx.rules(plan.upstream),
-    )
-
-
-async def _when_checked(ctx: Context, request: JobRequest, plan: _Plan) -> _Plan:
-    """Waits for the check of the files, for a request that needs the result. Raises FileNotChecked."""
-    files = ((plan.training_file, "training_file"), (plan.validation_file, "validation_file"))
-    if any(file is not None and file.status == "uploaded" for file, _ in files):
-        training, validation = [file and await ingest.when_checked(ctx.files, file, param) for file, param in files]
-        plan = replace(plan, training_file=training, validation_file=validation)
-        await _check_fit(ctx, request, plan)
-    return plan
-
-
-async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, digest: str, mark: str) -> Job:
+async def prepare(
+    ctx: Context, caller: ApiKey, request: JobRequest, offered: Offered | None, digest: str, mark: str
+) -> Job:
+    """Returns the job of a request that fits, for `accept`. `digest`: of what asked for it; `mark`: of `ctx.mark`."""
+    plan = await planned(ctx, caller, request, offered)
     asked = request.model_dump(exclude_none=True, exclude={"callback_url", "tunehook", "seed"})
     # A seed of our own where none is asked for: it identifies the job at an upstream that shows no metadata.
     seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED)
@@ -212,28 +138,27 @@ async def _job(ctx: Context, caller: ApiKey, request: JobRequest, plan: _Plan, d
         request_sha256=digest,
         price=cost.price_of(ctx.prices.find(request.model, request.kind, rules.kind)),
         deployment=rules.deployment,
-        priority=(request.tunehook and request.tunehook.priority) or "normal",
-        deploy=request.tunehook is None or request.tunehook.deploy is not False,
+        priority=request.ours.priority or "normal",
+        deploy=request.ours.deploy is not False,
         estimate=cost.cost_of(estimated) if estimated else None,
         money=_money(request, plan, estimated) if limited else None,
         traceparent=telemetry.current(),
     )
 
 
-def _money(request: JobRequest, plan: _Plan, estimated: Estimate | None) -> Money:
-    limit = request.tunehook.max_cost_usd if request.tunehook else None
+def _money(request: JobRequest, plan: Plan, estimated: Estimate | None) -> Money:
     unchecked = plan.training_file is not None and plan.training_file.status == "uploaded"
-    return budget.wanted(estimated, limit, unchecked=unchecked)
+    return budget.wanted(estimated, request.ours.max_cost_usd, unchecked=unchecked)
 
 
-async def _priced(ctx: Context, request: JobRequest, plan: _Plan, *, in_budget: bool) -> Estimate | None:
+async def _priced(ctx: Context, request: JobRequest, plan: Plan, *, in_budget: bool) -> Estimate | None:
     """Returns the estimate if tokens are counted, or a limit or a budget needs them. Raises CostAboveLimit.
 
     In a budget, a limit that is stated is held where there is no estimate; a file that is not checked is priced later.
     """
-    limit = request.tunehook.max_cost_usd if request.tunehook else None
+    limit = request.ours.max_cost_usd
     if limit is not None:
-        plan = await _when_checked(ctx, request, plan)
+        plan = await when_checked(ctx, request, plan)
     file = plan.training_file
     if file is None or file.dataset is None:
         if limit is not None and not in_budget:
@@ -244,8 +169,7 @@ async def _priced(ctx: Context, request: JobRequest, plan: _Plan, *, in_budget: 
     if counted is None and limit is None and not in_budget:
         return None
     counted = counted or await token_counts.count(ctx.files, file, request.model)
-    seconds = await cost.measured(ctx, plan.upstream, request)
-    estimated = cost.expected(request, file, counted, ctx.prices, ctx.rules(plan.upstream), seconds=seconds)
+    estimated = await cost.expected(ctx, plan.upstream, request, file, counted)
     if estimated.cost_usd is not None or not in_budget:
         check_limit(estimated, limit)
     return estimated
@@ -271,103 +195,3 @@ def _rate(found: Estimate) -> str:
     if found.usd_per_million_tokens is not None:
         return f"{found.usd_per_million_tokens} USD per million"
     return f"{found.usd_per_hour} USD an hour"
-
-
-async def _check_model(
-    ctx: Context, caller: ApiKey, request: JobRequest, upstream: str, offered: Offered | None
-) -> None:
-    """Refuses a model that is trained otherwise, and one that is known neither here nor at the upstream.
-
-    A model of another project is answered like an unknown one. An upstream that does not answer with a list refuses
-    no other. Raises ModelNotFound, InvalidParameter, ModelUnknown.
-    """
-    model, methods = request.model, ctx.prices.methods(request.model, ctx.rules(upstream).kind)
-    if len(methods) == 1 and request.kind not in methods:
-        why = f"{model} is trained by {' '.join(methods)} alone, not by {request.kind}"
-        raise InvalidParameter(param="method.type" if request.method else "method", why=why)
-    [owner] = await ctx.store.models.owners([model])
-    if is_tuned(model) and owner != caller.project:
-        raise ModelNotFound(id=model[:200], param="model")
-    another = owner not in (None, caller.project)
-    if not another and (methods or owner or offered is None):
-        return
-    listed = (await offered()).get(upstream, []) if offered else []
-    if another or (listed and all(str(row["id"]) != model for row in listed)):
-        why = ctx.prices.unknown(model, base_models(listed, ctx.prices))
-        raise ModelUnknown(param="model", why=why, upstream=upstream)
-
-
-async def _file(ctx: Context, caller: ApiKey, file_id: str, param: str) -> tuple[FileRef, File | None]:
-    if file_id.startswith(AT_UPSTREAM):
-        if not re.fullmatch(r"file-[A-Za-z0-9_-]{1,120}", file_id.removeprefix(AT_UPSTREAM)):
-            raise InvalidParameter(param=param, why="after 'upstream:', write the file's id there, such as file-abc123")
-        return FileRef(id=file_id, sha256="", bytes=0), None
-    try:
-        file = await ctx.store.files.read(file_id, caller.project)
-    except FileNotFound as missing:
-        raise InvalidParameter(f"{missing.message} ({param})", param=param) from missing
-    if file.purpose != "fine-tune":
-        raise FileUnusable(id=file_id, why=f"its purpose is {file.purpose!r}, not 'fine-tune'", param=param)
-    if not await ctx.files.storage.exists(file_id, within=SEEN_SECONDS):
-        raise FileUnusable(id=file_id, why="its content is no longer kept here; upload it again", param=param)
-    return FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes), file
-
-
-async def accept(
-    ctx: Context, job: Job, *, remember: list[tuple[str, int]], recall: list[tuple[str, str]]
-) -> JobRecord:
-    """Accepts a job in one commit. Returns it, or the job that an earlier, identical call made.
-
-    `remember`: (key, seconds) under which repeats of this call will find the job. `recall`: (key, job): this call is a
-    repeat when the key holds another job than that.
-
-    Raises LimitReached, OverBudget. Over a budget that says so, the job is accepted and waits for an operator.
-    """
-    limits, month = ctx.store.projects.known(job.project), month_of(job.created_at)
-    amount = job.money.amount if job.money else None
-    try:
-        holds = budget.held(job, job.created_at) if amount is not None else job
-        return await _accept(ctx, holds, remember, recall)
-    except Occupied as full:
-        refused = projects.refusal(full, limits, asked=amount or 0, month=month)
-        if refused is None:
-            raise
-        if not isinstance(refused, OverBudget) or limits.over_budget == "refuse":
-            raise refused from None
-        why = projects.too_little(amount or 0, int(full.value), limits)
-    # It shows `validating_files` until both files are checked; then its step asks the budget again.
-    unchecked = await _is_unchecked(ctx, job)
-    waits = job if unchecked else budget.awaiting(job, why, job.created_at)
-    try:
-        return await _accept(ctx, waits, remember, recall)
-    except Occupied as full:
-        raise projects.refusal(full, limits, asked=0, month=month) or full from None
-
-
-async def _is_unchecked(ctx: Context, job: Job) -> bool:
-    records = [await ctx.store.files.read_any(file.id) for file in job.files]
-    return any(record is not None and record.file.status == "uploaded" for record in records)
-
-
-async def _accept(ctx: Context, job: Job, remember: list[tuple[str, int]], recall: list[tuple[str, str]]) -> JobRecord:
-    change = ctx.store.jobs.submission(job)
-    change.guards += recall
-    ctx.store.projects.admit(change, job, day_of(job.created_at))
-    budget.book(ctx, change, None, job, ctx.store.projects.known(job.project).budget)
-    for key, seconds in remember:
-        change.do("SET", key, job.id, "EX", seconds)
-    change.say(job.id, Message(created_at=job.created_at, message=f"Accepted fine-tuning job: {job.id}"))
-    shutdown = ctx.prices.shutdown_date(job.spec.model, ctx.rules(job.upstream).kind)
-    for warning in outlook(job.spec.model, shutdown_date=shutdown, not_available=False):
-        change.say(job.id, Message(created_at=job.created_at, level="warn", message=warning))
-    if job.training.upstream_id is None and (job.estimate is None or job.validation is not None):
-        change.due(estimate_member(job.id), 0.0)
-    await publishing.publish(ctx.webhooks, change, job, event_types.CREATED, now=job.created_at)
-    if job.stage is Stage.WAITING:
-        await budget.tell_awaiting(ctx, change, job, job.created_at)
-    try:
-        now_ms = await ctx.store.commit(change)
-    except AlreadyThere as earlier:
-        return await ctx.store.jobs.read(earlier.value, job.project)
-    budget.audit(None, job)
-    return JobRecord(job, 1, now_ms)

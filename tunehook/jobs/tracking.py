@@ -6,7 +6,7 @@ import logging
 
 from tunehook.context import Context
 from tunehook.errors import UpstreamError, UpstreamRefused, UpstreamUnknown
-from tunehook.jobs import budget, deploying
+from tunehook.jobs import budget, deployed_job
 from tunehook.jobs.finishing import settle
 from tunehook.model.deployment import OVER, Deployment, shown_state
 from tunehook.model.job import TAG, Job, Message, Stage, UpstreamJob, is_about
@@ -53,7 +53,7 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     assert job.upstream_job_id
     assert job.seen
     if not record.cancel_requested_at:
-        if job.unnamed_since is not None and deploying.by_itself(ctx, job):
+        if job.unnamed_since is not None and deployed_job.by_itself(ctx, job):
             return await _named_by_deploying(ctx, record, lease)
         unnamed_for = record.now - job.unnamed_since if job.unnamed_since is not None else None
         if unnamed_for is not None and unnamed_for >= UNNAMED_SECONDS:
@@ -97,9 +97,9 @@ async def _named_by_deploying(ctx: Context, record: JobRecord, lease: Lease) -> 
         mark=ctx.tag(job),
         asked_at=record.now,
     )
-    deployment = await deploying.want(ctx, wanted)
+    deployment = await deployed_job.want(ctx, wanted)
     shown = job.model_copy(update={"deployed": shown_state(deployment)})
-    remaining = deploying.NAMED_SECONDS - (record.now - job.unnamed_since)
+    remaining = deployed_job.NAMED_SECONDS - (record.now - job.unnamed_since)
     if deployment.chat_model or deployment.stage in OVER or remaining <= 0:
         seen = job.seen.model_copy(update={"fine_tuned_model": deployment.chat_model})
         ended = JobRecord(shown, record.revision, record.now_ms, record.fields)
@@ -123,7 +123,7 @@ async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lea
     if not is_about(seen, job, ctx.tag(job)):
         raise UpstreamUnknown(upstream=job.upstream, why=f"asked for {job.upstream_job_id}, it shows another job")
     since = job.unnamed_since or record.now
-    deploys = deploying.by_itself(ctx, job)
+    deploys = deployed_job.by_itself(ctx, job)
     unnamed = seen.unnamed and not record.cancel_requested_at
     unnamed = unnamed and (deploys or (ctx.rules(job.upstream).names_models and record.now - since < UNNAMED_SECONDS))
     if seen.ended and not unnamed:

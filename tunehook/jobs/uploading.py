@@ -10,7 +10,7 @@ from tunehook.jobs import approvals, dataset_fit
 from tunehook.jobs.finishing import settle
 from tunehook.jobs.waiting import wait
 from tunehook.model.file import Copy
-from tunehook.model.job import FileRef, Job, JobError, Stage, Waiting
+from tunehook.model.job import FileRef, Job, JobError, Stage
 from tunehook.openai_format import jobs
 from tunehook.store.engine.lease import Lease
 from tunehook.store.jobs import JobRecord
@@ -28,11 +28,6 @@ async def copies_of(ctx: Context, job: Job) -> list[Copy | None]:
     """Returns the copies of the job's files at its upstream; None for one that nothing wanted yet."""
     records = [await ctx.store.copies.read(job.upstream, file.sha256) for file in job.files]
     return [record.copy if record else None for record in records]
-
-
-def stuck(copies: list[Copy | None]) -> Waiting | None:
-    """Returns why one of the copies is not sent now, or None."""
-    return next((copy.waiting for copy in copies if copy and copy.state == "wanted" and copy.waiting), None)
 
 
 async def upstream_files(ctx: Context, job: Job) -> tuple[str, str | None]:
@@ -136,7 +131,7 @@ async def when_uploaded(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     if held:
         pause = max(1.0, held.until - record.now)
         return await wait(ctx, record, lease, held.code, held.reason, pause, Stage.UPLOADING)
-    waiting = stuck(copies)
+    waiting = next((copy.waiting for copy in copies if copy and copy.state == "wanted" and copy.waiting), None)
     if waiting:  # the next attempt wakes the job with its result
         pause = max(20.0, (waiting.retry_at or 0) - record.now)
         return await wait(ctx, record, lease, waiting.code, waiting.reason, pause, Stage.UPLOADING)

@@ -28,8 +28,7 @@ async def choose(ctx: Context, caller: ApiKey, request: JobRequest, offered: Off
 
     Raises UnknownUpstream.
     """
-    named = request.tunehook.upstream if request.tunehook else None
-    if named is not None:
+    if (named := request.ours.upstream) is not None:
         check_name(ctx, named, "tunehook.upstream")
         return named
     if not ctx.upstreams:
@@ -97,5 +96,4 @@ def check_request(ctx: Context, request: JobRequest, upstream: str) -> dict[str,
     check_hyperparameters(rules.kind, asked, where)
     if request.integrations:
         check_member(rules.kind, "integrations")
-    given = request.tunehook.options if request.tunehook else None
-    return check_options(rules.kind, request.model, given or {})
+    return check_options(rules.kind, request.model, request.ours.options or {})

@@ -17,21 +17,15 @@ SPELL_SECONDS = 15 * 60
 HOLD_SECONDS = {UpstreamUnauthorized: 60.0, UpstreamUnreachable: 15.0}
 
 
-async def hold_refused(ctx: Context, error: UpstreamUnauthorized, seconds: float) -> None:
-    """Holds an upstream that refuses our key, and publishes that once per series of refusals."""
+async def _publish_refusal(ctx: Context, error: UpstreamError, code: str) -> None:
+    """Publishes that an upstream refuses our key, once per series of refusals."""
     upstream, now = error.upstream, await ctx.store.now_ms() // 1000
-    code = error.code or "upstream_unauthorized"
-    await ctx.store.upstreams.hold(upstream, code, error.message, seconds)
     change = await ctx.store.announcements.once(f"refused:{upstream}", code, keep=SPELL_SECONDS)
     if change is None:
         await ctx.store.announcements.keep(f"refused:{upstream}", SPELL_SECONDS)
         return
-    about = {
-        "upstream": upstream,
-        "code": code,
-        "message": error.message,
-        "waiting_jobs": await _waiting_jobs(ctx, upstream),
-    }
+    jobs = await _waiting_jobs(ctx, upstream)
+    about = {"upstream": upstream, "code": code, "message": error.message, "waiting_jobs": jobs}
     operators = ctx.webhooks.operators
     await publishing.publish_to_project(ctx.webhooks, change, operators, event_types.UPSTREAM_REFUSED, about, now=now)
     await ctx.store.announcements.commit(change)
@@ -47,11 +41,10 @@ async def _waiting_jobs(ctx: Context, upstream: str) -> int:
 async def hold(ctx: Context, error: UpstreamError) -> float:
     """Holds an upstream; no job fails for it. Returns for how many seconds."""
     seconds = HOLD_SECONDS[type(error)]
-    code = "upstream_unauthorized" if isinstance(error, UpstreamUnauthorized) else "upstream_unreachable"
-    error.code = error.code or code
+    refused = isinstance(error, UpstreamUnauthorized)
+    error.code = error.code or ("upstream_unauthorized" if refused else "upstream_unreachable")
     log.warning("upstream %s on hold for %d s: %s", error.upstream, seconds, error.message)
-    if isinstance(error, UpstreamUnauthorized):
-        await hold_refused(ctx, error, seconds)
-    else:
-        await ctx.store.upstreams.hold(error.upstream, error.code, error.message, seconds)
+    await ctx.store.upstreams.hold(error.upstream, error.code, error.message, seconds)
+    if refused:
+        await _publish_refusal(ctx, error, error.code)
     return seconds

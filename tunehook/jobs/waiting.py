@@ -12,6 +12,8 @@ from tunehook.webhooks import event_types, publishing
 
 #: After a 429 no create follows sooner, whatever its Retry-After says and whatever wakes the job.
 LATE_SECONDS = 10.0
+#: How long a job waits for a slot, unless the end of another job wakes it.
+SLOT_SECONDS = 60.0
 
 
 async def wait(
@@ -24,9 +26,9 @@ async def wait(
     return False
 
 
-async def wait_for_slot(ctx: Context, record: JobRecord, lease: Lease, reason: str, pause: float) -> bool:
+async def wait_for_slot(ctx: Context, record: JobRecord, lease: Lease, reason: str) -> bool:
     """Waits in the upstream's queue of jobs for a free slot; the end of another job may wake it sooner."""
-    change = await _waiting(ctx, record, lease, "no_slot", reason, pause)
+    change = await _waiting(ctx, record, lease, "no_slot", reason, SLOT_SECONDS)
     change.clear.append("intent")
     await ctx.store.commit(ctx.store.upstreams.queue_up(change, record.job))
     return False
@@ -99,5 +101,5 @@ def pause_for(busy: UpstreamBusy) -> tuple[str, str, float]:
     if code == "daily_rate_limit_exceeded" or "per day" in words:
         return "daily_rate_limit_exceeded", busy.message, max(3600.0, busy.retry_after or 0.0)
     if "concurrent" in words or "running" in words or "slot" in words or "queued" in words:
-        return "no_slot", busy.message, max(LATE_SECONDS, busy.retry_after or 60.0)
+        return "no_slot", busy.message, max(LATE_SECONDS, busy.retry_after or SLOT_SECONDS)
     return code or "rate_limit_exceeded", busy.message, max(LATE_SECONDS, busy.retry_after or 30.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from tunehook.dataset.estimate import Estimate
+from tunehook.errors import RequestError
 from tunehook.model.job import Job, LeftOut
 from tunehook.openai_format.files import estimate_object
 from tunehook.openai_format.job_request import Hyperparameters, Method, Name
@@ -41,26 +43,29 @@ class RetrainRequest(Strict):
         return self
 
 
-def dry_run_object(
-    source: Job,
-    asked: RetrainRequest,
-    *,
-    existing: Job | None,
-    creates: bool,
-    left_out: list[LeftOut],
-    estimate: Estimate | None,
-    error: dict[str, Any] | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class DryRun:
+    """What a retrain would do. `error`: why it does not fit. `creates`: whether it would make a job."""
+
+    source: Job
+    existing: Job | None
+    creates: bool
+    left_out: list[LeftOut]
+    estimate: Estimate | None
+    error: RequestError | None
+
+
+def dry_run_object(found: DryRun, asked: RetrainRequest, error: dict[str, Any] | None) -> dict[str, Any]:
     """Returns the answer of a dry run. `error`: OpenAI's error object, of a retrain that does not fit."""
     return {
         "object": "fine_tuning.job.retrain",
-        "retrained_from": source.id,
+        "retrained_from": found.source.id,
         "model": asked.model,
         "upstream": asked.upstream,
         "fits": error is None,
         "error": error,
-        "creates": creates,
-        "existing": {"id": existing.id, "status": existing.shown_status} if existing else None,
-        "left_out": [one.model_dump() for one in left_out],
-        "estimate": estimate_object(estimate) if estimate else None,
+        "creates": found.creates,
+        "existing": {"id": found.existing.id, "status": found.existing.shown_status} if found.existing else None,
+        "left_out": [one.model_dump() for one in found.left_out],
+        "estimate": estimate_object(found.estimate) if found.estimate else None,
     }

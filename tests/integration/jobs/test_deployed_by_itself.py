@@ -11,7 +11,7 @@ from tests.fakes.nebius import FakeNebius, running_nebius
 from tests.fakes.vendor_faults import Fault
 from tests.integration.conftest import MODEL, Bench
 from tests.integration.upstreams.story import with_upstream
-from tunehook.jobs import deploying, lifecycle, poller
+from tunehook.jobs import deployed_job, deploying, lifecycle, poller
 from tunehook.model.deployment import DeploymentStage
 from tunehook.model.job import Job
 from tunehook.model.member import ready_member
@@ -98,7 +98,7 @@ async def test_after_a_quarter_of_an_hour_it_ends_without_a_name_which_is_added_
         await lifecycle.advance(place.bench.ctx, place.job_id)
         await deploying.advance(place.bench.ctx, place.job_id)
     record = await place.bench.read(place.job_id)
-    old = (record.job.unnamed_since or 0) - deploying.NAMED_SECONDS
+    old = (record.job.unnamed_since or 0) - deployed_job.NAMED_SECONDS
     await place.bench.ctx.store.commit(record.change(record.job.model_copy(update={"unnamed_since": old})))
     await lifecycle.advance(place.bench.ctx, place.job_id)
     ended = await place.read()

@@ -21,7 +21,7 @@ from tests.fakes.valkey import Valkey
 from tunehook.context import Context, RetentionPeriods, open_context
 from tunehook.errors import FileNotFound, JobNotFound, UploadNotOpen
 from tunehook.files import uploads
-from tunehook.jobs import commands, copy_step, cost, lifecycle, poller, submission
+from tunehook.jobs import acceptance, commands, copy_step, cost, lifecycle, poller
 from tunehook.maintenance import retention
 from tunehook.model.file import File
 from tunehook.model.job import FileRef, Job, JobSpec, Stage
@@ -80,7 +80,7 @@ async def tracked(ctx: Context, file: File) -> Job:
         upstream="openai",
         training=FileRef(id=file.id, sha256=file.sha256, bytes=file.bytes),
     )
-    await submission.accept(ctx, job, remember=[], recall=[])
+    await acceptance.accept(ctx, job, remember=[], recall=[])
     await lifecycle.advance(ctx, job.id)
     await copy_step.copy_to_upstream(ctx, "openai", file.sha256)
     await lifecycle.advance(ctx, job.id)
@@ -193,7 +193,7 @@ async def test_a_job_is_not_accepted_on_a_file_that_goes_at_this_moment(ctx: Con
     )
     await retention.sweep(ctx)
     with pytest.raises(Missing):
-        await submission.accept(ctx, job, remember=[], recall=[])
+        await acceptance.accept(ctx, job, remember=[], recall=[])
     with pytest.raises(JobNotFound):
         await ctx.store.jobs.read(job.id)
 
@@ -262,7 +262,7 @@ async def test_webhook_events_are_kept_as_long_as_the_settings_say(valkey: Valke
             training=FileRef(id="upstream:file-1", sha256="", bytes=0),
             callback_url="https://you.example/hooks",
         )
-        await submission.accept(ctx, job, remember=[], recall=[])
+        await acceptance.accept(ctx, job, remember=[], recall=[])
         await commands.cancel(ctx, job.id, PROJECT)
         (delivery,), _ = await ctx.store.deliveries.page_of_job(job.id, after=None, limit=10)
     with connect(valkey.url) as client:

@@ -21,7 +21,7 @@ from tests.fakes.context import opened_context
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook import api_keys
 from tunehook.context import Context
-from tunehook.jobs import commands, submission
+from tunehook.jobs import acceptance, commands
 from tunehook.model.file import File
 from tunehook.model.job import FileRef, Job, JobSpec, Message
 from tunehook.model.record import new_id
@@ -69,7 +69,7 @@ async def submitted(ctx: Context) -> str:
         upstream="openai",
         training=FileRef(id=file.id, sha256="00", bytes=1),
     )
-    await submission.accept(ctx, job, remember=[], recall=[])
+    await acceptance.accept(ctx, job, remember=[], recall=[])
     return job.id
 
 

@@ -12,7 +12,7 @@ from tests.fakes.fireworks import FakeFireworks, running_fireworks
 from tests.fakes.valkey import Valkey
 from tests.integration.conftest import Bench
 from tests.integration.upstreams.story import settings, with_upstream
-from tunehook.jobs import deploying
+from tunehook.jobs import deployed_job, deploying
 from tunehook.model.deployment import Deployment, DeploymentStage
 from tunehook.store.engine import keys
 from tunehook.upstreams.fireworks import FireworksUpstream
@@ -45,7 +45,7 @@ async def test_a_forgotten_deployment_is_told_and_taken_over_by_asking_for_it(be
             "model": model,
         }
         wanted = Deployment.model_validate({**about, "base": "b", "mark": "mark", "asked_at": 1})
-        await deploying.want(at.ctx, wanted)
+        await deployed_job.want(at.ctx, wanted)
         await deploying.advance(at.ctx, job_id)
         fake.deployments.shown["by-hand"] = {"name": fake.name("deployments", "by-hand"), "state": "READY"}
         assert [row["kind"] for row in (await told(valkey, fake))[1]] == ["deployment"]
@@ -56,9 +56,9 @@ async def test_a_forgotten_deployment_is_told_and_taken_over_by_asking_for_it(be
         assert (status, row["kind"], row["grave"]) == (1, "unrecorded", True)
         assert f"POST /v1/models/{job_id}/deploy takes it over" in row["message"]
 
-        await deploying.want(at.ctx, wanted)
+        await deployed_job.want(at.ctx, wanted)
         async with asyncio.timeout(20):
-            while (await deploying.want(at.ctx, wanted)).stage is not DeploymentStage.RUNNING:
+            while (await deployed_job.want(at.ctx, wanted)).stage is not DeploymentStage.RUNNING:
                 await deploying.advance(at.ctx, job_id)
         assert fake.deployments.created == 1
         assert [row["kind"] for row in (await told(valkey, fake))[1]] == ["deployment"]
