@@ -15,7 +15,7 @@ from tunehook.errors import InvalidParameter
 from tunehook.model.webhook import Delivery
 from tunehook.openai_format.lists import page_object
 from tunehook.openai_format.webhooks import delivery_object, delivery_with_attempts
-from tunehook.webhooks import endpoints
+from tunehook.webhooks import redelivery
 
 STATES = ("pending", "delivered", "failed")
 
@@ -62,7 +62,7 @@ async def retrieve(request: web.Request) -> web.Response:
 
 async def redeliver(request: web.Request) -> web.Response:
     ctx, caller = context_of(request), caller_of(request)
-    delivery = await endpoints.redeliver(ctx.webhooks, caller, request.match_info["delivery_id"])
+    delivery = await redelivery.redeliver(ctx.webhooks, caller, request.match_info["delivery_id"])
     return await whole(ctx, delivery.id, caller.project)
 
 

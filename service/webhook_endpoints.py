@@ -22,7 +22,7 @@ from tunehook.model.webhook import hint_of
 from tunehook.openai_format.lists import list_object, page_object
 from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.webhooks import endpoint_object
-from tunehook.webhooks import endpoints, event_types
+from tunehook.webhooks import endpoints, event_types, redelivery
 from tunehook.webhooks.endpoints import RotateRequest
 
 
@@ -93,7 +93,7 @@ async def enable(request: web.Request) -> web.Response:
 
 async def recover(request: web.Request) -> web.Response:
     body = await json_object(request)
-    count = await endpoints.recover(context_of(request).webhooks, caller_of(request), _id(request), body)
+    count = await redelivery.recover(context_of(request).webhooks, caller_of(request), _id(request), body)
     return web.json_response(
         {"object": "webhook_endpoint.recovery", "webhook_endpoint_id": _id(request), "redelivered": count}
     )

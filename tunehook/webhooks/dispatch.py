@@ -11,15 +11,14 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from urllib.parse import urlsplit
 
 from tunehook import telemetry
 from tunehook.errors import Conflict, TunehookError
-from tunehook.model.webhook import Attempt, Delivery, ReceiverState, both
+from tunehook.model.webhook import Attempt, ReceiverState, both
 from tunehook.store import tally
 from tunehook.store.delivery_queue import Due
-from tunehook.webhooks import Webhooks, endpoint_health, event_types, retry_policy
-from tunehook.webhooks.retry_policy import Outcome, Verdict
+from tunehook.webhooks import Webhooks, attempts, endpoint_health, event_types, retry_policy
+from tunehook.webhooks.retry_policy import Outcome
 from tunehook.webhooks.sender import ATTEMPT_SECONDS, Sender
 
 log = logging.getLogger(__name__)
@@ -213,10 +212,10 @@ class _Step:
             attempt, outcome = await self._sender.send(url, event.id, event.body, secrets)
             telemetry.describe(attempt=delivery.attempts + 1, status=attempt.status_code, verdict=outcome.verdict.value)
         state, rest = receiver.heard(attempt, outcome)
-        attempted, pause = after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
+        attempted, pause = attempts.after(delivery, attempt, outcome, now=attempt.at, jitter=self._webhooks.jitter())
         if url != delivery.url:  # a copy costs 7 µs
             attempted = attempted.model_copy(update={"url": url})
-        log_attempt(attempted, attempt)
+        attempts.log_attempt(attempted, attempt)
         change = self._deliveries.plan(self._deliveries.attempted(due.record, attempted, attempt), attempted, pause)
         self._queue.note(change, delivery.lane, state=state if state != receiver.stored else None, rest=rest)
         if attempted.state == "delivered" and event.type in event_types.DEFAULT and not attempted.attempts_before:
@@ -225,30 +224,6 @@ class _Step:
         await self._commits.commit(change)
         if due.endpoint is not None:
             await endpoint_health.judge(self._webhooks, due.endpoint, outcome, now=attempt.at, url=url)
-
-
-def log_attempt(delivery: Delivery, attempt: Attempt) -> None:
-    host = delivery.url if delivery.pulled else urlsplit(delivery.url).hostname  # a path may hold a token
-    text = f"attempt {delivery.attempts}: {attempt.outcome}"
-    log.info("webhook %s of job %s to %s: %s, %s", delivery.id, delivery.job_id or "-", host, delivery.state, text)
-
-
-def after(
-    delivery: Delivery, attempt: Attempt, outcome: Outcome, *, now: float, jitter: float
-) -> tuple[Delivery, float | None]:
-    """Returns the delivery after an attempt, and the seconds until the next one (None: none). Pure."""
-    attempts = delivery.attempts + 1
-    again_at = retry_policy.next_attempt(attempts - delivery.attempts_before, outcome, now=now, jitter=jitter)
-    delivered = outcome.verdict is Verdict.DELIVERED
-    changed = {
-        "attempts": attempts,
-        "state": "delivered" if delivered else "failed" if again_at is None else "pending",
-        "next_attempt_at": None if again_at is None else int(again_at),
-        "delivered_at": int(now) if delivered else None,
-        "last_status_code": attempt.status_code,
-        "last_error": None if delivered else outcome.reason,
-    }
-    return delivery.model_copy(update=changed), None if again_at is None else again_at - now
 
 
 def _address(due: Due, now: float) -> tuple[str, list[str]] | str:

@@ -1,4 +1,4 @@
-"""What a project does with its subscriptions: create, update, rotate, test, redeliver, recover."""
+"""What a project does with its subscriptions: create, update, rotate, enable, delete, test."""
 
 from __future__ import annotations
 
@@ -11,34 +11,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from tunehook.errors import (
-    DeliveryWithoutReceiver,
-    EndpointDisabled,
-    EndpointNotFound,
-    InvalidParameter,
-    PullNameTaken,
-    TestUnanswered,
-    TooManyEndpoints,
-    TooManyPullEndpoints,
-)
+from tunehook.errors import InvalidParameter, PullNameTaken, TestUnanswered, TooManyEndpoints, TooManyPullEndpoints
 from tunehook.model.api_key import ApiKey
 from tunehook.model.record import new_id
-from tunehook.model.webhook import (
-    MOST_ENDPOINTS,
-    MOST_PULL_ENDPOINTS,
-    PULL,
-    Delivery,
-    Endpoint,
-    hint_of,
-    is_repeat,
-)
+from tunehook.model.webhook import MOST_ENDPOINTS, MOST_PULL_ENDPOINTS, PULL, Endpoint, hint_of, is_repeat
 from tunehook.openai_format.request_model import Strict, parse_as
 from tunehook.security import signature
 from tunehook.store.engine.commit import AlreadyThere, Occupied, optimistic_update
 from tunehook.webhooks import Webhooks, event_types, pull, sample_events
 from tunehook.webhooks.sender import Sender
 
-RECOVER_BATCH = 100
 PULL_URL = re.compile(rf"{PULL}[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}", re.ASCII)
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -85,10 +67,6 @@ class TestRequest(Strict):
             if not path.startswith("data."):
                 raise ValueError(f"has {path[:80]!r}: its names are paths such as data.status")
         return value
-
-
-class RecoverRequest(Strict):
-    since: Annotated[int, Field(ge=0, le=10**11)]
 
 
 async def create(
@@ -169,16 +147,12 @@ async def rotate(
     """Replaces the secret; returns the subscription and the new secret. On request both sign for a day."""
     asked = parse_as(RotateRequest, body)
     secret, now = signature.new_secret(), int(time.time())
-    encrypted, hint, keep = (
-        webhooks.encryption.encrypt(secret),
-        hint_of(secret),
-        asked.keep_old_secret_active_for_24_hours,
-    )
+    encrypted, hint = webhooks.encryption.encrypt(secret), hint_of(secret)
 
     def _rotated(endpoint: Endpoint) -> Endpoint:
         if is_repeat(endpoint.rotated_at, sdk_retry=sdk_retry, now=now):
             return endpoint
-        return endpoint.rotated(encrypted, hint, keep_old=keep, now=now)
+        return endpoint.rotated(encrypted, hint, keep_old=asked.keep_old_secret_active_for_24_hours, now=now)
 
     changed = await _change(webhooks, caller, endpoint_id, _rotated)
     return changed, webhooks.encryption.decrypt(changed.secret)
@@ -219,58 +193,6 @@ async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[
 
 
 test.__test__ = False  # type: ignore[attr-defined]
-
-
-@optimistic_update
-async def redeliver(webhooks: Webhooks, caller: ApiKey, delivery_id: str) -> Delivery:
-    """Makes a delivery due now, with the same `webhook-id` and body; its retry schedule begins anew."""
-    record = await webhooks.store.deliveries.read(delivery_id, caller.project)
-    await _check_receiver(webhooks, record.delivery)
-    delivery = _again(record.delivery, int(time.time()))
-    await webhooks.store.commit(webhooks.store.deliveries.again(record.change(delivery), delivery))
-    return delivery
-
-
-async def recover(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[str, Any]) -> int:
-    """Makes every delivery due that was given up since; returns how many."""
-    since = parse_as(RecoverRequest, body).since
-    endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
-    if not endpoint.enabled:
-        raise EndpointDisabled(id=endpoint.id, why=endpoint.disabled_reason)
-    ids = await webhooks.store.deliveries.failed_since(endpoint.id, since)
-    count, now = 0, int(time.time())
-    for start in range(0, len(ids), RECOVER_BATCH):
-        changes = []
-        for record in await webhooks.store.deliveries.read_many(ids[start : start + RECOVER_BATCH]):
-            if record.delivery.state == "failed":
-                delivery = _again(record.delivery, now)
-                changes.append(webhooks.store.deliveries.again(record.change(delivery), delivery))
-        outcomes = await webhooks.store.commit_many(changes)
-        count += sum(isinstance(outcome, int) for outcome in outcomes)
-    return count
-
-
-async def _check_receiver(webhooks: Webhooks, delivery: Delivery) -> None:
-    if delivery.endpoint_id is None:
-        if await webhooks.store.api_keys.get(delivery.key_id or "") is None:
-            raise DeliveryWithoutReceiver(id=delivery.id, why="the API key whose callback secret signs it is gone")
-        return
-    try:
-        endpoint = (await webhooks.store.endpoints.read(delivery.endpoint_id)).endpoint
-    except EndpointNotFound:
-        raise DeliveryWithoutReceiver(id=delivery.id, why="its webhook endpoint was deleted") from None
-    if not endpoint.enabled:
-        raise EndpointDisabled(id=endpoint.id, why=endpoint.disabled_reason)
-
-
-def _again(delivery: Delivery, now: int) -> Delivery:
-    begun_anew = {
-        "state": "pending",
-        "attempts_before": delivery.attempts,
-        "next_attempt_at": now,
-        "delivered_at": None,
-    }
-    return delivery.model_copy(update=begun_anew)
 
 
 @optimistic_update

@@ -26,7 +26,7 @@ from tunehook.model.webhook import Attempt, Delivery, Endpoint, Event
 from tunehook.openai_format.request_model import Strict, parse_as
 from tunehook.store.engine.commit import optimistic_update
 from tunehook.store.pull_queue import HandedOut
-from tunehook.webhooks import Webhooks, dispatch, publishing, retry_policy
+from tunehook.webhooks import Webhooks, attempts, publishing, retry_policy
 from tunehook.webhooks.retry_policy import Outcome, Verdict
 from tunehook.webhooks.sender import ANSWER_BYTES, ATTEMPT_SECONDS, signed_headers
 
@@ -113,10 +113,10 @@ async def report(webhooks: Webhooks, caller: ApiKey, delivery_id: str, body: dic
         return delivery
     if delivery.state != "pending":
         raise NotPending(id=delivery.id, state=delivery.state)
-    changed, pause = dispatch.after(delivery, attempt, outcome, now=now, jitter=webhooks.jitter())
+    changed, pause = attempts.after(delivery, attempt, outcome, now=now, jitter=webhooks.jitter())
     change = webhooks.store.deliveries.attempted(record, changed, attempt)
     await webhooks.store.commit(webhooks.store.deliveries.plan(change, changed, pause))
-    dispatch.log_attempt(changed, attempt)
+    attempts.log_attempt(changed, attempt)
     return changed
 
 
@@ -148,11 +148,11 @@ async def try_out(webhooks: Webhooks, endpoint: Endpoint, event: Event) -> int:
     until = time.monotonic() + ATTEMPT_SECONDS
     while time.monotonic() < until:
         await asyncio.sleep(LOOK_SECONDS)
-        attempts = await store.deliveries.attempts(delivery.id)
-        if attempts and attempts[0].status_code is None:
-            raise TestUnanswered(why=attempts[0].outcome)
-        if attempts and attempts[0].status_code is not None:
-            return attempts[0].status_code
+        first = next(iter(await store.deliveries.attempts(delivery.id)), None)
+        if first is not None and first.status_code is None:
+            raise TestUnanswered(why=first.outcome)
+        if first is not None and first.status_code is not None:
+            return first.status_code
     why = f"no reader of {endpoint.url} has reported within {ATTEMPT_SECONDS:.0f} s. It stays to be fetched"
     raise TestUnanswered(why=why)
 
