@@ -8,16 +8,15 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
+from service.answers import job_shown
 from service.request_log import log_admin
 from service.requests import caller_of, context_of, json_object, known_only
 from tunehook import projects
 from tunehook.context import Context
 from tunehook.jobs import approvals
 from tunehook.model.project import NO_LIMITS, ProjectSettings, dollars, month_after, month_of
-from tunehook.openai_format import jobs
 from tunehook.openai_format.lists import page_object
 from tunehook.openai_format.request_model import Strict, parse_as
-from tunehook.store.jobs import JobRecord
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
 #: Up to 9 billion dollars, of which sums in millionths are exact in Redis' scripts too.
@@ -65,17 +64,12 @@ async def change(request: web.Request) -> web.Response:
 
 async def approve(request: web.Request) -> web.Response:
     ctx, job_id = context_of(request), request.match_info["fine_tuning_job_id"]
-    return _job(await approvals.approve(ctx, job_id, by=caller_of(request).id))
+    return web.json_response(job_shown(await approvals.approve(ctx, job_id, by=caller_of(request).id)))
 
 
 async def reject(request: web.Request) -> web.Response:
     ctx, job_id = context_of(request), request.match_info["fine_tuning_job_id"]
-    return _job(await approvals.reject(ctx, job_id, by=caller_of(request).id))
-
-
-def _job(record: JobRecord) -> web.Response:
-    job = jobs.job_object(record.job, revision=record.revision, cancel_requested_at=record.cancel_requested_at)
-    return web.json_response(job)
+    return web.json_response(job_shown(await approvals.reject(ctx, job_id, by=caller_of(request).id)))
 
 
 async def _object(ctx: Context, project: str, limits: ProjectSettings) -> dict[str, Any]:

@@ -119,11 +119,11 @@ NOT_HTTP: frozenset[type[TunehookError]] = frozenset(
 #: OpenAI's names for the parameter of these errors.
 _PARAMS: dict[type[TunehookError], str] = {errors.JobNotFound: "fine_tune_id", errors.FileNotFound: "id"}
 #: SDKs retry these unless told not to. Of our answers, a retry helps with 503 alone.
+_NO_RETRY = frozenset({408, 409, 429})
 #: Of the answer's header, the body of an error, and the log.
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 #: For the log.
 ERROR_CODE: web.ResponseKey[str] = web.ResponseKey("error_code", str)
-_NO_RETRY = frozenset({408, 409, 429})
 
 
 def row_of(kind: type[TunehookError]) -> tuple[int, str, str | None] | None:

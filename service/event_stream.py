@@ -12,9 +12,10 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from aiohttp import web
 
-from service import streams
+from service import followers, streams
+from service.followers import BLOCK_SECONDS, ENTRIES_AT_ONCE, Followed, Followers, Row
 from service.requests import context_of
-from service.streams import BLOCK_SECONDS, ENTRIES_AT_ONCE, OPEN_STREAMS, Followed, Followers, Row
+from service.streams import OPEN_STREAMS
 from tunehook.errors import StoreUnavailable
 from tunehook.model.job import Job, Stage
 from tunehook.openai_format import jobs
@@ -117,7 +118,7 @@ async def _stream(request: web.Request, job_id: str, position: str | None) -> we
             last = rows[-1][0]
             return [b"id: %b%b\ndata: %b\n\n" % (jobs.EVENT_ID.encode(), at.encode(), event) for at, event in rows]
 
-        return await streams.send(request, streams.texts(request, [followed], _look))
+        return await streams.send(request, followers.texts(request, [followed], _look))
 
 
 async def wait_for_end(request: web.Request, record: JobRecord, seconds: float) -> JobRecord:

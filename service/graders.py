@@ -8,10 +8,9 @@ from aiohttp import web
 
 from service.requests import BODY_BYTES, caller_of, context_of, json_object, known_members, optional, required
 from tunehook.context import Context
-from tunehook.errors import UnknownUpstream
 from tunehook.jobs.model_access import check_models, grader_models
+from tunehook.jobs.upstream_choice import check_name
 from tunehook.upstreams.protocol import Upstream
-from tunehook.wording import did_you_mean
 
 
 async def validate(request: web.Request) -> web.Response:
@@ -46,9 +45,5 @@ def _upstream(ctx: Context, ours: dict[str, Any]) -> Upstream:
     if "upstream" in ours:
         required(ours, "upstream", str)
     name = ours.get("upstream") or next(iter(ctx.upstreams), "")
-    upstream = ctx.upstreams.get(name) if isinstance(name, str) else None
-    if upstream is None:
-        hint = did_you_mean(str(name), ctx.upstreams)
-        known = ", ".join(ctx.upstreams) or "none: set OPENAI_API_KEY"
-        raise UnknownUpstream(param="tunehook.upstream", name=str(name)[:80], known=known, hint=hint)
-    return upstream
+    check_name(ctx, name, "tunehook.upstream")
+    return ctx.upstreams[name]

@@ -8,7 +8,7 @@ import json
 from aiohttp import web
 
 from service.event_stream import FOLLOW_SECONDS
-from service.requests import PARSING, caller_of, context_of, integer, known_only
+from service.requests import PARSING, accepts, caller_of, context_of, integer, known_only
 from tunehook.model import metrics
 from tunehook.model.job import Stage
 
@@ -26,7 +26,7 @@ async def retrieve(request: web.Request) -> web.Response:
     if job.stage is Stage.TRACKED:
         await store.job_log.follow(job.id, FOLLOW_SECONDS)
     rows = await store.job_metrics.read(job.id)
-    as_csv = _wants_csv(request)
+    as_csv = accepts(request, "text/csv")
 
     def _body() -> str:
         table = metrics.columns(rows, after)
@@ -48,9 +48,3 @@ async def retrieve(request: web.Request) -> web.Response:
     if "gzip" in request.headers.get("accept-encoding", "").lower():
         response.enable_compression(web.ContentCoding.gzip)
     return response
-
-
-def _wants_csv(request: web.Request) -> bool:
-    """Whether the client names CSV: `*/*` is what every SDK sends."""
-    kinds = request.headers.get("accept", "").split(",")
-    return any(kind.partition(";")[0].strip().lower() == "text/csv" for kind in kinds)

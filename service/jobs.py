@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from service.answers import json_response
+from service.answers import job_shown, json_response
 from service.event_stream import FOLLOW_SECONDS, stream, wait_for_end
 from service.job_filters import FILTERS, job_filter
 from service.models import CATALOG
@@ -25,7 +24,7 @@ from service.requests import (
     known_only,
     required,
 )
-from service.streams import wants_stream
+from service.streams import is_position, wants_stream
 from service.tracing import accepting
 from tunehook.context import Context
 from tunehook.errors import InvalidParameter, MissingParameter
@@ -196,8 +195,7 @@ async def checkpoints(request: web.Request) -> web.Response:
 
 def _position(text: str, param: str) -> str:
     position = text.removeprefix(jobs.EVENT_ID)
-    # Redis takes two numbers of 64 bits, and anything else as an error.
-    if not (text.startswith(jobs.EVENT_ID) and re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII)):
+    if not (text.startswith(jobs.EVENT_ID) and is_position(position)):
         raise InvalidParameter(param=param, why="it must be the id of an event")
     return position
 
@@ -212,4 +210,4 @@ async def _object(ctx: Context, record: JobRecord) -> dict[str, Any]:
     copy = None
     if job.stage is Stage.UPLOADING:
         copy = next((copy for copy in await uploading.copies_of(ctx, job) if copy), None)
-    return jobs.job_object(job, revision=record.revision, cancel_requested_at=record.cancel_requested_at, copy=copy)
+    return job_shown(record, copy)

@@ -79,25 +79,24 @@ async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["ratelimit-reset"] = str(rate.reset_seconds)
 
 
-async def check_stored_bytes(request: web.Request, size: int) -> None:
-    """Raises LimitReached when the project's files and open uploads would take more than its limit with `size` more."""
-    await _check_bytes(request, size)
-
-
 async def check_kept(request: web.Request, *made: File) -> None:
     """Discards files that were recorded a moment ago if those that came before them left no room. Raises LimitReached.
 
     Several that arrive at once have all passed the check before; the first of them stay.
     """
     try:
-        await _check_bytes(request, made[-1].bytes, before=made[-1].id)
+        await check_stored_bytes(request, made[-1].bytes, before=made[-1].id)
     except LimitReached:
         for file in made:
             await ingest.discard(context_of(request).files, file)
         raise
 
 
-async def _check_bytes(request: web.Request, size: int, before: str | None = None) -> None:
+async def check_stored_bytes(request: web.Request, size: int, before: str | None = None) -> None:
+    """Raises LimitReached when the project's files and open uploads would take more than its limit with `size` more.
+
+    `before`: counts only files that came before this one.
+    """
     store, project = context_of(request).store, caller_of(request).project
     most = store.projects.known(project).stored_bytes
     if most is None:

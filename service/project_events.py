@@ -6,18 +6,18 @@ the id of the last event that it has.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from aiohttp import web
 
-from service import streams
+from service import followers, streams
+from service.answers import job_shown
 from service.event_stream import FOLLOWED_JOBS, FollowedJob
+from service.followers import BLOCK_SECONDS, ENTRIES_AT_ONCE, Followed, Followers, Row
 from service.requests import caller_of, context_of, known_only
-from service.streams import BLOCK_SECONDS, ENTRIES_AT_ONCE, OPEN_STREAMS, Followed, Followers, Row
+from service.streams import OPEN_STREAMS, is_position
 from tunehook.errors import InvalidParameter
-from tunehook.openai_format import jobs
 from tunehook.openai_format.json_text import spaced
 from tunehook.openai_format.webhooks import delivery_object
 from tunehook.store.project_events import Changed, last_of_each
@@ -64,10 +64,7 @@ async def messages(store: Store, changes: Iterable[Changed]) -> list[Row]:
     deliveries = await store.deliveries.read_many(one.id for one in last if one.kind == "delivery")
     shown: dict[tuple[str, str], object] = {}
     for record in records:
-        cancelled = record.cancel_requested_at
-        shown["job", record.job.id] = jobs.job_object(
-            record.job, revision=record.revision, cancel_requested_at=cancelled
-        )
+        shown["job", record.job.id] = job_shown(record)
     for delivery in deliveries:
         shown["delivery", delivery.delivery.id] = delivery_object(delivery.delivery)
     return [(one.position, _message(one.kind, shown[one.kind, one.id])) for one in last if (one.kind, one.id) in shown]
@@ -113,7 +110,7 @@ class Follower:
     async def texts(self, begin: bytes) -> AsyncIterator[bytes]:
         """Yields what the follower gets, `begin` first."""
         yield begin
-        async for text in streams.texts(self._request, [self._project, *self._logs], self._look):
+        async for text in followers.texts(self._request, [self._project, *self._logs], self._look):
             yield text
 
     async def _look(self) -> list[bytes] | None:
@@ -159,7 +156,6 @@ def _positions(text: str | None) -> dict[str, str]:
         return {}
     first, *rest = text.split(";")
     parts = [("", first), *((name, position) for name, _, position in (part.partition("=") for part in rest))]
-    # Redis takes two numbers of 64 bits, and anything else as an error.
-    if not all(re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", position, re.ASCII) for _, position in parts):
+    if not all(is_position(position) for _, position in parts):
         raise InvalidParameter(param="Last-Event-ID", why="it must be the id of an event of this stream")
     return dict(parts)

@@ -108,6 +108,12 @@ async def body(request: web.Request, limit: int) -> bytes:
     return content
 
 
+def accepts(request: web.Request, kind: str) -> bool:
+    """Whether the client names the media type: `*/*` is what every SDK sends."""
+    named = request.headers.get("accept", "").split(",")
+    return any(part.partition(";")[0].strip().lower() == kind for part in named)
+
+
 def is_sdk_retry(request: web.Request) -> bool:
     """Whether an OpenAI SDK retries a call by itself."""
     return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
@@ -126,12 +132,8 @@ _READ = ("Authorization", "Idempotency-Key", "Last-Event-ID", "webhook-id", "web
 def refuse_odd_bytes(request: web.Request) -> None:
     """Raises InvalidParameter for a URL, or a header that is read, whose bytes are not UTF-8: Redis takes no others."""
     for name, text in (("URL", request.path_qs), *((name, request.headers.get(name, "")) for name in _READ)):
-        if text != _replaced(text):
+        if not text.isascii() and text != text.encode(errors="replace").decode():
             raise InvalidParameter(param=name, why="it is not UTF-8")
-
-
-def _replaced(text: str) -> str:
-    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def known_members(body: Mapping[str, Any], *names: str, where: str = "") -> None:

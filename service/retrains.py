@@ -9,14 +9,13 @@ from typing import Any
 from aiohttp import web
 
 from service import error_responses
-from service.answers import json_response
+from service.answers import job_shown, json_response
 from service.models import CATALOG
 from service.request_log import ACCEPTED_JOB
 from service.requests import BODY_BYTES, caller_of, context_of, json_object
 from service.tracing import accepting
 from tunehook.errors import RequestError
 from tunehook.jobs import retrains
-from tunehook.openai_format import jobs
 from tunehook.openai_format.request_model import parse_as
 from tunehook.openai_format.retrains import RetrainRequest, dry_run_object
 
@@ -32,9 +31,7 @@ async def create(request: web.Request) -> web.Response:
     with accepting(request):
         record = await retrains.retrain(ctx, caller, job_id, asked, offered)
         request[ACCEPTED_JOB] = record.job.id
-    return json_response(
-        jobs.job_object(record.job, revision=record.revision, cancel_requested_at=record.cancel_requested_at)
-    )
+    return json_response(job_shown(record))
 
 
 def _error_object(error: RequestError | None) -> dict[str, Any] | None:

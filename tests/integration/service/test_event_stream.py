@@ -16,7 +16,8 @@ from aiohttp import web
 
 from cli.valkey_process import connect
 from service.app import build_app
-from service.streams import BLOCK_SECONDS, KEYS_SECONDS
+from service.followers import BLOCK_SECONDS
+from service.streams import KEYS_SECONDS
 from tests.fakes.context import opened_context
 from tests.fakes.valkey import Valkey, valkey_server
 from tunehook import api_keys
