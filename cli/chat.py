@@ -12,7 +12,7 @@ from cyclopts import App
 from cli.failures import AskedWrongly, CommandFailed
 from cli.job_text import Object, job_path
 from cli.lines import say, tell
-from cli.options import FOUND, AsJson, Service, examples
+from cli.options import FOUND, AsJson, Service, examples, given
 from cli.service_client import ServiceClient
 from cli.terminal import print_json
 
@@ -49,8 +49,7 @@ def chat(
         max_tokens: the longest answer
         as_json: the API's answers, unchanged
     """
-    options = {"temperature": temperature, "max_tokens": max_tokens}
-    asked = {name: value for name, value in options.items() if value is not None}
+    asked = given({"temperature": temperature, "max_tokens": max_tokens})
     with ServiceClient.from_arguments(service) as client:
         models = [_name(client, one) for one in (model, beside) if one]
         talks = {name: [_message("system", system)] if system else [] for name in models}
@@ -70,13 +69,13 @@ def chat(
     return 0
 
 
-def _name(client: ServiceClient, given: str) -> str:
+def _name(client: ServiceClient, asked: str) -> str:
     """Returns the model of a job, or the name that was given. Raises AskedWrongly."""
-    if not given.startswith("ftjob-"):
-        return given
-    job = client.get(job_path(given))
+    if not asked.startswith("ftjob-"):
+        return asked
+    job = client.get(job_path(asked))
     if not job["fine_tuned_model"]:
-        raise CommandFailed(why=f"{given} is {job['status']} and has no model. `tunehook watch {given}` follows it.")
+        raise CommandFailed(why=f"{asked} is {job['status']} and has no model. `tunehook watch {asked}` follows it.")
     return str(job["fine_tuned_model"])
 
 

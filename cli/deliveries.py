@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 from cyclopts import App, Parameter
 
 from cli.delivery_text import DELIVERY
-from cli.job_text import Object, job_path
+from cli.endpoints import endpoint_path
+from cli.job_text import job_path
 from cli.lines import say, tell
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient
@@ -66,16 +65,11 @@ def list_deliveries(
         else:
             query = {"state": state, "event_type": event, "job": job, "created_after": since, "created_before": before}
             ids = [endpoint] if endpoint else [one["id"] for one in client.pages("/webhook_endpoints")]
-            every = [one for each in ids for one in islice(_of_endpoint(client, each, query), limit or None)]
+            lists = (client.pages(endpoint_path(one, "deliveries"), **query) for one in ids)
+            every = [one for found in lists for one in islice(found, limit or None)]
             found = sorted(every, key=lambda one: -int(one["created_at"]))[: limit or None]
-    DELIVERY.print_list(found, shape)
-    if not found:
-        say("No delivery matches. Those to a job's own callback URL: --job ftjob-…")
+    DELIVERY.print_list(found, shape, "No delivery matches. Those to a job's own callback URL: --job ftjob-…")
     return 0
-
-
-def _of_endpoint(client: ServiceClient, endpoint: str, query: dict[str, str | int | None]) -> Iterator[Object]:
-    return client.pages(f"/webhook_endpoints/{quote(endpoint, safe='')}/deliveries", **query)
 
 
 _SHOW = "Show a delivery and its attempts; with --json its payload too."
@@ -97,7 +91,7 @@ def recover(
         since: 2h, 7d, 2026-11-20
     """
     with ServiceClient.from_arguments(service) as client:
-        found = client.post(f"/webhook_endpoints/{quote(endpoint, safe='')}/recover", {"since": since})
+        found = client.post(endpoint_path(endpoint, "recover"), {"since": since})
     tell(found["redelivered"])
     say(f"{found['redelivered']} deliveries are due now." if found["redelivered"] else "No delivery failed since then.")
     return 0

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from cli import times
 from cli.kinds import Kind
+from cli.options import path_of
 
 DELIVERY_HEAD = ("DELIVERY", "STATE", "EVENT", "LAST ANSWER", "JOB", "TRIES", "NEXT", "CREATED", "URL")
-
-
-def delivery_path(delivery_id: str, *more: str) -> str:
-    """Returns the path of a delivery, or of what lies below it."""
-    return "/".join(("/deliveries", quote(delivery_id, safe=""), *more))
 
 
 def delivery_row(one: Mapping[str, Any]) -> tuple[object, ...]:
@@ -53,4 +49,4 @@ def delivery_facts(one: Mapping[str, Any]) -> dict[str, object]:
     return facts
 
 
-DELIVERY = Kind("delivery", delivery_path, DELIVERY_HEAD, delivery_row, delivery_facts)
+DELIVERY = Kind("delivery", partial(path_of, "/deliveries"), DELIVERY_HEAD, delivery_row, delivery_facts)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +20,7 @@ from typing import Any
 
 import openai
 from openai.types.fine_tuning import FineTuningJobEvent
+from openai.types.webhooks import FineTuningJobSucceededWebhookEvent
 
 from cli.lines import harmless, tell
 from cli.processes import Processes
@@ -32,6 +33,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 MODEL = "gpt-4.1-mini-2025-04-14"
 SPEED = 80.0
 PATIENCE = 120.0
+#: Headers and body of webhooks.
+Posts = queue.Queue[tuple[dict[str, str], bytes]]
 
 
 class DemoFailed(TunehookError):
@@ -61,22 +64,10 @@ def demo() -> int:
     if not EXAMPLES.is_dir():
         raise DemoFailed(why=f"{EXAMPLES} does not exist. Run the demo from a checkout of the repository.")
     with tempfile.TemporaryDirectory(prefix="tunehook-demo-") as directory, receiver() as (url, posts):
-        found = settings.load().model_copy(update={"data_dir": Path(directory), "port": 0, "redis_url": ""})
-        changes = {
-            **local_changes(found),
-            "REDIS_URL": "",
-            "TUNEHOOK_STORE_URL": "",
-            "TUNEHOOK_POLL_SECONDS": "0.5",
-            "TUNEHOOK_SIMULATOR_SPEED": str(SPEED),
-        }
-        with Processes(found, changes, simulate=True) as processes:
+        changes = {"TUNEHOOK_SIMULATOR_SPEED": str(SPEED)}
+        with running(Path(directory), changes, simulate=True) as (processes, client):
             told = f"Tunehook runs at {processes.url}, with a simulated OpenAI behind it ({SPEED:.0f} times as fast)."
             tell(wrapped(told, indent=0))
-            client = openai.OpenAI(
-                base_url=f"{processes.url}/v1",
-                api_key=processes.access.api_key,
-                webhook_secret=processes.access.callback_secret,
-            )
             runs = [
                 Run(EXAMPLES / "sarcastic.jsonl", "What is the capital of France?"),
                 Run(EXAMPLES / "audubon_birds.jsonl", "Name a bird species."),
@@ -91,6 +82,23 @@ def demo() -> int:
                 raise DemoFailed(why=f"{failed}\n\nThe workers' log ends:\n{processes.last('worker')}") from None
     tell(f"\nDone in {time.monotonic() - begun:.0f} s. `tunehook up` keeps it running; the README has a client.")
     return 0
+
+
+@contextmanager
+def running(
+    directory: Path, changes: Mapping[str, str], *, simulate: bool = False, train: bool = False
+) -> Iterator[tuple[Processes, openai.OpenAI]]:
+    """Runs Tunehook on a directory of its own; yields its processes and a client."""
+    found = settings.load().model_copy(update={"data_dir": directory, "port": 0, "redis_url": ""})
+    own = {"REDIS_URL": "", "TUNEHOOK_STORE_URL": "", "TUNEHOOK_POLL_SECONDS": "0.5"}
+    with Processes(found, {**local_changes(found), **own, **changes}, simulate=simulate, train=train) as processes:
+        access = processes.access
+        yield (
+            processes,
+            openai.OpenAI(
+                base_url=f"{processes.url}/v1", api_key=access.api_key, webhook_secret=access.callback_secret
+            ),
+        )
 
 
 def _submit(client: openai.OpenAI, run: Run, callback_url: str) -> None:
@@ -133,14 +141,11 @@ def _read_events(client: openai.OpenAI, run: Run) -> None:
     if fresh:
         run.newest = fresh[0].id
     for event in reversed(fresh):
-        _apply(run, event.data if isinstance(event.data, dict) else {})
-
-
-def _apply(run: Run, data: dict[str, Any]) -> None:
-    run.bytes_sent = max(run.bytes_sent, int(data.get("bytes_sent") or 0))
-    if isinstance(data.get("step"), int):
-        run.step, run.steps = max(run.step, data["step"]), int(data.get("total_steps") or 0)
-        run.loss = data.get("train_loss", run.loss)
+        data: dict[str, Any] = event.data if isinstance(event.data, dict) else {}
+        run.bytes_sent = max(run.bytes_sent, int(data.get("bytes_sent") or 0))
+        if isinstance(data.get("step"), int):
+            run.step, run.steps = max(run.step, data["step"]), int(data.get("total_steps") or 0)
+            run.loss = data.get("train_loss", run.loss)
 
 
 class _Screen:
@@ -175,9 +180,9 @@ def _line(run: Run) -> str:
 
 
 @contextmanager
-def receiver() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]]]]:
+def receiver() -> Iterator[tuple[str, Posts]]:
     """An HTTP server that takes webhooks: its URL, and the queue of what was posted."""
-    posts: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
+    posts = Posts()
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -198,8 +203,8 @@ def receiver() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]]]
         server.server_close()
 
 
-def _told(client: openai.OpenAI, runs: list[Run], posts: queue.Queue[tuple[dict[str, str], bytes]]) -> None:
-    """Takes one webhook, lets the official package verify it, and asks the model that it names."""
+def verified(client: openai.OpenAI, posts: Posts) -> tuple[FineTuningJobSucceededWebhookEvent, str]:
+    """Takes one webhook, and lets the official package verify it; returns it, and the model that it names."""
     try:
         headers, body = posts.get(timeout=30)
     except queue.Empty:
@@ -207,8 +212,13 @@ def _told(client: openai.OpenAI, runs: list[Run], posts: queue.Queue[tuple[dict[
     event = client.webhooks.unwrap(body, headers)  # raises unless the signature is right
     if event.type != "fine_tuning.job.succeeded":
         raise DemoFailed(why=f"The webhook is of type {event.type}: {body.decode()}")
+    return event, str(getattr(event.data, "fine_tuned_model", ""))
+
+
+def _told(client: openai.OpenAI, runs: list[Run], posts: Posts) -> None:
+    """Takes one webhook, and asks the model that it names."""
+    event, model = verified(client, posts)
     run = next(run for run in runs if run.job_id == event.data.id)
-    model = str(getattr(event.data, "fine_tuned_model", ""))
     told = f"webhook {event.id} verified: {event.type}, job {event.data.id}"
     tell(f"\n{wrapped(told, indent=8)}\nmodel   {model}")
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": run.question}])

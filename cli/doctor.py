@@ -43,9 +43,8 @@ async def run(
             record names, and records without their bytes
         data_dir: the same for this data directory
     """
-    url, _ = local_store.find()
     loaded = settings.load()
-    async with Store.connect(url, replicas=loaded.replicas) as store:
+    async with local_store.opened() as (store, _):
         found = await doctor.findings(store)
         if storage or data_dir is not None:
             place = Directory(data_dir) if data_dir else open_place(loaded.store_url, loaded.data_dir)

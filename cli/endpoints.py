@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from cyclopts import App, Parameter
 
@@ -12,7 +12,7 @@ from cli import times
 from cli.job_text import Object
 from cli.kinds import Kind
 from cli.lines import say, tell
-from cli.options import FOUND, Service, examples
+from cli.options import FOUND, Service, examples, given, path_of
 from cli.service_client import ServiceClient
 from cli.terminal import PLAIN, Shape, confirmed, print_json, print_one, print_rows
 
@@ -22,11 +22,8 @@ app = App(
     help_epilogue=examples("endpoints create https://you.example/hooks --name production", "endpoints list"),
 )
 HEAD = ("ENDPOINT", "STATE", "NAME", "URL", "EVENTS", "CREATED", "NOTE")
+endpoint_path = partial(path_of, "/webhook_endpoints")
 Events = Annotated[list[str] | None, Parameter(name="--event")]
-
-
-def _path(endpoint: str, *more: str) -> str:
-    return "/".join(("/webhook_endpoints", quote(endpoint, safe=""), *more))
 
 
 def _row(one: Mapping[str, Any]) -> tuple[object, ...]:
@@ -43,9 +40,8 @@ def list_endpoints(*, shape: Shape = PLAIN, service: Service = FOUND) -> int:
     """List the project's endpoints, newest first."""
     with ServiceClient.from_arguments(service) as client:
         found = list(client.pages("/webhook_endpoints"))
-    ENDPOINT.print_list(found, shape)
-    if not found:
-        say("No endpoint yet. `tunehook endpoints create https://you.example/hooks --name production` makes one.")
+    none = "No endpoint yet. `tunehook endpoints create https://you.example/hooks --name production` makes one."
+    ENDPOINT.print_list(found, shape, none)
     return 0
 
 
@@ -64,7 +60,7 @@ def _facts(one: Object) -> dict[str, object]:
     }
 
 
-ENDPOINT = Kind("endpoint", _path, HEAD, _row, _facts)
+ENDPOINT = Kind("endpoint", endpoint_path, HEAD, _row, _facts)
 ENDPOINT.show(app, "Show an endpoint.", "endpoints show we_Ab12", "endpoints show we_Ab12 --json")
 _ENABLE = "Enable an endpoint that was disabled; `deliveries recover` sends what it missed."
 ENDPOINT.do(app, "enable", _ENABLE, "endpoints enable we_Ab12", "endpoints enable we_Ab12 --json")
@@ -114,9 +110,9 @@ def update(
         name: its new name
         event: a type that it gets; may be repeated, and replaces all that it had
     """
-    asked = {"url": url, "name": name, "event_types": event}
+    asked = {"url": url or None, "name": name or None, "event_types": event or None}
     with ServiceClient.from_arguments(service) as client:
-        ENDPOINT.print(client.post(_path(endpoint), {key: value for key, value in asked.items() if value}), shape)
+        ENDPOINT.print(client.post(endpoint_path(endpoint), given(asked)), shape)
     return 0
 
 
@@ -129,10 +125,10 @@ def delete(endpoint: str, /, *, yes: bool = False, service: Service = FOUND) -> 
         yes: do not ask
     """
     with ServiceClient.from_arguments(service) as client:
-        found = client.get(_path(endpoint))
+        found = client.get(endpoint_path(endpoint))
         if not confirmed(f"Delete {found['name']}, {found['url']}?", yes=yes, done="deleted"):
             return 1
-        tell(client.delete(_path(endpoint))["id"])
+        tell(client.delete(endpoint_path(endpoint))["id"])
     return 0
 
 
@@ -149,7 +145,7 @@ def rotate_secret(endpoint: str, /, *, keep_old: bool = False, shape: Shape = PL
     """
     body = {"keep_old_secret_active_for_24_hours": True} if keep_old else {}
     with ServiceClient.from_arguments(service) as client:
-        ENDPOINT.print(client.post(_path(endpoint, "rotate_secret"), body), shape)
+        ENDPOINT.print(client.post(endpoint_path(endpoint, "rotate_secret"), body), shape)
     return 0
 
 
@@ -167,7 +163,7 @@ def send_test(
         event: the type of the sample (default: fine_tuning.job.succeeded)
     """
     with ServiceClient.from_arguments(service) as client:
-        found = client.post(_path(endpoint, "test"), {"event_type": event})
+        found = client.post(endpoint_path(endpoint, "test"), {"event_type": event})
     if shape.as_json:
         print_one(found, {}, shape)
     else:

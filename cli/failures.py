@@ -6,6 +6,9 @@ Exit statuses of all commands: 0 done, 1 could not be done, 2 asked wrongly, 3 t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tunehook.errors import TunehookError
 
 FAILED, WRONG, STILL_RUNNING, NO_KEY, TRY_AGAIN = 1, 2, 3, 4, 5
@@ -25,6 +28,15 @@ class AskedWrongly(CommandFailed):
 
 class NotConfirmed(CommandFailed):
     """Nothing was {done}: there is no terminal to ask in. Give --yes{other}."""
+
+
+@contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Turns an OSError into AskedWrongly, which names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise AskedWrongly(why=f"{path}: {error.strerror}") from error
 
 
 def exit_status(error: TunehookError) -> int:

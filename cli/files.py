@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from cli import times
 from cli.dataset_text import report_text
-from cli.failures import AskedWrongly
+from cli.failures import AskedWrongly, naming
 from cli.job_text import Object
 from cli.kinds import Kind
 from cli.lines import say, tell
@@ -49,9 +49,7 @@ def list_files(*, purpose: str | None = None, limit: int = 20, shape: Shape = PL
     with ServiceClient.from_arguments(service) as client:
         every = client.pages("/files", limit=min(limit, 1000) or 1000, purpose=purpose)
         found = list(islice(every, limit or None))
-    FILE.print_list(found, shape)
-    if not found:
-        say("No files yet. `tunehook files upload train.jsonl` keeps one.")
+    FILE.print_list(found, shape, "No files yet. `tunehook files upload train.jsonl` keeps one.")
     return 0
 
 
@@ -79,11 +77,8 @@ def upload(path: Path, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> 
     Args:
         path: a dataset, JSONL
     """
-    with ServiceClient.from_arguments(service) as client:
-        try:
-            found = send(client, path)
-        except OSError as error:
-            raise AskedWrongly(why=f"{path}: {error.strerror}") from error
+    with ServiceClient.from_arguments(service) as client, naming(path):
+        found = send(client, path)
     FILE.print(found, shape)
     if found["status"] == "error":
         say(f"It cannot be trained on. `tunehook files report {found['id']}` says why.")
@@ -106,12 +101,9 @@ def download(
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
         else:
-            try:
-                with output.open("wb") as target:
-                    for chunk in answer.iter_bytes():
-                        target.write(chunk)
-            except OSError as error:
-                raise AskedWrongly(why=f"{output}: {error.strerror}") from error
+            with naming(output), output.open("wb") as target:
+                for chunk in answer.iter_bytes():
+                    target.write(chunk)
     return 0
 
 

@@ -35,6 +35,9 @@ class Answer:
     def ok(self) -> bool:
         return self.status_code is not None and 200 <= self.status_code <= 299
 
+    def words(self) -> str:
+        return self.error or f"{self.status_code}  {self.duration_ms:.0f} ms"
+
     def report(self) -> dict[str, Any]:
         """Returns the body of `POST /v1/deliveries/{id}/attempts`."""
         members = {name: value for name, value in vars(self).items() if value is not None}

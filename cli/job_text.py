@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from cli import times
+from cli.options import path_of
 from tunehook.dataset.prices import usd_text
 
 Object = dict[str, Any]
 HEAD = ("JOB", "STATUS", "NOTE", "MODEL", "TUNED MODEL", "USD", "CREATED", "UPSTREAM")
 ENDED = ("succeeded", "failed", "cancelled")
-
-
-def job_path(job_id: str, *more: str) -> str:
-    """Returns the path of a job, or of what lies below it. An id is quoted: it may be any text."""
-    return "/".join(("/fine_tuning/jobs", quote(job_id, safe=""), *more))
+job_path = partial(path_of, "/fine_tuning/jobs")
 
 
 def job_row(job: Mapping[str, Any]) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -11,27 +12,71 @@ from cyclopts import App, Parameter
 from cli import event_stream, times
 from cli.delivery_text import DELIVERY
 from cli.event_stream import AGAIN_SECONDS
-from cli.job_list import list_jobs
 from cli.job_text import HEAD, Object, job_facts, job_path, job_row
 from cli.kinds import Kind
+from cli.lines import say
 from cli.metrics import compare, metrics
-from cli.options import FOUND, Service, examples
+from cli.options import FOUND, Service, examples, given, pairs
 from cli.service_client import ServiceClient
 from cli.terminal import PLAIN, Shape, print_json_line, print_list, print_rows
+from cli.times import Moment
 
 app = App(
     name="jobs",
     help="List, show and steer jobs.",
     help_epilogue=examples("jobs list --status running", "jobs show ftjob-Ab12"),
 )
-app.default(list_jobs)
-app.command(
-    list_jobs, name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json")
-)
+
+
+@app.default
+@app.command(name="list", help_epilogue=examples("jobs list --meta team=search", "jobs list --since 2h --json"))
+def list_jobs(
+    *,
+    stage: str | None = None,
+    status: str | None = None,
+    model: str | None = None,
+    upstream: str | None = None,
+    since: Moment = None,
+    before: Moment = None,
+    text: Annotated[str | None, Parameter(name="--q")] = None,
+    meta: Annotated[list[str] | None, Parameter(name="--meta")] = None,
+    limit: int = 20,
+    shape: Shape = PLAIN,
+    service: Service = FOUND,
+) -> int:
+    """List jobs, newest first.
+
+    Args:
+        stage: only jobs in this stage, such as waiting or tracked
+        status: only jobs with this status, such as running or failed
+        model: only jobs that train this base model
+        upstream: only jobs at this upstream
+        since: only jobs made since then: 2h, 7d, 2026-11-20
+        before: only jobs made before then
+        text: only jobs with this text in id, suffix, metadata or model name
+        meta: KEY=VALUE: only jobs with this pair in their metadata
+        limit: so many at most; 0: all (default: 20)
+    """
+    named = {"stage": stage, "status": status, "model": model, "upstream": upstream}
+    query = named | {"created_after": since, "created_before": before, "q": text}
+    labels = {f"metadata[{name}]": value for name, value in pairs(meta or []).items()}
+    with ServiceClient.from_arguments(service) as client:
+        most = limit + 1 if limit else None
+        every = client.pages("/fine_tuning/jobs", limit=min(most or 100, 100), **labels, **query)
+        found = list(islice(every, most))
+    more = bool(limit) and len(found) > limit
+    found = found[:limit] if limit else found
+    print_list(HEAD, found, map(job_row, found), shape)
+    if not found:
+        narrowed = any((*query.values(), meta))
+        say("No job matches." if narrowed else "No jobs yet. `tunehook submit train.jsonl --model …` makes one.")
+    elif more:
+        say(f"More jobs are there: --limit 0 lists all. The {limit} newest are shown.")
+    return 0
+
+
 app.command(metrics, help_epilogue=examples("jobs metrics ftjob-Ab12 --plot", "jobs metrics ftjob-Ab12 --csv"))
 app.command(compare, help_epilogue=examples("jobs compare --sweep rates", "jobs compare ftjob-Ab12 --json"))
-
-
 JOB = Kind("job", job_path, HEAD, job_row, job_facts)
 JOB.show(app, "Show a job.", "jobs show ftjob-Ab12", "jobs show ftjob-Ab12 --json")
 
@@ -119,9 +164,8 @@ def import_job(
         callback: a URL that gets the webhook of its end
         with_dataset: fetch and keep its training files as well
     """
-    body: Object = {"upstream": upstream, "upstream_job_id": job}
-    body |= {"callback_url": callback} if callback else {}
-    body |= {"keep_dataset": True} if with_dataset else {}
+    asked = {"callback_url": callback or None, "keep_dataset": with_dataset or None}
+    body = given({"upstream": upstream, "upstream_job_id": job, **asked})
     with ServiceClient.from_arguments(service) as client:
         found = client.post_idempotent("/fine_tuning/jobs/import", body)
     JOB.print_list([found], shape)

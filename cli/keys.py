@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -16,11 +15,9 @@ from cli.failures import AskedWrongly
 from cli.lines import say, tell
 from cli.options import AsJson
 from cli.terminal import Cells, print_rows, wrapped
-from tunehook import api_keys, projects, settings
+from tunehook import api_keys, projects
 from tunehook.model.api_key import OF_A_PROJECT, ApiKey, Scope
 from tunehook.model.project import day_of
-from tunehook.security.encryption import Encryption
-from tunehook.store.store import Store
 
 app = App(
     name="keys",
@@ -60,13 +57,6 @@ class NotAScope(AskedWrongly):
     """There is no scope '{text}'. The scopes are {known}."""
 
 
-@asynccontextmanager
-async def _opened() -> AsyncIterator[tuple[Store, Encryption]]:
-    url, encryption = local_store.find()
-    async with Store.connect(url, replicas=settings.load().replicas) as store:
-        yield store, encryption
-
-
 @app.command
 async def create(
     *, project: str | None = None, name: str = "", scopes: Scopes = None, expires: Day = "never", admin: bool = False
@@ -83,7 +73,7 @@ async def create(
     project = "default" if project is None else project
     wanted = [Scope.ADMIN] if admin else list(OF_A_PROJECT) if scopes is None else _scopes(scopes)
     _check_name(name)
-    async with _opened() as (store, encryption):
+    async with local_store.opened() as (store, encryption):
         if not admin and (hint := await projects.check_name(store, project)):
             say(f"{project} is a new project.{hint}")
         key, callback_secret = await api_keys.create(
@@ -113,7 +103,7 @@ def _row(key: ApiKey, used: str) -> Cells:
 @app.command(name="list")
 async def list_keys(*, as_json: AsJson = False) -> int:
     """List keys; secrets are not kept and cannot be shown."""
-    async with _opened() as (store, _):
+    async with local_store.opened() as (store, _):
         found, used = await store.api_keys.all(), await store.api_keys.used()
     if not found:
         say("There is no key yet. `tunehook keys create --project NAME` makes one.")
@@ -136,7 +126,7 @@ async def change(id_: Id, /, *, name: str | None = None, scopes: Scopes = None, 
     if (name, scopes, expires) == (None, None, None):
         raise NoChange
     _check_name(name or "")
-    async with _opened() as (store, _):
+    async with local_store.opened() as (store, _):
         key = await api_keys.change(
             store,
             id_,
@@ -159,7 +149,7 @@ async def rotate(id_: Id, /, *, keep_old: bool = False) -> int:
     Args:
         keep_old: the old one works for 24 hours more
     """
-    async with _opened() as (store, _):
+    async with local_store.opened() as (store, _):
         text, _ = await api_keys.rotate(store, id_, keep_old=keep_old, now=int(time.time()))
     tell(f"API key:  {text}")
     tell(
@@ -172,7 +162,7 @@ async def rotate(id_: Id, /, *, keep_old: bool = False) -> int:
 @app.command
 async def revoke(id_: Id, /) -> int:
     """Refuse a key from its next request on."""
-    async with _opened() as (store, _):
+    async with local_store.opened() as (store, _):
         key = await api_keys.revoke(store, id_)
     told = f"{key.id} is revoked. Webhooks of its jobs are still signed with its callback secret."
     tell(wrapped(told, indent=0))

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from cli.failures import AskedWrongly
 from cli.job_text import Object
+from cli.lines import say
 from cli.options import FOUND, Service, examples
 from cli.service_client import ServiceClient, each
 from cli.terminal import PLAIN, Cells, Shape, print_list, print_one
@@ -27,8 +28,11 @@ class Kind:
     def print(self, one: Object, shape: Shape) -> None:
         print_one(one, self.facts(one), shape)
 
-    def print_list(self, found: Sequence[Object], shape: Shape) -> None:
+    def print_list(self, found: Sequence[Object], shape: Shape, none: str = "") -> None:
+        """Prints objects. `none`: what is said where there are none."""
         print_list(self.head, found, map(self.row, found), shape)
+        if none and not found:
+            say(none)
 
     def show(self, app: App, about: str, *lines: str) -> None:
         """Adds a command that prints an object. `lines`: examples."""

@@ -199,9 +199,8 @@ class Listener:
             tell(json.dumps({**item, "answer": answer.report(), "next_attempt_at": next_at}))
             return
         clock = datetime.now().astimezone().strftime("%H:%M:%S")
-        came = f"{answer.status_code}  {answer.duration_ms:.0f} ms" if answer.error is None else answer.error
         words = "" if answer.ok or noted is None else f"; {_next(noted, refused=answer.refused)}"
-        row = f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {came}{words}"
+        row = f"{clock}  {item['event_type']}  {item['event_id']}  {item['job_id'] or '-'}  → {answer.words()}{words}"
         tell(wrapped(clean(row), indent=len(clock) + 2))
         if self._style == "body":
             print_json(json.loads(item["body"]))

@@ -1,8 +1,10 @@
-"""Finds the store for a command: REDIS_URL, or the Valkey of `tunehook up` on this data directory."""
+"""Finds and opens the store for a command: REDIS_URL, or the Valkey of `tunehook up` on this data directory."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -10,10 +12,19 @@ from pydantic import SecretStr
 from tunehook import settings
 from tunehook.errors import TunehookError
 from tunehook.security.encryption import Encryption
+from tunehook.store.store import Store
 
 
 class NoStore(TunehookError):
     """No store was found. Set REDIS_URL, or run `tunehook up` on the data directory {directory}."""
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[Store, Encryption]]:
+    """Opens the store. Raises NoStore."""
+    url, encryption = find()
+    async with Store.connect(url, replicas=settings.load().replicas) as store:
+        yield store, encryption
 
 
 def find() -> tuple[str, Encryption]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -36,10 +37,20 @@ FOUND = Service()
 AsJson = Annotated[bool, Parameter(name="--json")]
 
 
-def pairs(given: Sequence[str], *, option: str = "--meta", such_as: str = "team=search") -> dict[str, str]:
+def path_of(folder: str, one: str, *more: str) -> str:
+    """Returns the path of an object, or of what lies below it. An id is quoted: it may be any text."""
+    return "/".join((folder, quote(one, safe=""), *more))
+
+
+def given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the members that are not None."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def pairs(texts: Sequence[str], *, option: str = "--meta", such_as: str = "team=search") -> dict[str, str]:
     """Returns `KEY=VALUE` texts as a dict. Raises AskedWrongly."""
     found = {}
-    for text in given:
+    for text in texts:
         name, is_pair, value = text.partition("=")
         if not is_pair or not name:
             raise AskedWrongly(why=f"{text!r} is no pair. Write KEY=VALUE, such as {option} {such_as}.")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cli.failures import AskedWrongly
-from cli.options import pairs
+from cli.options import given, pairs
 
 #: Members of the metadata of a sweep's jobs: its name, and the values of this one.
 SWEEP, RUN = "sweep", "sweep_run"
@@ -53,14 +53,14 @@ class Plan:
             "batch_size": _values("--batch-size", self.batch_size),
             "beta": _values("--beta", self.beta),
         }
-        given = {name: values for name, values in options.items() if values}
+        swept = {name: values for name, values in options.items() if values}
         models = [name for part in self.model.split(",") if (name := part.strip())]
         if not models:
             raise AskedWrongly(why="--model is empty. Name a base model, such as gpt-4.1-mini-2025-04-14.")
         return [
-            Combination(model, dict(zip(given, values, strict=True)))
+            Combination(model, dict(zip(swept, values, strict=True)))
             for model in dict.fromkeys(models)
-            for values in product(*given.values())
+            for values in product(*swept.values())
         ]
 
     def body(self, one: Combination, training: str, validation: str | None, sweep: str | None) -> dict[str, Any]:
@@ -76,9 +76,9 @@ class Plan:
             "seed": self.seed,
             "metadata": (pairs(self.meta or []) | labels) or None,
             "callback_url": self.callback,
-            "tunehook": {name: value for name, value in ours.items() if value is not None} or None,
+            "tunehook": given(ours) or None,
         }
-        return {name: value for name, value in whole.items() if value is not None}
+        return given(whole)
 
     def _method(self, one: Combination) -> dict[str, Any] | None:
         if self.method is None and not one.hyperparameters:

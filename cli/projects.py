@@ -21,7 +21,6 @@ from tunehook.dataset.prices import usd_text
 from tunehook.errors import JobNotFound, TunehookError
 from tunehook.jobs import approvals
 from tunehook.model.project import NO_LIMITS, ProjectSettings, dollars, month_after, month_of
-from tunehook.store.store import Store
 from tunehook.wording import did_you_mean
 
 app = App(
@@ -50,17 +49,10 @@ class NoSuchJob(TunehookError):
     """There is no job '{id}'. `tunehook projects show PROJECT` names those that wait for approval."""
 
 
-@asynccontextmanager
-async def _opened() -> AsyncIterator[Store]:
-    url, _ = local_store.find()
-    async with Store.connect(url, replicas=settings.load().replicas) as store:
-        yield store
-
-
 @app.command(name="list")
 async def list_projects(*, as_json: AsJson = False) -> int:
     """List projects with their limits, and what they use of them this month (UTC)."""
-    async with _opened() as store:
+    async with local_store.opened() as (store, _):
         limits, names = await store.projects.all(), await projects.names(store)
         now = int(time.time())
         rows = [(name, limits.get(name, NO_LIMITS)) for name in names]
@@ -105,7 +97,7 @@ async def show(project: str, /) -> int:
     Args:
         project: its name
     """
-    async with _opened() as store:
+    async with local_store.opened() as (store, _):
         if project not in (known := await projects.names(store)):
             raise ProjectUnknown(name=project, hint=did_you_mean(project, known))
         limits, now = await store.projects.read(project), int(time.time())
@@ -161,7 +153,7 @@ async def set_limits(
         changes["over_budget"] = over_budget
     if not changes:
         raise NoChange
-    async with _opened() as store:
+    async with local_store.opened() as (store, _):
         if hint := await projects.check_name(store, project):
             say(f"{project} is a new project.{hint}")
         await projects.change(store, project, changes)

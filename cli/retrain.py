@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from cli.failures import AskedWrongly
 from cli.job_text import total_usd
 from cli.lines import clean, tell
-from cli.options import FOUND, Service
+from cli.options import FOUND, Service, given
 from cli.service_client import ServiceClient, ServiceRefused
 from cli.terminal import confirmed, wrapped
 from tunehook.dataset.prices import usd_text
@@ -89,10 +89,10 @@ def run(*job: str, wish: Wish, service: Service = FOUND) -> int:
     return int(any(row.bad for row in rows))
 
 
-def _models(given: Sequence[str]) -> Mapping[str, str]:
+def _models(texts: Sequence[str]) -> Mapping[str, str]:
     """Returns base model → new model; under the empty name, the one for all others."""
     found: dict[str, str] = {}
-    for text in given:
+    for text in texts:
         old, _, new = text.rpartition("=")
         if not new or old in found:
             raise AskedWrongly(why=f"--model {text}: write NEW once for all jobs, or OLD=NEW once for each base model.")
@@ -131,10 +131,8 @@ def _planned(
 ) -> Row:
     """Returns the row of a job after its dry run."""
     model = models.get(job["model"], models.get(""))
-    body: dict[str, Any] = {"model": model, "upstream": wish.to, "again": wish.again}
-    body |= {"options": options} if options else {}
-    body |= {"n_epochs_if_auto": wish.n_epochs} if wish.n_epochs is not None else {}
-    body |= {"max_cost_usd": wish.max_cost_usd} if wish.max_cost_usd is not None else {}
+    asked = {"options": options or None, "n_epochs_if_auto": wish.n_epochs, "max_cost_usd": wish.max_cost_usd}
+    body = {"model": model, "upstream": wish.to, "again": wish.again, **given(asked)}
     row = Row(job["id"], job["training_file"], model, body)
     if model is None:
         row.state, row.bad = f"no --model for {job['model']}", True

@@ -21,7 +21,7 @@ import httpx2
 
 from cli.failures import FAILED, NO_KEY, TRY_AGAIN, CommandFailed
 from cli.lines import say
-from cli.options import Service
+from cli.options import Service, given
 from tunehook import settings
 from tunehook.model.api_key import KEY_FORM
 from tunehook.security.tls import ssl_context
@@ -180,7 +180,7 @@ class ServiceClient:
     ) -> dict[str, Any]:
         sent: dict[str, Any] = {"headers": headers, "timeout": httpx2.Timeout(seconds, connect=5.0)}
         sent |= {"json": body} if part is None else {"files": {"data": ("part", part)}}
-        query = {name: value for name, value in (params or {}).items() if value is not None}
+        query = given(params or {})
         for pause in (*pauses, None):
             asked = 0.0
             try:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cli.failures import AskedWrongly
+from cli.failures import AskedWrongly, naming
 from cli.lines import tell
 from cli.options import AsJson, examples
 from cli.terminal import print_json
@@ -36,10 +36,8 @@ def _secrets(given: str | None) -> list[str]:
 
 
 def _read(body: str) -> bytes:
-    try:
+    with naming(body):
         return sys.stdin.buffer.read() if body == "-" else Path(body).read_bytes()
-    except OSError as error:
-        raise AskedWrongly(why=f"{body}: {error.strerror}") from error
 
 
 @app.command

@@ -13,10 +13,9 @@ from pathlib import Path
 import openai
 from cyclopts import App
 
-from cli.demo import EXAMPLES, DemoFailed, Run, follow, receiver
+from cli.demo import EXAMPLES, DemoFailed, Run, follow, receiver, running, verified
 from cli.lines import tell
-from cli.processes import Processes
-from cli.up import NoTrainingLibraries, local_changes
+from cli.up import NoTrainingLibraries
 from tunehook import settings
 
 #: Seconds for `transformers serve` to answer, which starts when the training has ended.
@@ -55,12 +54,7 @@ def demo() -> int:
         raise DemoFailed(why=f"{dataset} does not exist. Run the demo from a checkout of the repository.")
     with tempfile.TemporaryDirectory(prefix="tunehook-demo-") as directory, receiver() as (url, posts):
         models = _make_base(Path(directory), dataset)
-        found = settings.load().model_copy(update={"data_dir": Path(directory), "port": 0, "redis_url": ""})
         changes = {
-            **local_changes(found),
-            "REDIS_URL": "",
-            "TUNEHOOK_STORE_URL": "",
-            "TUNEHOOK_POLL_SECONDS": "0.5",
             "TUNEHOOK_TRAINER_MODELS": str(models),
             "TUNEHOOK_TRAINER_SLOTS": "cpu",
             # So small a model is slower with several threads. What serves it starts while it trains.
@@ -68,13 +62,8 @@ def demo() -> int:
             "TUNEHOOK_TRAINER_SERVE_WHILE_TRAINING": "true",
             "TUNEHOOK_TRAINER_SWEEP_SECONDS": "0.5",
         }
-        with Processes(found, changes, simulate=False, train=True) as processes:
+        with running(Path(directory), changes, train=True) as (processes, client):
             tell(f"Tunehook runs at {processes.url}, with a trainer on this machine behind it.")
-            client = openai.OpenAI(
-                base_url=f"{processes.url}/v1",
-                api_key=processes.access.api_key,
-                webhook_secret=processes.access.callback_secret,
-            )
             run = Run(dataset, "")
             with dataset.open("rb") as content:
                 uploaded = client.files.create(file=content, purpose="fine-tune")
@@ -89,11 +78,7 @@ def demo() -> int:
                 extra_body={"callback_url": url, "tunehook": {"upstream": "local", "options": {"training": "full"}}},
             ).id
             follow(client, [run])
-            headers, body = posts.get(timeout=30)
-            event = client.webhooks.unwrap(body, headers)  # raises unless the signature is right
-            if event.type != "fine_tuning.job.succeeded":
-                raise DemoFailed(why=f"The webhook is of type {event.type}: {body.decode()}")
-            tuned = str(getattr(event.data, "fine_tuned_model", ""))
+            event, tuned = verified(client, posts)
             tell(f"\nwebhook {event.id} verified: {event.type}\nmodel   {tuned}\n")
             assert processes.trainer is not None
             address, key = processes.trainer  # Tunehook passes on chats with tuned models only

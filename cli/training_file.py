@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 from cli.dataset_text import report_text
-from cli.failures import AskedWrongly, CommandFailed
+from cli.failures import CommandFailed, naming
 from cli.lines import say
+from cli.options import path_of
 from cli.service_client import ServiceClient
 from cli.upload import upload
 from tunehook.dataset.checker import Checker
@@ -20,6 +21,7 @@ CHUNK = 1 << 20
 LARGE = 16 << 20
 #: Between two looks at a large file that is being checked.
 LOOK_SECONDS = 1.0
+file_path = partial(path_of, "/files")
 
 
 class BadDataset(CommandFailed):
@@ -62,12 +64,9 @@ class TrainingFiles:
     def check(self, path: Path, *, minimum: int | None = None) -> None:
         """Checks a file as the service will. Prints the report, and raises BadDataset if it has errors."""
         checker = Checker(judged="later") if minimum is None else Checker(judged="later", minimum=minimum)
-        try:
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    checker.feed(chunk)
-        except OSError as error:
-            raise AskedWrongly(why=f"{path}: {error.strerror}") from error
+        with naming(path), path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                checker.feed(chunk)
         report = checker.finish()
         if not report.ok:
             say(*report_text(str(path), report))
@@ -96,8 +95,3 @@ class TrainingFiles:
         for file_id in self.fresh:
             with suppress(CommandFailed):
                 self._client.delete(file_path(file_id))
-
-
-def file_path(file_id: str, *more: str) -> str:
-    """Returns the path of a file, or of what lies below it."""
-    return "/".join(("/files", quote(file_id, safe=""), *more))

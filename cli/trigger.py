@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli.failures import AskedWrongly
-from cli.forward import Answer, Target
+from cli.forward import Target
 from cli.lines import clean, say, tell
 from cli.options import FOUND, Service, examples, pairs
 from cli.service_client import ServiceClient, ServiceRefused
@@ -105,12 +105,8 @@ def _straight(kind: str, url: str, secret: str | None, members: dict[str, object
     body = event.body.encode()
     with Target(url) as target:
         answer = target.post(signed_headers([secret], event.id, now, body), body)
-    tell(f"{kind}  {event.id}  → {_in_words(answer)}")
+    tell(f"{kind}  {event.id}  → {answer.words()}")
     return int(not answer.ok)
-
-
-def _in_words(answer: Answer) -> str:
-    return answer.error or f"{answer.status_code}  {answer.duration_ms:.0f} ms"
 
 
 def _members(changes: list[str]) -> dict[str, object]:
