@@ -71,7 +71,7 @@ async def _keep_worker(config: Config, slot: str) -> None:
 
 def main() -> int:
     options = vars(_options())
-    workers = not options.pop("no_workers")
+    no_workers = options.pop("no_workers")
     try:
         config = from_environment(**options)
         store = Store(config)
@@ -83,7 +83,7 @@ def main() -> int:
         sys.stderr.write(f"trainer: {error}\n")
         return 1
     try:
-        asyncio.run(_serve(config, store, workers=workers))
+        asyncio.run(_serve(config, store, workers=not (no_workers or config.ray)))
     except OSError as error:
         sys.stderr.write(f"trainer: cannot listen on {config.host}:{config.port}: {error}\n")
         return 1

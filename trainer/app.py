@@ -14,10 +14,11 @@ from redis.exceptions import RedisError
 from trainer import chat, files, folders, jobs, models
 from trainer.app_keys import PROJECT, SERVING, SESSION, STORE, WAKE
 from trainer.maintenance import tidy
+from trainer.ray_turns import RayTurns
 from trainer.serving import Serving
 from trainer.settings import Config
 from trainer.store import Store
-from trainer.turns import Turns
+from trainer.turns import RqTurns, Turns, give, take_back
 from wire.http import LARGEST_BODY, Handler, bearer, problems
 from wire.problems import Problem
 
@@ -94,8 +95,9 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
 
 async def _sweeping(app: web.Application) -> None:
     store, serving = app[STORE], app[SERVING]
-    turns = Turns(store.config.redis_url)
+    turns = RayTurns(store.config) if store.config.ray else RqTurns(store.config.redis_url)
     next_start, next_tidy, trouble = 0.0, 0.0, ""
+    before: list[str] = []
     while True:
         app[WAKE].clear()
         try:
@@ -109,7 +111,8 @@ async def _sweeping(app: web.Application) -> None:
             if time.monotonic() >= next_tidy:
                 next_tidy = time.monotonic() + _TIDY_SECONDS
                 await asyncio.to_thread(tidy, store)
-            await asyncio.to_thread(_enqueue, store, turns, due)
+            await asyncio.to_thread(_turn, store, turns, due, before)
+            before = due
             trouble = ""
         except (RedisError, OSError, ValueError, TypeError) as error:
             if trouble != str(error):  # once an outage
@@ -125,11 +128,12 @@ def _due(store: Store) -> list[str]:
     return [job.id for job in store.unfinished() if store.status(job) in {"queued", "running", "pausing"}]
 
 
-def _enqueue(store: Store, turns: Turns, due: list[str]) -> None:
-    """Gives a turn to what is due, has no worker, and does not wait for one."""
+def _turn(store: Store, turns: Turns, due: list[str], before: list[str]) -> None:
+    """Gives a turn to what is due, has no worker, and does not wait for one; takes back that of what was due before."""
+    for job_id in set(before) - set(due):
+        take_back(turns, store.folder(store.jobs[job_id]))
     if not due or folders.free_bytes(store.config.data_dir) < store.config.min_free_bytes:
         return
-    queued = turns.queued()
-    for job_id in due:
-        if job_id not in queued and not folders.is_taken(store.folder(store.jobs[job_id])):
-            turns.enqueue(job_id)
+    for folder in [store.folder(store.jobs[job_id]) for job_id in due]:
+        if not folders.is_taken(folder):
+            give(turns, folder)

@@ -2,6 +2,7 @@
 
 A folder is made aside and renamed. Of a job's, `job.json` never changes, and the rest is:
 turn           locked by the worker process that has the job's turn
+turns          how many turns were asked for
 lock           locked by the training process for its life
 control        "cancel" or "pause", read by the training process between steps
 events.jsonl   what the training process tells; server.jsonl: what worker and API tell

@@ -114,7 +114,7 @@ def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Bas
     if wanted is not None and wanted not in base.training:
         words = f"Training '{wanted}' is not offered for {alias}, only: {', '.join(base.training)}."
         raise bad(words, param="training", code="invalid_value")
-    if wanted == "qlora" and store.config.slots == "cpu":
+    if wanted == "qlora" and store.config.slots.startswith("cpu"):
         raise bad("Training 'qlora' needs a GPU, and this trainer has none.", param="training", code="invalid_value")
     if wanted == "full" and "lora_r" in body:
         raise bad("'lora_r' does not go with training 'full'.", param="lora_r", code="invalid_value")

@@ -26,7 +26,9 @@ def _words(value: object) -> object:
 
 
 class Config(BaseModel):
-    """One trainer. `slots`: groups of GPUs with semicolons between them, as "0,1;2,3"; "cpu" is one without any."""
+    """One trainer. `slots`: groups of GPUs with semicolons between them, as "0,1;2,3"; "cpu" is one without any.
+
+    A job trains in one slot, by a process for each of its GPUs; "cpu,cpu" are two processes without any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +39,9 @@ class Config(BaseModel):
     models: Path = MODELS
     keys: Annotated[str, AfterValidator(_keys)] = ""
     organization: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")] = "local"
-    slots: Annotated[str, Field(pattern=r"^(cpu|\d+(,\d+)*(;\d+(,\d+)*)*)$")] = "cpu"
+    slots: Annotated[str, Field(pattern=r"^(cpu(,cpu)*|\d+(,\d+)*(;\d+(,\d+)*)*)$")] = "cpu"
+    ray: str = ""  #: the URL of a Ray cluster's dashboard, which then trains instead of workers here
+    ray_token: str = ""
     slot: str = "cpu"  #: of this worker process; the program sets it
     min_free_bytes: int = Field(default=2 * 2**30, ge=0)
     serving_url: str = ""
@@ -88,4 +92,4 @@ def environment(**changes: str) -> dict[str, str]:
 def environment_of_child(gpus: str) -> dict[str, str]:
     """Returns the environment of a training process: without secrets, and with its GPUs alone."""
     kept = {name: value for name, value in os.environ.items() if not any(word in name for word in _SECRET)}
-    return kept | {"CUDA_VISIBLE_DEVICES": "" if gpus == "cpu" else gpus}
+    return kept | {"CUDA_VISIBLE_DEVICES": "" if gpus.startswith("cpu") else gpus}

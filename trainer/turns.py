@@ -1,36 +1,83 @@
-"""Turns: RQ says which job trains next, one worker a slot. What RQ forgets, the next sweep enqueues again."""
+"""Turns: who says which job trains next. RQ does, one worker a slot, or a Ray cluster (`ray_turns.py`).
+
+What either forgets, the next sweep submits again: a job's folder is the truth.
+"""
 
 import os
-import uuid
+from pathlib import Path
+from typing import Literal, Protocol
 
 from redis import Redis
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
+from trainer import folders
 from trainer.settings import Config
-from trainer.work import WORKER, end_with_parent
+from trainer.work import WORKER, count_death, end_with_parent
 
 QUEUE = "tunehook-trainer"
-_ID = len("ftjob-") + 24
 #: A worker says nothing to Redis while its job trains: a Redis that is away must not end the training.
 _QUIET_SECONDS = 30 * 86400
 
+#: "died": the process that was given the turn ended otherwise than by itself. "none": no such turn, or it is over.
+State = Literal["waiting", "running", "died", "none"]
 
-class Turns:
-    """The queue, from the API's side. Every call may raise redis.RedisError."""
+
+class Turns(Protocol):
+    """The turns of jobs, from the API's side. Every call may raise OSError or redis.RedisError.
+
+    `turn`: the name of one, "<job's id>-<number>". It is used once: RQ and Ray keep what they knew of it."""
+
+    def submit(self, turn: str) -> None:
+        """Asks for a turn. Once too often is harmless: the job's folder is locked, or has its end."""
+
+    def state(self, turn: str) -> State: ...
+
+    def stop(self, turn: str) -> None:
+        """Gives back a turn that is not wanted any more, if it waits."""
+
+
+def give(turns: Turns, job: Path) -> None:
+    """Submits the next turn of a job, unless one waits or runs. Counts one that died as a death of the job."""
+    number = _number(job)
+    state = turns.state(f"{job.name}-{number}") if number else "none"
+    if state == "died":
+        count_death(job, f"turn {job.name}-{number}")
+    if state in {"died", "none"} and not (job / "result.json").exists():
+        folders.write(job / "turns", str(number + 1))  # first: a name is not used twice
+        turns.submit(f"{job.name}-{number + 1}")
+
+
+def take_back(turns: Turns, job: Path) -> None:
+    """Stops the turn of a job that is paused or has ended, if it waits."""
+    if number := _number(job):
+        turns.stop(f"{job.name}-{number}")
+
+
+def _number(job: Path) -> int:
+    """Returns the number of a job's last turn, 0 before the first."""
+    try:
+        return int((job / "turns").read_text())
+    except FileNotFoundError:
+        return 0
+
+
+class RqTurns:
+    """The queue in Redis."""
 
     def __init__(self, url: str) -> None:
         redis = Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
         self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
 
-    def queued(self) -> set[str]:
-        """Returns the ids of jobs that wait for a worker."""
-        return {name[:_ID] for name in self._queue.get_job_ids()}
+    def submit(self, turn: str) -> None:
+        job_id = turn.rpartition("-")[0]
+        self._queue.enqueue("trainer.work.train", job_id, job_id=turn, job_timeout=-1, result_ttl=0, failure_ttl=3600)
 
-    def enqueue(self, job_id: str) -> None:
-        """Adds a job at the end. Once too often is harmless: its folder is locked, or has its end."""
-        name = f"{job_id}-{uuid.uuid4().hex[:8]}"  # RQ keeps what it knew of a name
-        self._queue.enqueue("trainer.work.train", job_id, job_id=name, job_timeout=-1, result_ttl=0, failure_ttl=3600)
+    def state(self, turn: str) -> State:
+        return "none" if self._queue.get_job_position(turn) is None else "waiting"
+
+    def stop(self, turn: str) -> None:
+        """Does nothing: a worker passes over what is not wanted."""
 
 
 def work(config: Config) -> None:

@@ -97,25 +97,26 @@ def judge(config: Config, job: Path, status: int) -> None:
         words = "The GPU or the machine has too little memory for this job: try a smaller batch_size, or LoRA."
         folders.finish(job, _failed("out_of_memory", f"{words} Its log ends: {_tail(job)}"))
     elif status != 0 and _has_room(config):
-        _count_death(job, status)
+        count_death(job, f"status {status}")
     elif status != 0:  # no death of the job's: it goes on once there is room
         folders.tell(job, "The disk is nearly full: the job waits until there is room", level="warn")
 
 
 def device_of(slot: str) -> str:
-    return "cpu" if slot == "cpu" else f"{slot.count(',') + 1} GPU"
+    return "cpu" if slot.startswith("cpu") else f"{slot.count(',') + 1} GPU"
 
 
-def _count_death(job: Path, status: int) -> None:
+def count_death(job: Path, how: str) -> None:
+    """Counts a death at this checkpoint, tells it, and ends a job that has died too often."""
     step = max(folders.whole_checkpoints(job), default=0)
     known = folders.read(job / "deaths.json") or {}
     deaths = int(str(known.get("deaths", 0))) + 1 if known.get("step") == step else 1
     folders.write(job / "deaths.json", f'{{"step": {step}, "deaths": {deaths}}}')
     if deaths < MOST_DEATHS:
-        words = f"The training process died (status {status}); it goes on from step {step}."
+        words = f"The training process died ({how}); it goes on from step {step}."
         folders.tell(job, words, level="warn")
         return
-    words = f"The training process died {deaths} times at step {step} (status {status}). Its log ends: {_tail(job)}"
+    words = f"The training process died {deaths} times at step {step} ({how}). Its log ends: {_tail(job)}"
     folders.finish(job, _failed("training_process_died", words))
 
 
@@ -124,7 +125,7 @@ def _failed(code: str, message: str) -> folders.Row:
 
 
 def _tail(job: Path) -> str:
-    with (job / "child.log").open("rb") as log:
+    with (job / "child.log").open("a+b") as log:  # it is made by the first training process
         log.seek(0, os.SEEK_END)
         log.seek(max(0, log.tell() - TAIL_BYTES))
         return log.read().decode("utf-8", "replace").strip() or "(it is empty)"

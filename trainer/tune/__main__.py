@@ -7,19 +7,30 @@ import os
 import sys
 from pathlib import Path
 
+from trainer import folders
+from trainer.settings import from_environment
 from trainer.tune.folder import Folder
+from trainer.tune.ranks import count, launch
 from trainer.work import end_with_parent
 
 
 def main() -> int:
     end_with_parent()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    # One GPU a job: with several in sight, transformers would give each its own batch, which multiplies the size.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     folder = Folder(Path(sys.argv[1]))
     with folder.hold() as ours:
         if not ours or folder.wish():
             return 0
+        slot = from_environment().slot
+        ranks = count(slot, int(folder.job().hyperparameters["batch_size"]))
+        if ranks <= slot.count(","):
+            words = f"The slot has {slot.count(',') + 1} devices, and the batch is divided equally among {ranks}."
+            folders.tell(folder.path, words, level="warn")
+        # One that saw more GPUs than it has ranks would give each a batch of its own, which multiplies the size.
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[:ranks])
+        if ranks > 1:
+            return launch(folder.path, ranks)
         from trainer.tune.training import run  # noqa: PLC0415  (eight seconds: the lock comes first)
 
         return run(folder)

@@ -20,10 +20,12 @@ Row = dict[str, Any]
 
 
 class Folder:
-    """One job's folder. `hold` it before anything is written."""
+    """One job's folder. `hold` it before anything is written. Of several ranks, the first alone writes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rank: int = 0, ranks: int = 1) -> None:
         self.path = path.absolute()
+        self.is_main = rank == 0
+        self.ranks = ranks
         self._told = 0
 
     def hold(self) -> contextlib.AbstractContextManager[bool]:
@@ -43,6 +45,8 @@ class Folder:
 
     def open_events(self) -> None:
         """Cuts a line that a kill left torn, and finds the last step that was told."""
+        if not self.is_main:
+            return
         path = self.path / "events.jsonl"
         with path.open("a+b") as log:
             log.seek(0)
@@ -52,7 +56,8 @@ class Folder:
 
     def tell(self, message: str, *, level: str = "info", kind: str = "message", data: Row | None = None) -> None:
         """Appends an event."""
-        folders.tell(self.path, message, level=level, kind=kind, data=data, by="events")
+        if self.is_main:
+            folders.tell(self.path, message, level=level, kind=kind, data=data, by="events")
 
     def tell_metrics(self, data: Row) -> None:
         """Tells a step's figures, once: after a resume the steps since the checkpoint are trained again."""
@@ -71,17 +76,19 @@ class Folder:
         """Returns the newest whole checkpoint, and removes torn ones: a resume from one would fail for ever."""
         whole = folders.whole_checkpoints(self.path)
         for path in self.path.glob("checkpoint-*"):
-            if path not in whole.values():
+            if path not in whole.values() and self.is_main:
                 shutil.rmtree(path)
         return whole[max(whole)] if whole else None
 
     def drop(self, checkpoint: Path) -> None:
         """Removes a checkpoint that cannot be read, and its model."""
-        shutil.rmtree(checkpoint)
+        shutil.rmtree(checkpoint, ignore_errors=True)  # another rank may do the same
         shutil.rmtree(self.path / "models" / str(folders.step_of(checkpoint)), ignore_errors=True)
 
     def keep_model(self, checkpoint: Path) -> None:
         """Links the weights of a checkpoint into `models/<step>`, synced; keeps the last three."""
+        if not self.is_main:
+            return
         for path in [*checkpoint.iterdir(), checkpoint]:
             folders.sync(path)
         models = self.path / "models"
@@ -111,6 +118,8 @@ class Folder:
 
     def succeed(self, trained_tokens: int) -> None:
         """Writes the result, then removes what was kept for going on."""
+        if not self.is_main:
+            return
         metrics = self.metrics()
         checkpoints = [
             {"step_number": int(path.name), "folder": str(path), "metrics": metrics.get(int(path.name), {})}

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from trainer.tune.folder import Folder, Row
@@ -30,11 +32,10 @@ class Diverged(Exception):
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed only where torch is installed
-    """The callback of a Trainer. `is_main`: with several processes, one of them tells."""
+    """The callback of a Trainer."""
 
-    def __init__(self, folder: Folder, *, is_main: bool = True) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._is_main = is_main
         self._row: Row = {}
         self.is_paused = False
         #: The checkpoint that the training goes on from.
@@ -53,22 +54,21 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed onl
                 self._tell()
             self._add(figures["step"], state["max_steps"], figures)
         self._tell()
-        if self._is_main and float(state["epoch"]).is_integer():
+        if float(state["epoch"]).is_integer():
             self._folder.keep_model(checkpoint)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._stop_if_cancelled()
+        self._wish()
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._stop_if_cancelled()
+        self._wish()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.has_begun = True
         self._tell()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._stop_if_cancelled()
-        if self._folder.wish() == "pause" and state.global_step < state.max_steps:
+        if self._wish() == "pause" and state.global_step < state.max_steps:
             self.is_paused = True
             control.should_save = control.should_training_stop = True
 
@@ -78,7 +78,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed onl
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._tell()
-        if self._is_main and float(state.epoch).is_integer():
+        PartialState().wait_for_everyone()  # each rank saves a file of its own
+        if float(state.epoch).is_integer():
             self._folder.keep_model(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -94,10 +95,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed onl
         self._row |= {"step": step, "total_steps": total, **found}
 
     def _tell(self) -> None:
-        if "train_loss" in self._row and self._is_main:
+        if "train_loss" in self._row:
             self._folder.tell_metrics(self._row)
         self._row = {}
 
-    def _stop_if_cancelled(self) -> None:
-        if self._folder.wish() == "cancel":
+    def _wish(self) -> str:
+        """Returns "pause" or "", the same in all ranks: they stop at the same step. Raises Cancelled."""
+        wish = str(broadcast_object_list([self._folder.wish()])[0])
+        if wish == "cancel":
             raise Cancelled
+        return wish

@@ -67,6 +67,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(one in words for one in _OUT_OF_MEMORY_WORDS)
 
 
+def _is_no_damage(error: BaseException) -> bool:
+    """Returns whether a checkpoint may be whole though its training did not begin: another rank may have died."""
+    return is_out_of_memory(error) or any(one in str(error).lower() for one in ("gloo", "nccl"))
+
+
 def _train(folder: Folder, job: Job) -> None:
     on_gpu = torch.cuda.is_available()
     if job.training == "qlora" and not on_gpu:
@@ -80,17 +85,17 @@ def _train(folder: Folder, job: Job) -> None:
     if (folder.path / "valid.jsonl").exists():
         validation = _dataset(folder, "validation_file", "valid.jsonl", encode)
     trainer = _trainer(folder, job, training, validation, encoder, on_gpu=on_gpu)
-    progress = Progress(folder, is_main=trainer.is_world_process_zero())
+    progress = Progress(folder)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress)
     checkpoint = progress.resumed = folder.newest_checkpoint()
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
-        if checkpoint is not None and not progress.has_begun and not is_out_of_memory(error):
+        if checkpoint is not None and not progress.has_begun and not _is_no_damage(error):
             folder.drop(checkpoint)  # damaged, as after a power cut: the next start goes on from the one before
         raise
-    if not progress.is_paused and trainer.is_world_process_zero():
+    if not progress.is_paused:
         folder.succeed(int(job.hyperparameters["n_epochs"]) * _tokens(training))
 
 
@@ -113,7 +118,7 @@ def _trainer(
 
 def _options(folder: Folder, job: Job, *, validated: bool, on_gpu: bool) -> Row:
     """Returns what SFT and DPO are configured with."""
-    batch_size = int(job.hyperparameters["batch_size"])
+    batch_size = int(job.hyperparameters["batch_size"]) // folder.ranks
     at_once = max(size for size in range(1, _AT_ONCE + 1) if batch_size % size == 0)
     multiplier = job.hyperparameters["learning_rate_multiplier"]
     quantized = BitsAndBytesConfig(
