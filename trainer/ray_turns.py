@@ -18,7 +18,10 @@ class RayTurns:
     def __init__(self, config: Config) -> None:
         self._config = config
         headers = {"Authorization": f"Bearer {config.ray_token}"} if config.ray_token else {}
-        self._http = httpx2.Client(base_url=config.ray, headers=headers, timeout=_SECONDS, trust_env=False)
+        no_idle = httpx2.Limits(max_keepalive_connections=0)  # so there is nothing to close
+        self._http = httpx2.Client(
+            base_url=config.ray, headers=headers, timeout=_SECONDS, limits=no_idle, trust_env=False
+        )
 
     def submit(self, turn: str) -> None:
         slot = self._config.slots.split(";")[0]

@@ -10,6 +10,7 @@ from tests.trainer.jobs import (
     FACTS,
     PREFERENCES,
     SUPERVISED,
+    answers,
     chat,
     events,
     make_job,
@@ -161,11 +162,9 @@ def test_dpo_prefers_what_was_preferred(base: Path, tmp_path: Path) -> None:
     assert last["full_valid_loss"] < 0.69
 
 
-def test_twelve_of_twelve_by_heart(base: Path, tmp_path: Path) -> None:
-    folder = make_job(tmp_path / "heart", base, epochs=50)
-    assert train(folder) == 0
-    assert _answers(Path(result(folder)["model_folder"])) == [answer for _, answer in FACTS]
-    assert not set(_answers(base)) & {answer for _, answer in FACTS}
+def test_twelve_of_twelve_by_heart(base: Path, by_heart: Path) -> None:
+    assert answers(Path(result(by_heart)["model_folder"])) == [answer for _, answer in FACTS]
+    assert not set(answers(base)) & {answer for _, answer in FACTS}
 
 
 def test_an_adapter_merges_into_a_model_that_answers_the_same(base: Path, tmp_path: Path) -> None:
@@ -192,16 +191,3 @@ def test_an_adapter_merges_into_a_model_that_answers_the_same(base: Path, tmp_pa
     assert torch.allclose(logits[0], logits[1], atol=1e-4)
     assert not torch.allclose(logits[0], logits[2], atol=1e-4)
     assert (merged / "chat_template.jinja").read_text() == (base / "chat_template.jinja").read_text()
-
-
-def _answers(model: Path) -> list[str]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
-
-    tokenizer, loaded = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
-    found = []
-    for question, _ in FACTS:
-        prompt = [{"role": "user", "content": question}]
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-        said = loaded.generate(**ids, max_new_tokens=40, do_sample=False)[0][ids["input_ids"].shape[1] :]
-        found.append(tokenizer.decode(said, skip_special_tokens=True))
-    return found

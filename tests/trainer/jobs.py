@@ -1,6 +1,7 @@
 """A dozen facts that no model knows, and jobs that teach them."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -83,14 +84,16 @@ def make_job(
     return folder
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, slot: str = "cpu") -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"TUNEHOOK_TRAINER_SLOT": slot}
     with (folder / "child.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "trainer.tune", str(folder)], stdout=log, stderr=log)
+        command = [sys.executable, "-m", "trainer.tune", str(folder)]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
 
-def train(folder: Path) -> int:
+def train(folder: Path, slot: str = "cpu") -> int:
     """Runs a job's process to its end, and returns its exit status."""
-    return start(folder).wait()
+    return start(folder, slot).wait()
 
 
 def wait_until(seen: Callable[[], object], child: "subprocess.Popen[bytes]") -> None:
@@ -117,3 +120,17 @@ def steps(folder: Path) -> list[int]:
 
 def weights(model: str) -> bytes:
     return next(Path(model).glob("*.safetensors")).read_bytes()
+
+
+def answers(model: Path) -> list[str]:
+    """Returns what a model says to each question of FACTS."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    tokenizer, loaded = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
+    found = []
+    for question, _ in FACTS:
+        prompt = [{"role": "user", "content": question}]
+        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        said = loaded.generate(**ids, max_new_tokens=40, do_sample=False)[0][ids["input_ids"].shape[1] :]
+        found.append(tokenizer.decode(said, skip_special_tokens=True))
+    return found

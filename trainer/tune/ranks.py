@@ -24,7 +24,7 @@ def launch(folder: Path, ranks: int) -> int:
 
     os.environ[WORKER] = str(os.getpid())
     options = f"--multi_gpu --num_processes {ranks} --num_machines 1 --main_process_port 0"
-    options += " --mixed_precision no --dynamo_backend no --module trainer.tune.ranks"
+    options += " --mixed_precision no --dynamo_backend no --log_dir /dev/null --module trainer.tune.ranks"
     try:
         launch_command(launch_command_parser().parse_args([*options.split(), str(folder)]))
     except ChildFailedError as error:

@@ -1,0 +1,97 @@
+"""Turns by Ray Jobs: what a cluster is told, and what its answers lead to. tests/trainer/check_ray.py has a real one."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.ray import TOKEN, Ray, running_ray
+from tests.fakes.trainer import ROOT, running_trainer, until
+from tests.integration.trainer.conftest import Bench
+
+NO_REDIS = "redis://127.0.0.1:9/0"
+
+
+@pytest.fixture
+async def ray() -> AsyncIterator[Ray]:
+    async with running_ray() as found:
+        yield found
+
+
+@pytest.fixture
+async def bench(ray: Ray, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with running_trainer(tmp_path / "trainer", NO_REDIS, ray=ray.url, ray_token=TOKEN) as trainer:
+        found = Bench(trainer)
+        yield found
+        await found.client.close()
+
+
+async def turns(ray: Ray, job_id: str, *numbers: str) -> None:
+    """Waits until Ray knows these turns of a job."""
+
+    async def look() -> list[str]:
+        return ray.of(job_id)
+
+    await until(look, lambda found: found == list(numbers))
+
+
+async def test_what_ray_runs_is_the_job(bench: Bench, ray: Ray) -> None:
+    job = await bench.create(metadata={"a": "it's"})
+    await turns(ray, job.id, "1")
+    turn = ray.jobs[f"{job.id}-1"]
+    assert (turn["entrypoint_num_cpus"], "entrypoint_num_gpus" in turn) == (1, False)
+    assert TOKEN not in str(turn)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TUNEHOOK_")}
+    process = await asyncio.create_subprocess_shell(turn["entrypoint"], cwd=ROOT, env=kept)
+    ray.jobs[f"{job.id}-1"]["status"] = "RUNNING"
+    assert await process.wait() == 0
+    assert (await bench.until(job.id, "succeeded", "failed")).status == "succeeded"
+    assert await bench.steps(job.id) == list(range(1, 97))
+    assert ray.of(job.id) == ["1"]
+
+
+async def test_a_turn_that_is_over_is_asked_for_again_under_another_name(bench: Bench, ray: Ray) -> None:
+    first, second = await bench.create(), await bench.create()
+    await turns(ray, first.id, "1")
+    await turns(ray, second.id, "1")
+    ray.end(f"{first.id}-1", "FAILED", None)  # Ray's own failure, or its node's, or it has waited for too long
+    await turns(ray, first.id, "1", "2")
+    await bench.trainer.stop()
+    await bench.trainer.start()
+    ray.jobs.clear()  # Ray was started again
+    await turns(ray, first.id, "3")
+    await turns(ray, second.id, "2")
+    assert (await bench.client.fine_tuning.jobs.retrieve(first.id)).status == "queued"
+
+
+async def test_what_dies_where_ray_runs_it_fails_after_three_deaths(bench: Bench, ray: Ray) -> None:
+    job = await bench.create()
+    for number in ("1", "2", "3"):
+        await turns(ray, job.id, *"123"[: int(number)])
+        ray.end(f"{job.id}-{number}", "FAILED", 127)
+    ended = await bench.until(job.id, "failed")
+    assert ended.error is not None
+    assert ended.error.code == "training_process_died"
+    assert f"turn {job.id}-3" in str(ended.error.message)
+    assert ray.of(job.id) == ["1", "2", "3"]
+
+
+async def test_a_turn_that_waits_is_taken_back_and_one_that_runs_is_not(bench: Bench, ray: Ray) -> None:
+    jobs = bench.client.fine_tuning.jobs
+    made = [await bench.create() for _ in range(3)]
+    for job in made:
+        await turns(ray, job.id, "1")
+    ray.jobs[f"{made[2].id}-1"]["status"] = "RUNNING"
+    await jobs.pause(made[0].id)
+    await jobs.cancel(made[1].id)
+    await jobs.cancel(made[2].id)
+
+    async def stopped() -> list[str]:
+        return sorted(ray.stopped)
+
+    await until(stopped, lambda found: found == sorted(f"{job.id}-1" for job in made[:2]))
+    await jobs.resume(made[0].id)
+    await turns(ray, made[0].id, "1", "2")
+    assert sorted(ray.stopped) == sorted(f"{job.id}-1" for job in made[:2])
