@@ -18,13 +18,15 @@ from trainer.ray_turns import RayTurns
 from trainer.serving import Serving
 from trainer.settings import Config
 from trainer.store import Store
-from trainer.turns import RqTurns, Turns, give, take_back
+from trainer.turns import RqTurns, Turns, give, stop
 from wire.http import LARGEST_BODY, Handler, bearer, problems
 from wire.problems import Problem
 
 _LOG = logging.getLogger(__name__)
 #: When what serves is started again, if it does not answer.
 _START_SECONDS = 30.0
+#: So long after a job's end its process is still stopped.
+_STOP_SECONDS = 3600.0
 #: Between two tidyings of the data directory.
 _TIDY_SECONDS = 600.0
 
@@ -97,7 +99,6 @@ async def _sweeping(app: web.Application) -> None:
     store, serving = app[STORE], app[SERVING]
     turns = RayTurns(store.config) if store.config.ray else RqTurns(store.config.redis_url)
     next_start, next_tidy, trouble = 0.0, 0.0, ""
-    before: list[str] = []
     while True:
         app[WAKE].clear()
         try:
@@ -111,8 +112,7 @@ async def _sweeping(app: web.Application) -> None:
             if time.monotonic() >= next_tidy:
                 next_tidy = time.monotonic() + _TIDY_SECONDS
                 await asyncio.to_thread(tidy, store)
-            await asyncio.to_thread(_turn, store, turns, due, before)
-            before = due
+            await asyncio.to_thread(_turn, store, turns, due)
             trouble = ""
         except (RedisError, OSError, ValueError, TypeError) as error:
             if trouble != str(error):  # once an outage
@@ -128,10 +128,13 @@ def _due(store: Store) -> list[str]:
     return [job.id for job in store.unfinished() if store.status(job) in {"queued", "running", "pausing"}]
 
 
-def _turn(store: Store, turns: Turns, due: list[str], before: list[str]) -> None:
-    """Gives a turn to what is due, has no worker, and does not wait for one; takes back that of what was due before."""
-    for job_id in set(before) - set(due):
-        take_back(turns, store.folder(store.jobs[job_id]))
+def _turn(store: Store, turns: Turns, due: list[str]) -> None:
+    """Gives a turn to what is due, has no worker, and does not wait for one. Stops what goes on after its end."""
+    for job in list(store.jobs.values()):
+        ended = store.result(job)
+        ago = time.time() - float(str(ended["finished_at"])) if ended else 0.0
+        if store.config.stop_seconds < ago < _STOP_SECONDS and folders.is_taken(store.folder(job)):
+            stop(turns, store.folder(job))
     if not due or folders.free_bytes(store.config.data_dir) < store.config.min_free_bytes:
         return
     for folder in [store.folder(store.jobs[job_id]) for job_id in due]:

@@ -48,7 +48,7 @@ class RayTurns:
         return _STATES.get(str(found.get("status")), "none")
 
     def stop(self, turn: str) -> None:
-        if self.state(turn) == "waiting":
+        if self.state(turn) == "running":
             self._ask("POST", f"{turn}/stop")
 
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, object]:

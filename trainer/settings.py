@@ -48,6 +48,7 @@ class Config(BaseModel):
     serve: Literal["none", "transformers", "vllm"] = "transformers"  #: without it, "none" where there is a serving_url
     serve_while_training: bool = False
     sweep_seconds: float = Field(default=2.0, gt=0, le=3600)
+    stop_seconds: float = 60.0  #: from a job's end until its turn is stopped, if its process does not end by itself
     #: The training process; the job's folder is its last argument. One word a line.
     child: Annotated[tuple[str, ...], BeforeValidator(_words), NoDecode] = (sys.executable, "-m", "trainer.tune")
 

@@ -34,7 +34,7 @@ class Turns(Protocol):
     def state(self, turn: str) -> State: ...
 
     def stop(self, turn: str) -> None:
-        """Gives back a turn that is not wanted any more, if it waits."""
+        """Ends the processes of a turn, which hang."""
 
 
 def give(turns: Turns, job: Path) -> None:
@@ -48,8 +48,8 @@ def give(turns: Turns, job: Path) -> None:
         turns.submit(f"{job.name}-{number + 1}")
 
 
-def take_back(turns: Turns, job: Path) -> None:
-    """Stops the turn of a job that is paused or has ended, if it waits."""
+def stop(turns: Turns, job: Path) -> None:
+    """Stops the last turn of a job."""
     if number := _number(job):
         turns.stop(f"{job.name}-{number}")
 
@@ -77,7 +77,7 @@ class RqTurns:
         return "none" if self._queue.get_job_position(turn) is None else "waiting"
 
     def stop(self, turn: str) -> None:
-        """Does nothing: a worker passes over what is not wanted."""
+        """Does nothing. The worker of such a slot is there to be killed."""
 
 
 def work(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Turns by Ray Jobs: what a cluster is told, and what its answers lead to. tests/trainer/check_ray.py has a real one."""
+"""Turns by Ray Jobs: what a cluster is told, and what its answers mean. tests/trainer/check_ray.py has a real one."""
 
 import asyncio
 import os
@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.ray import TOKEN, Ray, running_ray
 from tests.fakes.trainer import ROOT, running_trainer, until
 from tests.integration.trainer.conftest import Bench
+from trainer import folders
 
 NO_REDIS = "redis://127.0.0.1:9/0"
 
@@ -22,7 +23,9 @@ async def ray() -> AsyncIterator[Ray]:
 
 @pytest.fixture
 async def bench(ray: Ray, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with running_trainer(tmp_path / "trainer", NO_REDIS, ray=ray.url, ray_token=TOKEN) as trainer:
+    async with running_trainer(
+        tmp_path / "trainer", NO_REDIS, ray=ray.url, ray_token=TOKEN, stop_seconds=0.1
+    ) as trainer:
         found = Bench(trainer)
         yield found
         await found.client.close()
@@ -78,20 +81,22 @@ async def test_what_dies_where_ray_runs_it_fails_after_three_deaths(bench: Bench
     assert ray.of(job.id) == ["1", "2", "3"]
 
 
-async def test_a_turn_that_waits_is_taken_back_and_one_that_runs_is_not(bench: Bench, ray: Ray) -> None:
+async def test_what_goes_on_after_its_end_is_stopped_and_what_waits_is_left(bench: Bench, ray: Ray) -> None:
     jobs = bench.client.fine_tuning.jobs
-    made = [await bench.create() for _ in range(3)]
-    for job in made:
-        await turns(ray, job.id, "1")
-    ray.jobs[f"{made[2].id}-1"]["status"] = "RUNNING"
-    await jobs.pause(made[0].id)
-    await jobs.cancel(made[1].id)
-    await jobs.cancel(made[2].id)
+    hangs, waits = await bench.create(), await bench.create()
+    await turns(ray, hangs.id, "1")
+    await turns(ray, waits.id, "1")
+    with folders.hold(bench.trainer.folder(hangs.id) / "lock") as ours:
+        assert ours
+        ray.jobs[f"{hangs.id}-1"]["status"] = "RUNNING"
+        await jobs.cancel(hangs.id)
+        await jobs.pause(waits.id)
 
-    async def stopped() -> list[str]:
-        return sorted(ray.stopped)
+        async def stopped() -> list[str]:
+            return ray.stopped
 
-    await until(stopped, lambda found: found == sorted(f"{job.id}-1" for job in made[:2]))
-    await jobs.resume(made[0].id)
-    await turns(ray, made[0].id, "1", "2")
-    assert sorted(ray.stopped) == sorted(f"{job.id}-1" for job in made[:2])
+        await until(stopped, bool)
+    assert ray.stopped == [f"{hangs.id}-1"]
+    await jobs.resume(waits.id)
+    await asyncio.sleep(3 * bench.trainer.config.sweep_seconds)
+    assert ray.of(waits.id) == ["1"], "it has kept its place"
