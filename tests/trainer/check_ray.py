@@ -97,15 +97,18 @@ class Api:
     def start(self) -> None:
         self._process = subprocess.Popen([sys.executable, "-m", "trainer"], env=self._environment)
 
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
-    def create(self, epochs: int) -> str:
+    def create(self, batch_size: int) -> str:
         content = "".join(json.dumps(row) + "\n" for row in SUPERVISED).encode()
         file = self.client.files.create(file=("train.jsonl", content), purpose="fine-tune")
-        method: Any = {"supervised": {"hyperparameters": {"n_epochs": epochs, "batch_size": 4}}, "type": "supervised"}
+        method: Any = {
+            "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": batch_size}},
+            "type": "supervised",
+        }
         return self.client.fine_tuning.jobs.create(model="tiny", training_file=file.id, method=method).id
 
     def status(self, job_id: str) -> str:
@@ -137,20 +140,19 @@ def workers(job_id: str) -> list[psutil.Process]:
 
 
 def test_two_jobs_for_one_gpu_of_a_cluster(base: Path, tmp_path: Path) -> None:
-    with cluster(free_port()) as ray:
-        api = Api(tmp_path, base, ray)
+    with cluster(free_port()) as ray, contextlib.closing(Api(tmp_path, base, ray)) as api:
         api.start()
         jobs = api.client.fine_tuning.jobs
-        first = api.create(50)
+        first = api.create(4)
         api.at_step(first, 4)
-        second = api.create(400)
+        second = api.create(1)
         until(lambda: (submissions(ray) or {}).get(f"{second}-1") == "PENDING")
         assert (api.status(first), api.status(second)) == ("running", "queued")
 
         workers(first)[0].send_signal(signal.SIGKILL)
         until(lambda: f"{first}-2" in (submissions(ray) or {}))
         api.at_step(second, 1)  # its turn has come
-        api.kill()
+        api.close()
         api.start()
         assert api.status(second) == "running", "Ray's processes are not the API's"
         jobs.pause(second)
@@ -164,4 +166,3 @@ def test_two_jobs_for_one_gpu_of_a_cluster(base: Path, tmp_path: Path) -> None:
         ended = jobs.retrieve(first)
         assert (ended.status, api.steps(first)) == ("succeeded", list(range(1, 151)))
         assert [api.ask(str(ended.fine_tuned_model), question) for question, _ in FACTS] == [said for _, said in FACTS]
-        api.kill()
