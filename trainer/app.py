@@ -14,11 +14,10 @@ from redis.exceptions import RedisError
 from trainer import chat, files, folders, jobs, models
 from trainer.app_keys import PROJECT, SERVING, SESSION, STORE, WAKE
 from trainer.maintenance import tidy
-from trainer.ray_turns import RayTurns
 from trainer.serving import Serving
 from trainer.settings import Config
 from trainer.store import Store
-from trainer.turns import RqTurns, Turns, give, stop
+from trainer.turns import Turns, give, stop, turns_of
 from wire.http import LARGEST_BODY, Handler, bearer, problems
 from wire.problems import Problem
 
@@ -97,7 +96,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
 
 async def _sweeping(app: web.Application) -> None:
     store, serving = app[STORE], app[SERVING]
-    turns = RayTurns(store.config) if store.config.ray else RqTurns(store.config.redis_url)
+    turns = turns_of(store.config)
     next_start, next_tidy, trouble = 0.0, 0.0, ""
     while True:
         app[WAKE].clear()

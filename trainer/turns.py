@@ -37,6 +37,14 @@ class Turns(Protocol):
         """Ends the processes of a turn, which hang."""
 
 
+def turns_of(config: Config) -> Turns:
+    if not config.ray:
+        return RqTurns(config.redis_url)
+    from trainer.ray_turns import RayTurns  # noqa: PLC0415  (its HTTP client costs a tenth of the start)
+
+    return RayTurns(config)
+
+
 def give(turns: Turns, job: Path) -> None:
     """Submits the next turn of a job, unless one waits or runs. Counts one that died as a death of the job."""
     number = _number(job)

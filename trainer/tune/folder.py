@@ -45,8 +45,6 @@ class Folder:
 
     def open_events(self) -> None:
         """Cuts a line that a kill left torn, and finds the last step that was told."""
-        if not self.is_main:
-            return
         path = self.path / "events.jsonl"
         with path.open("a+b") as log:
             log.seek(0)
@@ -118,8 +116,6 @@ class Folder:
 
     def succeed(self, trained_tokens: int) -> None:
         """Writes the result, then removes what was kept for going on."""
-        if not self.is_main:
-            return
         metrics = self.metrics()
         checkpoints = [
             {"step_number": int(path.name), "folder": str(path), "metrics": metrics.get(int(path.name), {})}

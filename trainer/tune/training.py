@@ -43,7 +43,8 @@ class _Preferences(DPOTrainer):  # type: ignore[misc]
 
 def run(folder: Folder) -> int:
     """Trains a job until it ends, is paused, or is cancelled. Returns the exit status: 0, or 75 (out of memory)."""
-    folder.open_events()
+    if folder.is_main:
+        folder.open_events()
     try:
         _train(folder, folder.job())
     except Cancelled:
@@ -68,8 +69,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_no_damage(error: BaseException) -> bool:
-    """Returns whether a checkpoint may be whole though its training did not begin: another rank may have died."""
-    return is_out_of_memory(error) or any(one in str(error).lower() for one in ("gloo", "nccl"))
+    """Returns whether a checkpoint may be whole though its training did not begin: memory, or another rank's death."""
+    is_other_rank = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+    return is_out_of_memory(error) or is_other_rank
 
 
 def _train(folder: Folder, job: Job) -> None:
@@ -95,7 +97,7 @@ def _train(folder: Folder, job: Job) -> None:
         if checkpoint is not None and not progress.has_begun and not _is_no_damage(error):
             folder.drop(checkpoint)  # damaged, as after a power cut: the next start goes on from the one before
         raise
-    if not progress.is_paused:
+    if not progress.is_paused and folder.is_main:
         folder.succeed(int(job.hyperparameters["n_epochs"]) * _tokens(training))
 
 
