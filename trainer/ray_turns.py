@@ -8,7 +8,7 @@ import httpx2
 from trainer.settings import Config
 from trainer.turns import State
 
-_SECONDS = 10.0
+_SECONDS = 30.0
 _STATES: dict[str, State] = {"PENDING": "waiting", "RUNNING": "running"}
 
 

@@ -100,3 +100,15 @@ async def test_what_goes_on_after_its_end_is_stopped_and_what_waits_is_left(benc
     await jobs.resume(waits.id)
     await asyncio.sleep(3 * bench.trainer.config.sweep_seconds)
     assert ray.of(waits.id) == ["1"], "it has kept its place"
+
+
+async def test_a_job_asks_for_the_gpus_of_a_slot_and_takes_those_that_ray_gives(ray: Ray, tmp_path: Path) -> None:
+    given = {"ray": ray.url, "ray_token": TOKEN, "slots": "0,1;2,3"}
+    async with running_trainer(tmp_path / "trainer", NO_REDIS, **given) as trainer:
+        bench = Bench(trainer)
+        job = await bench.create()
+        await turns(ray, job.id, "1")
+        await bench.client.close()
+    turn = ray.jobs[f"{job.id}-1"]
+    assert (turn["entrypoint_num_gpus"], "entrypoint_num_cpus" in turn) == (2, False)
+    assert " TUNEHOOK_TRAINER_SLOT=$CUDA_VISIBLE_DEVICES " in turn["entrypoint"]
