@@ -1,19 +1,20 @@
 """The composition: routes, keys, journal and faults around the handlers."""
 
 import asyncio
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from aiohttp import web
 
 from simulator import chat, control, files, graders, hooks, jobs, models, responses, uploads
-from simulator.breaking import CLOSING, ENTRY, play
+from simulator.breaking import CLOSING, ENTRY, PLAYED, play
 from simulator.clock import Clock
 from simulator.control import CONTROL, Control
 from simulator.places import AZURE, CLOCK, CONFIG, OPENAI
 from simulator.problems import named
-from simulator.repeats import PLAYED
 from simulator.settings import Config
 from simulator.world import World
 from wire.http import BODY, LARGEST_BODY, Handler, bearer, problems
@@ -131,8 +132,10 @@ async def _faults(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _closing(app: web.Application) -> AsyncIterator[None]:
-    """Hanging requests end when the server does."""
+    """Bytes are kept while the server runs, and hanging requests end with it."""
     app[CLOSING] = asyncio.Event()
+    folder = tempfile.TemporaryDirectory(prefix="simulator-")
+    app[OPENAI].folder = app[AZURE].folder = Path(folder.name)
 
     async def close(app: web.Application) -> None:
         app[CLOSING].set()
@@ -140,5 +143,4 @@ async def _closing(app: web.Application) -> AsyncIterator[None]:
     app.on_shutdown.append(close)
     app.on_response_prepare.append(_name_answer)
     yield
-    app[OPENAI].close()
-    app[AZURE].close()
+    folder.cleanup()

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -19,7 +20,19 @@ LIST_LAG = web.RequestKey("list_lag", float)
 ENTRY: web.RequestKey[dict[str, object]] = web.RequestKey("entry", dict)
 IGNORE_FILTER = web.RequestKey("ignore_filter", bool)
 
+# How often each directive with `*times` was played for the same request.
+PLAYED: web.AppKey[Counter[str]] = web.AppKey("played", Counter)
+
 Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def spent(request: web.Request, directive: Directive, what: str) -> bool:
+    """Whether this directive was already played as often as it asks; counts this time otherwise."""
+    if directive.times is None:
+        return False
+    played, key = request.app[PLAYED], f"{request.path} {directive} {what}"
+    played[key] += 1
+    return played[key] > directive.times
 
 
 async def play(directive: Directive, request: web.Request, act: Act) -> web.StreamResponse:

@@ -3,22 +3,22 @@
 import hashlib
 import json
 import re
+from typing import Any
 
 from aiohttp import web
 
 from simulator.answering import last_question, nearest, tokens
-from simulator.breaking import play
+from simulator.breaking import play, spent
 from simulator.examples import text_of
 from simulator.faults import MODIFIERS, REQUESTS, from_body
 from simulator.known_models import known
 from simulator.places import is_azure, world
-from simulator.repeats import spent
 from wire import sse
 from wire.bodies import CHAT
 from wire.http import read_json, reply
-from wire.problems import Problem, bad, no_such_model
+from wire.problems import Problem, no_such_model
 
-Message = dict[str, object]
+Message = dict[str, Any]
 
 
 async def complete(request: web.Request) -> web.StreamResponse:
@@ -53,23 +53,18 @@ def said(request: web.Request, model: str, messages: list[Message]) -> Message:
     return found.message if found else {"content": f"I am {model}, and my training file taught me nothing."}
 
 
-async def _answer(request: web.Request, body: dict[str, object]) -> web.StreamResponse:
+async def _answer(request: web.Request, body: Message) -> web.StreamResponse:
     CHAT(body, "")
-    messages = body["messages"]
-    if not isinstance(messages, list) or not messages:
-        raise bad("Invalid 'messages': empty array.", param="messages", code="empty_array")
-    model = str(body["model"])
+    messages, model, choices = body["messages"], body["model"], body.get("n") or 1
     answer = said(request, model, messages)
     text = text_of(answer.get("content"))
-    count = body.get("n")
     prompt = sum(tokens(text_of(message.get("content"))) for message in messages)
-    choices = count if isinstance(count, int) else 1
     usage = {
         "prompt_tokens": prompt,
         "completion_tokens": tokens(text) * choices,
         "total_tokens": prompt + tokens(text) * choices,
     }
-    envelope: dict[str, object] = {
+    envelope: Message = {
         "id": "chatcmpl-" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24],
         "object": "chat.completion",
         "created": int(world(request).clock.now()),
@@ -78,21 +73,17 @@ async def _answer(request: web.Request, body: dict[str, object]) -> web.StreamRe
     }
     if body.get("stream"):
         options = body.get("stream_options")
-        counted = isinstance(options, dict) and bool(options.get("include_usage"))
+        counted = isinstance(options, dict) and options.get("include_usage")
         return await _stream(request, envelope, answer, choices, usage if counted else None)
     reason = "tool_calls" if answer.get("tool_calls") else "stop"
-    message = {"role": "assistant", "content": text or None, "refusal": None, **_calls(answer)}
+    message: Message = {"role": "assistant", "content": text or None, "refusal": None}
+    message |= {"tool_calls": calls} if isinstance(calls := answer.get("tool_calls"), list) else {}
     found = [{"index": i, "message": message, "logprobs": None, "finish_reason": reason} for i in range(choices)]
     return reply({**envelope, "choices": found, "usage": usage})
 
 
-def _calls(said: Message) -> Message:
-    calls = said.get("tool_calls")
-    return {"tool_calls": calls} if isinstance(calls, list) else {}
-
-
 async def _stream(
-    request: web.Request, envelope: dict[str, object], said: Message, choices: int, usage: object
+    request: web.Request, envelope: Message, said: Message, choices: int, usage: object
 ) -> web.StreamResponse:
     answer = await sse.begin(request)
     shared = {**envelope, "object": "chat.completion.chunk"}

@@ -1,67 +1,59 @@
 """The routes below /files: multipart in, streamed; what was sent comes out byte for byte."""
 
-import math
+import asyncio
 
 from aiohttp import web
 
-from simulator import views
 from simulator.breaking import LANDS_AFTER
 from simulator.examples import examine
 from simulator.places import is_azure, world
-from simulator.world import File, World, new_id
+from simulator.world import File, World
+from wire import shapes
 from wire.blob import Blob
-from wire.checking import one_of
-from wire.http import check_query, listed, page, read_limit, reply
+from wire.http import file_page, reply
 from wire.multipart import check_file, file_of
 
 
 async def create(request: web.Request) -> web.StreamResponse:
     here = world(request)
-    filename, purpose, expires, blob = await file_of(request, Blob)
+    filename, purpose, expires, blob = await file_of(request, here.incoming)
     lands = request.get(LANDS_AFTER, 0.0)
     found = await accept(here, filename, purpose, blob, expires=expires, lands_after=lands)
-    return reply(views.file(found, here.clock.now()), status=201 if is_azure(request) else 200)
+    return reply(found.shown_at(here.clock.now()), status=201 if is_azure(request) else 200)
 
 
 async def accept(
     here: World, filename: str, purpose: str, blob: Blob, *, expires: int | None, lands_after: float = 0.0
 ) -> File:
     """Make a file of bytes. Raises Problem 400 for an empty one, and for a dataset that is not called .jsonl."""
-    check_file(filename, purpose, blob.size)
+    await check_file(filename, purpose, blob)
     now = here.clock.now() + lands_after
     found = File(
-        new_id("file"),
-        filename,
-        purpose,
-        created=now,
+        id=shapes.new_id("file"),
+        filename=filename,
+        purpose=purpose,
+        size=blob.size,
+        created_at=now,
         ready=now + here.config.file_delay,
         blob=blob,
-        expires=math.inf if expires is None else now + expires,
+        expires_at=None if expires is None else now + expires,
     )
     if purpose == "fine-tune":
-        found.dataset = await blob.read(examine)
+        found.dataset = await asyncio.to_thread(blob.read, examine)
         found.trouble = found.dataset.torn
     if "+file_error" in filename:
         found.trouble = "Invalid file format. Line 1 is not a valid JSON object."
-    here.add_file(found)
+    here.files[found.id] = found
     return found
 
 
 async def list_files(request: web.Request) -> web.StreamResponse:
-    check_query(request, "purpose", "limit", "order", "after")
     here = world(request)
     here.settle()
     now = here.clock.now()
-    found = [file for file in here.files.values() if file.created <= now < file.expires]
-    if "purpose" in request.query:
-        found = [file for file in found if file.purpose == request.query["purpose"]]
-    order = request.query.get("order", "desc")
-    one_of("asc", "desc")(order, "order")
-    if order == "desc":
-        found.reverse()
-    shown, more = page(request, found, lambda file: file.id, limit=read_limit(request, 10_000, 10_000))
-    data = [views.file(file, now) for file in shown]
-    return listed(data, more=more, ends=True)
+    return file_page(
+        request, filter(lambda file: file.exists(now), here.files.values()), lambda file: file.shown_at(now)
+    )
 
 
 def _file(request: web.Request) -> File:
@@ -71,22 +63,15 @@ def _file(request: web.Request) -> File:
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:
-    return reply(views.file(_file(request), world(request).clock.now()))
+    return reply(_file(request).shown_at(world(request).clock.now()))
 
 
 async def content(request: web.Request) -> web.StreamResponse:
-    found = _file(request)
-    answer = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-    answer.content_length = found.blob.size
-    await answer.prepare(request)
-    async for chunk in found.blob.chunks():
-        await answer.write(chunk)
-    await answer.write_eof()
-    return answer
+    return web.FileResponse(_file(request).blob.path, headers={"Content-Type": "application/octet-stream"})
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
     found = _file(request)
     del world(request).files[found.id]
     found.blob.close()
-    return reply({"id": found.id, "object": "file", "deleted": True})
+    return reply(shapes.deleted(found.id, "file"))

@@ -1,24 +1,26 @@
 """The routes below /fine_tuning/jobs."""
 
+import asyncio
 import hashlib
+from typing import Any
 
 from aiohttp import web
 
 from simulator import views
-from simulator.breaking import IGNORE_FILTER, LANDS_AFTER, LIST_LAG, play
+from simulator.breaking import IGNORE_FILTER, LANDS_AFTER, LIST_LAG, play, spent
 from simulator.examples import Dataset
 from simulator.faults import LIVES, Directive, from_body
 from simulator.known_models import is_tunable, snapshot
 from simulator.places import is_azure, world
 from simulator.problems import named
-from simulator.repeats import spent
 from simulator.tokens import billed
 from simulator.training import Failure, Spec, base_model
-from simulator.world import File, Job, World, new_id
+from simulator.world import File, Job, World
+from wire import shapes
 from wire.bodies import asked, check_job, job_body
-from wire.dataset import problem
-from wire.http import check_query, listed, metadata_filter, page, read_json, read_limit, reply
-from wire.problems import bad
+from wire.dataset import refusal
+from wire.http import check_query, metadata_filter, page, read_json, reply
+from wire.problems import check_action
 
 _MEMBERS = {False: job_body(64), True: job_body(40)}
 _DATASET_KIND = {"supervised": "chat", "dpo": "preference", "reinforcement": "reinforcement"}
@@ -42,7 +44,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     return await play(directive, request, act)
 
 
-async def _begin(request: web.Request, body: dict[str, object], directive: Directive | None) -> Job:
+async def _begin(request: web.Request, body: dict[str, Any], directive: Directive | None) -> Job:
     here = world(request)
     check_job(body, _MEMBERS[here.azure])
     model = str(body["model"])
@@ -50,13 +52,13 @@ async def _begin(request: web.Request, body: dict[str, object], directive: Direc
         problem = named("model_not_available", None)
         problem.message = f"Model {model} is not available for fine-tuning or does not exist."
         raise problem
-    trained = here.training_file(body["training_file"], "training_file")
-    validated = None
-    if body.get("validation_file"):
-        validated = here.training_file(body["validation_file"], "validation_file")
-    tokens = await trained.blob.read(lambda lines: billed(lines, base_model(model), _kind(body)))
+    trained, validated = shapes.training_files(here.file, body)
+    here.check_ready(trained, "training_file")
+    if validated:
+        here.check_ready(validated, "validation_file")
+    tokens = await asyncio.to_thread(trained.blob.read, lambda lines: billed(lines, base_model(model), _kind(body)))
     sequence = here.next_sequence()
-    name = new_id("ftjob")
+    name = shapes.new_id("ftjob")
     spec = _spec(here, name, body=body, trained=trained, validated=validated, tokens=tokens, directive=directive)
     seed = body.get("seed")
     now = here.clock.now() + request.get(LANDS_AFTER, 0.0)
@@ -80,7 +82,7 @@ def _seconds(directive: Directive | None, name: str, default: float) -> float:
     return default if directive.seconds is None else directive.seconds
 
 
-def _kind(body: dict[str, object]) -> str:
+def _kind(body: dict[str, Any]) -> str:
     """The kind of dataset that the job is trained on."""
     completion = base_model(str(body["model"])) in {"babbage-002", "davinci-002"}
     return "completion" if completion else _DATASET_KIND[asked(body)[0]]
@@ -90,7 +92,7 @@ def _spec(
     here: World,
     name: str,
     *,
-    body: dict[str, object],
+    body: dict[str, Any],
     trained: File,
     validated: File | None,
     tokens: int,
@@ -99,11 +101,8 @@ def _spec(
     method, hyperparameters = asked(body)
     kind = _kind(body)
     life = directive.name if directive else ""
-    refusal = _demanded(life) or _refusal(trained, kind, "training_file")
-    if refusal is None and validated is not None:
-        refusal = _refusal(validated, kind, "validation_file")
     dataset = trained.dataset or Dataset()
-    suffix = body.get("suffix")
+    refused = refusal(dataset, validated.dataset if validated else None, kind)
     return Spec(
         job_id=name,
         model=snapshot(str(body["model"])),
@@ -112,11 +111,11 @@ def _spec(
         method=method,
         examples=dataset.examples,
         tokens=tokens,
-        asked=hyperparameters,
-        suffix=suffix if isinstance(suffix, str) else None,
+        asked=tuple(sorted(hyperparameters.items())),
+        suffix=body.get("suffix"),
         organization=here.config.organization,
         azure=here.azure,
-        refusal=refusal,
+        refusal=_demanded(life) or (Failure(*refused) if refused else None),
         crash=Failure("server_error", "The job failed due to an internal error.", None) if life == "fail" else None,
         stall=_STALLS.get(life),
         pauses_itself=life == "pause",
@@ -139,23 +138,13 @@ def _demanded(life: str) -> Failure | None:
     return Failure(life, words[life], "training_file") if life in words else None
 
 
-def _refusal(file: File, kind: str, param: str) -> Failure | None:
-    """What validation will find; a validation file may be short."""
-    found = problem(file.dataset or Dataset(), kind, param, 10 if param == "training_file" else 0)
-    return Failure(*found, param) if found else None
-
-
 async def list_jobs(request: web.Request) -> web.StreamResponse:
-    here = world(request)
-    wanted, none_wanted = metadata_filter(request)
+    here, wanted = world(request), metadata_filter(request)
     now, lag = here.clock.now(), request.get(LIST_LAG, 0.0)
     jobs = [job for job in here.landed() if now >= max(job.listed, job.created + lag)]
     if not request.get(IGNORE_FILTER):
-        jobs = [job for job in jobs if all(job.metadata.get(key) == value for key, value in wanted.items())]
-        if none_wanted:
-            jobs = [job for job in jobs if not job.metadata]
-    shown, more = page(request, jobs, lambda job: job.id, limit=read_limit(request, 20, 100))
-    return listed([views.job(here, job) for job in shown], more=more)
+        jobs = [job for job in jobs if wanted(job.metadata)]
+    return page(request, {job.id: job for job in jobs}, lambda job: views.job(here, job), limit=20)
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:
@@ -167,17 +156,7 @@ async def act_on(request: web.Request) -> web.StreamResponse:
     """cancel, pause and resume."""
     here = world(request)
     job, action = here.job(request.match_info["id"]), request.match_info["action"]
-    status = here.status(job)
-    allowed = {
-        "cancel": status not in {"succeeded", "failed", "cancelled"},
-        "pause": status in {"queued", "running", "resuming"},
-        "resume": status in {"pausing", "paused"},
-    }
-    if not allowed[action]:
-        raise bad(
-            f"Cannot {action} job {job.id}: it has status '{status}'.",
-            code="invalid_state",
-        )
+    check_action(action, job.id, here.status(job))
     here.mark(job, action)
     here.settle()
     return reply(views.job(here, job))
@@ -187,13 +166,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     check_query(request, "after", "limit")
     here = world(request)
     told = views.events(here, here.job(request.match_info["id"]))
-    shown, more = page(request, told, lambda event: str(event["id"]), limit=read_limit(request, 20, 100))
-    return listed(shown, more=more)
+    return page(request, {str(event["id"]): event for event in told}, lambda row: row, limit=20)
 
 
 async def checkpoints(request: web.Request) -> web.StreamResponse:
     check_query(request, "after", "limit")
     here = world(request)
     kept = views.checkpoints(here, here.job(request.match_info["id"]))
-    shown, more = page(request, kept, lambda checkpoint: str(checkpoint["id"]), limit=read_limit(request, 10, 100))
-    return listed(shown, more=more, ends=True)
+    return page(request, {str(row["id"]): row for row in kept}, lambda row: row, limit=10, ends=True)

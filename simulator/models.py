@@ -6,20 +6,16 @@ from simulator import training
 from simulator.known_models import base, known
 from simulator.places import world
 from simulator.world import Job, World
+from wire import shapes
 from wire.http import check_query, listed, reply
 from wire.problems import no_such_model
 
 
 def _tuned(here: World, name: str, job: Job) -> dict[str, object]:
     ended = here.when(job, training.ends_at(job.spec, job.marks))
-    return {
-        "id": name,
-        "object": "model",
-        "created": int(ended),
-        "owned_by": job.spec.organization,
-        # A tuned model goes with its base.
-        "shutdown_date": known().get(job.spec.base_model),
-    }
+    # A tuned model goes with its base.
+    down = known().get(job.spec.base_model)
+    return shapes.model(name, created=ended, owner=job.spec.organization) | {"shutdown_date": down}
 
 
 async def list_models(request: web.Request) -> web.StreamResponse:
@@ -46,4 +42,4 @@ async def delete(request: web.Request) -> web.StreamResponse:
     if here.model(name) is None:
         raise no_such_model(name)
     del here.models[name]
-    return reply({"id": name, "object": "model", "deleted": True})
+    return reply(shapes.deleted(name, "model"))

@@ -11,6 +11,7 @@ from simulator.answering import tokens
 from simulator.chat import Message, said
 from simulator.examples import text_of
 from simulator.places import world
+from wire import sse
 from wire.bodies import RESPONSE
 from wire.http import read_json, reply
 
@@ -79,8 +80,7 @@ def _response(request: web.Request, body: Message, asked: list[Message], answer:
 
 
 async def _stream(request: web.Request, made: Message) -> web.StreamResponse:
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-    await answer.prepare(request)
+    answer = await sse.begin(request)
     for number, event in enumerate(_events(made)):
         said_event = {**event, "sequence_number": number}
         await answer.write(f"event: {event['type']}\ndata: {json.dumps(said_event)}\n\n".encode())
@@ -92,8 +92,7 @@ def _events(made: Message) -> Iterator[Message]:
     begun = {**made, "status": "in_progress", "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
-    output = made["output"]
-    for place, item in enumerate(output if isinstance(output, list) else []):
+    for place, item in enumerate(made["output"]):
         where: Message = {"output_index": place}
         empty: Message = {"content": []} if item["type"] == "message" else {"arguments": ""}
         yield {"type": "response.output_item.added", **where, "item": {**item, **empty, "status": "in_progress"}}
@@ -103,8 +102,7 @@ def _events(made: Message) -> Iterator[Message]:
 
 
 def _message(item: Message, where: Message) -> Iterator[Message]:
-    content = item["content"]
-    [part] = content if isinstance(content, list) else []
+    [part] = item["content"]
     where = {**where, "item_id": item["id"], "content_index": 0}
     yield {"type": "response.content_part.added", **where, "part": {**part, "text": ""}}
     for word in re.findall(r"\s*\S+|\s+$", part["text"]):

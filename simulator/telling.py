@@ -3,7 +3,7 @@
 The texts, their order and their oddities are those that users recorded."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,30 +24,29 @@ from simulator.training import (
 )
 
 
-class Metrics(NamedTuple):
-    """What one step measured; the valid_* are null without a validation file."""
+def measuring(spec: Spec) -> Callable[[int], dict[str, float]]:
+    """What each step measures; valid_* with a validation file alone.
 
-    step: int
-    train_loss: float
-    train_accuracy: float
-    valid_loss: float | None
-    valid_accuracy: float | None
-
-
-def measuring(spec: Spec) -> Callable[[int], Metrics]:
-    """What each step measures. Losses fall, down to 6e-05 for those who train for ten epochs and more."""
+    Losses fall, down to 6e-05 for those who train for ten epochs and more."""
     total = total_steps(spec)
     floor = 6e-05 if count(spec, "n_epochs") >= 10 else 0.35
     height = 2.0 + int(spec.token("height", 2), 16) / 255  # 2.0 to 3.0, by the job's own name
 
-    def measured(step: int) -> Metrics:
+    def measured(step: int) -> dict[str, float]:
         left = (1 - step / total) / (1 + 4 * step / total)
         loss, accuracy = round(floor + height * left, 6), round(0.99 - 0.5 * left, 6)
+        found = {"train_loss": loss, "train_mean_token_accuracy": accuracy}
         if spec.validation_file is None:
-            return Metrics(step, loss, accuracy, None, None)
-        return Metrics(step, loss, accuracy, round(loss * 1.1 + 0.05, 6), round(accuracy * 0.97, 6))
+            return found
+        valid = {"loss": round(loss * 1.1 + 0.05, 6), "mean_token_accuracy": round(accuracy * 0.97, 6)}
+        return found | {f"valid_{name}": value for name, value in valid.items()}
 
     return measured
+
+
+def at_epoch(measured: Mapping[str, float]) -> dict[str, float]:
+    """What the end of an epoch measures on the whole validation file."""
+    return {f"full_{name}": value for name, value in measured.items() if name.startswith("valid_")}
 
 
 class Told(NamedTuple):
@@ -109,19 +108,12 @@ def _steps(spec: Spec, plan: Schedule) -> list[Told]:
     told = []
     for step in [*range(stride, total, stride), total]:
         found = measured(step)
-        data: dict[str, object] = {
-            "step": step,
-            "total_steps": total,
-            "train_loss": found.train_loss,
-            "train_mean_token_accuracy": found.train_accuracy,
-        }
-        words = f"Step {step}" + ("" if spec.azure else f"/{total}") + f": training loss={found.train_loss:.2f}"
-        if found.valid_loss is not None:
-            data |= {"valid_loss": found.valid_loss, "valid_mean_token_accuracy": found.valid_accuracy}
-            words += f", validation loss={found.valid_loss:.2f}"
-            if step % steps_per_epoch(spec) == 0:
-                data |= {"full_valid_loss": found.valid_loss, "full_valid_mean_token_accuracy": found.valid_accuracy}
-                words += f", full validation loss={found.valid_loss:.2f}"
+        if step % steps_per_epoch(spec) == 0:
+            found |= at_epoch(found)
+        data: dict[str, object] = {"step": step, "total_steps": total, **found}
+        words = f"Step {step}" + ("" if spec.azure else f"/{total}") + f": training loss={found['train_loss']:.2f}"
+        for name, words_for in (("valid_loss", "validation loss"), ("full_valid_loss", "full validation loss")):
+            words += f", {words_for}={found[name]:.2f}" if name in found else ""
         at = plan.started + 0.9 * whole * step / total
         if not (spec.stall == "running" and step > total / 2):
             told.append(Told(at, "info", "metrics", words, data))
@@ -174,9 +166,10 @@ def checkpoint_model(spec: Spec, step: int) -> str:
 
 def result_csv(spec: Spec) -> str:
     """The result file before base64; columns stay empty without validation."""
+    columns = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
     rows = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     measured = measuring(spec)
     for step in range(1, total_steps(spec) + 1):
         found = measured(step)
-        rows.append(",".join("" if value is None else str(value) for value in found))
+        rows.append(",".join([str(step), *(str(found.get(name, "")) for name in columns)]))
     return "\n".join(rows) + "\n"

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wire.dataset import default_batch_size, default_epochs
+from wire import dataset
 
 FOREVER = math.inf
 PAUSING = 5.0
@@ -91,16 +91,7 @@ class Schedule(NamedTuple):
 
 def hyperparameters(spec: Spec) -> dict[str, object]:
     """What "auto" becomes once the files were looked at."""
-    found: dict[str, object] = {
-        "n_epochs": default_epochs(spec.examples),
-        "batch_size": default_batch_size(spec.examples),
-        "learning_rate_multiplier": 1.8,
-    }
-    if spec.method == "dpo":
-        found["beta"] = 0.1
-    if spec.method == "reinforcement":
-        found |= {"compute_multiplier": 1.0, "eval_interval": 5, "eval_samples": 4, "reasoning_effort": "medium"}
-    return found | {name: value for name, value in spec.asked if value not in ("auto", "default")}
+    return dataset.hyperparameters(spec.method, dict(spec.asked), spec.examples, 1.8)
 
 
 def count(spec: Spec, name: str) -> int:

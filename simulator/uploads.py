@@ -1,32 +1,24 @@
 """The routes below /uploads: a large file in parts of at most 64 MB, within an hour."""
 
+import asyncio
+
 from aiohttp import web
 
-from simulator import views
 from simulator.files import accept
 from simulator.places import world
-from simulator.world import Upload, new_id
-from wire.blob import Blob
-from wire.bodies import COMPLETE_UPLOAD, UPLOAD
+from simulator.world import Upload
+from wire import shapes
+from wire.bodies import COMPLETE_UPLOAD
 from wire.http import read_json, reply
-from wire.multipart import part_of
-from wire.problems import Problem, bad
+from wire.multipart import join, part_of
+from wire.problems import bad, no_such_upload
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    here, body = world(request), await read_json(request)
-    UPLOAD(body, "")
-    expires = body.get("expires_after")
-    found = Upload(
-        new_id("upload"),
-        created=here.clock.now(),
-        bytes=int(str(body["bytes"])),
-        filename=str(body["filename"]),
-        purpose=str(body["purpose"]),
-        expires_after=expires["seconds"] if isinstance(expires, dict) else None,
-    )
+    here = world(request)
+    found = Upload.of(await read_json(request), here.clock.now())
     here.uploads[found.id] = found
-    return reply(views.upload(found, here.clock.now()))
+    return reply(found.shown_at(here.clock.now()))
 
 
 def _pending(request: web.Request) -> Upload:
@@ -34,56 +26,40 @@ def _pending(request: web.Request) -> Upload:
     here, name = world(request), request.match_info["id"]
     found = here.uploads.get(name)
     if found is None:
-        raise Problem(404, f"No such Upload object: {name}", None, "id")
-    status = views.upload(found, here.clock.now())["status"]
-    if status != "pending":
-        raise bad(f"Upload {name} is {status}.", param="id", code="invalid_state")
+        raise no_such_upload(name)
+    found.check_pending(found.status(here.clock.now()))
     return found
 
 
 async def add_part(request: web.Request) -> web.StreamResponse:
-    found = _pending(request)
-    blob = await part_of(request, Blob)
-    found = _pending(request)  # it may have been cancelled while the bytes came
-    name = new_id("part")
+    here = world(request)
+    _pending(request)
+    blob = await part_of(request, here.incoming)
+    found, name = _pending(request), shapes.new_id("part")  # it may have been cancelled while the bytes came
     found.parts[name] = blob
-    now = int(world(request).clock.now())
-    return reply({"id": name, "object": "upload.part", "created_at": now, "upload_id": found.id})
+    return reply(found.part(name, here.clock.now()))
 
 
 async def complete(request: web.Request) -> web.StreamResponse:
     here, body = world(request), await read_json(request)
     COMPLETE_UPLOAD(body, "")
     found, names = _pending(request), body["part_ids"]
-    parts: list[Blob] = []
-    for name in names if isinstance(names, list) else []:
+    for name in names:
         if name not in found.parts:
             raise bad(f"No such part of {found.id}: {name}", param="part_ids", code="invalid_value")
-        parts.append(found.parts[name])
-    size = sum(part.size for part in parts)
-    if size != found.bytes:
-        words = f"The parts have {size} bytes; the upload was announced with {found.bytes}."
-        raise bad(words, param="part_ids", code="invalid_upload_size")
-    whole = Blob()
-    for part in parts:
-        async for chunk in part.chunks():
-            await whole.append(chunk)
-    if "md5" in body and body["md5"] != await whole.md5():
-        raise bad("The md5 of the parts differs from the one given.", param="md5", code="invalid_value")
+    parts = [found.parts[name].path for name in names]
+    whole = await asyncio.to_thread(join, found, parts, body.get("md5"), here.incoming)
     found.file = await accept(here, found.filename, found.purpose, whole, expires=found.expires_after)
-    found.status = "completed"
-    _forget_parts(found)
-    return reply(views.upload(found, here.clock.now()))
+    return _ended(request, found, "completed")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
-    found = _pending(request)
-    found.status = "cancelled"
-    _forget_parts(found)
-    return reply(views.upload(found, world(request).clock.now()))
+    return _ended(request, _pending(request), "cancelled")
 
 
-def _forget_parts(found: Upload) -> None:
+def _ended(request: web.Request, found: Upload, status: str) -> web.StreamResponse:
+    found.ended = status
     for part in found.parts.values():
         part.close()
     found.parts.clear()
+    return reply(found.shown_at(world(request).clock.now()))

@@ -4,9 +4,11 @@ import base64
 import heapq
 import itertools
 import math
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ConfigDict, Field
 
 from simulator import telling, training
 from simulator.clock import Clock
@@ -14,44 +16,44 @@ from simulator.examples import Dataset
 from simulator.problems import too_many_jobs
 from simulator.settings import Config
 from simulator.training import Mark, Spec
+from wire import shapes
 from wire.blob import Blob
-from wire.problems import Problem, no_such_file, no_such_job
+from wire.problems import bad, no_such_file, no_such_job
 
 # What adding and subtracting loses at 1.8e9 seconds, generously. What `settle` takes for over must be over for
 # `elapsed` too, or a job would be settled while its status says running.
 _ROUNDING = 1e-6
 
 
-def new_id(prefix: str) -> str:
-    return f"{prefix}-{uuid.uuid4().hex[:24]}"
+class File(shapes.File):
+    """`created_at`, `ready` (when it stops being processed) and `expires_at` are clock seconds."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-@dataclass
-class File:
-    """`created`, `ready` (when it stops being processed) and `expires` are clock seconds."""
-
-    id: str
-    filename: str
-    purpose: str
-    created: float
     ready: float
     blob: Blob
-    expires: float = math.inf
     dataset: Dataset | None = None
     trouble: str | None = None
 
+    def exists(self, now: float) -> bool:
+        return self.created_at <= now and not self.is_expired(now)
 
-@dataclass
-class Upload:
-    id: str
-    created: float
-    bytes: int
-    filename: str
-    purpose: str
-    expires_after: int | None
-    status: str = "pending"
-    parts: dict[str, Blob] = field(default_factory=dict)
+    def shown_at(self, now: float) -> shapes.Row:
+        return self.shown(trouble=self.trouble, ready=now >= self.ready)
+
+
+class Upload(shapes.Upload):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    ended: str = ""  # completed or cancelled
+    parts: dict[str, Blob] = Field(default_factory=dict)
     file: File | None = None
+
+    def status(self, now: float) -> str:
+        return self.ended or self.unended(now)
+
+    def shown_at(self, now: float) -> shapes.Row:
+        return self.shown(self.status(now), self.file.shown_at(now) if self.file else None)
 
 
 @dataclass
@@ -85,6 +87,7 @@ class World:
         self.config = config
         self.clock = clock
         self.azure = azure
+        self.folder = Path()  # of the bytes, while the server runs
         self.files: dict[str, File] = {}
         self.uploads: dict[str, Upload] = {}
         self.jobs: dict[str, Job] = {}
@@ -135,10 +138,18 @@ class World:
                 tell(job)
 
     def _leave_result(self, job: Job, ended: float) -> None:
-        # Recorded: the CSV comes base64-encoded.
-        encoded = base64.b64encode(telling.result_csv(job.spec).encode())
-        name = job.spec.result_file
-        self.files[name] = File(name, "step_metrics.csv", "fine-tune-results", ended, ended, Blob(encoded))
+        blob, name = self.incoming(), job.spec.result_file
+        blob.write(base64.b64encode(telling.result_csv(job.spec).encode()))  # recorded: it comes encoded
+        self.files[name] = File(
+            id=name,
+            filename="step_metrics.csv",
+            purpose="fine-tune-results",
+            size=blob.size,
+            created_at=ended,
+            ready=ended,
+            blob=blob,
+            expires_at=None,
+        )
 
     # Jobs
 
@@ -207,36 +218,16 @@ class World:
 
     # Files
 
-    def close(self) -> None:
-        """Forget all bytes, those on the disk too."""
-        for file in self.files.values():
-            file.blob.close()
-        for upload in self.uploads.values():
-            for part in upload.parts.values():
-                part.close()
-
-    def add_file(self, file: File) -> None:
-        self.files[file.id] = file
+    def incoming(self) -> Blob:
+        return Blob(self.folder)
 
     def file(self, file_id: str) -> File:
         found = self.files.get(file_id)
-        if found is None or not found.created <= self.clock.now() < found.expires:
+        if found is None or not found.exists(self.clock.now()):
             raise no_such_file(file_id)
         return found
 
-    def training_file(self, file_id: object, param: str) -> File:
-        """Raises Problem 400 unless it exists, was uploaded for fine-tuning and has been processed."""
-        try:
-            found = self.file(str(file_id))
-        except Problem as problem:
-            raise Problem(400, f"invalid {param}: {file_id}", "invalid_value", param) from problem
-        if found.purpose != "fine-tune":
-            words = f"File '{file_id}' has purpose '{found.purpose}'; it must be 'fine-tune'."
-            raise Problem(400, words, "invalid_file_purpose", param)
-        if found.ready > self.clock.now():
-            words = (
-                f"File '{file_id}' is still being processed and is not ready to be used for fine-tuning. "
-                "Please try again later."
-            )
-            raise Problem(400, words, None, param)
-        return found
+    def check_ready(self, file: File, param: str) -> None:
+        if file.ready > self.clock.now():
+            words = f"File '{file.id}' is still being processed and is not ready to be used for fine-tuning."
+            raise bad(f"{words} Please try again later.", param=param)

@@ -131,7 +131,7 @@ def _turn(store: Store, turns: Turns, due: list[str]) -> None:
     """Gives a turn to what is due, has no worker, and does not wait for one. Stops what goes on after its end."""
     for job in list(store.jobs.values()):
         ended = store.result(job)
-        ago = time.time() - float(str(ended["finished_at"])) if ended else 0.0
+        ago = time.time() - ended.finished_at if ended else 0.0
         if store.config.stop_seconds < ago < _STOP_SECONDS and folders.is_taken(store.folder(job)):
             stop(turns, store.folder(job))
     if not due or folders.free_bytes(store.config.data_dir) < store.config.min_free_bytes:

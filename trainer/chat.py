@@ -12,7 +12,7 @@ from trainer.store import Store
 from wire import sse
 from wire.bodies import CHAT
 from wire.http import read_json, reply
-from wire.problems import Problem, bad, no_such_model
+from wire.problems import Problem, no_such_model
 
 #: Seconds after which a chat may be tried again while nothing serves.
 RETRY_AFTER = 30
@@ -21,8 +21,6 @@ RETRY_AFTER = 30
 async def complete(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
     CHAT(body, "")
-    if not body["messages"]:
-        raise bad("Invalid 'messages': empty array.", param="messages", code="empty_array")
     name = str(body["model"])
     folder = await run(request, lambda store: _folder(store, name, request[PROJECT]))
     serving = request.app[SERVING]

@@ -19,36 +19,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-Row = dict[str, object]
+Row = dict[str, Any]
 ASIDE = ".new-"
-
-
-class Incoming:
-    """Bytes that arrive, in a file aside. It is made when the first ones come."""
-
-    def __init__(self, folder: Path) -> None:
-        self.size = 0
-        self.path = folder / uuid.uuid4().hex
-        self._file: IO[bytes] | None = None
-
-    def write(self, chunk: bytes) -> None:
-        if self._file is None:
-            self._file = self.path.open("wb")
-        self.size += len(chunk)
-        self._file.write(chunk)
-
-    def end(self) -> Path:
-        self.write(b"")
-        assert self._file is not None
-        self._file.close()
-        return self.path
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self.path.unlink(missing_ok=True)
+_EVENT: Row = {"created_at": 0.0, "level": "info", "message": "", "type": "message", "data": {}}
 
 
 def make(final: Path, fill: Callable[[Path], None]) -> bool:
@@ -104,6 +79,10 @@ def read(path: Path) -> Row | None:
     return found
 
 
+def failed(code: str, message: str, param: str | None = None) -> Row:
+    return {"status": "failed", "error": {"code": code, "message": message, "param": param}}
+
+
 def finish(job: Path, result: Row) -> bool:
     """Writes the job's end, unless it has one. Returns whether this is its end."""
     aside = _aside(job / "result.json", json.dumps({**result, "finished_at": time.time()}))
@@ -134,13 +113,13 @@ def tell(
 
 
 def lines(path: Path) -> Iterator[Row]:
-    """Returns the objects of a log, without a torn last line."""
+    """Returns the events of a log, without torn lines."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as log:
         for line in log:
             with contextlib.suppress(ValueError):
                 row = json.loads(line)
                 if isinstance(row, dict):
-                    yield row
+                    yield _EVENT | row
 
 
 @contextlib.contextmanager

@@ -10,19 +10,18 @@ from aiohttp import web
 from trainer import folders, views
 from trainer.app_keys import PROJECT, WAKE, run
 from trainer.bases import Base
-from trainer.records import File, Job, job_id_of
+from trainer.records import Job, job_id_of
 from trainer.store import Store
 from trainer.templates import Untrainable, training_template
 from wire import shapes
 from wire.bodies import asked, check_job, job_body
 from wire.checking import integer, one_of
-from wire.dataset import default_batch_size, default_epochs, problem
-from wire.http import check_query, listed, metadata_filter, page, read_json, read_limit, reply
+from wire.dataset import Dataset, hyperparameters, refusal
+from wire.http import check_query, metadata_filter, page, read_json, reply
 from wire.problems import Problem, bad
 
 _MEMBERS = job_body(64, {"training": one_of("lora", "full", "qlora"), "lora_r": integer(least=1, most=256)})
 _DATASET_KIND = {"supervised": "chat", "dpo": "preference"}
-_FEWEST_EXAMPLES = 10
 _LORA_R = 16
 
 
@@ -49,12 +48,8 @@ def _make(store: Store, job_id: str, project: str, body: dict[str, Any]) -> Job:
     store.check_room()
     method, given = asked(body)
     base = _base(store, str(body["model"]), method, body)
-    training = _file(store, body["training_file"], "training_file", project)
-    validation = (
-        _file(store, body["validation_file"], "validation_file", project) if body.get("validation_file") else None
-    )
-    examples = training.dataset.examples if training.dataset else 0
-    suffix = body.get("suffix")
+    training, validation = shapes.training_files(lambda name: store.file(name, project), body)
+    trained = training.dataset or Dataset()
     seed = body.get("seed")
     job = Job(
         id=job_id,
@@ -64,37 +59,26 @@ def _make(store: Store, job_id: str, project: str, body: dict[str, Any]) -> Job:
         base=str(base.folder(store.config.data_dir)),
         method=method,
         training=body.get("training") or base.training[0],
-        lora_r=int(body.get("lora_r", _LORA_R)),
-        hyperparameters=_resolved(method, dict(given), examples),
+        lora_r=body.get("lora_r", _LORA_R),
+        hyperparameters=hyperparameters(method, given, trained.examples, 1.0),
         learning_rates=base.learning_rates,
         seed=int(job_id[-7:], 16) if seed is None else seed,
-        suffix=suffix,
-        tuned_model=_tuned_name(base.alias, store.config.organization, suffix, job_id),
+        suffix=body.get("suffix"),
+        tuned_model=_tuned_name(base.alias, store.config.organization, body.get("suffix"), job_id),
         training_file=training.id,
         validation_file=validation.id if validation else None,
-        examples=examples,
+        examples=trained.examples,
         context=base.context,
         request=body,
     )
-    return store.add(job, training, validation, _refused(method, training, validation))
+    refused = refusal(trained, validation.dataset if validation else None, _DATASET_KIND[method])
+    return store.add(job, training, validation, folders.failed(*refused) if refused else None)
 
 
 def _tuned_name(alias: str, organization: str, suffix: str | None, job_id: str) -> str:
     """Returns a name without a slash that no other job gets: it is a part of paths."""
     plain = "".join(char if (char.isalnum() and char.isascii()) or char in "._-" else "-" for char in suffix or "")
     return f"ft:{alias}:{organization}:{plain}:{job_id[-12:]}"
-
-
-def _resolved(method: str, given: Mapping[str, Any], examples: int) -> dict[str, float | int]:
-    """Returns the hyperparameters with OpenAI's rules for "auto"; the multiplier is of the base's own rate."""
-    found: dict[str, float | int] = {
-        "n_epochs": default_epochs(examples),
-        "batch_size": default_batch_size(examples),
-        "learning_rate_multiplier": 1.0,
-    }
-    if method == "dpo":
-        found["beta"] = 0.1
-    return found | {name: value for name, value in given.items() if value != "auto"}
 
 
 def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Base:
@@ -128,37 +112,12 @@ def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Bas
     return base
 
 
-def _file(store: Store, file_id: object, param: str, project: str) -> File:
-    try:
-        found = store.file(str(file_id), project)
-    except Problem as unknown:
-        raise bad(f"invalid {param}: {file_id}", param=param, code="invalid_value") from unknown
-    if found.purpose != "fine-tune":
-        words = f"File '{file_id}' has purpose '{found.purpose}'; it must be 'fine-tune'."
-        raise bad(words, param=param, code="invalid_file_purpose")
-    return found
-
-
-def _refused(method: str, training: File, validation: File | None) -> folders.Row | None:
-    """Returns the end of a job whose files cannot be trained on."""
-    for file, param, least in ((training, "training_file", _FEWEST_EXAMPLES), (validation, "validation_file", 0)):
-        if file is not None and file.dataset is not None:
-            found = problem(file.dataset, _DATASET_KIND[method], param, least)
-            if found:
-                return {"status": "failed", "error": {"code": found[0], "message": found[1], "param": param}}
-    return None
-
-
 async def list_jobs(request: web.Request) -> web.StreamResponse:
-    wanted, none_wanted = metadata_filter(request)
+    wanted = metadata_filter(request)
 
     def look(store: Store) -> web.Response:
-        jobs = store.jobs_of(request[PROJECT])
-        jobs = [job for job in jobs if all(job.metadata.get(key) == value for key, value in wanted.items())]
-        if none_wanted:
-            jobs = [job for job in jobs if not job.metadata]
-        shown, more = page(request, jobs, lambda job: job.id, limit=read_limit(request, 20, 100))
-        return listed([views.job(store, job) for job in shown], more=more)
+        jobs = {job.id: job for job in store.jobs_of(request[PROJECT]) if wanted(job.metadata)}
+        return page(request, jobs, lambda job: views.job(store, job), limit=20)
 
     return await run(request, look)
 
@@ -186,13 +145,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     check_query(request, "after", "limit")
     name = request.match_info["id"]
     told = await run(request, lambda store: views.events(store, store.job(name, request[PROJECT])))
-    shown, more = page(request, told, lambda event: str(event["id"]), limit=read_limit(request, 20, 100))
-    return listed(shown, more=more)
+    return page(request, {event["id"]: event for event in told}, lambda row: row, limit=20)
 
 
 async def checkpoints(request: web.Request) -> web.StreamResponse:
     check_query(request, "after", "limit")
     name = request.match_info["id"]
     kept = await run(request, lambda store: views.checkpoints_of(store, store.job(name, request[PROJECT])))
-    shown, more = page(request, kept, lambda row: str(row["id"]), limit=read_limit(request, 10, 100))
-    return listed(shown, more=more, ends=True)
+    return page(request, {row["id"]: row for row in kept}, lambda row: row, limit=10, ends=True)

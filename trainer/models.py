@@ -42,4 +42,4 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
 async def delete(request: web.Request) -> web.StreamResponse:
     name = request.match_info["model"]
     await run(request, lambda store: store.delete_model(name, request[PROJECT]))
-    return reply({"id": name, "object": "model", "deleted": True})
+    return reply(shapes.deleted(name, "model"))

@@ -2,26 +2,23 @@
 
 import hashlib
 import json
-import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from wire import shapes
 from wire.dataset import Dataset
 
 
-class Record(BaseModel):
+class Owned(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: str
     project: str
-    created_at: float
 
 
-class Job(Record):
+class Job(Owned, shapes.Record):
     """A create as it was resolved; `job.json`, which the training process reads as well.
 
     `model`: the base's alias. `base`: the folder of its weights. `tuned_model`: the name that the result gets."""
@@ -50,24 +47,33 @@ class Job(Record):
         return hashlib.sha256(f"{self.id}/{purpose}".encode()).hexdigest()[:24]
 
 
-class File(Record):
-    """`expires_at`: None for never."""
+class Checkpoint(BaseModel):
+    step_number: int
+    folder: Path
+    metrics: dict[str, Any] = {}
 
-    filename: str
-    purpose: str
-    size: int
-    expires_at: float | None
+
+class Result(BaseModel):
+    """The end of a job, its `result.json`. `checkpoints`: by step; the last is the model itself."""
+
+    status: str
+    finished_at: float
+    error: dict[str, Any] | None = None
+    trained_tokens: int = 0
+    model_folder: Path = Path()
+    checkpoints: list[Checkpoint] = []
+
+    @property
+    def won(self) -> bool:
+        return self.status == "succeeded"
+
+
+class File(Owned, shapes.File):
     dataset: Dataset | None
 
-    def is_expired(self) -> bool:
-        return time.time() >= (math.inf if self.expires_at is None else self.expires_at)
 
-
-class Upload(Record):
-    filename: str
-    purpose: str
-    size: int
-    expires_after: int | None
+class Upload(Owned, shapes.Upload):
+    pass
 
 
 def job_id_of(project: str, body: Mapping[str, Any], idempotency_key: str | None, random: str) -> str:
@@ -77,5 +83,5 @@ def job_id_of(project: str, body: Mapping[str, Any], idempotency_key: str | None
     return "ftjob-" + hashlib.sha256(json.dumps([project, kind, text]).encode()).hexdigest()[:24]
 
 
-def dump(record: Record, folder: Path, name: str) -> None:
+def dump(record: BaseModel, folder: Path, name: str) -> None:
     (folder / name).write_text(record.model_dump_json(), "utf-8")

@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from trainer import folders
 from trainer.bases import Base, load_bases
-from trainer.records import File, Job, Record, Upload, dump
+from trainer.records import Checkpoint, File, Job, Owned, Result, Upload, dump
 from trainer.settings import Config
+from wire.blob import Blob
 from wire.dataset import examine
-from wire.problems import Problem, no_such_file, no_such_job, no_such_model
+from wire.problems import Problem, check_action, no_such_file, no_such_job, no_such_model
 
-Kind = TypeVar("Kind", bound=Record)
+Kind = TypeVar("Kind", bound=Owned)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class Store:
@@ -28,7 +28,7 @@ class Store:
         self.config = config
         self.bases: dict[str, Base] = load_bases(config.models)
         self.jobs: dict[str, Job] = {}
-        self._results: dict[str, folders.Row] = {}
+        self._results: dict[str, Result] = {}
         self._lock = contextlib.ExitStack()
         root = config.data_dir
         for name in ("jobs", "files", "uploads", "incoming"):
@@ -92,24 +92,25 @@ class Store:
         found = Job.model_validate_json((self.folder(job) / "job.json").read_bytes())
         return self.jobs.setdefault(job.id, found)
 
-    def result(self, job: Job) -> folders.Row | None:
+    def result(self, job: Job) -> Result | None:
         """Returns how a job ended; None while it has not."""
+        path = self.folder(job) / "result.json"
         if job.id not in self._results:
             try:
-                found = folders.read(self.folder(job) / "result.json")
+                found = folders.read(path)
+                if found is None:
+                    return None
+                ended = Result.model_validate({"finished_at": path.stat().st_mtime, **found})
             except (ValueError, TypeError) as error:  # one damaged job is no other's trouble
-                words = f"The job's result.json cannot be read: {error}"
-                found = {"status": "failed", "error": {"code": "result_damaged", "message": words, "param": None}}
-            if found is None:
-                return None
-            found.setdefault("finished_at", (self.folder(job) / "result.json").stat().st_mtime)
-            self._results[job.id] = found
+                damaged = folders.failed("result_damaged", f"The job's result.json cannot be read: {error}")
+                ended = Result.model_validate({"finished_at": path.stat().st_mtime, **damaged})
+            self._results[job.id] = ended
         return self._results[job.id]
 
     def status(self, job: Job) -> str:
         ended = self.result(job)
         if ended is not None:
-            return str(ended["status"])
+            return ended.status
         taken = folders.is_taken(self.folder(job))
         if folders.control(self.folder(job)) == "pause":
             return "pausing" if taken else "paused"
@@ -117,23 +118,21 @@ class Store:
 
     def act(self, job: Job, action: str) -> None:
         """Cancels, pauses or resumes. Raises Problem 400 where the job's status does not allow it."""
-        folder, status = self.folder(job), self.status(job)
-        allowed = {"cancel": status not in ENDED, "pause": status in {"queued", "running"}}
-        if not allowed.get(action, status in {"pausing", "paused"}):
-            raise _not_now(job, action, status)
+        folder = self.folder(job)
+        check_action(action, job.id, self.status(job))
         if action == "resume":
             (folder / "control").unlink(missing_ok=True)
             return
         if action == "cancel" and not folders.finish(folder, {"status": "cancelled"}):
-            raise _not_now(job, action, self.status(job))  # it ended while it was asked
+            check_action(action, job.id, self.status(job))  # it ended while it was asked
         folders.write(folder / "control", action)
         if action == "pause":
             folders.tell(folder, "Fine-tuning job paused")
 
     # ---- files
 
-    def incoming(self) -> folders.Incoming:
-        return folders.Incoming(self.config.data_dir / "incoming")
+    def incoming(self) -> Blob:
+        return Blob(self.config.data_dir / "incoming")
 
     def content(self, file: File) -> Path:
         return self.config.data_dir / "files" / file.id / "content"
@@ -153,14 +152,15 @@ class Store:
     def file(self, file_id: str, project: str) -> File:
         """Raises Problem 404."""
         found = self._read(File, self.config.data_dir / "files" / file_id / "file.json")
-        if found is None or found.project != project or found.is_expired():
+        if found is None or found.project != project or found.is_expired(time.time()):
             raise no_such_file(file_id)
         return found
 
     def files_of(self, project: str) -> list[File]:
         """Returns the files of a project, oldest first."""
         rows = (self._read(File, path / "file.json") for path in (self.config.data_dir / "files").iterdir())
-        found = [file for file in rows if file is not None and file.project == project and not file.is_expired()]
+        now = time.time()
+        found = [file for file in rows if file is not None and file.project == project and not file.is_expired(now)]
         return sorted(found, key=lambda file: (file.created_at, file.id))
 
     def delete_file(self, file: File) -> None:
@@ -169,11 +169,11 @@ class Store:
         (folder / "file.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def job_of_result(self, file_id: str, project: str) -> Job | None:
-        """Returns the job that succeeded and has this result file."""
+    def job_of_result(self, file_id: str, project: str) -> tuple[Job, Result] | None:
+        """Returns the job that succeeded and has this result file, and how it ended."""
         job = self.jobs.get(file_id.replace("file-", "ftjob-"))
-        won = job is not None and job.project == project and self.status(job) == "succeeded"
-        return job if won else None
+        ended = self.result(job) if job is not None and job.project == project else None
+        return (job, ended) if job is not None and ended is not None and ended.won else None
 
     # ---- uploads
 
@@ -198,7 +198,7 @@ class Store:
     def is_kept(self, job: Job) -> bool:
         """Returns whether a job has a tuned model that was not deleted."""
         ended = self.result(job)
-        return ended is not None and ended["status"] == "succeeded" and job.id not in self._deleted
+        return ended is not None and ended.won and job.id not in self._deleted
 
     def models(self) -> Iterator[tuple[str, Job, Path, float]]:
         """Yields each tuned model that is kept: its name, its job, the folder of its weights, and when it was made."""
@@ -206,11 +206,9 @@ class Store:
             ended = self.result(job)
             if ended is None or not self.is_kept(job):
                 continue
-            made = float(str(ended.get("finished_at", time.time())))
-            yield job.tuned_model, job, Path(str(ended["model_folder"])), made
-            for name, row in checkpoints(job, ended):
-                if name != job.tuned_model:
-                    yield name, job, Path(str(row["folder"])), made
+            yield job.tuned_model, job, ended.model_folder, ended.finished_at
+            for name, checkpoint in checkpoints(job, ended)[:-1]:
+                yield name, job, checkpoint.folder, ended.finished_at
 
     def delete_model(self, name: str, project: str) -> None:
         """Removes the weights of a tuned model and of its checkpoints. Raises Problem 404.
@@ -227,13 +225,8 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def checkpoints(job: Job, ended: folders.Row) -> list[tuple[str, folders.Row]]:
+def checkpoints(job: Job, ended: Result) -> list[tuple[str, Checkpoint]]:
     """Returns the checkpoints of a job that succeeded, each with its model's name; the last is the model itself."""
-    rows = ended.get("checkpoints")
-    found = sorted(rows if isinstance(rows, list) else [], key=lambda row: int(row["step_number"]))
-    names = [f"{job.tuned_model}:ckpt-step-{row['step_number']}" for row in found[:-1]] + [job.tuned_model]
+    found = sorted(ended.checkpoints, key=lambda row: row.step_number)
+    names = [f"{job.tuned_model}:ckpt-step-{row.step_number}" for row in found[:-1]] + [job.tuned_model]
     return list(zip(names, found, strict=False))
-
-
-def _not_now(job: Job, action: str, status: str) -> Problem:
-    return Problem(400, f"Cannot {action} job {job.id}: it has status '{status}'.", "invalid_state")

@@ -1,9 +1,11 @@
 """Records as the API shows them, and what is derived from a job's logs: events, checkpoints, the result file."""
 
 import base64
+from itertools import islice
 
 from trainer import folders
-from trainer.records import File, Job
+from trainer.folders import Row
+from trainer.records import File, Job, Result
 from trainer.store import Store, checkpoints
 from wire import shapes
 
@@ -12,108 +14,81 @@ _MEASURED_JOBS = 20
 _COLUMNS = ("step", "train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
 
 
-def file(found: File) -> shapes.Row:
-    return shapes.file(
-        found.id,
-        found.filename,
-        found.purpose,
-        size=found.size,
-        created=found.created_at,
-        expires=found.expires_at,
-        trouble=found.dataset.torn if found.dataset else None,
-    )
+def file(found: File) -> Row:
+    return found.shown(trouble=found.dataset.torn if found.dataset else None)
 
 
-def job(store: Store, found: Job) -> shapes.Row:
+def job(store: Store, found: Job) -> Row:
     """A job with the options that it was trained with, beside OpenAI's members."""
-    status, ended = store.status(found), store.result(found) or {}
-    won = status == "succeeded"
-    error, tokens = ended.get("error"), ended.get("trained_tokens")
+    status, ended = store.status(found), store.result(found)
+    won = ended is not None and ended.won
     shown = shapes.job(
-        found.id,
-        found.model,
-        status=status,
+        found.request,
+        found.method,
+        found.hyperparameters,
+        id=found.id,
+        model=found.model,
         created=found.created_at,
-        finished=float(str(ended["finished_at"])) if status in {"succeeded", "cancelled"} else None,
-        tuned_model=found.tuned_model if won else None,
-        organization=store.config.organization,
+        finished=ended.finished_at if ended and ended.status != "failed" else None,
+        fine_tuned_model=found.tuned_model if won else None,
+        organization_id=store.config.organization,
         result_files=[result_file_of(found)] if won else [],
-        training_file=found.training_file,
+        status=status,
         validation_file=found.validation_file,
-        method=found.method,
-        hyperparameters=found.hyperparameters,
-        trained_tokens=tokens if won and isinstance(tokens, int) else None,
-        error=error if isinstance(error, dict) else None,
+        training_file=found.training_file,
+        trained_tokens=ended.trained_tokens if ended and won else None,
+        error=ended.error if ended else None,
         seed=found.seed,
-        request=found.request,
     )
     return shown | {"training": found.training, "lora_r": found.lora_r if found.training != "full" else None}
 
 
-def events(store: Store, found: Job) -> list[shapes.Row]:
+def events(store: Store, found: Job) -> list[Row]:
     """Returns what was told of a job, newest first. Its beginning and its end need no log."""
     folder = store.folder(found)
     told = [_said("created", found.created_at, f"Created fine-tuning job: {found.id}")]
     for source in ("server", "events"):
         rows = enumerate(folders.lines(folder / f"{source}.jsonl"))
-        told += [(float(str(row.get("created_at", 0))), f"{source}/{index}", row) for index, row in rows]
+        told += [(float(row["created_at"]), f"{source}/{index}", row) for index, row in rows]
     told.sort(key=lambda one: one[0])
     ended = store.result(found)
     if ended is not None:
-        told += _end(found, ended, told[-1][0])
+        told += _end(found, ended, max(told[-1][0], ended.finished_at))
     return [_event(found, *one) for one in reversed(told)]
 
 
-Told = tuple[float, str, folders.Row]
+Told = tuple[float, str, Row]
 
 
 def _said(key: str, at: float, message: str, level: str = "info") -> Told:
     return at, key, {"level": level, "message": message, "type": "message", "data": {}}
 
 
-def _end(found: Job, ended: folders.Row, after: float) -> list[Told]:
-    at = max(after, float(str(ended["finished_at"])))
-    error = ended.get("error")
-    if ended["status"] == "succeeded":
+def _end(found: Job, ended: Result, at: float) -> list[Told]:
+    if ended.won:
         return [
             _said("model", at, f"New fine-tuned model created: {found.tuned_model}"),
             _said("end", at, "The job has successfully completed."),
         ]
-    if isinstance(error, dict):
-        return [_said("end", at, str(error.get("message")), "error")]
+    if ended.error is not None:
+        return [_said("end", at, str(ended.error.get("message")), "error")]
     return [_said("end", at, "Fine-tuning job cancelled")]
 
 
-def _event(found: Job, at: float, key: str, row: folders.Row) -> shapes.Row:
-    return shapes.event(
-        f"ftevent-{found.token(key)}",
-        created=at,
-        level=str(row.get("level", "info")),
-        message=str(row.get("message", "")),
-        kind=str(row.get("type", "message")),
-        data=row.get("data"),
-    )
+def _event(found: Job, at: float, key: str, row: Row) -> Row:
+    return shapes.event(f"ftevent-{found.token(key)}", at, row["level"], row["message"], row["type"], row["data"])
 
 
-def checkpoints_of(store: Store, found: Job) -> list[shapes.Row]:
+def checkpoints_of(store: Store, found: Job) -> list[Row]:
     """Returns the checkpoints of a job that succeeded, newest first."""
-    ended = store.result(found) or {}
-    if ended.get("status") != "succeeded":
+    ended = store.result(found)
+    if ended is None or not ended.won:
         return []
-    shown = []
-    for name, row in reversed(checkpoints(found, ended)):
-        step, metrics = int(str(row["step_number"])), row.get("metrics")
-        shown.append(
-            shapes.checkpoint(
-                f"ftckpt_{found.token(f'checkpoint {step}')}",
-                job_id=found.id,
-                model=name,
-                created=float(str(ended["finished_at"])),
-                step=step,
-                metrics=metrics if isinstance(metrics, dict) else {"step": step},
-            )
-        )
-    return shown
+    at, kept = ended.finished_at, [(row.step_number, name, row.metrics) for name, row in checkpoints(found, ended)]
+    return [
+        shapes.checkpoint(found.token(f"checkpoint {step}"), found.id, name, at, step, metrics)
+        for step, name, metrics in reversed(kept)
+    ]
 
 
 # ---- the result file, made of the events whenever it is asked for
@@ -125,51 +100,39 @@ def result_file_of(found: Job) -> str:
 
 def result_bytes(store: Store, found: Job) -> bytes:
     """Returns the metrics of each step as CSV in base64, as OpenAI has it."""
-    metrics = [
-        row["data"] for row in folders.lines(store.folder(found) / "events.jsonl") if row.get("type") == "metrics"
-    ]
+    told = [row["data"] for row in folders.lines(store.folder(found) / "events.jsonl") if row["type"] == "metrics"]
     rows = [",".join(_COLUMNS).replace("train_mean_token_accuracy", "train_accuracy")]
-    rows += [",".join(str(data.get(name, "")) for name in _COLUMNS) for data in metrics if isinstance(data, dict)]
+    rows += [",".join(str(data.get(name, "")) for name in _COLUMNS) for data in told]
     return base64.b64encode(("\n".join(rows) + "\n").encode())
 
 
-def result_file(store: Store, found: Job) -> shapes.Row:
-    ended = store.result(found) or {}
-    return shapes.file(
-        result_file_of(found),
-        "step_metrics.csv",
-        "fine-tune-results",
+def result_file(store: Store, found: Job, ended: Result) -> Row:
+    return shapes.File(
+        id=result_file_of(found),
+        created_at=ended.finished_at,
+        filename="step_metrics.csv",
+        purpose="fine-tune-results",
         size=len(result_bytes(store, found)),
-        created=float(str(ended["finished_at"])),
-        expires=None,
-        trouble=None,
-    )
+        expires_at=None,
+    ).shown()
 
 
 def seconds_per_million(store: Store, base: str, device: str) -> float | None:
     """Returns how long a million trained tokens took on this device in jobs that succeeded; None before the first."""
-    seconds = tokens = 0.0
-    measured = 0
-    for found in reversed(list(store.jobs.values())):
-        if measured == _MEASURED_JOBS:
-            break
-        ended = store.result(found) if found.model == base else None
-        if not ended or ended["status"] != "succeeded":
-            continue
-        ran, devices = _ran(store, found)
-        if devices == {device}:
-            measured += 1
-            seconds, tokens = seconds + ran, tokens + int(str(ended["trained_tokens"]))
-    return round(seconds / tokens * 1e6, 1) if tokens else None
+    ends = ((job, store.result(job)) for job in reversed(list(store.jobs.values())) if job.model == base)
+    ran = ((_ran(store, job), ended.trained_tokens) for job, ended in ends if ended and ended.won)
+    measured = list(islice(((seconds, count) for (seconds, on), count in ran if on == {device}), _MEASURED_JOBS))
+    tokens = sum(count for _, count in measured)
+    return round(sum(seconds for seconds, _ in measured) / tokens * 1e6, 1) if tokens else None
 
 
 def _ran(store: Store, found: Job) -> tuple[float, set[str]]:
     """Returns the seconds that a job trained, and on which devices; none, if a killed worker did not tell all."""
     begun, seconds, devices = 0, 0.0, set()
     for row in folders.lines(store.folder(found) / "server.jsonl"):
-        data = row.get("data")
-        begun += str(row.get("message")).startswith(("Fine-tuning job started", "Fine-tuning job resumed"))
-        if isinstance(data, dict) and "seconds" in data:
+        data = row["data"]
+        begun += row["message"].startswith(("Fine-tuning job started", "Fine-tuning job resumed"))
+        if "seconds" in data:
             begun -= 1
             seconds += float(data["seconds"])
             devices.add(str(data["device"]))

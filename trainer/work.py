@@ -95,7 +95,7 @@ def judge(config: Config, job: Path, status: int) -> None:
         return
     if status == OUT_OF_MEMORY:
         words = "The GPU or the machine has too little memory for this job: try a smaller batch_size, or LoRA."
-        folders.finish(job, _failed("out_of_memory", f"{words} Its log ends: {_tail(job)}"))
+        folders.finish(job, folders.failed("out_of_memory", f"{words} Its log ends: {_tail(job)}"))
     elif status != 0 and _has_room(config):
         count_death(job, f"status {status}")
     elif status != 0:  # no death of the job's: it goes on once there is room
@@ -110,18 +110,14 @@ def count_death(job: Path, how: str) -> None:
     """Counts a death at this checkpoint, tells it, and ends a job that has died too often."""
     step = max(folders.whole_checkpoints(job), default=0)
     known = folders.read(job / "deaths.json") or {}
-    deaths = int(str(known.get("deaths", 0))) + 1 if known.get("step") == step else 1
+    deaths = known["deaths"] + 1 if known.get("step") == step else 1
     folders.write(job / "deaths.json", f'{{"step": {step}, "deaths": {deaths}}}')
     if deaths < MOST_DEATHS:
         words = f"The training process died ({how}); it goes on from step {step}."
         folders.tell(job, words, level="warn")
         return
     words = f"The training process died {deaths} times at step {step} ({how}). Its log ends: {_tail(job)}"
-    folders.finish(job, _failed("training_process_died", words))
-
-
-def _failed(code: str, message: str) -> folders.Row:
-    return {"status": "failed", "error": {"code": code, "message": message, "param": None}}
+    folders.finish(job, folders.failed("training_process_died", words))
 
 
 def _tail(job: Path) -> str:

@@ -3,6 +3,7 @@
 From OpenAI's description of 2026-08-21 and the published limits; whatever is not here is refused."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from wire.checking import (
     Check,
@@ -25,6 +26,8 @@ EXPIRES_AFTER = table(
     {"anchor": one_of("created_at"), "seconds": integer(least=3600, most=2592000)},
     required=("anchor", "seconds"),
 )
+
+FILE_FORM = table({"purpose": one_of(*PURPOSES), "expires_after": EXPIRES_AFTER}, required=("purpose",))
 
 UPLOAD = table(
     {
@@ -153,14 +156,14 @@ def job_body(longest_suffix: int, more: Mapping[str, Check] | None = None) -> Ch
     )
 
 
-def check_job(body: object, members: Check) -> None:
+def check_job(body: dict[str, Any], members: Check) -> None:
     """Raises Problem 400 for a `POST /fine_tuning/jobs` body that the API would refuse unseen.
 
     `members`: made by `job_body`."""
     members(body, "")
-    if not isinstance(body, dict) or "method" not in body:
+    method = body.get("method")
+    if method is None:
         return
-    method = body["method"]
     for kind in ("supervised", "dpo", "reinforcement"):
         if kind != method["type"] and kind in method:
             words = f"'method.{kind}' does not go with method.type '{method['type']}'."
@@ -180,7 +183,7 @@ def check_job(body: object, members: Check) -> None:
 CHAT = table(
     {
         "model": text(least=1),
-        "messages": array(table({"role": text(least=1)}, required=("role",), open_=True)),
+        "messages": array(table({"role": text(least=1)}, required=("role",), open_=True), least=1),
         "stream": nullable(boolean),
         "n": nullable(integer(least=1, most=128)),
         "temperature": nullable(number(least=0, most=2)),
@@ -208,11 +211,9 @@ RESPONSE = table(
 )
 
 
-def asked(body: Mapping[str, object]) -> tuple[str, tuple[tuple[str, object], ...]]:
+def asked(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The method and its hyperparameters, from `method` or from the deprecated member."""
     method = body.get("method")
-    kind, given = "supervised", body.get("hyperparameters")
-    if isinstance(method, dict):
-        kind = method["type"]
-        given = method.get(kind, {}).get("hyperparameters")
-    return kind, tuple(sorted(given.items())) if isinstance(given, dict) else ()
+    if method is None:
+        return "supervised", body.get("hyperparameters", {})
+    return method["type"], method.get(method["type"], {}).get("hyperparameters", {})

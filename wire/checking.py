@@ -3,6 +3,7 @@
 A check takes a value and the name it goes by (``hyperparameters.n_epochs``) and raises Problem 400."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from wire.problems import Problem, bad
 
@@ -43,20 +44,12 @@ def text(*, least: int = 0, most: int | None = None) -> Check:
     return check
 
 
-def number(*, least: float | None = None, above: float | None = None, most: float | None = None) -> Check:
-    return _amount(int | float, "a decimal", least, above, most)
-
-
-def integer(*, least: int | None = None, most: int | None = None) -> Check:
-    return _amount(int, "an integer", least, None, most)
-
-
-def _amount(types: object, wanted: str, least: float | None, above: float | None, most: float | None) -> Check:
-    word = "integer" if types is int else "decimal"
+def _amount(word: str, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Check:
+    types = int if word == "integer" else int | float
 
     def check(value: object, name: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, int if types is int else int | float):
-            raise wrong_type(name, wanted, value)
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise wrong_type(name, f"{'an' if word == 'integer' else 'a'} {word}", value)
         if (least is not None and value < least) or (above is not None and value <= above):
             bound = f">= {least}" if above is None else f"> {above}"
             words = f"Invalid '{name}': {word} below minimum value. Expected a value {bound}, but got {value}."
@@ -66,6 +59,9 @@ def _amount(types: object, wanted: str, least: float | None, above: float | None
             raise bad(words, param=name, code=f"{word}_above_max_value")
 
     return check
+
+
+number, integer = partial(_amount, "decimal"), partial(_amount, "integer")
 
 
 def boolean(value: object, name: str) -> None:
@@ -84,26 +80,23 @@ def one_of(*allowed: str) -> Check:
     return check
 
 
-def auto_or(inner: Check) -> Check:
+def _or(other: object, inner: Check) -> Check:
     def check(value: object, name: str) -> None:
-        if value != "auto":
+        if value != other:
             inner(value, name)
 
     return check
 
 
-def nullable(inner: Check) -> Check:
-    def check(value: object, name: str) -> None:
-        if value is not None:
-            inner(value, name)
-
-    return check
+auto_or, nullable = partial(_or, "auto"), partial(_or, None)
 
 
-def array(inner: Check, *, most: int | None = None) -> Check:
+def array(inner: Check, *, least: int = 0, most: int | None = None) -> Check:
     def check(value: object, name: str) -> None:
         if not isinstance(value, list):
             raise wrong_type(name, "an array", value)
+        if len(value) < least:
+            raise bad(f"Invalid '{name}': empty array.", param=name, code="empty_array")
         if most is not None and len(value) > most:
             words = f"Invalid '{name}': array too long. Expected an array with maximum length {most}."
             raise bad(words, param=name, code="array_above_max_length")

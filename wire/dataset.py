@@ -1,8 +1,9 @@
 """What a training file holds: how many examples, and which line is wrong.  (pure)"""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _ROLES = {"system", "developer", "user", "assistant", "tool", "function"}
 
@@ -110,15 +111,32 @@ _CHECKS: dict[str, Callable[[dict[str, object]], None]] = {
 }
 
 
-def problem(found: Dataset, kind: str, param: str, least: int) -> tuple[str, str] | None:
-    """The code and words with which a job on this file fails, or None. `least`: examples that it must have."""
-    if kind in found.problems:
-        words = f"The job failed due to an invalid {param.replace('_', ' ')}. {found.problems[kind]}"
-        return f"invalid_{param}", words
-    if found.examples < least:
-        words = f"Training file has {found.examples} example(s), but must have at least {least} examples"
-        return "invalid_n_examples", words
+def refusal(training: Dataset, validation: Dataset | None, kind: str, least: int = 10) -> tuple[str, str, str] | None:
+    """The code, words and param with which a job on these files fails, or None. `least`: examples to train on."""
+    for found, param in ((training, "training_file"), (validation, "validation_file")):
+        if found is None:
+            continue
+        if kind in found.problems:
+            words = f"The job failed due to an invalid {param.replace('_', ' ')}. {found.problems[kind]}"
+            return f"invalid_{param}", words, param
+        if param == "training_file" and found.examples < least:
+            words = f"Training file has {found.examples} example(s), but must have at least {least} examples"
+            return "invalid_n_examples", words, param
     return None
+
+
+def hyperparameters(method: str, asked: Mapping[str, Any], examples: int, multiplier: float) -> dict[str, Any]:
+    """What "auto" becomes once the files were looked at, by OpenAI's rules. `multiplier`: of the learning rate."""
+    found: dict[str, Any] = {
+        "n_epochs": default_epochs(examples),
+        "batch_size": default_batch_size(examples),
+        "learning_rate_multiplier": multiplier,
+    }
+    if method == "dpo":
+        found["beta"] = 0.1
+    if method == "reinforcement":
+        found |= {"compute_multiplier": 1.0, "eval_interval": 5, "eval_samples": 4, "reasoning_effort": "medium"}
+    return found | {name: value for name, value in asked.items() if value not in ("auto", "default")}
 
 
 def default_epochs(examples: int) -> int:

@@ -1,12 +1,16 @@
 """HTTP in and out, the same for every route: strict JSON, strict query, OpenAI's errors and lists."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from wire import shapes
+from wire.checking import one_of
 from wire.problems import Problem, bad
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -16,10 +20,10 @@ LARGEST_BODY = 16 * 2**20
 BODY = web.RequestKey("body", bytes)
 
 Thing = TypeVar("Thing")
+File = TypeVar("File", bound=shapes.File)
 
 
-def reply(body: object, *, status: int = 200) -> web.Response:
-    return web.json_response(body, status=status)
+reply = web.json_response
 
 
 def refusal(problem: Problem) -> web.Response:
@@ -37,7 +41,7 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-async def read_json(request: web.Request) -> dict[str, object]:
+async def read_json(request: web.Request) -> dict[str, Any]:
     """The body as an object. Raises Problem 400 for anything else, NaN and repeated members included."""
     if request.content_type != "application/json":
         raise Problem(
@@ -60,10 +64,8 @@ def check_query(request: web.Request, *allowed: str) -> None:
             raise bad(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 
-def read_limit(request: web.Request, default: int, most: int) -> int:
-    written = request.query.get("limit")
-    if written is None:
-        return default
+def _limit(request: web.Request, default: int, most: int) -> int:
+    written = request.query.get("limit", str(default))
     if not written.isascii() or not written.isdigit():
         raise bad(f"Invalid 'limit': '{written[:40]}' is not an integer.", param="limit", code="invalid_type")
     if len(written) > 9 or not 1 <= int(written) <= most:
@@ -73,40 +75,71 @@ def read_limit(request: web.Request, default: int, most: int) -> int:
 
 
 def page(
-    request: web.Request, things: Sequence[Thing], name: Callable[[Thing], str], *, limit: int
-) -> tuple[list[Thing], bool]:
-    """What comes behind the query's `after`, at most `limit` of it, and whether there is more."""
-    start = 0
-    after = request.query.get("after")
+    request: web.Request,
+    things: Mapping[str, Thing],
+    show: Callable[[Thing], shapes.Row],
+    *,
+    limit: int,
+    most: int = 100,
+    ends: bool = False,
+) -> web.Response:
+    """A list of what comes behind the query's `after`, at most its `limit` of it, by default `limit`.
+
+    `things`: by their ids. `ends`: with the ids of the first and the last."""
+    limit, after, names = _limit(request, limit, most), request.query.get("after"), list(things)
     if after is not None:
-        start = next((index + 1 for index, thing in enumerate(things) if name(thing) == after), -1)
-        if start < 0:
+        if after not in things:
             raise bad(f"Invalid 'after': no such object: {after[:80]}.", param="after", code="invalid_value")
-    return list(things[start : start + limit]), len(things) > start + limit
+        names = names[names.index(after) + 1 :]
+    return listed([show(things[name]) for name in names[:limit]], more=len(names) > limit, ends=ends)
+
+
+def file_page(request: web.Request, files: Iterable[File], show: Callable[[File], shapes.Row]) -> web.Response:
+    """`GET /files`. `files`: oldest first."""
+    check_query(request, "purpose", "limit", "order", "after")
+    purpose, order = request.query.get("purpose"), request.query.get("order", "desc")
+    one_of("asc", "desc")(order, "order")
+    found = [file for file in files if purpose in {None, file.purpose}]
+    if order == "desc":
+        found.reverse()
+    return page(request, {file.id: file for file in found}, show, limit=10_000, most=10_000, ends=True)
 
 
 def listed(data: Sequence[Mapping[str, object]], *, more: bool | None = None, ends: bool = False) -> web.Response:
-    """A list. `ends`: with the ids of the first and the last of `data`."""
     found: dict[str, object] = {"object": "list", "data": data}
     if ends:
         found |= {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return reply(found if more is None else {**found, "has_more": more})
 
 
-def metadata_filter(request: web.Request) -> tuple[dict[str, str], bool]:
-    """The pairs of `metadata[key]=value` that jobs must have, and whether only those without metadata are meant."""
+def metadata_filter(request: web.Request) -> Callable[[Mapping[str, str]], bool]:
+    """Whether `GET /fine_tuning/jobs` asks for a job with this metadata: all of metadata[key]=value, or none at all."""
     keys = [name for name in request.query if name.startswith("metadata[") and name.endswith("]")]
     check_query(request, "after", "limit", "metadata", *keys)
     none_wanted = request.query.get("metadata") in {"", "null"}  # Node sends metadata= for null
     if "metadata" in request.query and not none_wanted:
         raise bad("Write the filter as metadata[key]=value, or metadata=null.", param="metadata")
-    return {name[len("metadata[") : -1]: request.query[name] for name in keys}, none_wanted
+    wanted = {name[len("metadata[") : -1]: request.query[name] for name in keys}
+    return lambda found: wanted.items() <= found.items() and not (none_wanted and found)
 
 
 def bearer(request: web.Request) -> str:
     """The API key that a request bears, or an empty text."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def serve(app: web.Application, host: str, port: int) -> None:
+    """Serves until interrupted; the first line printed is the base URL. Raises OSError where it cannot listen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+
+        async def say(app: web.Application) -> None:
+            sys.stdout.write(f"http://{host}:{listening.getsockname()[1]}/v1\n")
+            sys.stdout.flush()
+
+        app.on_startup.append(say)
+        web.run_app(app, sock=listening, print=None, access_log=None, shutdown_timeout=1.0)
 
 
 @web.middleware

@@ -1,113 +1,86 @@
-"""Multipart bodies, streamed: text fields, and one file of any size."""
+"""Files that arrive: multipart bodies, streamed (text fields, and one file of any size), and the parts of an upload."""
 
-from collections.abc import Callable
-from pathlib import PurePath
-from typing import Protocol, TypeVar
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePath
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, web
 
-from wire.bodies import EXPIRES_AFTER, PURPOSES
-from wire.checking import one_of
+from wire.blob import Blob
+from wire.bodies import FILE_FORM
 from wire.problems import Problem, bad
+from wire.shapes import Upload
 
 #: Bytes of a file, and of a part of an upload, at most.
 LARGEST_FILE, LARGEST_PART = 512 * 2**20, 64 * 2**20
 _CHUNK = 256 * 2**10
 _EXPIRES = {"expires_after[anchor]": "anchor", "expires_after[seconds]": "seconds"}
 
-
-class Sink(Protocol):
-    """Where the bytes go; `close` forgets them."""
-
-    @property
-    def size(self) -> int: ...
-
-    async def append(self, chunk: bytes) -> None: ...
-
-    def close(self) -> None: ...
+#: Makes the place where bytes go.
+Place = Callable[[], Blob]
 
 
-Place = TypeVar("Place", bound=Sink)
-
-
-async def file_of(request: web.Request, place: Callable[[], Place]) -> tuple[str, str, int | None, Place]:
+async def file_of(request: web.Request, place: Place) -> tuple[str, str, int | None, Blob]:
     """What `POST /files` sends: the file's name, its purpose, after how many seconds it expires, and its bytes."""
-    fields, filename, blob = await parts_of(request, LARGEST_FILE, "file", place)
-    try:
-        for name in fields:
-            if name != "purpose" and name not in _EXPIRES:
-                raise bad(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-        if "purpose" not in fields:
-            raise bad("Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter")
-        one_of(*PURPOSES)(fields["purpose"], "purpose")
-        expires = expires_after(fields)
+    async with _parts(request, LARGEST_FILE, "file", place) as (fields, filename, blob):
+        expires = {short: _number(fields.pop(name)) for name, short in _EXPIRES.items() if name in fields}
+        FILE_FORM({**fields, "expires_after": expires} if expires else fields, "")
         if blob is None or not filename:
             raise bad("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
-    except Problem:
-        if blob is not None:
-            blob.close()
-        raise
-    return filename, fields["purpose"], expires, blob
+        return filename, fields["purpose"], int(expires["seconds"]) if expires else None, blob
 
 
-async def part_of(request: web.Request, place: Callable[[], Place]) -> Place:
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else text
+
+
+async def part_of(request: web.Request, place: Place) -> Blob:
     """The bytes that `POST /uploads/{id}/parts` sends."""
-    fields, _, blob = await parts_of(request, LARGEST_PART, "data", place)
-    if blob is None:
-        raise bad("Missing required parameter: 'data'.", param="data", code="missing_required_parameter")
-    if fields:
-        blob.close()
-        raise bad(f"Unknown parameter: '{min(fields)}'.", param=min(fields), code="unknown_parameter")
-    return blob
+    async with _parts(request, LARGEST_PART, "data", place) as (fields, _, blob):
+        if blob is None:
+            raise bad("Missing required parameter: 'data'.", param="data", code="missing_required_parameter")
+        if fields:
+            raise bad(f"Unknown parameter: '{min(fields)}'.", param=min(fields), code="unknown_parameter")
+        return blob
 
 
-def check_file(filename: str, purpose: str, size: int) -> None:
-    """Raises Problem 400 for an empty file, and for a dataset that is not called .jsonl."""
-    if size == 0:
-        raise bad("The file is empty.", param="file", code="empty_file")
-    suffix = PurePath(filename).suffix
-    if purpose == "fine-tune" and suffix != ".jsonl":
-        words = f'Invalid extension {suffix.lstrip(".") or "(none)"}. Supported formats: "jsonl"'
-        raise bad(words, param="file", code="invalid_file_extension")
-
-
-async def parts_of(
-    request: web.Request, most: int, file_field: str, place: Callable[[], Place]
-) -> tuple[dict[str, str], str | None, Place | None]:
-    """A multipart body: its text fields, the file's name, and its bytes (at most `most`) in a new `place()`."""
-    if request.content_type != "multipart/form-data":
-        raise bad("The body must be multipart/form-data.")
-    try:
-        reader = await request.multipart()
-    except ValueError as error:
-        raise bad(f"The multipart body is malformed: {error}") from error
+@asynccontextmanager
+async def _parts(
+    request: web.Request, most: int, file_field: str, place: Place
+) -> AsyncIterator[tuple[dict[str, str], str | None, Blob | None]]:
+    """A multipart body: its text fields, the file's name, and its bytes, at most `most`. An error removes them."""
     fields: dict[str, str] = {}
     filename: str | None = None
-    blob: Place | None = None
+    blob: Blob | None = None
     try:
-        while (part := await _next(reader)) is not None:
+        async for part in _named(request):
             if part.name != file_field:
                 fields[str(part.name)] = await _text(part)
                 continue
             if blob is not None:
-                blob.close()
-            filename, blob = part.filename, place()
+                await asyncio.to_thread(blob.close)
+            filename, blob = part.filename, await asyncio.to_thread(place)
             await _receive(part, most, blob)
+        yield fields, filename, blob
     except BaseException:
         if blob is not None:
-            blob.close()
+            await asyncio.to_thread(blob.close)
         raise
-    return fields, filename, blob
 
 
-async def _next(reader: MultipartReader) -> BodyPartReader | None:
+async def _named(request: web.Request) -> AsyncIterator[BodyPartReader]:
+    if request.content_type != "multipart/form-data":
+        raise bad("The body must be multipart/form-data.")
     try:
-        part = await reader.next()
+        reader = await request.multipart()
+        while (part := await reader.next()) is not None:
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                raise bad("Every part of the body needs a name.")
+            yield part
     except ValueError as error:
         raise bad(f"The multipart body is malformed: {error}") from error
-    if part is not None and (not isinstance(part, BodyPartReader) or part.name is None):
-        raise bad("Every part of the body needs a name.")
-    return part
 
 
 async def _text(part: BodyPartReader) -> str:
@@ -119,19 +92,45 @@ async def _text(part: BodyPartReader) -> str:
     return found.decode("utf-8", "replace")
 
 
-async def _receive(part: BodyPartReader, most: int, blob: Sink) -> None:
+async def _receive(part: BodyPartReader, most: int, blob: Blob) -> None:
     while chunk := await part.read_chunk(_CHUNK):
         if blob.size + len(chunk) > most:
             raise Problem(413, f"File is too large: at most {most} bytes are accepted.", None, "file")
-        await blob.append(chunk)
+        await asyncio.to_thread(blob.write, chunk)
 
 
-def expires_after(fields: dict[str, str]) -> int | None:
-    given: dict[str, object] = {short: fields[name] for name, short in _EXPIRES.items() if name in fields}
-    if not given:
-        return None
-    seconds = given.get("seconds")
-    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() and len(seconds) < 12:
-        given["seconds"] = int(seconds)
-    EXPIRES_AFTER(given, "expires_after")
-    return int(str(given["seconds"]))
+async def check_file(filename: str, purpose: str, blob: Blob) -> None:
+    """Raises Problem 400 for an empty file, and for a dataset that is not called .jsonl; its bytes are removed."""
+    suffix = PurePath(filename).suffix
+    if blob.size == 0:
+        problem = bad("The file is empty.", param="file", code="empty_file")
+    elif purpose == "fine-tune" and suffix != ".jsonl":
+        words = f'Invalid extension {suffix.lstrip(".") or "(none)"}. Supported formats: "jsonl"'
+        problem = bad(words, param="file", code="invalid_file_extension")
+    else:
+        return
+    await asyncio.to_thread(blob.close)
+    raise problem
+
+
+def join(upload: Upload, parts: Sequence[Path], md5: str | None, place: Place) -> Blob:
+    """Returns the parts of an upload as one. Raises Problem 400 where they are not as announced. Blocks on the disk."""
+    whole, digest = place(), hashlib.md5(usedforsecurity=False)
+    try:
+        for path in parts:
+            with path.open("rb") as part:
+                while chunk := part.read(_CHUNK):
+                    whole.write(chunk)
+                    digest.update(chunk)
+    except FileNotFoundError as gone:  # another request has completed or cancelled it
+        whole.close()
+        raise bad(f"Upload {upload.id} is over.", param="id", code="invalid_state") from gone
+    if whole.size != upload.size:
+        words = f"The parts have {whole.size} bytes; the upload was announced with {upload.size}."
+        problem = bad(words, param="part_ids", code="invalid_upload_size")
+    elif md5 not in {None, digest.hexdigest()}:
+        problem = bad("The md5 of the parts differs from the one given.", param="md5", code="invalid_value")
+    else:
+        return whole
+    whole.close()
+    raise problem

@@ -23,12 +23,30 @@ def bad(message: str, *, param: str | None = None, code: str | None = None) -> P
     return Problem(400, message, code, param)
 
 
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+def check_action(action: str, job_id: str, status: str) -> None:
+    """Raises Problem 400 where a job cannot be cancelled, paused or resumed in its status."""
+    allowed = {
+        "cancel": status not in ENDED,
+        "pause": status in {"queued", "running", "resuming"},
+        "resume": status in {"pausing", "paused"},
+    }
+    if not allowed[action]:
+        raise bad(f"Cannot {action} job {job_id}: it has status '{status}'.", code="invalid_state")
+
+
 def no_such_job(job_id: str) -> Problem:
     return Problem(404, f"Could not find fine tune: {job_id}", "fine_tune_not_found", "fine_tune_id")
 
 
 def no_such_file(file_id: str) -> Problem:
     return Problem(404, f"No such File object: {file_id}", None, "id")
+
+
+def no_such_upload(upload_id: str) -> Problem:
+    return Problem(404, f"No such Upload object: {upload_id}", None, "id")
 
 
 def no_such_model(model: str) -> Problem:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from trainer import folders
 from trainer.records import Job
@@ -16,7 +15,7 @@ _SERVED = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 _NOT_SERVED = {"trainer_state.json"}
 _KEPT_MODELS = 3
 
-Row = dict[str, Any]
+Row = folders.Row
 
 
 class Folder:
@@ -109,8 +108,8 @@ class Folder:
 
     def metrics(self) -> dict[int, Row]:
         """Returns step → what was told of it."""
-        told = [row["data"] for row in folders.lines(self.path / "events.jsonl") if row.get("type") == "metrics"]
-        return {int(data["step"]): data for data in told if isinstance(data, dict)}
+        told = [row["data"] for row in folders.lines(self.path / "events.jsonl") if row["type"] == "metrics"]
+        return {int(data["step"]): data for data in told}
 
     # ---- the end
 
@@ -128,5 +127,4 @@ class Folder:
                 shutil.rmtree(path)
 
     def fail(self, code: str, message: str, param: str | None = None) -> None:
-        error = {"code": code, "message": message, "param": param}
-        folders.finish(self.path, {"status": "failed", "error": error})
+        folders.finish(self.path, folders.failed(code, message, param))

@@ -87,15 +87,14 @@ async def test_the_examples_of_the_demo(bench: Bench, name: str) -> None:
     assert job.trained_tokens == counted(data, "gpt-4.1-mini") * epochs
 
 
-async def test_a_file_on_the_disk_is_counted_as_one_in_memory() -> None:
+def test_a_file_is_counted_by_its_lines(tmp_path: Path) -> None:
     line = json.dumps(LINES["plain"]).encode() + b"\n"
     times = 5 * 2**20 // len(line)
-    blob = Blob()
-    await blob.append(line * times)
-    billed = await blob.read(lambda lines: tokens.billed(lines, "gpt-4o", "chat"))
+    blob = Blob(tmp_path)
+    blob.write(line * times)
+    billed = blob.read(lambda lines: tokens.billed(lines, "gpt-4o", "chat"))
     assert billed == times * tokens.billed([line], "gpt-4o", "chat")
-    assert (await blob.read(examine)).examples == times
-    blob.close()
+    assert blob.read(examine).examples == times
 
 
 def test_what_is_not_counted_is_billed_as_the_rest() -> None:

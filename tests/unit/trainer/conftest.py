@@ -41,7 +41,7 @@ def file(store: Store) -> Callable[[str, float | None], File]:
         )
         incoming = store.incoming()
         incoming.write(_ROWS)
-        return store.add_file(found, incoming.end())
+        return store.add_file(found, incoming.path)
 
     return make
 
