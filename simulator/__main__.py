@@ -1,15 +1,13 @@
 """`python -m simulator`: serve until interrupted; the first line printed is the base URL."""
 
 import argparse
-import asyncio
-import signal
 import sys
 
-from aiohttp import web
 from pydantic import ValidationError
 
 from simulator.app import build_app
-from simulator.settings import Config, from_environment
+from simulator.settings import from_environment
+from wire.http import serve
 
 
 def _options() -> argparse.Namespace:
@@ -27,21 +25,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(config: Config) -> None:
-    runner = web.AppRunner(build_app(config), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    site = web.TCPSite(runner, config.host, config.port)
-    await site.start()
-    port = runner.addresses[0][1]
-    sys.stdout.write(f"http://{config.host}:{port}/v1\n")
-    sys.stdout.flush()
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await stop.wait()
-    await runner.cleanup()
-
-
 def main() -> int:
     given = {name: value for name, value in vars(_options()).items() if value is not None}
     try:
@@ -51,7 +34,7 @@ def main() -> int:
             sys.stderr.write(f"simulator: {'.'.join(map(str, wrong['loc'])) or 'options'}: {wrong['msg']}\n")
         return 2
     try:
-        asyncio.run(_serve(config))
+        serve(build_app(config), config.host, config.port)
     except OSError as error:
         sys.stderr.write(f"simulator: cannot listen on {config.host}:{config.port}: {error}\n")
         return 1

@@ -74,7 +74,7 @@ async def advance(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
     _ADVANCE(body, "")
     clock = request.app[CLOCK]
-    clock.advance(float(str(body["advance"])))
+    clock.advance(body["advance"])
     return reply({"now": clock.now()})
 
 

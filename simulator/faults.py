@@ -7,6 +7,7 @@ A directive is written ``name``, ``name:seconds`` or ``name:seconds*times``; it 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from simulator.problems import NAMED
 from wire import checking
@@ -17,21 +18,10 @@ _BREAKS = frozenset({"reset", "hang", "malformed"})
 # The rest of the answer is as ever; these change what a list shows, or how long it takes.
 MODIFIERS = frozenset({"list_lag", "ignore_metadata_filter", "delay"})
 # How a job lives.
-LIVES = frozenset(
-    {
-        "fail",
-        "invalid_n_examples",
-        "invalid_training_file",
-        "unsafe_file",
-        "stall",
-        "stall_validating",
-        "stall_queued",
-        "pause",
-        "long_queue",
-        "model_late",
-        "list_lag",
-    }
-)
+LIVES = frozenset((
+    "fail", "invalid_n_examples", "invalid_training_file", "unsafe_file", "stall", "stall_validating", "stall_queued",
+    "pause", "long_queue", "model_late", "list_lag",
+))  # fmt: skip
 _NAMES = frozenset(NAMED) | _BREAKS
 REQUESTS = _NAMES | {f"after_{name}" for name in _NAMES} | {"late"} | {f"late_{name}" for name in _NAMES} | MODIFIERS
 
@@ -128,16 +118,13 @@ _RULE = checking.table(
 )
 
 
-def rule(body: object) -> Rule:
+def rule(body: Mapping[str, Any]) -> Rule:
     """Raises Problem 400 for a body that makes no rule."""
     _RULE(body, "")
-    if not isinstance(body, dict):
-        raise checking.wrong_type("body", "an object", body)
     try:
         path = re.compile(body.get("path", ""))
     except re.error as error:
         words = f"'path' is not a regular expression: {error}."
         raise bad(words, param="path", code="invalid_value") from error
-    method = body.get("method")
-    times = body.get("times")
+    method, times = body.get("method"), body.get("times")
     return Rule(path, method.upper() if method else None, Directive(body["fault"], body.get("seconds"), times), times)

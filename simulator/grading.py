@@ -5,7 +5,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wire.problems import bad
 
@@ -45,35 +45,33 @@ _STRING: dict[str, Callable[[str, str], bool]] = {
 }
 
 
-def grade(grader: Mapping[str, object], sample: str, item: Mapping[str, object]) -> Graded:
+def grade(grader: Mapping[str, Any], sample: str, item: Mapping[str, object]) -> Graded:
     """Raises Problem 400 for graders that need a Python sandbox or another model."""
-    kind = str(grader["type"])
+    kind = grader["type"]
     if kind == "multi":
         return _multi(grader, sample, item)
     if kind not in {"string_check", "text_similarity"}:
         words = f"The simulator cannot run graders of type '{kind}', only string_check, text_similarity and multi."
         raise bad(words, param="grader.type", code="unsupported_grader")
     try:
-        given = render(str(grader["input"]), sample, item)
-        reference = render(str(grader["reference"]), sample, item)
+        given, reference = (render(grader[name], sample, item) for name in ("input", "reference"))
     except _Unknown:
         return Graded(0.0, {}, frozenset({"invalid_variable_error"}))
     if kind == "string_check":
-        return Graded(float(_STRING[str(grader["operation"])](given, reference)), {}, frozenset())
+        return Graded(float(_STRING[grader["operation"]](given, reference)), {}, frozenset())
     alike = difflib.SequenceMatcher(None, given, reference, autojunk=False).ratio()
     return Graded(round(alike, 6), {}, frozenset())
 
 
-def _multi(grader: Mapping[str, object], sample: str, item: Mapping[str, object]) -> Graded:
-    given = grader["graders"]
+def _multi(grader: Mapping[str, Any], sample: str, item: Mapping[str, object]) -> Graded:
     parts: dict[str, float] = {}
     errors: frozenset[str] = frozenset()
-    for name, one in given.items() if isinstance(given, Mapping) else ():
+    for name, one in grader["graders"].items():
         found = grade(one, sample, item)
-        parts[str(name)] = found.reward
+        parts[name] = found.reward
         errors |= found.errors
     try:
-        reward = _value(ast.parse(str(grader["calculate_output"]), mode="eval").body, parts)
+        reward = _value(ast.parse(grader["calculate_output"], mode="eval").body, parts)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError):
         return Graded(0.0, parts, errors | {"formula_parse_error"})
     return Graded(reward, parts, errors)

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,9 +47,8 @@ class _Environment(Config, BaseSettings):
     )
 
 
-def from_environment(**given: object) -> Config:
+def from_environment(**given: Any) -> Config:
     """Config from what is given, then the environment, then the defaults.
 
     Raises pydantic.ValidationError when a value is malformed."""
-    read = _Environment.model_validate({}) if not given else _Environment(**given)  # type: ignore[arg-type]
-    return Config(**read.model_dump())
+    return Config(**_Environment(**given).model_dump())

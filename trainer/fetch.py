@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from pydantic import ValidationError
 
 from trainer.bases import Base, load_bases
 from trainer.settings import from_environment
@@ -22,7 +20,9 @@ class CannotFetch(Exception):
 
 
 def fetch(base: Base, data_dir: Path) -> Path:
-    """Downloads a base at its commit and returns its folder. What was begun before goes on. Raises CannotFetch."""
+    """Downloads a base at its commit and returns its folder. What was begun before goes on.
+
+    Raises CannotFetch, and Untrainable for one whose template has no training form."""
     final = base.folder(data_dir)
     if base.is_here(data_dir):
         return final
@@ -31,14 +31,11 @@ def fetch(base: Base, data_dir: Path) -> Path:
     aside = final.with_name(f".{final.name}.new")
     try:
         snapshot_download(base.source, revision=base.commit, local_dir=aside, allow_patterns=list(_WANTED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except OSError as error:
         raise CannotFetch(
             f"{base.source} at {base.commit} cannot be downloaded: {error}. Try again; it goes on."
         ) from error
-    try:
-        training_template(aside)
-    except Untrainable as error:
-        raise CannotFetch(str(error)) from error
+    training_template(aside)
     shutil.rmtree(aside / ".cache", ignore_errors=True)
     aside.rename(final)
     return final
@@ -54,7 +51,7 @@ def main() -> int:
         if alias not in bases:
             raise CannotFetch(f"{alias} is not in {config.models}. There are: {', '.join(bases) or 'none'}.")
         folder = fetch(bases[alias], config.data_dir)
-    except (CannotFetch, OSError, ValidationError, ValueError) as error:
+    except (CannotFetch, Untrainable, OSError, ValueError) as error:
         sys.stderr.write(f"tunehook: {error}\n")
         return 1
     sys.stdout.write(f"{alias} ({bases[alias].licence}) is at {folder}\n")

@@ -75,18 +75,11 @@ class Serving:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [
-            str(Path(sys.executable).with_name("transformers")),
-            "serve",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
+        command = Path(sys.executable).with_name("transformers")
         try:
             with (self._config.data_dir / "serving.log").open("wb") as log:
                 child = await asyncio.create_subprocess_exec(
-                    *command,
+                    *(command, "serve", "--host", "127.0.0.1", "--port", str(port)),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
