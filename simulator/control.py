@@ -57,7 +57,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
     for name, here in (("openai", request.app[OPENAI]), ("azure", request.app[AZURE])):
         here.settle()
         now = here.clock.now()
-        for job in sorted(here.jobs.values(), key=lambda job: job.sequence):
+        for job in here.jobs.values():
             beside = {"upstream": name, "landed": job.created <= now, "listed": job.listed <= now}
             shown.append({**views.job(here, job), **beside})
     return reply({"object": "list", "data": shown})

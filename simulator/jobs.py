@@ -57,7 +57,6 @@ async def _begin(request: web.Request, body: dict[str, Any], directive: Directiv
     if validated:
         here.check_ready(validated, "validation_file")
     tokens = await asyncio.to_thread(trained.blob.read, lambda lines: billed(lines, base_model(model), _kind(body)))
-    sequence = here.next_sequence()
     name = shapes.new_id("ftjob")
     spec = _spec(here, name, body=body, trained=trained, validated=validated, tokens=tokens, directive=directive)
     seed = body.get("seed")
@@ -65,7 +64,6 @@ async def _begin(request: web.Request, body: dict[str, Any], directive: Directiv
     job = Job(
         spec,
         created=now,
-        sequence=sequence,
         request=body,
         seed=seed if isinstance(seed, int) else int(hashlib.sha256(name.encode()).hexdigest()[:7], 16),
         dataset=trained.dataset or Dataset(),

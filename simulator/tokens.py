@@ -15,6 +15,8 @@ from typing import Any
 
 from splintr import Tokenizer
 
+from wire.dataset import OUTPUTS
+
 # 8 MB are counted in 2 to 3 s. The rest of a larger file is billed at the same number of bytes a token.
 EXACT_BYTES = 8_000_000
 _OLDER = ("gpt-3.5", "gpt-4-", "babbage-002", "davinci-002")
@@ -81,13 +83,7 @@ class _Counter:
         if kind != "preference":
             return self._conversation(example)
         given = example.get("input")
-        outputs = (
-            example.get(name, example.get(older))
-            for name, older in (
-                ("preferred_output", "preferred_completion"),
-                ("non_preferred_output", "non_preferred_completion"),
-            )
-        )
+        outputs = (example.get(name, example.get(older)) for name, older in OUTPUTS)
         told = itertools.chain.from_iterable(map(_objects, outputs))
         return self._conversation(given if isinstance(given, dict) else {}) + sum(map(self._message, told))
 

@@ -2,7 +2,6 @@
 
 import base64
 import heapq
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -62,7 +61,6 @@ class Job:
 
     spec: Spec
     created: float
-    sequence: int
     request: dict[str, object]
     seed: int
     dataset: Dataset
@@ -96,7 +94,6 @@ class World:
         self.on_change: list[Callable[[], None]] = []
         self._open: dict[str, Job] = {}
         self._ends: list[tuple[float, str]] = []
-        self._sequence = itertools.count()
 
     # Time
 
@@ -161,9 +158,6 @@ class World:
         self.jobs[job.id] = self._open[job.id] = job
         self._plan(job)
 
-    def next_sequence(self) -> int:
-        return next(self._sequence)
-
     def mark(self, job: Job, action: str) -> None:
         job.marks = (*job.marks, Mark(self._since(job, slack=0.0), action))
         self._plan(job)
@@ -182,7 +176,7 @@ class World:
     def _queue(self) -> None:
         """Whoever came first gets the first place that is free; places never taken back change nothing past."""
         free = [0.0] * self.config.azure_running
-        for job in sorted(self.jobs.values(), key=lambda job: (job.created, job.sequence)):
+        for job in sorted(self.jobs.values(), key=lambda job: job.created):
             plain = replace(job.spec, queue_delay=0.0)
             ready = self.when(job, training.schedule(plain).started)
             start = max(ready, free[0])
@@ -205,7 +199,7 @@ class World:
         self.settle()
         now = self.clock.now()
         found = [job for job in self.jobs.values() if job.created <= now]
-        return sorted(found, key=lambda job: (job.created, job.sequence), reverse=True)
+        return sorted(found, key=lambda job: job.created)[::-1]
 
     def model(self, name: str) -> Job | None:
         """The job behind a tuned model that answers by now."""

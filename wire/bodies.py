@@ -5,26 +5,13 @@ From OpenAI's description of 2026-08-21 and the published limits; whatever is no
 from collections.abc import Mapping
 from typing import Any
 
-from wire.checking import (
-    Check,
-    array,
-    auto_or,
-    boolean,
-    integer,
-    metadata,
-    nullable,
-    number,
-    one_of,
-    table,
-    text,
-)
+from wire.checking import Check, array, auto_or, boolean, integer, metadata, nullable, number, one_of, table, text
 from wire.problems import bad
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 EXPIRES_AFTER = table(
-    {"anchor": one_of("created_at"), "seconds": integer(least=3600, most=2592000)},
-    required=("anchor", "seconds"),
+    {"anchor": one_of("created_at"), "seconds": integer(least=3600, most=2592000)}, required=("anchor", "seconds")
 )
 
 FILE_FORM = table({"purpose": one_of(*PURPOSES), "expires_after": EXPIRES_AFTER}, required=("purpose",))
@@ -60,12 +47,7 @@ _METRICS = ("cosine", "fuzzy_match", "bleu", "gleu", "meteor", "rouge_l", *(f"ro
 _NAMED: dict[str, Check] = {"type": text(), "name": text(least=1)}
 _GRADERS: dict[str, Check] = {
     "string_check": table(
-        {
-            **_NAMED,
-            "input": text(),
-            "reference": text(),
-            "operation": one_of("eq", "ne", "like", "ilike"),
-        },
+        {**_NAMED, "input": text(), "reference": text(), "operation": one_of("eq", "ne", "like", "ilike")},
         required=("type", "name", "input", "reference", "operation"),
     ),
     "text_similarity": table(
@@ -124,12 +106,7 @@ _INTEGRATION = table(
     {
         "type": one_of("wandb"),
         "wandb": table(
-            {
-                "project": text(least=1),
-                "name": nullable(text()),
-                "entity": nullable(text()),
-                "tags": array(text()),
-            },
+            {"project": text(least=1), "name": nullable(text()), "entity": nullable(text()), "tags": array(text())},
             required=("project",),
         ),
     },

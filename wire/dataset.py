@@ -7,6 +7,8 @@ from typing import Any
 
 _ROLES = {"system", "developer", "user", "assistant", "tool", "function"}
 
+#: The outputs of a preference, and their older names.
+OUTPUTS = (("preferred_output", "preferred_completion"), ("non_preferred_output", "non_preferred_completion"))
 KINDS = ("chat", "preference", "reinforcement", "completion")
 
 
@@ -86,10 +88,7 @@ def _preference(example: dict[str, object]) -> None:
     if not isinstance(given, dict):
         raise _Wrong(" is missing key 'input'")
     _messages(given, where=", input")
-    for key, older in (
-        ("preferred_output", "preferred_completion"),
-        ("non_preferred_output", "non_preferred_completion"),
-    ):
+    for key, older in OUTPUTS:
         output = example.get(key, example.get(older))
         if not isinstance(output, list) or len(output) != 1:
             raise _Wrong(f" is missing key '{key}', or it is not a list of one assistant message")
