@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from trainer.app import build_app
+from trainer.redis_url import connect
 from trainer.settings import Config, environment, from_environment
 from trainer.store import Store
 from trainer.work import ending_with_us
@@ -74,6 +75,8 @@ def main() -> int:
     no_workers = options.pop("no_workers")
     try:
         config = from_environment(**options)
+        if not config.ray:
+            connect(config.redis_url)
         store = Store(config)
     except ValidationError as error:
         for wrong in error.errors():

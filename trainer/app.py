@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from trainer import chat, files, folders, jobs, models
 from trainer.app_keys import PROJECT, SERVING, SESSION, STORE, WAKE
 from trainer.maintenance import tidy
+from trainer.redis_url import reason
 from trainer.serving import Serving
 from trainer.settings import Config
 from trainer.store import Store
@@ -114,8 +115,8 @@ async def _sweeping(app: web.Application) -> None:
             await asyncio.to_thread(_turn, store, turns, due)
             trouble = ""
         except (RedisError, OSError, ValueError, TypeError) as error:
-            if trouble != str(error):  # once an outage
-                trouble = str(error)
+            if trouble != reason(error):  # once an outage
+                trouble = reason(error)
                 _LOG.warning("jobs get no turn until this is over: %s", trouble)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(store.config.sweep_seconds):

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Literal, Protocol
 
-from redis import Redis
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from trainer import folders
+from trainer.redis_url import answering, connect
 from trainer.settings import Config
 from trainer.work import WORKER, count_death, end_with_parent
 
@@ -74,7 +74,7 @@ class RqTurns:
     """The queue in Redis."""
 
     def __init__(self, url: str) -> None:
-        redis = Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+        redis = connect(url, socket_connect_timeout=5, socket_timeout=5)
         self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
 
     def submit(self, turn: str) -> None:
@@ -94,7 +94,7 @@ def work(config: Config) -> None:
     os.environ[WORKER] = str(os.getpid())
     worker = Worker(
         [QUEUE],
-        connection=Redis.from_url(config.redis_url),
+        connection=answering(config.redis_url),
         serializer=JSONSerializer,
         worker_ttl=_QUIET_SECONDS,
         job_monitoring_interval=_QUIET_SECONDS,

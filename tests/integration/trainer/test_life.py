@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import openai
 import pytest
 
-from tests.fakes.trainer import BASE, until
+from tests.fakes.sentinel import replicated
+from tests.fakes.trainer import BASE, running_trainer, until
 from tests.integration.trainer.conftest import Bench
 
 pytestmark = pytest.mark.processes
@@ -43,6 +45,16 @@ async def test_a_job_from_creation_to_its_model(bench: Bench) -> None:
     assert (await bench.client.models.delete(str(ended.fine_tuned_model))).deleted
     with pytest.raises(openai.NotFoundError):
         await bench.client.models.retrieve(str(ended.fine_tuned_model))
+
+
+async def test_sentinels_say_where_the_turns_are(tmp_path: Path) -> None:
+    with replicated(tmp_path / "redis", replicas=0) as servers:
+        async with running_trainer(tmp_path / "trainer", servers.url) as trainer:
+            bench = Bench(trainer)
+            await trainer.workers[0].start()
+            job = await bench.create()
+            await bench.until(job.id, "succeeded")
+            await bench.client.close()
 
 
 async def test_ten_creates_at_once_are_one_job(bench: Bench) -> None:
