@@ -3,18 +3,20 @@
 import argparse
 import asyncio
 import logging
-import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from trainer.app import build_app
+from trainer.app_keys import STORE
 from trainer.redis_url import connect
 from trainer.settings import Config, environment, from_environment
 from trainer.store import Store
 from trainer.work import ending_with_us
+from wire.http import serve
 
 #: Pause before a worker that ended is started again.
 _AGAIN_SECONDS = 1.0
@@ -29,21 +31,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(config: Config, store: Store, *, workers: bool) -> None:
-    runner = web.AppRunner(build_app(config, store), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, config.host, config.port).start()
-    sys.stdout.write(f"http://{config.host}:{runner.addresses[0][1]}/v1\n")
-    sys.stdout.flush()
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    kept = [asyncio.create_task(_keep_worker(config, slot)) for slot in config.slots.split(";")] if workers else []
-    await stop.wait()
+async def _workers(app: web.Application) -> AsyncIterator[None]:
+    config = app[STORE].config
+    kept = [asyncio.create_task(_keep_worker(config, slot)) for slot in config.slots.split(";")]
+    yield
     for task in kept:
         task.cancel()
     await asyncio.gather(*kept, return_exceptions=True)
-    await runner.cleanup()
 
 
 async def _keep_worker(config: Config, slot: str) -> None:
@@ -86,7 +80,10 @@ def main() -> int:
         sys.stderr.write(f"trainer: {error}\n")
         return 1
     try:
-        asyncio.run(_serve(config, store, workers=not (no_workers or config.ray)))
+        app = build_app(config, store)
+        if not (no_workers or config.ray):
+            app.cleanup_ctx.append(_workers)
+        serve(app, config.host, config.port)
     except OSError as error:
         sys.stderr.write(f"trainer: cannot listen on {config.host}:{config.port}: {error}\n")
         return 1
