@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from simulator import chat, control, files, graders, hooks, jobs, models, responses, uploads
+from simulator import chat, control, files, graders, hooks, jobs, models, responses
 from simulator.breaking import CLOSING, ENTRY, PLAYED, play
 from simulator.clock import Clock
 from simulator.control import CONTROL, Control
@@ -17,7 +17,7 @@ from simulator.places import AZURE, CLOCK, CONFIG, OPENAI
 from simulator.problems import named
 from simulator.settings import Config
 from simulator.world import World
-from wire.http import BODY, LARGEST_BODY, Handler, bearer, problems
+from wire.http import BODY, LARGEST_BODY, Handler, bearer, problems, surface
 
 PREFIXES = ("/v1", "/openai/v1")
 
@@ -48,29 +48,10 @@ def build_app(config: Config | None = None, clock: Clock | None = None) -> web.A
 
 
 def _surface(prefix: str) -> list[web.RouteDef]:
-    tuning = prefix + "/fine_tuning"
     return [
-        web.post(f"{prefix}/files", files.create),
-        web.get(f"{prefix}/files", files.list_files, allow_head=False),
-        web.get(f"{prefix}/files/{{id}}", files.retrieve, allow_head=False),
-        web.get(f"{prefix}/files/{{id}}/content", files.content, allow_head=False),
-        web.delete(f"{prefix}/files/{{id}}", files.delete),
-        web.post(f"{prefix}/uploads", uploads.create),
-        web.post(f"{prefix}/uploads/{{id}}/parts", uploads.add_part),
-        web.post(f"{prefix}/uploads/{{id}}/complete", uploads.complete),
-        web.post(f"{prefix}/uploads/{{id}}/cancel", uploads.cancel),
-        web.post(f"{tuning}/jobs", jobs.create),
-        web.get(f"{tuning}/jobs", jobs.list_jobs, allow_head=False),
-        web.get(f"{tuning}/jobs/{{id}}", jobs.retrieve, allow_head=False),
-        web.post(f"{tuning}/jobs/{{id}}/{{action:cancel|pause|resume}}", jobs.act_on),
-        web.get(f"{tuning}/jobs/{{id}}/events", jobs.events, allow_head=False),
-        web.get(f"{tuning}/jobs/{{id}}/checkpoints", jobs.checkpoints, allow_head=False),
-        web.post(f"{tuning}/alpha/graders/run", graders.run),
-        web.post(f"{tuning}/alpha/graders/validate", graders.validate),
-        web.get(f"{prefix}/models", models.list_models, allow_head=False),
-        web.get(f"{prefix}/models/{{model}}", models.retrieve, allow_head=False),
-        web.delete(f"{prefix}/models/{{model}}", models.delete),
-        web.post(f"{prefix}/chat/completions", chat.complete),
+        *surface(prefix, files, jobs, models, chat),
+        web.post(f"{prefix}/fine_tuning/alpha/graders/run", graders.run),
+        web.post(f"{prefix}/fine_tuning/alpha/graders/validate", graders.validate),
         web.post(f"{prefix}/responses", responses.create),
     ]
 

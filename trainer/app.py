@@ -19,7 +19,7 @@ from trainer.serving import Serving
 from trainer.settings import Config
 from trainer.store import Store
 from trainer.turns import Turns, give, stop, turns_of
-from wire.http import LARGEST_BODY, Handler, bearer, problems
+from wire.http import LARGEST_BODY, Handler, bearer, problems, surface
 from wire.problems import Problem
 
 _LOG = logging.getLogger(__name__)
@@ -35,31 +35,7 @@ def build_app(config: Config, store: Store) -> web.Application:
     """The whole API. `store` is closed with it."""
     app = web.Application(middlewares=[problems, _keys], client_max_size=LARGEST_BODY)
     app[STORE], app[WAKE], app[SERVING] = store, asyncio.Event(), Serving(config)
-    tuning = "/v1/fine_tuning/jobs"
-    app.add_routes(
-        [
-            web.get("/livez", _live, allow_head=False),
-            web.post("/v1/files", files.create),
-            web.get("/v1/files", files.list_files, allow_head=False),
-            web.get("/v1/files/{id}", files.retrieve, allow_head=False),
-            web.get("/v1/files/{id}/content", files.content, allow_head=False),
-            web.delete("/v1/files/{id}", files.delete),
-            web.post("/v1/uploads", files.begin_upload),
-            web.post("/v1/uploads/{id}/parts", files.add_part),
-            web.post("/v1/uploads/{id}/complete", files.complete_upload),
-            web.post("/v1/uploads/{id}/cancel", files.cancel_upload),
-            web.post(tuning, jobs.create),
-            web.get(tuning, jobs.list_jobs, allow_head=False),
-            web.get(f"{tuning}/{{id}}", jobs.retrieve, allow_head=False),
-            web.post(f"{tuning}/{{id}}/{{action:cancel|pause|resume}}", jobs.act_on),
-            web.get(f"{tuning}/{{id}}/events", jobs.events, allow_head=False),
-            web.get(f"{tuning}/{{id}}/checkpoints", jobs.checkpoints, allow_head=False),
-            web.get("/v1/models", models.list_models, allow_head=False),
-            web.get("/v1/models/{model}", models.retrieve, allow_head=False),
-            web.delete("/v1/models/{model}", models.delete),
-            web.post("/v1/chat/completions", chat.complete),
-        ]
-    )
+    app.add_routes([web.get("/livez", _live, allow_head=False), *surface("/v1", files, jobs, models, chat)])
     app.on_response_prepare.append(_name_answer)
     app.cleanup_ctx.append(_running)
     return app
@@ -125,7 +101,7 @@ async def _sweeping(app: web.Application) -> None:
 
 def _due(store: Store) -> list[str]:
     """Returns the ids of jobs that train or want to, oldest first."""
-    return [job.id for job in store.unfinished() if store.status(job) in {"queued", "running", "pausing"}]
+    return [job.id for job in list(store.jobs.values()) if store.status(job) in {"queued", "running", "pausing"}]
 
 
 def _turn(store: Store, turns: Turns, due: list[str]) -> None:

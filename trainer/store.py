@@ -68,10 +68,6 @@ class Store:
         """Returns the jobs of a project, newest first."""
         return [job for job in reversed(list(self.jobs.values())) if job.project == project]
 
-    def unfinished(self) -> list[Job]:
-        """Returns the jobs without an end, oldest first."""
-        return [job for job in list(self.jobs.values()) if self.result(job) is None]
-
     def add(self, job: Job, training: File, validation: File | None, refused: folders.Row | None) -> Job:
         """Makes a job's folder, and returns it. One that is there already under this id is returned as it is.
 

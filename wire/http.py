@@ -4,6 +4,8 @@ import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import ModuleType
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -127,6 +129,34 @@ def bearer(request: web.Request) -> str:
     """The API key that a request bears, or an empty text."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def surface(
+    prefix: str, files: ModuleType, jobs: ModuleType, models: ModuleType, chat: ModuleType
+) -> list[web.RouteDef]:
+    """OpenAI's routes that both servers have, with the handlers of their modules."""
+    get, tuning = partial(web.get, allow_head=False), f"{prefix}/fine_tuning/jobs"
+    return [
+        web.post(f"{prefix}/files", files.create),
+        get(f"{prefix}/files", files.list_files),
+        get(f"{prefix}/files/{{id}}", files.retrieve),
+        get(f"{prefix}/files/{{id}}/content", files.content),
+        web.delete(f"{prefix}/files/{{id}}", files.delete),
+        web.post(f"{prefix}/uploads", files.begin_upload),
+        web.post(f"{prefix}/uploads/{{id}}/parts", files.add_part),
+        web.post(f"{prefix}/uploads/{{id}}/complete", files.complete_upload),
+        web.post(f"{prefix}/uploads/{{id}}/cancel", files.cancel_upload),
+        web.post(tuning, jobs.create),
+        get(tuning, jobs.list_jobs),
+        get(f"{tuning}/{{id}}", jobs.retrieve),
+        web.post(f"{tuning}/{{id}}/{{action:cancel|pause|resume}}", jobs.act_on),
+        get(f"{tuning}/{{id}}/events", jobs.events),
+        get(f"{tuning}/{{id}}/checkpoints", jobs.checkpoints),
+        get(f"{prefix}/models", models.list_models),
+        get(f"{prefix}/models/{{model}}", models.retrieve),
+        web.delete(f"{prefix}/models/{{model}}", models.delete),
+        web.post(f"{prefix}/chat/completions", chat.complete),
+    ]
 
 
 def serve(app: web.Application, host: str, port: int) -> None:
