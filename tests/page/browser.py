@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ async def chromium_browser() -> AsyncIterator[Browser]:
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")  # Chromium's sandbox refuses root
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=arguments)
+        browser = await playwright.chromium.launch(executable_path=path, args=arguments, timeout=2 * PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -50,6 +51,7 @@ class Window:
 
     root: str  #: where the page lies, without a slash at the end
     context: BrowserContext
+    forgiven: list[str] = field(default_factory=list)  #: patterns of messages that are expected
     requests: list[str] = field(default_factory=list)  #: "GET /v1/files", below the root
     elsewhere: list[str] = field(default_factory=list)  #: requests to any other place
     console: list[str] = field(default_factory=list)
@@ -89,13 +91,19 @@ class Window:
                 seen = len(self.requests)
                 await asyncio.sleep(seconds)
 
-    def streams(self) -> int:
-        """Returns how many live streams are open: a stream is opened anew when other logs are wanted."""
-        return sum(not page.is_closed() for page in self._streams.values())
+    async def has_one_stream(self) -> None:
+        """Returns once one live stream is open: it is opened anew when other logs are wanted. TimeoutError."""
+        async with asyncio.timeout(PATIENCE_MS / 1000):
+            while sum(not page.is_closed() for page in self._streams.values()) != 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
     def forgive(self, pattern: str) -> None:
-        """Takes messages out of the console that the test has brought about: a failed request is one."""
-        self.console = [one for one in self.console if not re.search(pattern, one)]
+        """Expects messages that the test has brought about, or will: a failed request is one."""
+        self.forgiven.append(pattern)
+
+    def complaints(self) -> list[str]:
+        """Returns the messages of the console that no test expects."""
+        return [one for one in self.console if not any(re.search(pattern, one) for pattern in self.forgiven)]
 
     def _note_message(self, message: ConsoleMessage) -> None:
         place = message.location
@@ -129,7 +137,7 @@ async def window(
         yield opened
     finally:
         await context.close()
-    assert opened.console == [], "the console is not empty:\n" + "\n".join(opened.console)
+    assert opened.complaints() == [], "the console is not empty:\n" + "\n".join(opened.complaints())
     assert opened.elsewhere == [], "requests left this machine:\n" + "\n".join(opened.elsewhere)
 
 
@@ -147,7 +155,17 @@ async def findings(page: Page, *, colours_only: bool = False) -> list[str]:
 
 
 async def overflow(page: Page) -> list[str]:
-    """Returns the elements that stick out at the right, where the whole page would scroll sideways; else nothing."""
+    """Returns the elements that stick out at the right, where the whole page scrolls sideways; else nothing.
+
+    Waits until nothing does: what is drawn behind a change of the window takes a busy machine some frames.
+    """
+    until = time.monotonic() + PATIENCE_MS / 1000
+    while (found := await _sticking_out(page)) and time.monotonic() < until:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    return found
+
+
+async def _sticking_out(page: Page) -> list[str]:
     found: list[str] = await page.evaluate(
         """() => document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")]
           .filter(one => one.getBoundingClientRect().right > innerWidth + 1).slice(0, 8)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -129,7 +130,7 @@ async def test_a_secret_is_shown_once_and_all_is_sent_again(stack: Stack, scene:
         await expect(secret).to_have_count(0)
         await page.get_by_role("link", name="staging", exact=True).click()
         await page.get_by_role("combobox", name="Type").select_option("fine_tuning.job.succeeded")
-        assert "type=fine_tuning.job.succeeded" in page.url
+        await expect(page).to_have_url(re.compile("type=fine_tuning.job.succeeded"))
         await page.get_by_role("button", name="Send all again that this filter finds").click()
         await expect(page.get_by_text("Send 1 delivery again?")).to_be_visible()
         await page.get_by_role("button", name="Send", exact=True).click()

@@ -43,10 +43,11 @@ async def unreached(page: Page) -> list[str]:
         left.discard(number)
         if not left:
             break
-    for number in left:
-        wrong[number] = "not reached: " + await page.locator(f'[data-usable="{number}"]').evaluate(
-            "one => one.outerHTML.slice(0, 120)"
-        )
+    for number in left:  # but for what is no longer there
+        for text in await page.locator(f'[data-usable="{number}"]').evaluate_all(
+            "all => all.map(one => one.outerHTML.slice(0, 120))"
+        ):
+            wrong[number] = f"not reached: {text}"
     return list(wrong.values())
 
 

@@ -1,6 +1,7 @@
 """What a test prepares through the API, so that the page has something to show."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,13 +41,14 @@ class Project:
     async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Returns the JSON of a 2xx answer. AssertionError for any other.
 
-        A store that answers late on a busy machine is a 503, after which a GET is sent again, as SDKs do.
+        A store that answers late on a busy machine is a 503, after which the request is sent again, as SDKs do.
         """
-        headers, until = {"authorization": f"Bearer {self.key}"}, time.monotonic() + 60
+        headers = {"authorization": f"Bearer {self.key}", "idempotency-key": secrets.token_hex(8)}
+        until = time.monotonic() + 60
         while True:
             async with self.http.request(method, self.url + path, json=body, headers=headers) as answer:
                 found: dict[str, Any] = await answer.json()
-            if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or method != "GET" or time.monotonic() > until:
+            if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > until:
                 break
             await asyncio.sleep(1)
         assert answer.ok, f"{method} {path}: {answer.status} {found}"

@@ -24,7 +24,7 @@ async def enter(window: Window, key: str, route: str = "/jobs", *, page: Page | 
     await page.goto(f"{window.root}/#key={key}&to={quote(route)}")
     heading = page.get_by_role("heading", level=1)
     await expect(heading.or_(page.get_by_text("This takes long."))).to_be_visible()
-    if any("ERR_NETWORK_CHANGED" in one for one in window.console):  # a container on this machine came or went
+    if any("ERR_NETWORK_CHANGED" in one for one in window.complaints()):  # a container on this machine came or went
         window.forgive("ERR_NETWORK_CHANGED")
         await page.reload()
     await expect(heading).to_be_visible()
