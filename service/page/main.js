@@ -1,7 +1,8 @@
 // The shell: header, health strip, the view of the address, the form for the key. README.md beside it tells the rest.
 import { ROUTES } from "./routes.js";
 import { clock, count, duration, money } from "./lib/format.js";
-import { KEY_FORM, forgetKey, key, refusal, takeFromAddress, useKey } from "./lib/key.js";
+import { get } from "./lib/api.js";
+import { KEY_FORM, forgetKey, key, refusal, session, takeFromAddress, useKey } from "./lib/key.js";
 import * as notify from "./lib/notify.js";
 import { match, parse, route, start as startRouter } from "./lib/router.js";
 import { start as startShortcuts, ShortcutHelp } from "./lib/shortcuts.js";
@@ -12,6 +13,7 @@ import { html, render, useEffect, useRef, useState } from "./lib/ui.js";
 import { now } from "./parts/basic.js";
 
 function App() {
+  const isRefused = !key.value && refusal.value && summary.value; // in the middle of the work: what is shown stays
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <header>
@@ -19,7 +21,10 @@ function App() {
       ${key.value && html`<${Nav} />`}
       <${Tools} />
     </header>
-    ${key.value ? html`<${Cut} /><main id="main" tabindex="-1"><${View} key=${key.value} /></main><${Health} />` : html`<main id="main" tabindex="-1"><${AskKey} /></main>`}
+    ${key.value && html`<${Cut} />`}
+    <main id="main" tabindex="-1">${key.value || isRefused ? html`<${View} key=${session.value} />` : html`<h1>Which key?</h1><${AskKey} />`}</main>
+    ${key.value && html`<${Health} />`}
+    ${isRefused && html`<${AskAgain} />`}
     <${ShortcutHelp} />`;
 }
 
@@ -121,18 +126,36 @@ function Upstream({ one }) {
   return html`<span title=${one.hold.reason}>${one.name} <span class="badge bad"><span aria-hidden="true">✕</span> held</span> ${one.hold.reason}${left > 0 ? ` Again in ${duration(left)}.` : ""} ${jobs}${ends}</span>`;
 }
 
+/** Asks for the next key over what is shown, which is there again behind it. */
+function AskAgain() {
+  const dialog = useRef(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current.showModal();
+    return () => before?.focus?.();
+  }, []);
+  return html`<dialog ref=${dialog} closedby="none" aria-labelledby="refused" onClose=${() => dialog.current?.showModal()}>
+    <h2 id="refused">The key of this tab is refused</h2>
+    <p>It was revoked, has expired or got another secret. What you see and what you typed stays: enter another key of the project ${summary.value.key.project}.</p><${AskKey} /></dialog>`;
+}
+
 function AskKey() {
   const input = useRef(null);
   const [wrong, set] = useState("");
   useEffect(() => input.current.focus(), []);
-  const take = (event) => {
+  const take = async (event) => {
     event.preventDefault();
     const text = input.current.value.trim();
-    if (KEY_FORM.test(text)) useKey(text);
-    else set("A key of Tunehook begins with th_, and has two parts behind that.");
+    if (!KEY_FORM.test(text)) return set("A key of Tunehook begins with th_, and has two parts behind that.");
+    try {
+      const { project } = (await get("/summary", {}, { headers: { authorization: `Bearer ${text}` } })).key;
+      useKey(text, project === summary.value?.key.project);
+    } catch (error) {
+      if (error.status === 403) useKey(text); // each view says what this key may not do
+      else set(error.message);
+    }
   };
-  return html`<h1>Which key?</h1>
-    ${refusal.value && html`<p class="box bad" role="alert">${refusal.value}</p>`}
+  return html`${refusal.value && !wrong && html`<p class="box bad" role="alert">${refusal.value}</p>`}
     <form onSubmit=${take}>
       <p><label for="key">An API key of Tunehook (<code>th_…</code>)</label>
       <input id="key" ref=${input} type="password" autocomplete="off" spellcheck="false" required aria-describedby="key-help" aria-invalid=${Boolean(wrong)} /></p>

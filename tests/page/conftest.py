@@ -17,7 +17,9 @@ from tests.fakes.simulator import Simulator
 from tests.page.browser import PATIENCE_MS, Scheme, Window, chromium_browser, window
 from tests.page.project import Project
 from tests.page.scene import Scene, furnish, receiver
+from tunehook import api_keys
 from tunehook.model.api_key import Scope
+from tunehook.store.store import Store
 
 #: A small job trains for half a minute at `openai`, to be watched, and half a second at `fast`. At `full` jobs wait:
 #: all of an upstream's do, once it has said that its slots are taken.
@@ -54,6 +56,13 @@ class Stack:
     async def read_only(self, project: str) -> str:
         """Returns a key of a project that may only look."""
         return (await self.town.key(project, scopes=[Scope.READ])).key
+
+    async def revoke(self, key: str) -> None:
+        store = Store.connect(self.town.valkey.url)
+        try:
+            await api_keys.revoke(store, key)
+        finally:
+            await store.close()
 
     async def project(self) -> Project:
         """Returns a new project."""

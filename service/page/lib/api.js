@@ -1,5 +1,5 @@
 // Calls the API below `v1/`, relative to the page, with the tab's key.
-import { forgetKey, key } from "./key.js";
+import { key, refusal, refuseKey } from "./key.js";
 
 const SAFE = new Set(["GET", "HEAD"]);
 /** A store that answers late is a 503: what only reads is sent again so often, as OpenAI's SDKs do. */
@@ -37,6 +37,7 @@ export async function send(method, path, options = {}, retries = RETRIES) {
   const { query, body, form, headers, signal } = options;
   const used = key.value;
   const target = address(path, query);
+  if (!used && !headers?.authorization) throw new ApiError(401, { message: refusal.value || "There is no key." }); // refused before
   const all = { authorization: `Bearer ${used}`, ...headers };
   if (body !== undefined) all["content-type"] = "application/json";
   let answer;
@@ -55,9 +56,14 @@ export async function send(method, path, options = {}, retries = RETRIES) {
     return send(method, path, options, retries - 1);
   }
   const told = await answer.json().catch(() => ({}));
-  const error = new ApiError(answer.status, told.error, told.request_id ?? answer.headers.get("x-request-id"));
-  if (answer.status === 401 && used === key.value) forgetKey(error.message); // not the key that was taken meanwhile
-  throw error;
+  throw errorOf(answer.status, told, used, answer.headers.get("x-request-id"));
+}
+
+/** The error that an answer is. A key that it refuses is given up, unless another was taken meanwhile. */
+export function errorOf(status, told, used, requestId = null) {
+  const error = new ApiError(status, told?.error, told?.request_id ?? requestId);
+  if (status === 401 && used && used === key.value) refuseKey(error.message);
+  return error;
 }
 
 /** The JSON of an answer. */

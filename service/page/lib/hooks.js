@@ -34,11 +34,11 @@ export function useLoaded(read, deps = []) {
   return { ...state, again };
 }
 
-/** Reads again what could not be read, when the service is back. */
+/** Reads again what could not be read, when the service is back or there is another key. */
 export function useBack(error, again) {
   const isLive = line.value.kind === "live";
   useEffect(() => {
-    if (isLive && error?.isAway) again();
+    if (isLive && (error?.isAway || error?.status === 401)) again();
   }, [isLive]);
 }
 

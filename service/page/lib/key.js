@@ -1,6 +1,6 @@
 // The API key: asked once per tab, kept in the tab's own storage, sent as `Authorization` alone.
 import { storage } from "./storage.js";
-import { signal } from "./ui.js";
+import { batch, signal } from "./ui.js";
 
 const STORED = "tunehook.key";
 /** A browser that keeps nothing asks again after a reload. */
@@ -11,16 +11,33 @@ export const key = signal(kept.get(STORED));
 /** Why the last key was given up, in words; empty for none. */
 export const refusal = signal("");
 
-export function useKey(text) {
+/** Grows when all begins anew: what is known and what was typed belong to the project of one key. */
+export const session = signal(0);
+
+/** `isOfSameProject`: what is shown stays, with what was typed into it. */
+export function useKey(text, isOfSameProject = false) {
   kept.set(STORED, text);
-  refusal.value = "";
-  key.value = text;
+  batch(() => {
+    if (text !== key.peek() && !isOfSameProject) session.value += 1;
+    refusal.value = "";
+    key.value = text;
+  });
+}
+
+/** Gives up a key that the API refused. What is shown stays until the next key tells its project. */
+export function refuseKey(why) {
+  kept.set(STORED, null);
+  batch(() => {
+    refusal.value = why;
+    key.value = null;
+  });
 }
 
 export function forgetKey(why = "") {
-  kept.set(STORED, null);
-  refusal.value = why;
-  key.value = null;
+  batch(() => {
+    refuseKey(why);
+    session.value += 1;
+  });
 }
 
 /** The public part of a key: its id. */

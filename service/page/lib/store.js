@@ -1,6 +1,6 @@
 // What the page knows of jobs, deliveries and the project, as signals: a changed number redraws its own place alone.
 import { get } from "./api.js";
-import { key } from "./key.js";
+import { key, session } from "./key.js";
 import { epoch, on } from "./stream.js";
 import { effect, signal, useEffect } from "./ui.js";
 
@@ -75,12 +75,15 @@ export function start() {
     for (const known of webhooks.values()) known.value = null; // changes were lost: rows in sight ask again
   });
   effect(() => {
-    key.value;
+    session.value;
     jobs.clear();
     webhooks.clear();
     stages.clear();
     summary.value = null;
     last = 0;
+  });
+  effect(() => {
+    key.value;
     refreshSummary();
   });
 }

@@ -29,9 +29,9 @@ export function JobState({ job }) {
   return html`<${Badge} ...${stateOf(job)} />`;
 }
 
-/** The API's words, what to do, and the id of the request. */
+/** The API's words, what to do, and the id of the request. Of a key that is refused the form for the next one tells. */
 export function ErrorBox({ error, again }) {
-  if (!error) return null;
+  if (!error || error.status === 401) return null;
   return html`<div class="box bad" role="alert">
     <p><strong>${titleOf(error)}</strong> ${error.message}</p>
     ${error.requestId && html`<p class="soft">Request ${error.requestId}</p>`}

@@ -1,5 +1,5 @@
 // Sends a file as the API takes it: JSONL as it is, other kinds to be built, above 512 MB in parts.
-import { ApiError, address, call } from "../../lib/api.js";
+import { ApiError, address, call, errorOf } from "../../lib/api.js";
 import { key } from "../../lib/key.js";
 
 const MIB = 1024 * 1024;
@@ -68,14 +68,15 @@ async function inParts(file, size, sent, signal) {
 function sendForm(path, form, sent, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
+    const used = key.value;
     request.open("POST", address(path));
-    request.setRequestHeader("authorization", `Bearer ${key.value}`);
+    request.setRequestHeader("authorization", `Bearer ${used}`);
     request.responseType = "json";
     request.upload.onprogress = ({ loaded }) => sent(loaded);
     request.onload = () => {
       const { status, response } = request;
       if (status >= 200 && status < 300) resolve(response);
-      else reject(new ApiError(status, response?.error, response?.request_id));
+      else reject(errorOf(status, response, used));
     };
     request.onerror = () => reject(new ApiError(0, { message: "The connection was lost while the file was sent." }));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));
