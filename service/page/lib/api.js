@@ -1,8 +1,9 @@
 // Calls the API below `v1/`, relative to the page, with the tab's key.
 import { key, refusal, refuseKey } from "./key.js";
 
-const SAFE = new Set(["GET", "HEAD"]);
-/** A store that answers late is a 503: what only reads is sent again so often, as OpenAI's SDKs do. */
+/** Whether a request may be sent again: it changes nothing, or its key says that it is the same one. */
+const isSafe = (method, path, { headers, body }) => method === "GET" || path.endsWith("/estimate") || Boolean(headers?.["idempotency-key"] || body?.dry_run);
+/** A store that answers late is a 503: such a request is sent again so often, as OpenAI's SDKs do. */
 const RETRIES = 2;
 
 /** An answer that is an error: the API's own words. `code` as `missing_scope`; `status` 0: no answer. */
@@ -36,8 +37,8 @@ export function address(path, query = {}) {
 export async function send(method, path, options = {}, retries = RETRIES) {
   const { query, body, form, headers, signal } = options;
   const used = key.value;
-  const target = address(path, query);
   if (!used && !headers?.authorization) throw new ApiError(401, { message: refusal.value || "There is no key." }); // refused before
+  const target = address(path, query);
   const all = { authorization: `Bearer ${used}`, ...headers };
   if (body !== undefined) all["content-type"] = "application/json";
   let answer;
@@ -48,10 +49,10 @@ export async function send(method, path, options = {}, retries = RETRIES) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: `Tunehook does not answer: ${error.message}.${SAFE.has(method) ? "" : " Look before you send it again: it may have arrived."}` });
+    throw new ApiError(0, { message: `Tunehook does not answer: ${error.message}.${isSafe(method, path, options) ? "" : " Look before you send it again: it may have arrived."}` });
   }
   if (answer.ok) return answer;
-  if (answer.status === 503 && SAFE.has(method) && retries > 0) {
+  if (answer.status === 503 && isSafe(method, path, options) && retries > 0) {
     await new Promise((done) => setTimeout(done, 1000 * Math.min(5, Number(answer.headers.get("retry-after")) || 1)));
     return send(method, path, options, retries - 1);
   }
