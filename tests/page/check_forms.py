@@ -41,6 +41,11 @@ FIELDS = {
     "upstream": "openai",
     "limit": "1.5",
 }
+SWEEP = """(() => {
+    const bodies = m.jobBodies({...x, epochs: "2, 3,2", rate: "auto", batch: "4", beta: "0.50,1"}, "birds")
+    return [bodies, m.sameCall("http://h/v1", bodies)]
+})()"""
+RUNS = [f"n_epochs={epochs} batch_size=4 beta={beta}" for epochs in (2, 3) for beta in (0.5, 1)]
 LINES = "a\n" + "x" * 70_000 + "\n\nd"
 CHUNKS = [
     {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
@@ -66,7 +71,10 @@ async def test_the_same_call_in_three_languages(stack: Stack, scene: Scene) -> N
         assert await called(page, "same_call", "m.jobBody(x)", FIELDS) == BODY
         again = await called(page, "same_call", "m.jobBody({...x, method: '', epochs: '', beta: ''})", FIELDS)
         assert "method" not in again
-        calls = await called(page, "same_call", "m.sameCall('http://h/v1', x, {'file-1': 'my pairs.jsonl'})", BODY)
+        calls = await called(page, "same_call", "m.sameCall('http://h/v1', [x], {'file-1': 'my pairs.jsonl'})", BODY)
+        sweep, [command_of_it] = await called(page, "same_call", SWEEP, FIELDS)
+        many = FIELDS | {"epochs": "1,2,3,4,5", "rate": "1,2,3,4,5"}
+        assert await called(page, "same_call", "m.jobBodies(x)", many) == []
     curl, python, command = (one["text"] for one in calls)
     words = arguments(curl)
     assert words[0] == "http://h/v1/fine_tuning/jobs"
@@ -74,7 +82,9 @@ async def test_the_same_call_in_three_languages(stack: Stack, scene: Scene) -> N
     [call] = [node for node in ast.walk(ast.parse(python)) if isinstance(node, ast.Call) and len(node.keywords) > 1]
     given = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     assert given.pop("extra_body") | given == BODY
-    assert planned(arguments(command)) == ("my pairs.jsonl", BODY)
+    assert planned(arguments(command)) == ("my pairs.jsonl", [BODY])
+    assert [one["metadata"]["sweep_run"] for one in sweep] == RUNS
+    assert planned(arguments(command_of_it["text"])) == ("file-1", sweep)
 
 
 def arguments(text: str) -> list[str]:
@@ -84,17 +94,16 @@ def arguments(text: str) -> list[str]:
     return found.stdout.split("\0")[:-1]
 
 
-def planned(words: list[str]) -> tuple[str, dict[str, Any]]:
-    """Returns the file and the request of a `tunehook submit` command."""
+def planned(words: list[str]) -> tuple[str, list[dict[str, Any]]]:
+    """Returns the file and the requests of a `tunehook submit` command."""
     assert words[0] == "submit"
     app = App(result_action="return_value")
 
     @app.default
-    def submit(file: str, /, *, plan: Plan) -> tuple[str, dict[str, Any]]:
-        [one] = plan.combinations()
-        return file, plan.body(one, "file-1", None, None)
+    def submit(file: str, /, *, plan: Plan) -> tuple[str, list[dict[str, Any]]]:
+        return file, [plan.body(one, "file-1", None, plan.sweep) for one in plan.combinations()]
 
-    found: tuple[str, dict[str, Any]] = app(words[1:])
+    found: tuple[str, list[dict[str, Any]]] = app(words[1:])
     return found
 
 

@@ -75,6 +75,22 @@ async def test_from_dataset_to_chat(stack: Stack) -> None:
     assert job["fine_tuned_model"].split(":")[3] == "birds"
 
 
+async def test_a_sweep_of_the_form_is_priced_started_and_compared(stack: Stack) -> None:
+    project = await stack.project()
+    file = await project.file(small_dataset(project.caller.project))
+    async with stack.window() as window:
+        page = await enter(window, project.key, f"/new?training={file}&upstream=fast")
+        await page.get_by_text("Hyperparameters, seed, metadata").click()
+        await page.get_by_label("Epochs").fill("2, 3")
+        await page.get_by_label("Learning rate").fill("0.5,1")
+        await expect(page.get_by_role("main")).to_contain_text(re.compile(r"4 jobs · \$0\.\d+"))
+        await page.get_by_role("button", name="Start 4 jobs").click()
+        await page.wait_for_url(re.compile(r"#/compare\?sweep=sweep-"))
+        await expect(rows(page)).to_have_count(4)
+        await page.locator("canvas").first.wait_for()
+        await expect(page.locator(".legend")).to_contain_text("n_epochs=3 learning_rate_multiplier=1 train")
+
+
 async def test_a_sweep_of_the_command_is_compared_with_one_click(stack: Stack, tmp_path: Path) -> None:
     project = await stack.project()
     file = tmp_path / "birds.jsonl"

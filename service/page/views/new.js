@@ -1,6 +1,7 @@
 // #/new: a dataset, its report, its price, and the job.
 import { get, post } from "../lib/api.js";
 import { useLoaded, useTitle } from "../lib/hooks.js";
+import { key } from "../lib/key.js";
 import { go } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
@@ -9,10 +10,11 @@ import { DatasetForm } from "./parts/dataset_form.js";
 import { Estimate, SameCall, Settings } from "./parts/job_form.js";
 import { useModels } from "./parts/models.js";
 import { Report } from "./parts/report.js";
-import { fieldsOf, jobBody } from "./parts/same_call.js";
+import { MOST_JOBS, fieldsOf, jobBodies } from "./parts/same_call.js";
 import { estimateWhenChecked } from "./parts/when_checked.js";
 
 const FIELDS = ["model", "upstream", "method", "epochs", "batch", "rate", "beta", "name", "seed", "callback", "metadata", "limit"];
+const UNKNOWN = { jobs: [], error: null, busy: false, file: null };
 /** How long the form is quiet before its estimate is asked for. */
 const QUIET_MS = 400;
 
@@ -30,13 +32,17 @@ export default function New({ query }) {
   }, []);
   const [problem, setProblem] = useState(null);
   const last = useLoaded(() => get("/fine_tuning/jobs", { limit: 1 }));
-  const model = fields.model || (last.loading ? "" : firstChoice(models, last.data?.data[0]));
-  const body = useMemo(
-    () => jobBody({ ...fields, model, training: data.training?.id, validation: data.validation?.id }),
+  const first = useRef(""); // the first choice stays, whatever is read again
+  if (!last.loading) first.current ||= firstChoice(models, last.data?.data[0]);
+  const model = fields.model || first.current;
+  const [sweep] = useState(() => `sweep-${randomKey().slice(0, 8)}`);
+  const bodies = useMemo(
+    () => jobBodies({ ...fields, model, training: data.training?.id, validation: data.validation?.id }, sweep),
     [fields, model, data.training?.id, data.validation?.id],
   );
-  const unusable = data.training?.status === "error";
-  const priced = useEstimate(body, unusable);
+  const unusable = data.training?.status === "error" ? "The dataset has errors: nothing is trained on it."
+    : !bodies.length ? `A sweep has at most ${MOST_JOBS} jobs here: tunehook submit makes larger ones.` : null;
+  const priced = useEstimate(bodies, unusable);
   return html`
     <h1 tabindex="-1">New job</h1>
     <${ErrorBox} error=${problem} />
@@ -47,8 +53,8 @@ export default function New({ query }) {
     <${Settings} fields=${fields} model=${model} models=${models} problem=${priced.error} onField=${(name, value) => setFields((all) => ({ ...all, [name]: value }))} />
     <h2>${data.training ? 4 : 3} Price and start</h2>
     <${Estimate} priced=${priced} ready=${!!data.training && !unusable} />
-    <${Start} body=${body} problem=${unusable ? "The dataset has errors: nothing is trained on it." : (priced.error ? "Mend what is wrong first." : priced.busy ? "The price is being counted." : null)} />
-    <${SameCall} body=${body} files=${namesOf(data)} />
+    <${Start} bodies=${bodies} isChosen=${!!data.training} problem=${unusable ?? (priced.error ? "Mend what is wrong first." : priced.busy ? "The price is being counted." : null)} />
+    ${bodies.length > 0 && html`<${SameCall} bodies=${bodies} files=${namesOf(data)} />`}
   `;
 }
 
@@ -68,32 +74,34 @@ const firstChoice = ({ base }, job) => (base.find(({ id }) => id === job?.model)
 const namesOf = ({ training, validation }) => Object.fromEntries([training, validation].filter(Boolean).map((one) => [one.id, one.filename]));
 
 /**
- * Asks for the estimate of a body whenever it has changed: `{ estimate, error, busy, file }`.
+ * Asks for the estimates of the jobs whenever one has changed: `{ jobs, error, busy, file }`; `jobs`: `[{ body, estimate }]`.
  *
  * `file`: the training file of the last answer, which is checked then: what the check found can be read.
  */
-function useEstimate(body, unusable) {
-  const [found, setFound] = useState({ estimate: null, error: null, busy: false, file: null });
-  const text = JSON.stringify(body);
+function useEstimate(bodies, unusable) {
+  const [found, setFound] = useState(UNKNOWN);
+  const text = JSON.stringify(bodies);
   useEffect(() => {
-    if (!body.training_file || !body.model || unusable) return setFound({ estimate: null, error: null, busy: false, file: null });
+    if (!key.value) return undefined; // what is known stays until the next key
+    if (unusable || !bodies[0].training_file || !bodies[0].model) return setFound(UNKNOWN);
     const stopper = new AbortController();
     setFound((before) => ({ ...before, busy: true }));
-    const timer = setTimeout(() => ask(body, stopper.signal, setFound), QUIET_MS);
+    const timer = setTimeout(() => ask(bodies, stopper.signal, setFound), QUIET_MS);
     return () => {
       clearTimeout(timer);
       stopper.abort();
     };
-  }, [text, unusable]);
+  }, [text, unusable, key.value]);
   return found;
 }
 
-async function ask(body, signal, setFound) {
+async function ask(bodies, signal, setFound) {
+  const file = bodies[0].training_file;
   try {
-    const estimate = await estimateWhenChecked(body, signal);
-    setFound({ estimate, error: null, busy: false, file: body.training_file });
+    const jobs = await Promise.all(bodies.map(async (body) => ({ body, estimate: await estimateWhenChecked(body, signal) })));
+    setFound({ ...UNKNOWN, jobs, file });
   } catch (error) {
-    if (!signal.aborted) setFound({ estimate: null, error, busy: false, file: body.training_file });
+    if (!signal.aborted) setFound({ ...UNKNOWN, error, file });
   }
 }
 
@@ -106,28 +114,35 @@ function Checked({ file, isOver }) {
   return found.error ? html`<${ErrorBox} error=${found.error} again=${found.again} />` : html`<${Loading} what="the report" />`;
 }
 
-/** The button that starts the job. The same body sent twice, after a lost answer, makes one job. */
-function Start({ body, problem }) {
+/** The button that starts the jobs. The same bodies sent twice, after a lost answer, make each job once. */
+function Start({ bodies, isChosen, problem }) {
   const [state, setState] = useState({ busy: false, error: null });
-  const text = JSON.stringify(body);
-  const key = useRef({ text: null, value: null });
-  const why = missing("write") ?? (body.training_file ? problem : "Choose a dataset first.");
+  const text = JSON.stringify(bodies);
+  const sent = useRef({ text: null, key: null });
+  const why = missing("write") ?? (isChosen ? problem : "Choose a dataset first.");
+  const word = bodies.length > 1 ? `Start ${bodies.length} jobs` : "Start";
   const start = async () => {
-    if (key.current.text !== text) key.current = { text, value: randomKey() };
+    if (sent.current.text !== text) sent.current = { text, key: randomKey() };
     setState({ busy: true, error: null });
+    let [job, made] = [null, 0];
     try {
-      const job = await post("/fine_tuning/jobs", body, { headers: { "idempotency-key": key.current.value } });
-      go(`/jobs/${job.id}`);
+      for (const body of bodies) {
+        job = await post("/fine_tuning/jobs", body, { headers: { "idempotency-key": `${sent.current.key}-${made}` } });
+        made += 1;
+      }
+      if (bodies.length > 1) go("/compare", { sweep: job.metadata.sweep });
+      else go(`/jobs/${job.id}`);
     } catch (error) {
-      setState({ busy: false, error });
+      setState({ busy: false, error, made });
     }
   };
   return html`
     <p class="row">
-      <button class="first" disabled=${!!why || state.busy} onClick=${start}>${state.busy ? "Starting …" : "Start"}</button>
+      <button class="first" disabled=${!!why || state.busy} onClick=${start}>${state.busy ? "Starting …" : word}</button>
       ${why && html`<span class="soft">${why}</span>`}
     </p>
     <${ErrorBox} error=${state.error} />
+    ${state.error && state.made > 0 && html`<p class="soft">${state.made} of ${bodies.length} were made. Press Start again: it goes on with the others.</p>`}
   `;
 }
 

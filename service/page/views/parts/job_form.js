@@ -34,6 +34,7 @@ export function Settings({ fields, model, models, problem, onField }) {
     </div>
     <details>
       <summary>Hyperparameters, seed, metadata</summary>
+      <p class="soft">Several values with commas between, such as 2, 3, 4, make a sweep: a job for each combination.</p>
       <div class="fields">
         ${one("epochs", "Epochs, 1 to 50", { placeholder: "auto" })}
         ${one("batch", "Batch size, 1 to 256", { placeholder: "auto" })}
@@ -69,12 +70,14 @@ function Upstreams({ chosen, onField }) {
 
 /** `priced`: of the estimate. */
 export function Estimate({ priced, ready }) {
-  const { estimate, error, busy } = priced;
+  const { jobs, error, busy } = priced;
   if (!ready) return html`<p class="soft">The price is shown here once there is a dataset.</p>`;
   if (busy) return html`<p class="soft" role="status">Counting tokens …</p>`;
   if (error && fieldOf(error)) return html`<p class="badge note bad" role="status">✕ The price is known when the field that is marked above is mended.</p>`;
   if (error) return html`<${ErrorBox} error=${error} />`;
-  if (!estimate) return html`<p class="soft" role="status">Counting tokens …</p>`;
+  if (!jobs.length) return html`<p class="soft" role="status">Counting tokens …</p>`;
+  if (jobs.length > 1) return html`<${Sweep} jobs=${jobs} />`;
+  const [{ estimate }] = jobs;
   return html`
     <p role="status">
       ${number(estimate.examples)} examples, ${number(estimate.tokens)} tokens × ${estimate.n_epochs} epochs = ${number(estimate.billed_tokens)} tokens
@@ -86,22 +89,36 @@ export function Estimate({ priced, ready }) {
   `;
 }
 
+/** The jobs of a sweep, and what they cost together. */
+function Sweep({ jobs }) {
+  const known = jobs.filter(({ estimate }) => estimate.cost_usd !== null);
+  const sum = known.reduce((usd, { estimate }) => usd + estimate.cost_usd, 0);
+  const warnings = new Set(jobs.flatMap(({ estimate }) => estimate.warnings));
+  return html`
+    <p role="status">Sweep ${jobs[0].body.metadata.sweep}: ${jobs.length} jobs · <strong>${money(known.length ? sum : null)}</strong>${known.length < jobs.length && html` <span class="badge note wait">! no price is known of ${jobs.length - known.length}</span>`}</p>
+    <table class="cards"><thead><tr><th scope="col">Job</th><th scope="col" class="num">Tokens</th><th scope="col" class="num">Estimate</th></tr></thead>
+      <tbody>${jobs.map(({ body, estimate }) => html`<tr><th scope="row">${body.metadata.sweep_run}</th>
+        <td data-label="Tokens" class="num">${number(estimate.billed_tokens)}</td><td data-label="Estimate" class="num">${money(estimate.cost_usd)}</td></tr>`)}</tbody></table>
+    ${[...warnings].map((warning) => html`<p class="box wait">${warning}</p>`)}
+  `;
+}
+
 function priceWords(price) {
   const amount = price.usd_per_hour ? `${money(price.usd_per_hour)} an hour` : `${money(price.usd_per_million_tokens)} per million tokens`;
   return `${amount}: ${price.source}, ${price.as_of}`;
 }
 
 /** The same call as curl, Python and a command, to be copied. */
-export function SameCall({ body, files }) {
+export function SameCall({ bodies, files }) {
   const [shown, setShown] = useState("curl");
-  const calls = sameCall(address("").href, body, files);
-  const { text } = calls.find(({ name }) => name === shown);
+  const calls = sameCall(address("").href, bodies, files);
+  const { name: chosen, text } = calls.find(({ name }) => name === shown) ?? calls[0];
   return html`
     <details>
       <summary>The same as curl, Python, tunehook</summary>
       <p class="row" role="group" aria-label="Language">
-        ${calls.map(({ name }) => html`<button key=${name} aria-pressed=${name === shown} onClick=${() => setShown(name)}>${name}</button>`)}
-        <${Copy} text=${text} what=${`the call as ${shown}`} />
+        ${calls.map(({ name }) => html`<button key=${name} aria-pressed=${name === chosen} onClick=${() => setShown(name)}>${name}</button>`)}
+        <${Copy} text=${text} what=${`the call as ${chosen}`} />
       </p>
       <pre>${text}</pre>
     </details>

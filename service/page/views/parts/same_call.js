@@ -24,6 +24,30 @@ export function jobBody(fields) {
   });
 }
 
+/** Hyperparameters that may have several values, by their field: each combination is a job of a sweep. */
+export const MOST_JOBS = 20;
+const SWEPT = { epochs: "n_epochs", rate: "learning_rate_multiplier", batch: "batch_size", beta: "beta" };
+
+/**
+ * Returns the bodies of the jobs that the form asks for: one, or a sweep's, where a field has values with commas between.
+ *
+ * `sweep`: its name, unless the form's metadata has one. The jobs share it, and `sweep_run` has the values of each.
+ * More than MOST_JOBS are none.
+ */
+export function jobBodies(fields, sweep) {
+  const given = Object.entries(SWEPT)
+    .filter(([field]) => field !== "beta" || fields.method === "dpo")
+    .map(([field, name]) => [field, name, [...new Set(String(fields[field] ?? "").split(",").map((one) => String(numberOf(one) ?? one.trim())).filter(Boolean))]])
+    .filter(([, , values]) => values.length && String(values) !== "auto");
+  if (given.reduce((product, [, , values]) => product * values.length, 1) > MOST_JOBS) return [];
+  const add = (runs, [field, name, values]) => runs.flatMap((run) => values.map((value) => ({ ...run, [field]: value, words: [...run.words, `${name}=${value}`] })));
+  const runs = given.reduce(add, [{ words: [] }]);
+  return runs.map(({ words, ...one }) => {
+    const body = jobBody({ ...fields, ...one });
+    return runs.length === 1 ? body : { ...body, metadata: { sweep, ...body.metadata, sweep_run: words.join(" ") } };
+  });
+}
+
 /** Returns the fields of the form that make a job like this one. */
 export function fieldsOf(job) {
   const asked = job.method?.[job.method.type]?.hyperparameters ?? job.hyperparameters ?? {};
@@ -74,15 +98,14 @@ const compact = (found) => Object.fromEntries(Object.entries(found).filter(([, v
 /**
  * Returns the same call in three languages: `[{ name, text }]`.
  *
- * `base`: the address of the API, with `/v1`. `body`: of the request. `files`: id → the name of the file on the
- * user's disk, for the command, which uploads it itself. The key stands in none of them.
+ * `base`: the address of the API, with `/v1`. `bodies`: of the requests; a sweep is one command, and many calls.
+ * `files`: id → the name of the file on the user's disk, for the command, which uploads it itself. The key stands in
+ * none of them.
  */
-export function sameCall(base, body, files = {}) {
-  return [
-    { name: "curl", text: curl(base, body) },
-    { name: "Python", text: python(base, body) },
-    { name: "tunehook", text: command(base, body, files) },
-  ];
+export function sameCall(base, bodies, files = {}) {
+  const [body] = bodies;
+  const tunehook = { name: "tunehook", text: command(base, bodies, files) };
+  return bodies.length > 1 ? [tunehook] : [{ name: "curl", text: curl(base, body) }, { name: "Python", text: python(base, body) }, tunehook];
 }
 
 function curl(base, body) {
@@ -119,19 +142,26 @@ function literal(value) {
   return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${literal(one)}`).join(", ")}}`;
 }
 
-function command(base, body, files) {
-  const asked = body.method?.[body.method.type]?.hyperparameters ?? {};
+function command(base, bodies, files) {
+  const [body] = bodies;
+  const isSweep = bodies.length > 1;
+  const meta = Object.entries(body.metadata ?? {}).filter(([name]) => !isSweep || !["sweep", "sweep_run"].includes(name));
+  const asked = (name) => {
+    const values = [...new Set(bodies.map(({ method }) => method?.[method.type]?.hyperparameters?.[name] ?? "auto"))].join(",");
+    return values === "auto" ? undefined : values;
+  };
   const options = [
     ["--model", body.model],
     ["--validation", body.validation_file && (files[body.validation_file] ?? body.validation_file)],
     ["--method", body.method && body.method.type !== "supervised" ? body.method.type : undefined],
-    ["--epochs", asked.n_epochs],
-    ["--batch-size", asked.batch_size],
-    ["--learning-rate-multiplier", asked.learning_rate_multiplier],
-    ["--beta", asked.beta],
+    ["--epochs", asked("n_epochs")],
+    ["--batch-size", asked("batch_size")],
+    ["--learning-rate-multiplier", asked("learning_rate_multiplier")],
+    ["--beta", asked("beta")],
+    ["--sweep", isSweep ? body.metadata.sweep : undefined],
     ["--name", body.suffix],
     ["--seed", body.seed],
-    ...Object.entries(body.metadata ?? {}).map(([name, value]) => ["--meta", `${name}=${value}`]),
+    ...meta.map(([name, value]) => ["--meta", `${name}=${value}`]),
     ["--callback", body.callback_url],
     ["--max-cost", body.tunehook?.max_cost_usd],
     ["--upstream", body.tunehook?.upstream],
