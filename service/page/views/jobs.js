@@ -8,7 +8,7 @@ import { hasEnded, progressOf, whyOf } from "../lib/job.js";
 import { JobList } from "../lib/joblist.js";
 import { changeQuery, go, link, route } from "../lib/router.js";
 import { jobSignal, putJob, summary, useWebhooks } from "../lib/store.js";
-import { html, useEffect, useRef, useState } from "../lib/ui.js";
+import { html, useCallback, useEffect, useRef, useState } from "../lib/ui.js";
 import { stateOfAll } from "../lib/webhooks.js";
 import { Ago, Badge, Empty, ErrorBox, Id, JobState, Loading, Progress, Time, now } from "../parts/basic.js";
 import { Spark } from "../parts/spark.js";
@@ -25,7 +25,8 @@ export default function Jobs({ query }) {
   const list = useJobList(filters);
   const [chosen, choose] = useState(left.text === list.text ? left.chosen : []);
   useWayBack(list, chosen);
-  const toggle = (id) => choose(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-FOUR));
+  const toggle = useCallback((id) => choose((some) => (some.includes(id) ? some.filter((one) => one !== id) : [...some, id].slice(-FOUR))), []);
+  const hundreds = Array.from({ length: Math.ceil(list.ids.length / 100) }, (_, at) => list.ids.slice(at * 100, at * 100 + 100));
   const live = useRunning(list.ids);
   return html`<h1>Jobs</h1>
     <${Tabs} filters=${filters} />
@@ -36,7 +37,7 @@ export default function Jobs({ query }) {
       ${list.ids.length > 0 && chosen.length === 0 && html`<span class="soft">Tick up to four jobs to see their curves together.</span>`}</div>
     ${list.ids.length > 0 && html`<table class="cards jobs"><thead><tr><th><span class="hidden">Compare</span></th><th>State</th><th>Job</th><th>Model → name</th>
       <th>Progress</th><th>Left</th><th>Loss</th><th class="num">Cost</th><th>Webhook</th><th>Made</th></tr></thead>
-      <tbody>${list.ids.map((id) => html`<${Row} key=${id} id=${id} isLive=${live.includes(id)} isChosen=${chosen.includes(id)} toggle=${toggle} />`)}</tbody></table>`}
+      ${hundreds.map((ids, at) => html`<${Hundred} key=${at} row=${(id) => html`<${Row} key=${id} id=${id} isLive=${live.includes(id)} isChosen=${chosen.includes(id)} toggle=${toggle} />`} ids=${ids} />`)}</table>`}
     ${!list.isRead && !list.error && html`<${Loading} what="the jobs" />`}
     ${list.isRead && !list.ids.length && html`<${Nothing} filters=${filters} />`}
     ${list.more && html`<${More} load=${list.load} />`}`;
@@ -166,11 +167,27 @@ function More({ load }) {
     await load().then(() => set({ busy: false, error: null }), (error) => set({ busy: false, error }));
   };
   useEffect(() => {
+    if (state.busy || state.error) return undefined; // it tells of a change alone: what is in sight again, or still, is asked anew
     const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && latest.current(), { rootMargin: "300px" });
     seen.observe(place.current);
     return () => seen.disconnect();
-  }, []);
+  }, [state]);
   return html`<div ref=${place}><${ErrorBox} error=${state.error} /><p><button disabled=${state.busy} onClick=${() => latest.current()}>${state.busy ? "Loading …" : "Show 100 more"}</button></p></div>`;
+}
+
+/** A hundred rows. Far from the window they are a space as high: each row of thousands would be drawn anew each second. */
+function Hundred({ ids, row }) {
+  const place = useRef(null);
+  const [height, set] = useState(0);
+  useEffect(() => {
+    const told = ([{ isIntersecting, boundingClientRect }]) => {
+      if (isIntersecting || !place.current.contains(document.activeElement)) set(isIntersecting ? 0 : boundingClientRect.height);
+    };
+    const seen = new IntersectionObserver(told, { rootMargin: "6000px" });
+    seen.observe(place.current);
+    return () => seen.disconnect();
+  }, []);
+  return html`<tbody ref=${place}>${height ? html`<tr class="far" style=${{ height: `${height}px` }}><td colspan="10" /></tr>` : ids.map(row)}</tbody>`;
 }
 
 function Row({ id, isLive, isChosen, toggle }) {
