@@ -25,6 +25,7 @@ from aiohttp.http_exceptions import (
 )
 
 from service.error_responses import answer
+from service.requests import STREAMED
 from tunehook.errors import ExpectationUnknown, MalformedRequest
 from tunehook.settings import SettingsError
 
@@ -150,6 +151,8 @@ class Connection(web.RequestHandler):
             if timer is not None:
                 timer.cancel()
         self._connections.remove(self)
+        if self._current_request is not None and STREAMED in self._current_request:
+            self._current_request.task.cancel()  # its next comment would tell, up to 15 s later: so long it would count
         super().connection_lost(exc)
 
     async def finish_response(

@@ -27,6 +27,8 @@ from tunehook.wording import did_you_mean
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller", ApiKey)
+#: The answer is a stream of events, which ends when its client goes. Other requests are worked on to their end.
+STREAMED: web.RequestKey[bool] = web.RequestKey("streamed", bool)
 #: The larger one where a grader, a conversation, pairs or the ids of 10,000 parts are taken.
 SMALL_BYTES, BODY_BYTES = 64 * 1024, 1024 * 1024
 #: A body up to this size is read in the event loop, which takes a millisecond at worst.

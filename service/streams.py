@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from aiohttp import web
 
 from service.limits import Running
-from service.requests import CALLER, accepts, bearer_of, caller_of
+from service.requests import CALLER, STREAMED, accepts, bearer_of, caller_of
 from tunehook import api_keys
 from tunehook.errors import LimitReached, TooManyStreams
 from tunehook.model.api_key import ApiKey, Scope
@@ -44,6 +44,7 @@ async def send(request: web.Request, texts: AsyncIterator[bytes]) -> web.StreamR
         headers={"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
     )
     await response.prepare(request)
+    request[STREAMED] = True
     with suppress(ConnectionResetError):
         async for text in texts:
             await response.write(text)

@@ -346,6 +346,16 @@ async def test_stored_bytes_and_streams_are_limited_by_project(api: Api, birds: 
         assert (refused.status, refused.error["code"]) == (429, "project_limit_reached")
 
 
+async def test_a_stream_counts_no_longer_once_its_client_has_gone(api: Api, birds: Project) -> None:
+    await birds.limit(streams=1)
+    headers, opened = {"authorization": f"Bearer {birds.key}"}, 0
+    async with asyncio.timeout(60):  # that its next comment told so took 15 s each time
+        while opened < 8:
+            async with api.session.get(f"{api.root}/v1/events", headers=headers) as stream:
+                opened += stream.status == 200
+            await asyncio.sleep(0.05)
+
+
 async def test_files_that_arrive_at_once_are_never_more_than_the_limit(api: Api, birds: Project) -> None:
     await birds.limit(stored_bytes=3 * len(DATASET))
     sent = [api.call("POST", "/v1/files", data=form(content=DATASET), key=birds.key) for _ in range(10)]
