@@ -136,7 +136,7 @@ function AskAgain() {
   }, []);
   return html`<dialog ref=${dialog} closedby="none" aria-labelledby="refused" onClose=${() => dialog.current?.showModal()}>
     <h2 id="refused">The key of this tab is refused</h2>
-    <p>It was revoked, has expired or got another secret. What you see and what you typed stays: enter another key of the project ${summary.value.key.project}.</p><${AskKey} /></dialog>`;
+    <p>It was revoked, has expired or got another secret. Nothing that you typed is lost: enter another key of the project ${summary.value?.key.project}.</p><${AskKey} /></dialog>`;
 }
 
 function AskKey() {

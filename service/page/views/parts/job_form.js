@@ -20,7 +20,7 @@ export function Settings({ fields, model, models, problem, onField }) {
   const ends = ending(chosen);
   const one = (name, label, more) => html`<${Field} name=${name} label=${label} value=${fields[name]} wrong=${wrong === name && problem.message} onField=${onField} ...${more} />`;
   return html`
-    ${models.error && html`<p class="box bad" role="alert">${models.error.message}</p>`}
+    <${ErrorBox} error=${models.error} />
     <div class="fields">
       <label>Model <select value=${model} aria-invalid=${wrong === "model"} onChange=${(event) => onField("model", event.target.value)}><${ModelOptions} models=${models} /></select>
         ${ends && html`<span class="badge note wait">! shut down ${ends}, and all models tuned from it</span>`}</label>
