@@ -92,6 +92,10 @@ async def test_a_list_of_more_than_a_hundred_goes_on(stack: Stack) -> None:
         await expect(oldest).to_be_in_viewport()
         await expect(rows(page)).to_have_count(130)
         await expect(oldest.get_by_role("checkbox")).to_be_checked()
+        await page.set_viewport_size({"width": 360, "height": 740})  # a row is five times as high
+        for place, near in {"0": 100, "document.documentElement.scrollHeight": 30}.items():
+            await page.evaluate(f"scrollTo(0, {place})")
+            await expect(rows(page)).to_have_count(near)  # what is far away is a space as high
 
 
 async def test_below_a_path(stack: Stack) -> None:
