@@ -130,8 +130,8 @@ export function useWebhooks(id, row, isWanted) {
   const known = webhooksSignal(id);
   useEffect(() => {
     if (!isWanted || !row.current || known.peek()) return undefined;
-    const seen = new IntersectionObserver(([entry]) => {
-      if (!entry.isIntersecting) return;
+    const seen = new IntersectionObserver((told) => {
+      if (!told.at(-1).isIntersecting) return;
       seen.disconnect();
       queue.push(id);
       askNext();

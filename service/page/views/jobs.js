@@ -168,7 +168,7 @@ function More({ load }) {
   };
   useEffect(() => {
     if (state.busy || state.error) return undefined; // it tells of a change alone: what is in sight again, or still, is asked anew
-    const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && latest.current(), { rootMargin: "300px" });
+    const seen = new IntersectionObserver((told) => told.at(-1).isIntersecting && latest.current(), { rootMargin: "300px" });
     seen.observe(place.current);
     return () => seen.disconnect();
   }, [state]);
@@ -180,7 +180,8 @@ function Hundred({ ids, row }) {
   const place = useRef(null);
   const [height, set] = useState(0);
   useEffect(() => {
-    const told = ([{ isIntersecting, boundingClientRect }]) => {
+    const told = (all) => {
+      const { isIntersecting, boundingClientRect } = all.at(-1); // of a busy moment there are several
       if (isIntersecting || !place.current.contains(document.activeElement)) set(isIntersecting ? 0 : boundingClientRect.height);
     };
     const seen = new IntersectionObserver(told, { rootMargin: "6000px" });
