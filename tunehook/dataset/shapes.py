@@ -64,7 +64,7 @@ def shape_of(row: Any) -> Shape | None:
     if not isinstance(row, dict) or isinstance(row.get("messages"), list):
         return None
     there = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
-    if isinstance(there.get("conversations"), list) or isinstance(there.get("conversation"), list):
+    if _tells_who(there.get("conversations")) or _tells_who(there.get("conversation")):
         return SHAREGPT
     if isinstance(there.get("contents"), list):
         return GEMINI
@@ -77,6 +77,12 @@ def shape_of(row: Any) -> Shape | None:
     if (question, answer) == ("prompt", "completion") and isinstance(there["prompt"], str):
         return None
     return ALPACA if "instruction" in there else PAIR
+
+
+def _tells_who(value: Any) -> bool:
+    """Turns whose speakers `build` knows."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and not {"from", "role"}.isdisjoint(first)
 
 
 def _is_said(value: Any) -> bool:
