@@ -26,6 +26,8 @@ from tunehook.store import snapshot
 from tunehook.store.store import Store
 
 CHUNK = 1024 * 1024
+#: What reading JSON raises that `backup` did not write.
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class NotRestored(TunehookError):
@@ -70,8 +72,11 @@ def _require(archive: str) -> None:
 
 
 async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: Path, *, clear: bool) -> None:
-    """Puts what was unpacked in place of what is there. Raises HalfRestored, SecretUnreadable."""
-    seal, mark = snapshot.seal_and_mark(entry for part in _parts(spool) for entry in part)
+    """Puts what was unpacked in place of what is there. Raises NotRestored, HalfRestored, SecretUnreadable."""
+    try:
+        seal, mark = snapshot.seal_and_mark(entry for part in _parts(spool) for entry in part)
+    except MALFORMED as error:
+        raise NotRestored(why=f"the archive holds what is no record ({in_words(error)})") from error
     if seal is not None:
         encryption.decrypt(seal)  # raises SecretUnreadable for another TUNEHOOK_SECRET_KEY
     try:
@@ -100,7 +105,7 @@ def _input(source: str) -> Iterator[IO[bytes]]:
         with ExitStack() as stack:
             file = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
             yield stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))  # type: ignore[arg-type]
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, KeyError, TypeError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, *MALFORMED) as error:
         raise NotRestored(why=f"{source} cannot be read as a backup ({in_words(error)})") from error
 
 

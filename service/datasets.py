@@ -24,7 +24,7 @@ from tunehook.openai_format.files import dataset_object
 from tunehook.openai_format.strict_json import LARGE_MARKS
 
 #: Read into memory as a whole, and taken apart there: 100 MiB and 3 s at worst, so one at a time, in turns by project.
-SOURCE_BYTES, MOST_PAIRS = 8 * 1024 * 1024, 100_000
+SOURCE_BYTES, MOST_PAIRS, MOST_COLUMNS = 8 * 1024 * 1024, 100_000, 100
 BUILDING: web.AppKey[FairLock] = web.AppKey("building", FairLock)
 TEXTS = ("system", "filename", "question", "answer", "conversation", "heading", "encoding")
 OPTIONS = (*TEXTS, "validation_split", "seed")
@@ -85,7 +85,11 @@ def _build(asked: _Asked, param: str) -> Built:
 
 
 def _names(told: dict[str, str], option: str) -> list[str]:
-    return [name.strip() for name in told.get(option, "").split(",") if name.strip()]
+    """Returns the columns that an option names, each once. Raises InvalidParameter for too many: rows times names."""
+    names = {name.strip().lower(): name.strip() for name in told.get(option, "").split(",") if name.strip()}
+    if len(names) > MOST_COLUMNS:
+        raise InvalidParameter(param=option, why=f"it names {len(names):,} columns; {MOST_COLUMNS} are the most")
+    return list(names.values())
 
 
 async def _from_json(request: web.Request) -> _Asked:

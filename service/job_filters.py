@@ -43,8 +43,8 @@ def _text(request: web.Request, name: str) -> str | None:
 def _one_of(request: web.Request, name: str, choices: Iterable[str]) -> str | None:
     text = _text(request, name)
     if text is not None and text not in choices:
-        why = f"it must be one of {', '.join(choices)}.{did_you_mean(text, choices)}"
-        raise InvalidParameter(param=name, why=why)
+        near = did_you_mean(text, choices)
+        raise InvalidParameter(f"Invalid '{name}': it must be one of {', '.join(choices)}.{near}", param=name)
     return text
 
 

@@ -35,6 +35,9 @@ _WORDS = {
     "path_type": "must be a path",
 }
 
+#: Of a name that is not known.
+MOST_CHARS = 80
+
 
 def in_words(found: ErrorDetails) -> str:
     """Returns what is wrong with a value, without the value: it may be a secret."""
@@ -48,12 +51,13 @@ def in_words(found: ErrorDetails) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns a question that names the nearest known name, with a blank before it; nothing if none is near.
 
-    A known name may be a path with dots: its last part is compared, and the first path of several is shown.
+    A known name may be a path with dots: its last part is compared, and the first path of several is shown. Of `name`,
+    the beginning is compared: a megabyte of it would take a tenth of a second.
     """
     if name in ("extra_body", "extra_query", "extra_headers"):
         return f" `{name}` is the Python SDK's; with others, such as Node's, write what is in it beside the rest."
     shown: dict[str, str] = {}
     for path in known:
         shown.setdefault(path.rpartition(".")[2], path)
-    near = difflib.get_close_matches(name, shown, n=1)
+    near = difflib.get_close_matches(name[:MOST_CHARS], shown, n=1)
     return f" Did you mean {shown[near[0]]}?" if near else ""

@@ -13,6 +13,9 @@ from tunehook.dataset.heading import Heading
 from tunehook.dataset.rows import CannotBuild, Dropped, Row
 from tunehook.dataset.sources import Source, read_rows
 
+#: Of lines, where memory is short: the system message comes with each.
+MOST_BYTES = 64 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -58,11 +61,10 @@ def build_from(
     told.columns = named.named
     maker = Maker(system, named)
     read = (row for source in sources for row in _read(source, told, encoding, at_most, several=len(sources) > 1))
-    kept, dropped = _sift(read, maker, at_most)
-    if not kept:
+    lines, dropped = _sift(read, maker, at_most)
+    if not lines:
         why = f" (the first one dropped: {dropped[0].at}, {dropped[0].why})" if dropped else ""
         raise CannotBuild(f"No question and answer pairs were found, and no examples{why}.")
-    lines = [_line(example) for example in kept]
     apart = _chosen(len(lines), validation_split, seed)
     return Built(
         training=b"".join(line for i, line in enumerate(lines) if i not in apart),
@@ -101,8 +103,8 @@ def _too_many(at_most: int) -> CannotBuild:
     return CannotBuild(f"More than {at_most:,} pairs are not taken here; `tunehook build` takes any number.")
 
 
-def _sift(read: Iterable[Row | Dropped], maker: Maker, at_most: int | None) -> tuple[list[Example], list[Dropped]]:
-    """The examples, once each, and what was dropped."""
+def _sift(read: Iterable[Row | Dropped], maker: Maker, at_most: int | None) -> tuple[list[bytes], list[Dropped]]:
+    """Returns the lines of the examples, once each, and what was dropped."""
     made: dict[tuple[str, str], Example] = {}  # by conversation, or by where it stands
     dropped = []
     for number, row in enumerate(read, 1):
@@ -116,15 +118,17 @@ def _sift(read: Iterable[Row | Dropped], maker: Maker, at_most: int | None) -> t
         elif (earlier := made.setdefault(("of", one.conversation), one)) is not one:
             spoken = [message for message in one.line["messages"] if message.get("role") != "system"]
             earlier.line["messages"].extend(spoken)
-    kept, first = [], dict[bytes, str]()
+    first, size = dict[bytes, str](), 0
     for one in made.values():
         line = _line(one)
+        size += len(line)
+        if at_most is not None and size > MOST_BYTES:
+            raise CannotBuild(f"More than {MOST_BYTES >> 20} MB are not made here; `tunehook build` makes any number.")
         if line in first:
             dropped.append(Dropped(one.at, f"the same as {first[line]}"))
         else:
             first[line] = one.at
-            kept.append(one)
-    return kept, dropped
+    return list(first), dropped
 
 
 def _line(example: Example) -> bytes:

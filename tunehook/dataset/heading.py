@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from tunehook.dataset.rows import CannotBuild, Dropped, Row
@@ -47,7 +48,8 @@ def with_heading(rows: Iterable[tuple[str, list[Any]]], heading: Heading) -> Ite
             continue
         columns = names or ["question", "answer"]
         more = [f"column {i}" for i in range(len(columns) + 1, len(row) + 1)]
-        yield Row(dict(zip([*columns, *more], row, strict=False)), at)
+        # Chained, as the first row may have 100,000 times as many columns as the others.
+        yield Row(dict(zip(chain(columns, more), row, strict=False)), at)
 
 
 def _names(row: list[Any], heading: Heading) -> list[str] | None:

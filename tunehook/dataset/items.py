@@ -10,8 +10,8 @@ from typing import Any
 from tunehook.dataset.findings import Finding, finding
 from tunehook.dataset.strict_json import MAX_DEPTH
 
-MAX_PATHS = 1000  # of the first line; no grader reads more
-_TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+#: Of the first line, and of a path: no grader reads more. A path is kept for each member, with the names above it.
+MAX_PATHS, PATH_CHARS = 1000, 1000
 _ITEM = re.compile(r"\bitem((?:\.\w+|\[\s*(?:\d+|'[^']*'|\"[^\"]*\")\s*\])+)")
 _STEP = re.compile(r"\.(\w+)|\[\s*(?:\d+|'([^']*)'|\"([^\"]*)\")\s*\]")
 
@@ -37,7 +37,7 @@ class ItemKeys:
 
 def _paths(value: dict[str, Any], prefix: str, depth: int) -> Iterator[str]:
     for key, inner in value.items():
-        if re.fullmatch(r"\w+", key):
+        if re.fullmatch(r"\w+", key) and len(prefix) + len(key) <= PATH_CHARS:
             yield prefix + key
             if isinstance(inner, dict) and depth < MAX_DEPTH:
                 yield from _paths(inner, f"{prefix}{key}.", depth + 1)
@@ -62,14 +62,15 @@ def item_paths(grader: Any) -> dict[str, str]:
     while stack:
         value, at = stack.pop()
         if isinstance(value, dict):
-            stack.extend((inner, f"{at}.{key}") for key, inner in value.items() if key != "source")
+            stack.extend((inner, f"{at}.{key}"[:PATH_CHARS]) for key, inner in value.items() if key != "source")
         elif isinstance(value, list):
-            stack.extend((inner, f"{at}[{i}]") for i, inner in enumerate(value))
+            stack.extend((inner, f"{at}[{i}]"[:PATH_CHARS]) for i, inner in enumerate(value))
         elif isinstance(value, str):
-            for template in _TEMPLATE.findall(value):
-                for steps in _ITEM.findall(template):
+            # By split: a pattern such as {{.*?}} would search from each brace to the end of the text.
+            for part in value.split("}}")[:-1]:
+                for steps in _ITEM.findall(part.partition("{{")[2]):
                     names = [a or b or c for a, b, c in _STEP.findall(steps)]
-                    found.setdefault(".".join(filter(None, names)), at)
+                    found.setdefault(".".join(filter(None, names))[:PATH_CHARS], at)
     return found
 
 

@@ -19,7 +19,10 @@ WRAPPERS = ("data", "rows", "examples", "train", "items", "records")
 _BUILD = "`tunehook build FILE -o train.jsonl`"
 _TABLES = f"{_BUILD} reads it, with the extra tunehook[tables]."
 _LABELLED = re.compile(rb"^(?:q|question|user|prompt)[ \t]*(?::|\xef\xbc\x9a)", re.IGNORECASE | re.MULTILINE)
+#: Without a byte order mark: ASCII characters, each beside a zero.
+_UTF16 = re.compile(rb"(?:\0[^\0]){2}|(?:[^\0]\0){2}")
 _MAGIC = {
+    b"\xff\xfe\x00\x00": ("UTF-32, not UTF-8 text", ""),
     b"\xff\xfe": ("UTF-16, not UTF-8 text", ""),
     b"\xfe\xff": ("UTF-16, not UTF-8 text", ""),
     b"\x00\x00\xfe\xff": ("UTF-32, not UTF-8 text", ""),
@@ -61,7 +64,7 @@ def shape_of(row: Any) -> Shape | None:
     if not isinstance(row, dict) or isinstance(row.get("messages"), list):
         return None
     there = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
-    if isinstance(there.get("conversations"), list) or isinstance(there.get("conversation"), list):
+    if _tells_who(there.get("conversations")) or _tells_who(there.get("conversation")):
         return SHAREGPT
     if isinstance(there.get("contents"), list):
         return GEMINI
@@ -74,6 +77,12 @@ def shape_of(row: Any) -> Shape | None:
     if (question, answer) == ("prompt", "completion") and isinstance(there["prompt"], str):
         return None
     return ALPACA if "instruction" in there else PAIR
+
+
+def _tells_who(value: Any) -> bool:
+    """Turns whose speakers `build` knows."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and not {"from", "role"}.isdisjoint(first)
 
 
 def _is_said(value: Any) -> bool:
@@ -106,6 +115,8 @@ def other_kind(lines: Sequence[bytes], values: Sequence[Any]) -> tuple[str, str]
     for magic, (what, advice) in _MAGIC.items():
         if start.startswith(magic):
             return "wrong_encoding", f"The file is {what}. {advice}".rstrip()
+    if _UTF16.match(start):
+        return "wrong_encoding", "The file is UTF-16, not UTF-8 text."
     if start.startswith(b"PK\x03\x04"):
         sheet = any(name in start for name in (b"[Content_Types].xml", b"xl/", b"_rels/"))
         what, advice = ("a spreadsheet (XLSX)", _TABLES) if sheet else ("a ZIP archive", "Unpack it first.")

@@ -23,6 +23,7 @@ MAX_DIGITS = 4300  # what int() converts; the limit of Python, so of many upstre
 # A line of brackets becomes 25 times as large in memory. No text has so many: it would be cut at 65,536 tokens.
 LONG, MAX_MARKS = 1 << 20, 500_000
 MAX_FOUND = 1000  # in one line
+KEY_CHARS = 40  # of a member's name in a path
 Found = tuple[str, str, str]  # code, JSON path, message
 
 
@@ -94,7 +95,9 @@ def explain(line: bytes) -> Parsed:
         return Parsed(None, [("too_deep", "$", f"Nested more than {MAX_DEPTH} levels deep.")])
     except json.JSONDecodeError as error:
         near = shown(text[max(0, error.pos - 20) : error.pos + 20])
-        return Parsed(None, [("invalid_json", "$", f"{error.msg} at character {error.pos + 1}, near {near}.")])
+        return Parsed(
+            None, [("invalid_json", "$", f"{error.msg.removesuffix(' at')} at character {error.pos + 1}, near {near}.")]
+        )
     found = list(islice(_walk(value, "$", 1), MAX_FOUND + 1))
     if len(found) > MAX_FOUND:
         found[MAX_FOUND:] = [TOO_MANY]
@@ -134,7 +137,7 @@ def _walk(value: Any, path: str, depth: int) -> Iterator[Found]:
     elif isinstance(value, _Digits):
         yield "number_too_long", path, f"A number of {len(value):,} digits."
     elif isinstance(value, _Constant):
-        yield "not_a_number", path, f"{float(value)!r} is not JSON."
+        yield "not_a_number", path, f"{json.dumps(value)} is not JSON."
     elif isinstance(value, str):
         yield from _surrogate(value, path)
 
@@ -149,8 +152,8 @@ def _surrogate(text: str, path: str) -> Iterator[Found]:
 
 
 def member(path: str, key: str) -> str:
-    """Returns the JSON path of an object's member."""
-    if key.isidentifier() and key.isascii():
+    """Returns the JSON path of an object's member. A long name is cut: each finding has a path of its own."""
+    if key.isidentifier() and key.isascii() and len(key) <= KEY_CHARS:
         return f"{path}.{key}"
-    safe = key[:40].encode(errors="replace").decode()
+    safe = key[:KEY_CHARS].encode(errors="replace").decode()
     return f"{path}[{json.dumps(safe)}]"

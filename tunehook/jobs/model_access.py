@@ -9,6 +9,9 @@ from tunehook.context import Context
 from tunehook.dataset.tokens import base_model
 from tunehook.errors import ModelNotFound
 
+#: Of the path to a parameter, which is made for each part of a grader: a name in it may have a megabyte.
+PATH_CHARS = 200
+
 
 async def check_models(ctx: Context, project: str, models: dict[str, str]) -> None:
     """Raises ModelNotFound for a tuned model of another project, and in the same words for an unknown one.
@@ -29,7 +32,7 @@ def is_tuned(model: str) -> bool:
 
 def grader_models(grader: dict[str, Any], param: str) -> dict[str, str]:
     """Returns the name of each model in a grader → the parameter that names it, at any depth."""
-    return {model: where[:200] for where, model in _named(grader, param)}
+    return {model: where for where, model in _named(grader, param)}
 
 
 def _named(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -38,7 +41,7 @@ def _named(value: Any, path: str) -> Iterator[tuple[str, str]]:
             if name == "model" and isinstance(inner, str):
                 yield f"{path}.model", inner
             else:
-                yield from _named(inner, f"{path}.{name}")
+                yield from _named(inner, f"{path}.{name}"[:PATH_CHARS])
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _named(inner, f"{path}.{number}")
+            yield from _named(inner, f"{path}.{number}"[:PATH_CHARS])

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from tunehook.dataset.findings import shown
 from tunehook.model.job import TAG
 from tunehook.openai_format.request_model import Strict
 
@@ -25,7 +26,7 @@ def _auto_or(check: Callable[[Any], bool], words: str) -> BeforeValidator:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is None or value == "auto" or (number and check(value)):
             return value
-        raise ValueError(f'must be "auto" or {words}, not {value!r}')
+        raise ValueError(f'must be "auto" or {words}, not {shown(value)}')
 
     return BeforeValidator(_validate)
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from tunehook.errors import InvalidParameter, MissingParameter, UnknownParameter
 from tunehook.wording import did_you_mean, in_words
 
+#: Of the path to a parameter that is refused.
+PARAM_CHARS = 200
 Request = TypeVar("Request", bound=BaseModel)
 
 
@@ -33,7 +35,8 @@ def parse_as(model: type[Request], body: dict[str, Any]) -> Request:
         return model.model_validate(body)
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in found["loc"] if not str(part).startswith("function-")) or None
+    names = (str(part)[:PARAM_CHARS] for part in found["loc"])
+    path = ".".join(name for name in names if not name.startswith("function-"))[:PARAM_CHARS] or None
     match found["type"]:
         case "missing":
             raise MissingParameter(param=path)

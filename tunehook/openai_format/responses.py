@@ -54,12 +54,12 @@ def refuse_files(given: object, param: str) -> None:
 
 def _check_tools(given: object) -> None:
     for place, tool in enumerate(_objects(given)):
-        if tool.get("type") not in TOOLS:
+        if not _is_one_of(TOOLS, tool.get("type")):
             why = "only tools that you run yourself are passed on: function and custom"
             raise InvalidParameter(param=f"tools[{place}].type", why=why)
         if tool["type"] == "namespace":
             for inner, one in enumerate(_objects(tool.get("tools"))):
-                if one.get("type") not in TOOLS - {"namespace"}:
+                if not _is_one_of(TOOLS - {"namespace"}, one.get("type")):
                     why = "a namespace may have tools of the types function and custom alone"
                     raise InvalidParameter(param=f"tools[{place}].tools[{inner}].type", why=why)
 
@@ -69,11 +69,15 @@ def _check_item(item: object, param: str) -> None:
     if not isinstance(item, dict):
         raise InvalidParameter(param=param, why="it must be an object")
     kind = item.get("type") or ("message" if "role" in item else "item_reference")
-    if kind not in ITEMS:
+    if not _is_one_of(ITEMS, kind):
         why = f"nothing that is stored at the upstream can be named; send one of {', '.join(sorted(ITEMS))}"
         raise InvalidParameter(param=param, why=why)
     if kind == "reasoning" and not (item.get("encrypted_content") or item.get("content")):
         raise InvalidParameter(param=param, why="reasoning needs its `encrypted_content`: it is not stored")
+
+
+def _is_one_of(names: frozenset[str], value: object) -> bool:
+    return isinstance(value, str) and value in names  # a list or an object cannot be looked up in a set
 
 
 def _parts(given: object) -> Iterator[Mapping[str, Any]]:

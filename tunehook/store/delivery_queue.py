@@ -145,11 +145,15 @@ class DeliveryQueue:
             change.do("SET", keys.rest(receiver), 1, "PX", int(rest * 1000))
 
     async def postpone(self, later: Mapping[str, float]) -> None:
-        """Makes claimed deliveries due in so many seconds, unless they are not due at all any more."""
+        """Makes claimed deliveries due in so many seconds, unless they are not due at all any more.
+
+        These claims are not counted: what waits for its receiver is not claimed in vain, as what ends its step is.
+        """
         if later:
             now = await self._store.now_ms()
             scores = {delivery_member(name): now + int(seconds * 1000) for name, seconds in later.items()}
-            await self._store.redis.zadd(keys.due("deliver"), scores, xx=True)
+            async with self._store.redis.pipeline(transaction=False) as pipe:
+                await pipe.zadd(keys.due("deliver"), scores, xx=True).hdel(keys.CLAIMS, *scores).execute()
 
     async def wake_all(self, endpoint_id: str) -> None:
         """Makes pending deliveries of a deleted or disabled endpoint due now: a step gives them up.

@@ -24,6 +24,8 @@ from tunehook.store.engine.due_queue import DueQueue
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 2_000_000
 #: So much of a string of texts is read at a time. It holds a whole line: metadata has 9 kB at the most.
 PIECE_BYTES = 128 * 1024
+#: So much of a job is searched: four bytes each fit into a piece. An import's metadata may have megabytes.
+TEXT_CHARS = 30_000
 #: A line that has the text costs as much as so many bytes for each filter that it is compared with.
 BYTES_OF_A_LINE = 500
 #: So many jobs have their texts in one string (commit.lua).
@@ -126,7 +128,7 @@ def _text(job: Job) -> str:
     pairs = [part for pair in (job.spec.metadata or {}).items() for part in pair]
     tuned = job.seen.fine_tuned_model if job.seen else None
     words = [job.id, job.spec.suffix, job.spec.model, tuned, job.upstream_job_id, *pairs]
-    return "\t".join(_line(word) for word in words if word)
+    return "\t".join(_line(word) for word in words if word)[:TEXT_CHARS]
 
 
 def _line(text: str) -> str:

@@ -102,8 +102,17 @@ def file_in(entry: Packed) -> File | None:
 
 
 def seal_and_mark(entries: Iterable[Entry]) -> tuple[str | None, str | None]:
-    """Returns what tells whether the secret key fits, and the mark of the data directory if one bears it."""
-    values = {str(entry[0]): entry[3] for entry in entries if entry[0] in (keys.SEAL, keys.STORAGE_MARK)}
+    """Returns what tells whether the secret key fits, and the mark of the data directory if one bears it.
+
+    Raises ValueError, TypeError or LookupError for what is no entry of ours, before any is written.
+    """
+    values: dict[str, str] = {}
+    for entry in entries:
+        if not entry[0].startswith(_OWN[:-1]):
+            raise ValueError(f"no record of ours is called {entry[0][:80]!r}")
+        int(entry[2]), _commands(_doubted(entry))
+        if entry[0] in (keys.SEAL, keys.STORAGE_MARK):
+            values[entry[0]] = entry[3]
     mark = values.get(keys.STORAGE_MARK)
     return values.get(keys.SEAL), None if mark is None or mark.startswith(NEW) else mark
 
@@ -151,8 +160,11 @@ def _doubted(entry: Entry) -> Entry:
     fields = dict(zip(value[::2], value[1::2], strict=True))
     if fields.get("stage") not in _UNPLACED or "doc" not in fields:
         return entry
-    job = json.loads(fields["doc"])
-    job.setdefault("doubtful_since", job["created_at"])
+    try:
+        job = json.loads(fields["doc"])
+        job.setdefault("doubtful_since", job["created_at"])
+    except (ValueError, LookupError, TypeError, AttributeError):  # it cannot be read, and no step will create it
+        return entry
     fields["doc"] = json.dumps(job, ensure_ascii=False, separators=(",", ":"))  # claim.lua reads how it begins
     return [name, kind, expires, [part for pair in fields.items() for part in pair], last]
 

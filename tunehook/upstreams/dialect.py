@@ -35,6 +35,8 @@ REFUSALS = frozenset({400, 403, 404, 412, 422})
 NOT_READY = ("still being processed", "file import not completed")
 #: Bytes of an event's data that are kept.
 DATA_BYTES = 16 * 1024
+#: No job trains as many, and their price in millionths of a dollar is still exact in Redis' scripts.
+MOST_TOKENS = 10**13
 #: A job has one result file; more than this are not fetched.
 RESULT_FILES = 20
 #: A job's method with its grader, hyperparameters and metadata; a request of ours has at most 1 MiB.
@@ -99,7 +101,7 @@ def job(name: str, raw: object) -> UpstreamJob:
         "finished_at": raw.get("finished_at"),
         "model": str(raw.get("model") or ""),
         "fine_tuned_model": made if isinstance(made, str) and len(made) <= NAME_CHARS else None,
-        "trained_tokens": raw.get("trained_tokens"),
+        "trained_tokens": _tokens(raw.get("trained_tokens")),
         "estimated_finish": raw.get("estimated_finish"),
         "error": job_error(raw.get("error")),
         "seed": raw.get("seed"),
@@ -216,6 +218,11 @@ def _event_id(raw: str) -> str:
 def _moment(raw: object) -> int:
     """Returns unix seconds; 0 for anything that is no number."""
     return int(raw) if isinstance(raw, int | float) and abs(raw) < 2**53 else 0
+
+
+def _tokens(raw: object) -> object:
+    """Returns a count of tokens; None for one that no job has, whose price would be no number in Redis."""
+    return None if isinstance(raw, int | float) and not 0 <= raw < MOST_TOKENS else raw
 
 
 def _text(value: object) -> str:

@@ -155,8 +155,8 @@ class _Step:
                 task = asyncio.create_task(self._run(receiver, due))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-            elif receiver.state != "silent":  # a silent receiver's comes back when the claim ends, after 20 s
-                self._later[delivery_id] = receiver.pause(now)
+            else:
+                self._later[delivery_id] = LATEST_SECONDS if receiver.state == "silent" else receiver.pause(now)
         return count
 
     def _has_room(self, receiver: _Receiver, unproven: Counter[ReceiverState | None], now: float) -> bool:

@@ -176,5 +176,6 @@ def _fault(error: Exception) -> Outcome:
         case aiohttp.ClientConnectorError():
             return retry_policy.unanswered(Fault.CONNECTION, str(error.os_error))
         case aiohttp.ClientResponseError():
-            return retry_policy.unanswered(Fault.GARBAGE, error.message)
+            # Of its words, without the bytes that follow them in lines of their own.
+            return retry_policy.unanswered(Fault.GARBAGE, re.split(r"[:\n]", error.message)[0])
     return retry_policy.unanswered(Fault.BROKEN, type(error).__name__)

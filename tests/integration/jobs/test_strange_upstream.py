@@ -58,6 +58,22 @@ async def test_a_strange_job_in_the_organisation_hides_no_other(
     assert "is left out" in caplog.text
 
 
+@pytest.mark.parametrize("tokens", [10**20, -1, 1e300])
+async def test_a_count_of_tokens_that_no_job_has_holds_up_no_end(
+    bench: Bench, strange: StrangeUpstream, tokens: float
+) -> None:
+    """Its price was no whole number in Redis: the end was refused each time, and the job parked."""
+    job_id = await bench.accept()
+    seen = (await bench.until_tracked(job_id)).job.seen
+    assert seen is not None
+    ended = seen.model_dump() | {"status": "succeeded", "fine_tuned_model": "ft:m", "trained_tokens": tokens}
+    strange.answers["GET /fine_tuning/jobs"] = page(ended)
+    strange.answers[f"GET /fine_tuning/jobs/{seen.id}"] = ended
+    await poller.poll(at(strange, bench), "openai")
+    job = (await bench.read(job_id)).job
+    assert (job.status, job.cost) == ("succeeded", None)
+
+
 @pytest.mark.parametrize("row", STRANGE)
 async def test_a_strange_job_leaves_no_create_undecided_unless_it_bears_our_mark(
     strange: StrangeUpstream, row: dict[str, Any]

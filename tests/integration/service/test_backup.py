@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -128,6 +130,34 @@ async def test_bytes_that_are_not_as_recorded_are_named(archive: Path, valkey: V
     assert (await run("backup", str(target), "--force", url=valkey.url, data_dir=tmp_path)).returncode == 0
 
 
+def with_records(plain: bytes, records: list[snapshot.Entry]) -> bytes:
+    """An archive that is whole, with these records beside its own."""
+    packed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(plain)) as old,
+        gzip.open(packed, "w") as out,
+        tarfile.open(fileobj=out, mode="w|") as new,
+    ):
+        parts: dict[str, tuple[int, str]] = {}
+        for member in old:
+            content = read(old, member)
+            if member.name.startswith("records/"):
+                content = json.dumps([*json.loads(content), *records]).encode()
+            if member.name == "end.json":
+                content = json.dumps({**json.loads(content), "parts": parts}).encode()
+            elif member.name != "header.json":
+                parts[member.name] = len(content), hashlib.sha256(content).hexdigest()
+            member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
 def spoilt(archive: Path) -> dict[str, bytes]:
     content = archive.read_bytes()
     plain = gzip.decompress(content)
@@ -136,6 +166,8 @@ def spoilt(archive: Path) -> dict[str, bytes]:
         "garbage": b"garbage",
         "empty": b"",
         "half": gzip.compress(plain[: len(plain) // 2 // 512 * 512]),
+        "records of others": with_records(plain, [["rq:job:1", "hash", "0", ["data", "x"], ""]]),
+        "half a record": with_records(plain, [["th:job:1", "hash", "0", ["doc"], ""]]),
         "another key": content,
     }
 

@@ -364,3 +364,15 @@ async def test_content_comes_whole_whatever_part_is_asked_for(furnished: Api, he
     answer = await furnished.call("GET", f"/v1/files/{furnished.ids['file_id']}/content", headers=headers)
     assert (answer.status, answer.body) == (200, DATASET)
     assert answer.headers["content-length"] == str(len(DATASET))
+
+
+async def test_a_dataset_names_few_columns(api: Api) -> None:
+    """Each name is looked for in each row: 100,000 of both took hours, and one request is built at a time."""
+    body = {"pairs": [["q", "a"]], "question": ",".join(f"c{n}" for n in range(20_000))}
+    answer = await api.call("POST", "/v1/datasets", json=body)
+    assert (answer.status, answer.json["error"]["param"]) == (400, "question")
+
+
+async def test_a_filter_that_is_near_a_known_value_is_asked_for_it(api: Api) -> None:
+    answer = await api.call("GET", "/v1/fine_tuning/jobs?status=runing")
+    assert answer.json["error"]["message"].endswith("validating_files. Did you mean running?")

@@ -185,3 +185,11 @@ async def test_long_texts_are_read_in_pieces_and_their_jobs_come_in_order(store:
     assert await found(store, JobFilter(text="bird 1")) == wanted
     assert await found(store, JobFilter(text="bird 1", metadata={"name": "bird 1"}), limit=100) == wanted
     assert await found(store, JobFilter(text="bird 9")) == []
+
+
+async def test_a_text_that_is_longer_than_a_piece_holds_up_no_search(store: Store) -> None:
+    """An import may have megabytes of metadata: a search went on through them byte by byte, and never ended."""
+    long = spec(1, metadata={"first": "a kite", "long": "x" * 1_000_000})
+    await accepted(store, [job(0), job(1, spec=long), job(2)])
+    assert await found(store, JobFilter(text="kite")) == [job(1).id]
+    assert await found(store, JobFilter(text="number")) == [job(2).id, job(0).id]

@@ -253,6 +253,18 @@ async def test_a_delivery_to_a_silent_receiver_is_nothing_that_the_doctor_finds(
     assert [finding for finding in found if finding.kind == "stuck"] == []
 
 
+async def test_what_waits_for_a_silent_receiver_is_not_claimed_in_vain(office: Office, bad: Misbehaving) -> None:
+    """The doctor called each of them an error, and sent its reader to a log that had nothing to say."""
+    made = await office.subscribe(f"{bad.root}/hang", SUCCEEDED)
+    for _ in range(4):
+        await office.happen()
+    for _ in range(6):
+        await office.make_due(made["id"])
+        await office.deliver(0.1)
+    found = await doctor.findings(office.ctx.store)
+    assert [finding.subject for finding in found if finding.kind == "in vain"] == []
+
+
 async def test_a_receiver_that_answers_gets_eight_at_a_time(office: Office) -> None:
     """And a burst is delivered without the pause of a claim (20 s) in between."""
     busy, most, count = 0, 0, 0

@@ -164,3 +164,19 @@ def test_a_long_text_takes_as_long_as_it_is(text: str) -> None:
     except CannotBuild:
         assert not text.strip()
     assert time.process_time() - begun < 15
+
+
+def test_a_long_system_message_in_many_lines_is_refused_where_memory_is_short() -> None:
+    """Half a megabyte of it before each of 20,000 pairs would be 10 GB."""
+    source = json.dumps([[f"q{n}", "a"] for n in range(200)])
+    with pytest.raises(CannotBuild, match="More than 64 MB"):
+        made(source, "json", system="s" * 500_000, at_most=1000)
+    assert made(source, "json", system="s" * 1000, at_most=1000).training_examples == 200
+
+
+def test_a_heading_of_many_columns_costs_each_row_nothing() -> None:
+    begun = time.process_time()
+    heading = "question,answer," + ",".join(f"c{n}" for n in range(200_000))
+    built = made(heading + "\n" + "\n".join(f"q{n},a" for n in range(3000)), "csv")
+    assert built.training_examples == 3000
+    assert time.process_time() - begun < 5

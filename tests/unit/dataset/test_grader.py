@@ -1,11 +1,12 @@
 """What a grader reads of the lines must be in every line."""
 
+import time
 from typing import Any
 
 import pytest
 
 from tests.unit.dataset.lines import jsonl, report_of
-from tunehook.dataset.items import check_grader
+from tunehook.dataset.items import check_grader, item_paths
 
 MESSAGES = [{"role": "user", "content": "Name a bird."}]
 LINES = [
@@ -61,3 +62,19 @@ def test_graders_within_graders_are_read_and_python_source_is_not() -> None:
     assert [path for _, path, _ in lacking(multi)] == ["$.graders.a.reference"]
     model = {"type": "score_model", "input": [{"role": "user", "content": "{{ item.gone }}"}]}
     assert [path for _, path, _ in lacking(model)] == ["$.input[0].content"]
+
+
+def test_a_grader_of_many_braces_is_read_in_one_pass() -> None:
+    """They come in a request: a search from each brace to the end took minutes."""
+    begun = time.process_time()
+    assert item_paths(grade("{{ item.a }}" + "{{" * 30_000)) == {"a": "$.reference"}
+    deep = "{{ item" + ".a" * 120_000 + " }}"
+    assert [len(found.message) < 1100 for found in check_grader(grade(deep), ["answer"], {})] == [True]
+    assert time.process_time() - begun < 5
+
+
+def test_a_long_name_is_not_kept_for_each_member_below_it() -> None:
+    long = "k" * 100_000
+    line = {"messages": MESSAGES, long: {f"a{n}": 1 for n in range(1000)}, "answer": "owl"}
+    assert report_of(jsonl(line), "reinforcement").item_keys == ["answer", "messages"]
+    assert item_paths({long: ["{{ item.answer }}"] * 1000}) == {"answer": f"$.{long}"[:1000]}

@@ -70,6 +70,11 @@ def test_it_is_one_finding_that_says_what_it_is(data: bytes, code: str, said: st
         (b'{"messages": [\n' + jsonl(CHATS[0]), {"invalid_json": 1}),
         (b"Not, JSON\n" + jsonl(*CHATS), {"invalid_json": 1, "not_jsonl": 1}),
         (jsonl({"question": "a", "answer": "b"}, *CHATS), {"missing_messages_list": 1}),
+        # `build` does not know who speaks.
+        (
+            jsonl(*({"conversation": [{"human": f"{n}?", "assistant": "."}]} for n in range(50))),
+            {"missing_messages_list": 50},
+        ),
     ],
 )
 def test_one_bad_line_does_not_make_a_file_another(data: bytes, counts: dict[str, int]) -> None:

@@ -188,3 +188,18 @@ def test_any_object_is_taken_or_refused_as_an_invalid_parameter(body: dict[str, 
     else:
         json.dumps(request.model_dump())
     assert refused is None or (refused.param is not None and 0 < len(refused.message) < 1000)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**LEAST, "k" * 1_000_000: 1},
+        {**LEAST, "hyperparameters": {"n_epochs": "x" * 1_000_000}},
+        {**LEAST, "hyperparameters": {"k" * 1_000_000: 1}},
+        {**LEAST, "tunehook": {"max_cost_usd": 10**4000}},
+    ],
+)
+def test_an_error_does_not_repeat_a_megabyte(body: dict[str, Any]) -> None:
+    with pytest.raises((InvalidParameter, UnknownParameter)) as refused:
+        parse_as(JobRequest, body)
+    assert len(refused.value.message) + len(refused.value.param or "") < 1000

@@ -50,6 +50,10 @@ def test_nothing_is_stored_for_a_project(more: dict[str, Any]) -> None:
         ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_theirs"]}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}, {"type": "code_interpreter", "container": "auto"}]}, "tools[1].type"),
         ({"tools": {"type": "function"}}, "tools"),
+        ({"tools": [{"type": []}]}, "tools[0].type"),
+        ({"tools": [{"type": {"function": 1}}]}, "tools[0].type"),
+        ({"tools": [{"type": "namespace", "tools": [{"type": ["function"]}]}]}, "tools[0].tools[0].type"),
+        ({"input": [{"type": ["message"]}]}, "input[0]"),
     ],
 )
 def test_what_lies_at_the_upstream_cannot_be_named(more: dict[str, Any], param: str) -> None:

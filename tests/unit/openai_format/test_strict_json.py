@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunehook.dataset.strict_json import MAX_DEPTH
+from tunehook.dataset.strict_json import MAX_DEPTH, explain
 from tunehook.errors import InvalidBody
 from tunehook.openai_format.strict_json import LARGE_MARKS, MARKS, parse_object
 
@@ -67,9 +67,9 @@ def test_a_document_that_was_damaged_is_read_or_refused(value: object, at: int, 
         (b"\xff\xfe", "Not UTF-8 at byte 1"),
         ('{"a": "é"}'.encode("latin-1"), "Not UTF-8 at byte 8"),
         ('{"a": 1}'.encode("utf-16"), "NUL byte at byte 4"),
-        (b'{"a": NaN}', "nan is not JSON ($.a)"),
-        (b'{"a": [Infinity]}', "inf is not JSON"),
-        (b'{"a": [-Infinity]}', "-inf is not JSON"),
+        (b'{"a": NaN}', "NaN is not JSON ($.a)"),
+        (b'{"a": [Infinity]}', "Infinity is not JSON"),
+        (b'{"a": [-Infinity]}', "-Infinity is not JSON"),
         (b'{"a": [1e999]}', "too large"),
         (b'{"a": [-1e999]}', "too large"),
         (b'{"a": 1' + b"0" * 400 + b".0}", "too large"),
@@ -82,7 +82,7 @@ def test_a_document_that_was_damaged_is_read_or_refused(value: object, at: int, 
         (b"[" * 4_000, "Nested more than"),
         (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), "Nested more than"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "Nested more than"),
-        (b'["tab\tinside"]', "character 6"),
+        (b'["tab\tinside"]', "Invalid control character at character 6"),
         (b'{"a": 1} {"b": 2}', "Extra data"),
         (b"\xef\xbb\xbf{}", "character 1"),
     ],
@@ -141,3 +141,10 @@ def test_pairs_of_a_dataset_may_be_many() -> None:
     assert len(parse_object(body, LARGE_MARKS)["pairs"]) == 30_000
     with pytest.raises(InvalidBody, match="too many"):
         parse_object(body, MARKS)
+
+
+def test_a_long_name_is_cut_in_the_path_of_each_finding_below_it() -> None:
+    """A thousand findings below a name of half a megabyte were half a gigabyte of paths."""
+    found = explain(b'{"%b": [%b]}' % (b"k" * 100_000, b", ".join([b"NaN"] * 1000))).found
+    assert len(found) == 1000
+    assert max(len(path) for _, path, _ in found) < 100
