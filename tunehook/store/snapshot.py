@@ -28,6 +28,8 @@ RESTORING = "a restore is not complete"
 #: Of `maxmemory`: with more, an answer that holds everything could fill Redis.
 LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
+#: The channel that each Sentinel subscribes to; it sends commands by a second connection.
+SENTINELS = "__sentinel__:hello"
 #: One of the answers of `running`.
 WORKER = "a worker runs"
 AT_ONCE = 200
@@ -37,12 +39,14 @@ _OWN = "th:*"
 
 
 async def running(store: Store) -> str | None:
-    """Returns in words which programs run on this store, or None."""
+    """Returns in words which programs run on this store, or None. Sentinels are none."""
     tick = await store.redis.get(keys.CLOCK)
     if tick is not None and await store.now_ms() - int(tick) < FRESH_MS:
         return WORKER
     for _ in range(3):  # a health check comes and goes
         clients = int((await store.redis.info("clients"))["connected_clients"])
+        [(_, sentinels)] = await store.redis.pubsub_numsub(SENTINELS)
+        clients -= 2 * int(sentinels)
         if clients <= 1:
             return None
         await asyncio.sleep(1)
