@@ -43,7 +43,8 @@ def _text(request: web.Request, name: str) -> str | None:
 def _one_of(request: web.Request, name: str, choices: Iterable[str]) -> str | None:
     text = _text(request, name)
     if text is not None and text not in choices:
-        why = f"it must be one of {', '.join(choices)}.{did_you_mean(text, choices)}"
+        hint = did_you_mean(text, choices).strip()
+        why = f"it must be one of {', '.join(choices)}{f' ({hint})' if hint else ''}"
         raise InvalidParameter(param=name, why=why)
     return text
 
