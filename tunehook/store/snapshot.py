@@ -35,7 +35,6 @@ WORKER = "a worker runs"
 AT_ONCE = 200
 #: The stages of a job that the upstream may have by the time of a restore, unknown to the snapshot.
 _UNPLACED = frozenset({Stage.ACCEPTED, Stage.UPLOADING, Stage.CREATING, Stage.WAITING})
-_OWN = "th:*"
 
 
 async def running(store: Store) -> str | None:
@@ -60,7 +59,7 @@ async def is_too_full(store: Store) -> bool:
 
 async def holds(store: Store, *prefixes: str) -> bool:
     """Whether a key begins with one of the prefixes."""
-    async for name in store.redis.scan_iter(match=_OWN, count=1000):
+    async for name in store.redis.scan_iter(match=keys.OWN, count=1000):
         if str(name).startswith(prefixes):
             return True
     return False
@@ -84,7 +83,7 @@ async def take(store: Store) -> AsyncIterator[list[Packed]]:
     if await running(store):
         yield await store.run("snapshot", [], [])
         return
-    names = {str(name) async for name in store.redis.scan_iter(match=_OWN, count=1000)}
+    names = {str(name) async for name in store.redis.scan_iter(match=keys.OWN, count=1000)}
     ordered = sorted(names)
     for start in range(0, len(ordered), AT_ONCE):
         yield await store.run("snapshot", ordered[start : start + AT_ONCE], [])
@@ -127,7 +126,7 @@ async def is_half_restored(store: Store) -> bool:
 
 async def clear(store: Store) -> None:
     """Deletes all keys of ours but the seal. RQ's stay: another program may use RQ on this Redis."""
-    names = [name async for name in store.redis.scan_iter(match=_OWN, count=1000) if name != keys.SEAL]
+    names = [name async for name in store.redis.scan_iter(match=keys.OWN, count=1000) if name != keys.SEAL]
     for start in range(0, len(names), AT_ONCE):
         await store.redis.unlink(*names[start : start + AT_ONCE])
 

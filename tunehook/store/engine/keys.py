@@ -13,6 +13,9 @@ from collections.abc import Callable
 from tunehook.model.member import Queue
 
 
+OWN = "th:*"  # the pattern of all of ours
+
+
 def _of(template: str) -> Callable[[str], str]:
     """Returns the function that makes the key of one id, which stands at its end."""
     return template.partition("{")[0].__add__
