@@ -92,8 +92,12 @@ async def test_a_backup_and_a_restore_take_sentinels_for_no_programs(tmp_path: P
                 assert await snapshot.is_too_full(store) is True
         taken = await run("backup", archive, servers=first)
         assert taken.returncode == 0, taken.stderr
-        async with Store.connect(second.url) as store:
-            await store.redis.delete(keys.CONFIRMED)  # the test's own
+        [replica] = [node for port, node in second.nodes.items() if port != second.primary]
+        replica.kill()
+        refused = await run("restore", archive)
+        assert (refused.returncode, "Start the replicas first" in refused.stderr) == (1, True), refused.stderr
+        replica.start("--replicaof", f"127.0.0.1 {second.primary}")
+        await asyncio.to_thread(second.wait_until_safe)
         restored = await run("restore", archive)
         assert (restored.returncode, "Restored: " in restored.stderr) == (0, True), restored.stderr
         await lose_primary(second)

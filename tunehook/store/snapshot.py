@@ -58,9 +58,9 @@ async def is_too_full(store: Store) -> bool:
 
 
 async def holds(store: Store, *prefixes: str) -> bool:
-    """Whether a key begins with one of the prefixes."""
+    """Whether a key begins with one of the prefixes, but for the one by which replicas are asked."""
     async for name in store.redis.scan_iter(match=keys.OWN, count=1000):
-        if str(name).startswith(prefixes):
+        if str(name).startswith(prefixes) and name != keys.CONFIRMED:
             return True
     return False
 
