@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from tunehook.model.member import Queue
 
-
 OWN = "th:*"  # the pattern of all of ours
 
 
