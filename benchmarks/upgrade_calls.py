@@ -39,7 +39,9 @@ class Calls:
         try:
             async with self.session.request(method, f"{self.url}{path}", **options) as answer:
                 body = await answer.json()
-                if not answer.ok:
+                if answer.status == 503 and body["error"]["code"] == "jobs_being_indexed":
+                    what = f"{what}: 503, being indexed"
+                elif not answer.ok:
                     raise ValueError(f"{answer.status} {body}")
         except (aiohttp.ClientError, ValueError, TimeoutError) as error:
             self.failed.append(f"{phase}, {what}: {error!r}")
@@ -70,7 +72,9 @@ class Calls:
 
     async def _filter(self) -> None:
         for query in FILTERS if self.filters else ():
-            await self.call("filter", "GET", f"/fine_tuning/jobs?{query}&limit=20")
+            await self.call(f"filter {query}", "GET", f"/fine_tuning/jobs?{query}&limit=20")
+        if self.filters:
+            await self.call("summary", "GET", "/summary")
 
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:

@@ -20,7 +20,8 @@ def report_text(name: str, report: Report) -> Iterator[str]:
     for severity, title in (("error", "error"), ("warning", "warning")):
         codes = [code for code in dict.fromkeys(f.code for f in findings) if CODES[code].severity == severity]
         total = sum(counts[code] for code in codes)
-        yield ""
+        if severity == "error" or total:
+            yield ""
         if severity == "error":
             bad = f" in {plural(report.with_errors, 'example')}" if report.with_errors else ""
             yield f"✗ {plural(total, title)}{bad}: the upstream would refuse this file" if total else "✓ No errors"

@@ -72,7 +72,7 @@ FILE.show(app, "Show a file.", "files show file-Ab12", "files show file-Ab12 --j
 
 @app.command(help_epilogue=examples("files upload train.jsonl", "files upload train.jsonl --quiet"))
 def upload(path: Path, /, *, shape: Shape = PLAIN, service: Service = FOUND) -> int:
-    """Upload a training file, in parts if it is larger than 512 MB.
+    """Upload a training file, in parts if it is larger than 16 MB.
 
     Args:
         path: a dataset, JSONL

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from cyclopts import Parameter
 
@@ -63,11 +63,10 @@ def import_all(
         if dry_run:
             return _dry_run(rows, with_datasets=with_datasets)
         outcome = _Outcome()
-        bar = Bar("jobs", len(rows))
-        for row in rows:
-            _import(client, row, outcome, with_datasets=with_datasets)
-            bar.step()
-        bar.end()
+        with Bar("jobs", len(rows)) as bar:
+            for row in rows:
+                _import(client, row, outcome, with_datasets=with_datasets)
+                bar.step()
         if outcome.fetching:
             _await_datasets(client, outcome)
     return _report(outcome, with_datasets=with_datasets)
@@ -125,20 +124,19 @@ def _note_dataset(job: Row, upstream_id: str, outcome: _Outcome) -> bool:
 
 def _await_datasets(client: ServiceClient, outcome: _Outcome) -> None:
     """Waits until the workers have fetched the datasets, or no more come to an end."""
-    bar = Bar("datasets", len(outcome.fetching))
     until = time.monotonic() + QUIET_SECONDS
     reasons: dict[str, str] = {}
-    while outcome.fetching and time.monotonic() < until:
-        for job_id, upstream_id in list(outcome.fetching.items()):
-            job = client.get(f"/fine_tuning/jobs/{job_id}")
-            if _note_dataset(job, upstream_id, outcome):
-                bar.step()
-                until = time.monotonic() + QUIET_SECONDS
-            else:
-                reasons[job_id] = job["tunehook"]["dataset"]["reason"] or "the workers have not come to it yet"
-        if outcome.fetching:
-            time.sleep(LOOK_SECONDS)
-    bar.end()
+    with Bar("datasets", len(outcome.fetching)) as bar:
+        while outcome.fetching and time.monotonic() < until:
+            for job_id, upstream_id in list(outcome.fetching.items()):
+                job = client.get(f"/fine_tuning/jobs/{job_id}")
+                if _note_dataset(job, upstream_id, outcome):
+                    bar.step()
+                    until = time.monotonic() + QUIET_SECONDS
+                else:
+                    reasons[job_id] = job["tunehook"]["dataset"]["reason"] or "the workers have not come to it yet"
+            if outcome.fetching:
+                time.sleep(LOOK_SECONDS)
     for job_id, upstream_id in outcome.fetching.items():
         outcome.missing.append((upstream_id, "dataset", f"still being fetched: {reasons.get(job_id, '')}"))
 
@@ -202,18 +200,24 @@ class Bar:
         self._what, self._total, self._done = what, total, 0
         self._terminal = sys.stderr.isatty()
 
+    def __enter__(self) -> Self:
+        self._draw()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._terminal:
+            say("")  # the next word begins a line, also that of an error
+
     def step(self) -> None:
         """Counts one more."""
         self._done += 1
+        self._draw()
+        if not self._terminal and (self._done == self._total or self._done % max(1, self._total // 10) == 0):
+            say(f"{self._what} {self._done}/{self._total}")
+
+    def _draw(self) -> None:
         if self._terminal:
             filled = 30 * self._done // max(1, self._total)
             line = f"\r{self._what:<9}[{'█' * filled}{'·' * (30 - filled)}] {self._done}/{self._total}"
             sys.stderr.write(line)
             sys.stderr.flush()
-        elif self._done == self._total or self._done % max(1, self._total // 10) == 0:
-            say(f"{self._what} {self._done}/{self._total}")
-
-    def end(self) -> None:
-        """Ends the line on a terminal."""
-        if self._terminal and self._done:
-            say("")

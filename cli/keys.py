@@ -100,6 +100,7 @@ def _row(key: ApiKey, used: str) -> Cells:
     return key.id, key.project or "-", key.name, key.state(time.time()), scopes, used, expires, made
 
 
+@app.default
 @app.command(name="list")
 async def list_keys(*, as_json: AsJson = False) -> int:
     """List keys; secrets are not kept and cannot be shown."""

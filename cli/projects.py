@@ -49,6 +49,7 @@ class NoSuchJob(TunehookError):
     """There is no job '{id}'. `tunehook projects show PROJECT` names those that wait for approval."""
 
 
+@app.default
 @app.command(name="list")
 async def list_projects(*, as_json: AsJson = False) -> int:
     """List projects with their limits, and what they use of them this month (UTC)."""

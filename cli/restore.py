@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from cli.archive import FORMAT, PLACES, SPOOL, Sums, in_words, place, stored_files
 from cli.lines import say
-from tunehook.errors import TunehookError
+from tunehook.errors import CommitUnconfirmed, TunehookError
 from tunehook.model.record import RECORD_VERSION
 from tunehook.security.encryption import Encryption
 from tunehook.store import snapshot
@@ -28,6 +28,8 @@ from tunehook.store.store import Store
 CHUNK = 1024 * 1024
 #: What reading JSON raises that `backup` did not write.
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+#: Replicas that are up confirm within milliseconds, a new one once it has its first copy.
+REPLICA_SECONDS = 15.0
 
 
 class NotRestored(TunehookError):
@@ -53,6 +55,7 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
         data_dir.mkdir(parents=True, exist_ok=True)
         if not force and (not await snapshot.is_empty(store) or any(stored_files(data_dir))):
             raise NotRestored(why=f"this Redis or {data_dir} is not empty. `--force` replaces what is there")
+        await _require_replicas(store)
         spool = data_dir / SPOOL
         await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
         try:
@@ -69,6 +72,16 @@ def _require(archive: str) -> None:
     """Raises NotRestored for a file that is missing, before any word of --force."""
     if archive != "-" and not Path(archive).exists():
         raise NotRestored(why=f"there is no file {archive}")
+
+
+async def _require_replicas(store: Store) -> None:
+    """Raises NotRestored while fewer replicas than TUNEHOOK_REPLICAS confirm a write: the end would wait in vain."""
+    patience, store.confirm_seconds = store.confirm_seconds, REPLICA_SECONDS
+    try:
+        await store.confirm()
+    except CommitUnconfirmed as error:
+        raise NotRestored(why=f"{error.at_start.removesuffix('.')}. Start the replicas first") from error
+    store.confirm_seconds = patience
 
 
 async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: Path, *, clear: bool) -> None:

@@ -71,9 +71,9 @@ class TrainingFiles:
         if not report.ok:
             say(*report_text(str(path), report))
             raise BadDataset(name=path)
-        warnings = "1 warning" if report.warnings == 1 else f"{report.warnings} warnings"
+        warnings = "1 warning" if report.warnings == 1 else f"{report.warnings:,} warnings"
         warned = f", {warnings}: `tunehook check {path}` has them" if report.warnings else ""
-        say(f"{path}: {report.format}, {report.examples} examples, no errors{warned}")
+        say(f"{path}: {report.format}, {report.examples:,} examples, no errors{warned}")
 
     def same(self, file_id: str, given: str) -> bool:
         """Whether an uploaded file has the bytes of this path, or is this id."""

@@ -18,17 +18,20 @@ LOCAL_RECEIVERS = "127.0.0.1,localhost"
 LOCAL_TRAINER = "local, which trains on this machine (GET /v1/models names its bases; tunehook trainer fetch gets one)"
 TEXT = """\
 Tunehook listens on {url}   (ready in {seconds:.1f} s)
-Upstream: {upstream}
-Logs: {logs}, and a line here for each job and webhook
+{upstream}
+{logs}
 {page}
     export OPENAI_BASE_URL={url}/v1
     export OPENAI_API_KEY={api_key}
     export OPENAI_WEBHOOK_SECRET={callback_secret}
 
-    curl {url}/v1/files -H "Authorization: Bearer $OPENAI_API_KEY" \\
+    curl $OPENAI_BASE_URL/files -H "Authorization: Bearer $OPENAI_API_KEY" \\
          -F purpose=fine-tune -F file=@examples/sarcastic.jsonl
-    curl {url}/v1/fine_tuning/jobs -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
-         -d '{{"training_file": "file-…", "model": "{model}", "callback_url": "http://127.0.0.1:9000/"}}'
+    curl $OPENAI_BASE_URL/fine_tuning/jobs \\
+         -H "Authorization: Bearer $OPENAI_API_KEY" \\
+         -H "Content-Type: application/json" \\
+         -d '{{"training_file": "file-…", "model": "{model}",
+              "callback_url": "http://127.0.0.1:9000/"}}'
 
 Ctrl-C stops it; its data stays in {data_dir} for the next start.
 """
@@ -67,20 +70,20 @@ def up(*, trainer: bool = False) -> int:
         bootstrap, secret = found.bootstrap_key, found.bootstrap_callback_secret
         access: Access = processes.access
         api_key = bootstrap.get_secret_value() if bootstrap else access.api_key
+        from cli.terminal import wrapped  # noqa: PLC0415  (imports what draws: 0.1 s of a start)
+
+        upstream = ", ".join([*found.all_upstreams(), *[LOCAL_TRAINER] * trainer])
+        if simulate:
+            upstream = _simulator(processes.simulator_url, found.simulator_speed)
+        logs = found.data_dir / "{service,worker}.log"
         tell(
             TEXT.format(
                 url=processes.url,
                 seconds=time.monotonic() - begun,
-                upstream=(
-                    f"the simulator at {processes.simulator_url}, which trains nothing and costs nothing: a small job "
-                    f"takes about {_small_job(found.simulator_speed)} (TUNEHOOK_SIMULATOR_SPEED=1: 8 min, as in life). "
-                    "Set OPENAI_API_KEY for the real one"
-                    if simulate
-                    else ", ".join([*found.all_upstreams(), *[LOCAL_TRAINER] * trainer])
-                ),
+                upstream=wrapped(f"Upstream: {upstream}", indent=4),
                 model="qwen3-0.6b" if trainer else "gpt-4.1-mini-2025-04-14",
                 page=f"Page: {page_address(processes.url, api_key)}\n" if found.page == "on" else "",
-                logs=found.data_dir / "{service,worker}.log",
+                logs=wrapped(f"Logs: {logs}, and a line here for each job and webhook", indent=4),
                 api_key=api_key,
                 callback_secret=secret.get_secret_value() if secret else access.callback_secret,
                 data_dir=found.data_dir,
@@ -97,10 +100,14 @@ def up(*, trainer: bool = False) -> int:
     return 0
 
 
-def _small_job(speed: float) -> str:
-    """Returns how long a job of ten examples takes, with polls and its webhook."""
+def _simulator(url: str | None, speed: float) -> str:
+    """Tells of the simulator, and how long a job of ten examples takes there, with polls and its webhook."""
     seconds = 460 / speed + 2
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    small_job = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return (
+        f"the simulator at {url}, which trains nothing and costs nothing: a small job takes about {small_job} "
+        "(TUNEHOOK_SIMULATOR_SPEED=1: 8 min, as in life). Set OPENAI_API_KEY for the real one"
+    )
 
 
 class _Stop:

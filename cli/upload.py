@@ -10,29 +10,29 @@ from cli.import_jobs import Bar
 from cli.job_text import Object
 from cli.service_client import ServiceClient
 
-#: What the API takes in one request, and as one part.
-WHOLE_BYTES, PART_BYTES = 512 * 1024**2, 64 * 1024**2
+#: A larger file is sent in parts of this size, which show how far it is, and are each sent again if need be. The API
+#: takes 512 MB in one request, and 64 MB as a part.
+PART_BYTES = 16 * 1024**2
 #: Joining 8 GB takes the service a while.
 COMPLETE_SECONDS = 900.0
 
 
-def upload(client: ServiceClient, path: Path, *, whole: int = WHOLE_BYTES, part: int = PART_BYTES) -> Object:
+def upload(client: ServiceClient, path: Path, *, part: int = PART_BYTES) -> Object:
     """Uploads a file for training; returns its object.
 
-    `whole`, `part`: the most bytes of one request, and of a part. Raises OSError, ServiceRefused, ServiceUnreachable.
+    `part`: the most bytes of one request. Raises OSError, ServiceRefused, ServiceUnreachable.
     """
     size = path.stat().st_size
-    if size <= whole:
+    if size <= part:
         return client.upload(path)
     about = {"filename": path.name, "purpose": "fine-tune", "bytes": size, "mime_type": "application/jsonl"}
     begun = client.post("/uploads", about)["id"]
     try:
-        ids, bar = [], Bar("parts", -(-size // part))
-        with path.open("rb") as file:
+        ids = []
+        with path.open("rb") as file, Bar("parts", -(-size // part)) as bar:
             while content := file.read(part):
                 ids.append(client.post_part(f"/uploads/{begun}/parts", content)["id"])
                 bar.step()
-        bar.end()
         done = client.post_idempotent(f"/uploads/{begun}/complete", {"part_ids": ids}, seconds=COMPLETE_SECONDS)
     except BaseException:
         with suppress(CommandFailed):

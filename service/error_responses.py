@@ -91,6 +91,7 @@ TABLE: dict[type[TunehookError], tuple[int, str, str | None]] = {
     errors.RecordUnreadable: (500, SERVER, "record_unreadable"),
     errors.DataDirUnavailable: (503, SERVER, "data_dir_unavailable"),
     errors.DatasetUnread: (503, SERVER, "dataset_unread"),
+    errors.JobsNotIndexed: (503, SERVER, "jobs_being_indexed"),
     errors.StoreNearlyFull: (503, SERVER, "store_nearly_full"),
     errors.StoreNotDurable: (503, SERVER, "store_not_durable"),
     errors.StoreUnavailable: (503, SERVER, "store_unavailable"),
@@ -142,7 +143,7 @@ def answer(error: TunehookError, request_id: str | None = None) -> web.Response:
     body = error_object(message, kind=kind, param=param, code=code or getattr(error, "code", None))
     response = web.json_response(_with_id(body, request_id), status=status)
     response[ERROR_CODE] = body["error"]["code"] or ""
-    if isinstance(error, errors.RateReached):
+    if isinstance(error, errors.RateReached | errors.JobsNotIndexed):
         response.headers["retry-after"] = str(error.fields["seconds"])
     elif status in _NO_RETRY and not isinstance(error, errors.FileNotFetchedYet):
         response.headers["x-should-retry"] = "false"

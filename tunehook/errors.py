@@ -37,6 +37,7 @@ TunehookError
 │       └── UpstreamTooLarge    the answer is larger than its kind may be
 ├── DataDirUnavailable  the data directory is away, not ours, full or read-only
 ├── DatasetUnread, RecordUnreadable
+├── JobsNotIndexed      jobs of an earlier version do not have their rows yet
 ├── StoreUnavailable, StoreNearlyFull, StoreNotDurable, StoreMisconfigured
 │   ├── StoreRefused        of StoreUnavailable: a wrong password, a read-only replica
 │   └── CommitUnconfirmed   of StoreUnavailable: replicas have not confirmed a write, which may last or not
@@ -407,6 +408,10 @@ class CommitUnconfirmed(StoreUnavailable):
 
 class StoreNearlyFull(TunehookError):
     """The store (Redis) is over {percent} % full: new records are refused, accepted jobs go on. Retry later."""
+
+
+class JobsNotIndexed(TunehookError):
+    """After an upgrade, the jobs of this project are being indexed: {done} of {total} are. Retry in {seconds} s. Meanwhile, lists of jobs without a filter work as ever."""  # noqa: E501
 
 
 class StoreNotDurable(TunehookError):

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import time
+from contextlib import suppress
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -72,6 +73,18 @@ class Scheduler:
 
     async def run(self) -> None:
         """Runs for ever; waits while Redis is away, and says when it goes and when it is back."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_indexed())
+            await self._enqueue()
+
+    async def _keep_indexed(self) -> None:
+        """Indexes jobs of earlier versions, beside all else: 100,000 of them take minutes."""
+        while True:
+            with suppress(StoreUnavailable):
+                await upgrade.index_jobs(self._store)
+            await asyncio.sleep(self._upgrade_seconds)
+
+    async def _enqueue(self) -> None:
         away_since: float | None = None
         while True:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from itertools import islice
 
@@ -28,6 +28,7 @@ from tunehook.store.store import Store
 AGAIN_SECONDS = 1.0
 #: Records that are read at once, and keys that one SCAN looks at.
 BATCH, SCANNED = 500, 5000
+COPY_WAITERS, COPY_USERS = (name("", "")[:-1] for name in (keys.copy_waiters, keys.copy_users))
 
 
 async def findings(store: Store) -> list[Finding]:
@@ -42,14 +43,10 @@ async def findings(store: Store) -> list[Finding]:
 
 async def _of_records(store: Store) -> list[Finding]:
     checkup = _Checkup(store)
-    await checkup.jobs()
+    await checkup.all_keys()
     await checkup.limits()
     await checkup.parked()
-    await checkup.live()
-    await checkup.copies()
     await checkup.deployments()
-    await checkup.deliveries()
-    await checkup.leases()
     return checkup.found
 
 
@@ -64,20 +61,31 @@ class _Checkup:
     def _say(self, kind: str, subject: str, words: str, mend: Mend | None = None, *, grave: bool = True) -> None:
         self.found.append(Finding(kind, subject, words, mend, grave))
 
-    async def _names(self, pattern: str) -> AsyncIterator[str]:
-        async for name in self._redis.scan_iter(match=pattern, count=SCANNED):
-            yield str(name)
-
-    async def _batches(self, prefix: str) -> AsyncIterator[list[str]]:
-        """Yields what follows the prefix in the names of all keys that begin with it, in batches."""
-        batch: dict[str, None] = {}  # SCAN may give a name twice
-        async for name in self._names(f"{prefix}*"):
+    async def all_keys(self) -> None:
+        """Goes through all keys once, and examines those of each kind in batches of names without its prefix."""
+        kinds: dict[str, Callable[[list[str]], Awaitable[None]]] = {
+            keys.job(""): self._jobs,
+            keys.delivery(""): self._deliveries,
+            keys.live(""): self._live,
+            keys.lease(""): self._leases,
+            COPY_WAITERS: self._copies,
+            keys.waiting(""): partial(self._orphans, keys.waiting("")),
+            keys.awaiting(""): partial(self._orphans, keys.awaiting("")),
+            keys.file_users(""): partial(self._orphans, keys.file_users("")),
+            COPY_USERS: partial(self._orphans, COPY_USERS),
+        }
+        batches: dict[str, dict[str, None]] = {prefix: {} for prefix in kinds}  # SCAN may give a name twice
+        async for name in self._redis.scan_iter(match=keys.OWN, count=SCANNED):
+            prefix = name[: name.find(":", len("th:")) + 1]
+            if (batch := batches.get(prefix)) is None:
+                continue
             batch[name.removeprefix(prefix)] = None
             if len(batch) >= BATCH:
-                yield list(batch)
+                await kinds[prefix](list(batch))
                 batch.clear()
-        if batch:
-            yield list(batch)
+        for prefix, batch in batches.items():
+            if batch:
+                await kinds[prefix](list(batch))
 
     async def _scores(self, name: str, members: list[str]) -> list[float | None]:
         return list(await self._redis.zmscore(name, members)) if members else []
@@ -100,22 +108,21 @@ class _Checkup:
 
         return _mend
 
-    async def jobs(self) -> None:
-        async for job_ids in self._batches(keys.job("")):
-            unsettled: list[Job] = []
-            for job_id, record in zip(job_ids, await JobRecord.examine(self._store, job_ids), strict=True):
-                self._all_read &= not isinstance(record, RecordUnreadable | RecordTooNew)
-                if isinstance(record, RecordUnreadable):
-                    self._say("unreadable", job_member(job_id), record.message)
-                elif isinstance(record, RecordTooNew):
-                    words = f"{record.message} It waits for a newer worker."
-                    self._say("newer", job_member(job_id), words, grave=False)
-                elif record is not None and record.job.stage is not Stage.SETTLED:
-                    unsettled.append(record.job)
-                    if record.job.money is not None and record.job.money.held:
-                        self._held[record.job.project, record.job.money.month] += record.job.money.held
-            await self._unplanned(unsettled)
-            await self._unseen(unsettled)
+    async def _jobs(self, job_ids: list[str]) -> None:
+        unsettled: list[Job] = []
+        for job_id, record in zip(job_ids, await JobRecord.examine(self._store, job_ids), strict=True):
+            self._all_read &= not isinstance(record, RecordUnreadable | RecordTooNew)
+            if isinstance(record, RecordUnreadable):
+                self._say("unreadable", job_member(job_id), record.message)
+            elif isinstance(record, RecordTooNew):
+                words = f"{record.message} It waits for a newer worker."
+                self._say("newer", job_member(job_id), words, grave=False)
+            elif record is not None and record.job.stage is not Stage.SETTLED:
+                unsettled.append(record.job)
+                if record.job.money is not None and record.job.money.held:
+                    self._held[record.job.project, record.job.money.month] += record.job.money.held
+        await self._unplanned(unsettled)
+        await self._unseen(unsettled)
 
     async def _unplanned(self, jobs: list[Job]) -> None:
         members = [job_member(job.id) for job in jobs]
@@ -136,7 +143,7 @@ class _Checkup:
                 self._say("unseen", job_member(job.id), words, partial(self._redis.hset, *entry))
 
     async def limits(self) -> None:
-        """Compares what is counted of projects with their jobs' records; `jobs` has read these."""
+        """Compares what is counted of projects with their jobs' records; `all_keys` has read these."""
         projects = self._store.projects
         for account, (held, records) in (await projects.drifted(self._held)).items():
             words = f"it holds {held / 1e6:.6f} USD, and its unsettled jobs {records / 1e6:.6f} USD"
@@ -158,29 +165,22 @@ class _Checkup:
             else:
                 self._say("parked", member, "20 steps in a row failed; the workers' log says why", self._wake(member))
 
-    async def live(self) -> None:
+    async def _live(self, upstreams: list[str]) -> None:
         """Finds ended jobs among those that polls look for, and upstreams that are not polled."""
-        prefix = keys.live("")
-        async for name in self._names(f"{prefix}*"):
-            upstream = name.removeprefix(prefix)
+        for upstream in upstreams:
             entries = await self._store.upstreams.live(upstream)
             ended = await self._ended(job_id for job_id, _ in entries.values())
             for upstream_id, (job_id, _) in entries.items():
                 if job_id in ended:
                     words = f"{upstream} is polled for {job_id}, which has ended or was deleted"
-                    self._say("orphan", upstream_id, words, partial(self._redis.hdel, name, upstream_id))
+                    self._say("orphan", upstream_id, words, partial(self._redis.hdel, keys.live(upstream), upstream_id))
             if entries and not await self._store.is_planned(poll_member(upstream)):
                 member = poll_member(upstream)
                 self._say("forgotten", member, "jobs are live there and no poll is planned", self._wake(member))
-        await self._orphans()
 
-    async def _orphans(self) -> None:
+    async def _orphans(self, prefix: str, rests: list[str]) -> None:
         """Finds ended jobs in indexes of live ones: they hold up a queue or the deletion of a file."""
-        for prefix in (keys.waiting(""), keys.awaiting(""), keys.file_users(""), keys.copy_users("", "")[:-1]):
-            async for names in self._batches(prefix):
-                await self._orphans_in([prefix + name for name in names], ordered=prefix == keys.waiting(""))
-
-    async def _orphans_in(self, names: list[str], *, ordered: bool) -> None:
+        names, ordered = [prefix + rest for rest in rests], prefix == keys.waiting("")
         remove = self._redis.zrem if ordered else self._redis.srem
         members = await self._store.read(("ZRANGE", name, 0, -1) if ordered else ("SMEMBERS", name) for name in names)
         ended = await self._ended({job_id for each in members for job_id in each})
@@ -189,10 +189,9 @@ class _Checkup:
                 words = f"is in {name}, though it has ended or was deleted"
                 self._say("orphan", job_id, words, partial(remove, name, job_id))
 
-    async def copies(self) -> None:
-        prefix = "th:copy-waiters:"
-        async for name in self._names(f"{prefix}*"):
-            upstream, _, sha256 = name.removeprefix(prefix).rpartition(":")
+    async def _copies(self, copy_ids: list[str]) -> None:
+        for copy_id in copy_ids:
+            upstream, _, sha256 = copy_id.rpartition(":")
             member = f"copy:{upstream}:{sha256}"
             try:
                 record = await self._store.copies.read(upstream, sha256)
@@ -210,19 +209,18 @@ class _Checkup:
             if not await self._store.is_planned(member):
                 self._say("forgotten", member, "a deployment without a planned step", self._wake(member))
 
-    async def deliveries(self) -> None:
-        async for delivery_ids in self._batches(keys.delivery("")):
-            documents = await self._store.read(("HGET", keys.delivery(name), "doc") for name in delivery_ids)
-            pending: list[Delivery] = []
-            for delivery_id, document in zip(delivery_ids, documents, strict=True):
-                try:
-                    delivery = Delivery.model_validate_json(document or "")
-                except ValidationError:
-                    self._say("unreadable", keys.delivery(delivery_id), "no step can read this delivery")
-                    continue
-                if delivery.state == "pending":
-                    pending.append(delivery)
-            await self._stuck(pending)
+    async def _deliveries(self, delivery_ids: list[str]) -> None:
+        documents = await self._store.read(("HGET", keys.delivery(name), "doc") for name in delivery_ids)
+        pending: list[Delivery] = []
+        for delivery_id, document in zip(delivery_ids, documents, strict=True):
+            try:
+                delivery = Delivery.model_validate_json(document or "")
+            except ValidationError:
+                self._say("unreadable", keys.delivery(delivery_id), "no step can read this delivery")
+                continue
+            if delivery.state == "pending":
+                pending.append(delivery)
+        await self._stuck(pending)
 
     async def _stuck(self, deliveries: list[Delivery]) -> None:
         members = [delivery_member(delivery.id) for delivery in deliveries]
@@ -236,8 +234,8 @@ class _Checkup:
         fetched = delivery.pulled and await self._redis.zscore(keys.pull(delivery.endpoint_id or ""), delivery.id)
         return bool(fetched) or await upgrade.is_in_lane(self._store, delivery)
 
-    async def leases(self) -> None:
-        async for name in self._names(keys.lease("*")):
+    async def _leases(self, members: list[str]) -> None:
+        for name in map(keys.lease, members):
             if await self._redis.pttl(name) == -1:
                 words = "a lease that never ends: this program did not take it"
                 self._say("lease", name, words, partial(self._redis.delete, name))

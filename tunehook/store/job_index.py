@@ -195,6 +195,11 @@ async def _place(store: DueQueue, job: Job) -> int:
     return int(await store.redis.zscore(keys.jobs(job.project), job.id) or 0)
 
 
+async def count(store: DueQueue, project: str) -> int:
+    """Returns how many jobs of the project have rows."""
+    return int(await store.redis.zlexcount(keys.job_index(project), f"[{ALL}", f"({ALL}:"))
+
+
 async def count_stages(store: DueQueue, project: str) -> dict[str, int]:
     """Returns how many jobs of the project are in each stage."""
     async with store.redis.pipeline(transaction=False) as pipe:

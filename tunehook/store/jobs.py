@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from math import inf
 
-from tunehook.errors import JobNotFound
+from tunehook.errors import JobNotFound, JobsNotIndexed
 from tunehook.model.job import Cost, Job
 from tunehook.model.member import copy_id, job_member, queue_of
 from tunehook.store import job_index
@@ -18,8 +21,12 @@ from tunehook.store.indexes import common
 from tunehook.store.job_index import JobFilter
 
 IDEMPOTENCY_SECONDS = 24 * 3600
-#: Records of an earlier version that are read and indexed in two round trips: 20 ms of the event loop.
-INDEXED_AT_ONCE = 100
+#: Records that are read, and those of an earlier version that are indexed, in a round trip: 20 ms of the event loop.
+READ_AT_ONCE = 100
+#: A request waits for so long at most until the rows of earlier jobs are made, and reads records for as long without.
+INDEXING_SECONDS = 1.0
+#: A process that makes rows and has made none for so long is dead.
+INDEXING_MS = 5000
 #: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
 NO_METADATA = {"": ""}
 
@@ -156,48 +163,93 @@ class Jobs:
     async def page(
         self, project: str, *, after: str | None, limit: int, wanted: JobFilter
     ) -> tuple[list[JobRecord], bool]:
-        """Returns jobs newest first, and whether there are more. Raises JobNotFound for an unknown `after`."""
+        """Returns jobs newest first, and whether there are more.
+
+        Raises JobNotFound for an unknown `after`; JobsNotIndexed where rows are missing and reading takes too long.
+        """
         last = None if after is None else (await self.read(after, project)).job
 
         def _fits(record: JobRecord) -> bool:
             pairs = record.job.spec.metadata or NO_METADATA
             return wanted.metadata.items() <= pairs.items() and wanted.fits(record.job)
 
+        pairs = wanted.metadata.items()
+        names = [keys.jobs_with(project, name, value) for name, value in pairs] or [keys.jobs(project)]
         if wanted.by_metadata_alone:
-            pairs = wanted.metadata.items()
-            names = [keys.jobs_with(project, name, value) for name, value in pairs] or [keys.jobs(project)]
             ids = common(self._store, names, after=after, at_once=limit + 1)
-        else:
-            await self.index_once(project)
+        elif await self._is_indexed(project, wait=False):
             ids = job_index.search(self._store, project, wanted, last, limit + 1)
+        else:
+            ids = self._for_a_while(project, common(self._store, names, after=after, at_once=READ_AT_ONCE))
         return await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
 
     async def counts(self, project: str, upstreams: Sequence[str]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-        """Returns the number of the project's jobs by stage, and of those tracked and waiting by upstream and stage."""
-        await self.index_once(project)
+        """Returns the number of the project's jobs by stage, and of those tracked and waiting by upstream and stage.
+
+        Raises JobsNotIndexed, as `money` does.
+        """
+        await self._require_index(project)
         stages = await job_index.count_stages(self._store, project)
         return stages, await job_index.count_at(self._store, project, upstreams)
 
     async def money(self, project: str, at: int) -> dict[str, int]:
         """Returns the sums of the UTC month of `at`; see job_index.py."""
-        await self.index_once(project)
+        await self._require_index(project)
         return await job_index.read_money(self._store, project, at)
 
-    async def index_once(self, project: str) -> None:
-        """Indexes the jobs that an earlier version accepted, unless that was done."""
-        if not await self._store.redis.sismember(keys.INDEXED, project):
-            await self.index(project)
+    async def _require_index(self, project: str) -> None:
+        if not await self._is_indexed(project, wait=True):
+            raise await self.not_indexed(project)
 
-    async def index(self, project: str) -> int:
-        """Makes the rows that are missing or not of a job's last revision; returns of how many jobs.
+    async def _is_indexed(self, project: str, *, wait: bool) -> bool:
+        """Returns whether all jobs have their rows; makes those of earlier versions' jobs for a second at most.
 
-        Safe to repeat, and beside anything else: a job that changes meanwhile gets its rows by that change.
+        `wait`: if another process makes them, waits for it as long.
         """
+        until = time.monotonic() + INDEXING_SECONDS
+        while not await self._store.redis.sismember(keys.INDEXED, project):
+            if time.monotonic() > until:
+                return False
+            if await self.index(project, until=until) is None:
+                if not wait:
+                    return False
+                await asyncio.sleep(0.02)
+        return True
+
+    async def _for_a_while(self, project: str, batches: AsyncIterator[list[str]]) -> AsyncIterator[list[str]]:
+        """Yields what `batches` does, for a second. Raises JobsNotIndexed after that."""
+        until = time.monotonic() + INDEXING_SECONDS
+        async for ids in batches:
+            if time.monotonic() > until:
+                raise await self.not_indexed(project)
+            yield ids
+
+    async def not_indexed(self, project: str) -> JobsNotIndexed:
+        total, done = await self._store.redis.zcard(keys.jobs(project)), await job_index.count(self._store, project)
+        return JobsNotIndexed(done=f"{done:,}", total=f"{total:,}", seconds=2)
+
+    async def index(self, project: str, *, until: float = inf) -> int | None:
+        """Makes the rows that are missing or not of a job's last revision, until a time (monotonic) if need be.
+
+        Returns of how many jobs; None while another process does so. Safe to repeat, and beside anything else: a job
+        that changes meanwhile gets its rows by that change.
+        """
+        if not await self._store.redis.set(keys.indexing(project), 1, nx=True, px=INDEXING_MS):
+            return None
+        try:
+            return await self._index(project, until)
+        finally:
+            await self._store.redis.delete(keys.indexing(project))
+
+    async def _index(self, project: str, until: float) -> int:
         made = 0
         async for ids in job_index.unindexed(self._store, project):
-            for first in range(0, len(ids), INDEXED_AT_ONCE):
-                records = await self.read_many(ids[first : first + INDEXED_AT_ONCE])
+            for first in range(0, len(ids), READ_AT_ONCE):
+                records = await self.read_many(ids[first : first + READ_AT_ONCE])
                 made += len(await self._store.commit_many([record.indexing() for record in records]))
+                await self._store.redis.pexpire(keys.indexing(project), INDEXING_MS)
+                if time.monotonic() > until:
+                    return made
         async for rows in job_index.without_job(self._store, project):
             if rows:
                 await self._store.redis.zrem(keys.job_index(project), *rows)

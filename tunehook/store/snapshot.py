@@ -28,21 +28,24 @@ RESTORING = "a restore is not complete"
 #: Of `maxmemory`: with more, an answer that holds everything could fill Redis.
 LARGEST_SHARE = 0.4
 FRESH_MS = 10_000
+#: The channel that each Sentinel subscribes to; it sends commands by a second connection.
+SENTINELS = "__sentinel__:hello"
 #: One of the answers of `running`.
 WORKER = "a worker runs"
 AT_ONCE = 200
 #: The stages of a job that the upstream may have by the time of a restore, unknown to the snapshot.
 _UNPLACED = frozenset({Stage.ACCEPTED, Stage.UPLOADING, Stage.CREATING, Stage.WAITING})
-_OWN = "th:*"
 
 
 async def running(store: Store) -> str | None:
-    """Returns in words which programs run on this store, or None."""
+    """Returns in words which programs run on this store, or None. Sentinels are none."""
     tick = await store.redis.get(keys.CLOCK)
     if tick is not None and await store.now_ms() - int(tick) < FRESH_MS:
         return WORKER
     for _ in range(3):  # a health check comes and goes
         clients = int((await store.redis.info("clients"))["connected_clients"])
+        [(_, sentinels)] = await store.redis.pubsub_numsub(SENTINELS)
+        clients -= 2 * int(sentinels)
         if clients <= 1:
             return None
         await asyncio.sleep(1)
@@ -55,9 +58,9 @@ async def is_too_full(store: Store) -> bool:
 
 
 async def holds(store: Store, *prefixes: str) -> bool:
-    """Whether a key begins with one of the prefixes."""
-    async for name in store.redis.scan_iter(match=_OWN, count=1000):
-        if str(name).startswith(prefixes):
+    """Whether a key begins with one of the prefixes, but for the one by which replicas are asked."""
+    async for name in store.redis.scan_iter(match=keys.OWN, count=1000):
+        if str(name).startswith(prefixes) and name != keys.CONFIRMED:
             return True
     return False
 
@@ -80,7 +83,7 @@ async def take(store: Store) -> AsyncIterator[list[Packed]]:
     if await running(store):
         yield await store.run("snapshot", [], [])
         return
-    names = {str(name) async for name in store.redis.scan_iter(match=_OWN, count=1000)}
+    names = {str(name) async for name in store.redis.scan_iter(match=keys.OWN, count=1000)}
     ordered = sorted(names)
     for start in range(0, len(ordered), AT_ONCE):
         yield await store.run("snapshot", ordered[start : start + AT_ONCE], [])
@@ -132,7 +135,7 @@ async def is_half_restored(store: Store) -> bool:
 
 async def clear(store: Store) -> None:
     """Deletes all keys of ours but the seal. RQ's stay: another program may use RQ on this Redis."""
-    names = [name async for name in store.redis.scan_iter(match=_OWN, count=1000) if name != keys.SEAL]
+    names = [name async for name in store.redis.scan_iter(match=keys.OWN, count=1000) if name != keys.SEAL]
     for start in range(0, len(names), AT_ONCE):
         await store.redis.unlink(*names[start : start + AT_ONCE])
 

@@ -10,6 +10,7 @@ starts and every 10 s: during a rolling upgrade, programs of the old version go 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from tunehook.model.member import poll_member, queue_of
@@ -27,6 +28,8 @@ BATCH = 1000
 CHECK_SECONDS = 600
 #: The same after one that found some: programs of an older version may still change jobs.
 CHECK_AGAIN_SECONDS = 30
+#: Another process that indexes a project is waited for in such steps.
+OTHER_SECONDS = 0.1
 # Moves up to ARGV[3] deliveries of a lane, and its rest. A lane that an old worker has leased is being sent: it stays
 # until the lease has ended. KEYS: lane, lease, old rest, rest, due, both old due sets   ARGV: member, receiver, limit
 # Returns how many were moved.
@@ -61,8 +64,6 @@ async def carry_over(store: DueQueue) -> int:
     Safe to run at any time and by several programs at once: each batch is one script, and a moved delivery has left
     its lane.
     """
-    if await store.redis.set(keys.INDEX_CHECKED, 1, nx=True, ex=CHECK_SECONDS) and await index_jobs(store):
-        await store.redis.expire(keys.INDEX_CHECKED, CHECK_AGAIN_SECONDS)
     await leaving_to_zset(store)
     await polls_to_their_queue(store)
     moved = 0
@@ -76,17 +77,21 @@ async def carry_over(store: DueQueue) -> int:
     return moved
 
 
-async def index_jobs(store: DueQueue) -> int:
+async def index_jobs(store: DueQueue) -> None:
     """Indexes the jobs of versions before 0.3, and those that programs of such a version have changed since.
 
-    Returns how many.
+    Does nothing if that was done lately, by this process or another one.
     """
+    if await store.redis.exists(keys.INDEX_CHECKED):
+        return
     total = 0
     for project in await store.redis.smembers(keys.PROJECTS):
-        if made := await Jobs(store).index(project):
+        while (made := await Jobs(store).index(project)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(OTHER_SECONDS)
+        if made:
             log.info("%d jobs of project %s were indexed", made, project)
             total += made
-    return total
+    await store.redis.set(keys.INDEX_CHECKED, 1, ex=CHECK_AGAIN_SECONDS if total else CHECK_SECONDS)
 
 
 async def leaving_to_zset(store: Connection) -> None:

@@ -69,7 +69,7 @@ async def deployment(deployed: Deployed, method: Literal["POST", "GET", "DELETE"
 
 
 async def until_state(deployed: Deployed, name: str, state: str) -> Any:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (found := await deployment(deployed, "GET", name))["state"] != state:
             await deployed.ctx.store.plan(deployment_member(found["job_id"]), 0.0)
             await deployed.work()

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import httpx2
 import pytest
@@ -41,6 +41,19 @@ class Stack:
                 return
             time.sleep(0.5)
         raise AssertionError(f"{found}\n{self.worker.said()[-3000:]}")
+
+    @contextmanager
+    def noticed(self, what: str = "away") -> Iterator[None]:
+        """Leaves its block once the worker has said that Redis is away, or back."""
+        before = self._said(what)
+        yield
+        until = time.monotonic() + 120
+        while self._said(what) == before:
+            assert time.monotonic() < until, self.worker.said()[-3000:]
+            time.sleep(0.05)
+
+    def _said(self, what: str) -> int:
+        return self.worker.said().count(f"Redis is {what}")
 
     def irregular(self) -> list[str]:
         """The worker's new lines but those of its start and of jobs that end."""
@@ -91,10 +104,11 @@ def test_restarts_with_jobs_under_way_leave_two_lines_each(stack: Stack) -> None
     for number in range(3):
         stack.submit()
         time.sleep(0.3 * number)  # in the middle of another step each time
-        stack.valkey.stop()
-        time.sleep(1.5)
-        stack.valkey.start()
-        time.sleep(3)
+        with stack.noticed():
+            stack.valkey.stop()
+            time.sleep(1.5)  # the workers notice it as well
+        with stack.noticed("back"):
+            stack.valkey.start()
     stack.until_all_succeed()
     _went_and_came(stack.irregular(), 3)
     with connect(stack.valkey.url) as redis:
@@ -104,8 +118,9 @@ def test_restarts_with_jobs_under_way_leave_two_lines_each(stack: Stack) -> None
 def test_a_full_redis_leaves_two_lines(stack: Stack) -> None:
     stack.submit()
     with connect(stack.valkey.url) as redis:
-        redis.config_set("maxmemory", "1mb")
-        time.sleep(5)
-        redis.config_set("maxmemory", "0")
+        with stack.noticed():
+            redis.config_set("maxmemory", "1mb")
+        with stack.noticed("back"):
+            redis.config_set("maxmemory", "0")
     stack.until_all_succeed()
     _went_and_came(stack.irregular(), 1)

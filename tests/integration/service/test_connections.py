@@ -39,7 +39,7 @@ async def served(most: int = 20, head_seconds: float = 60.0) -> AsyncIterator[tu
 async def until_closed(reader: asyncio.StreamReader) -> bytes:
     content = b""
     with suppress(ConnectionResetError):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while piece := await reader.read(1000):
                 content += piece
     return content

@@ -152,7 +152,7 @@ async def test_an_import_does_not_tell_whether_another_project_has_the_job(api: 
 
 async def advanced(api: Api, job_id: str) -> Job:
     """The job, once its create was answered."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             await lifecycle.advance(api.ctx, job_id)
             job = (await api.ctx.store.jobs.read(job_id)).job

@@ -256,7 +256,7 @@ async def test_a_large_file_is_uploaded_in_parts(terminal: Terminal) -> None:
     content = DATASET * 50
     await written("large.jsonl", content)
     with ServiceClient(terminal.api.root, terminal.api.key) as client:
-        found = await asyncio.to_thread(upload, client, Path("large.jsonl"), whole=1000, part=len(content) // 3)
+        found = await asyncio.to_thread(upload, client, Path("large.jsonl"), part=len(content) // 3)
     assert "4/4" in terminal.said()
     assert (found["bytes"], found["filename"]) == (len(content), "large.jsonl")
     assert (await terminal("files", "download", found["id"], "--output", "back.jsonl")).status == 0

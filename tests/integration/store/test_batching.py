@@ -98,14 +98,14 @@ async def test_nobody_waits_twice_for_a_redis_that_is_silent(tmp_path: Path) -> 
             writer.close()
 
     server = await asyncio.start_unix_server(_say_nothing, tmp_path / "silent.sock")
-    store = Store.connect(f"unix://{tmp_path / 'silent.sock'}", timeout=1.5)
+    store = Store.connect(f"unix://{tmp_path / 'silent.sock'}", timeout=4.0)
     begun = time.monotonic()
     asked = []
     for _ in range(10):
         asked.append(asyncio.create_task(store.ask(("GET", "x"))))
         await asyncio.sleep(0.01)
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert time.monotonic() - begun < 2.7
+    assert time.monotonic() - begun < 7.5
     assert {type(answer) for answer in answers} == {StoreUnavailable}
     await store.close()
     server.close()

@@ -57,7 +57,7 @@ async def test_a_forgotten_deployment_is_told_and_taken_over_by_asking_for_it(be
         assert f"POST /v1/models/{job_id}/deploy takes it over" in row["message"]
 
         await deployed_job.want(at.ctx, wanted)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while (await deployed_job.want(at.ctx, wanted)).stage is not DeploymentStage.RUNNING:
                 await deploying.advance(at.ctx, job_id)
         assert fake.deployments.created == 1

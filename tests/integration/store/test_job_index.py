@@ -1,11 +1,13 @@
 """Filters of the list of jobs: against the records themselves, with jobs of an earlier version, and for many jobs."""
 
+import asyncio
 import random
 from itertools import product
 
 import pytest
 
 from tests.fakes.valkey import Valkey
+from tunehook.errors import JobsNotIndexed
 from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
@@ -113,16 +115,40 @@ async def test_jobs_of_an_earlier_version_are_found(store: Store) -> None:
     for record in records:
         await store.redis.hdel(keys.job(record.job.id), "rows", "indexed")
     wanted = JobFilter(status="validating_files")
+    await upgrade.index_jobs(store)
     assert len(await found(store, wanted, limit=100)) == 250
+    await store.redis.delete(keys.INDEX_CHECKED)
     ended = records[3].job.model_copy(update={"stage": Stage.SETTLED, "status": "failed"})
     await store.redis.hset(keys.job(ended.id), mapping={"rev": 2, "doc": ended.model_dump_json(), "stage": "settled"})
     await store.redis.delete(keys.job(records[4].job.id))  # its retention
     await store.redis.zrem(keys.jobs(PROJECT), records[4].job.id)
-    await upgrade.carry_over(store)
+    await upgrade.index_jobs(store)
     assert 0 < await store.redis.ttl(keys.INDEX_CHECKED) <= upgrade.CHECK_AGAIN_SECONDS, "older programs may go on"
     assert await found(store, JobFilter(status="failed")) == [ended.id]
     assert len(await found(store, wanted, limit=100)) == 248
     assert (await store.jobs.counts(PROJECT, []))[0] == {**NONE, "accepted": 248, "settled": 1}
+
+
+async def test_requests_do_not_wait_until_many_jobs_are_indexed(store: Store) -> None:
+    """A list is answered from the records meanwhile, and what needs counts says how far it is."""
+    for record in await accepted(store, [job(number) for number in range(120)]):
+        await store.redis.hdel(keys.job(record.job.id), "rows", "indexed")
+    await store.redis.delete(keys.job_index(PROJECT))
+    wanted = JobFilter(status="validating_files", text="number 11")
+    await store.redis.set(keys.indexing(PROJECT), 1)  # another process is at it
+    assert await store.jobs.index(PROJECT) is None
+    assert await found(store, wanted) == [job(number).id for number in (*range(119, 109, -1), 11)]
+    with pytest.raises(JobsNotIndexed, match="0 of 120 are"):
+        await store.jobs.counts(PROJECT, [])
+    await store.redis.delete(keys.indexing(PROJECT))
+    assert await store.jobs.index(PROJECT, until=0) == 100  # whoever has no more time leaves what is made
+    with pytest.raises(JobsNotIndexed, match="100 of 120 are"):
+        raise await store.jobs.not_indexed(PROJECT)
+    outcomes = await asyncio.gather(*(upgrade.index_jobs(store) for _ in range(5)))
+    assert outcomes == [None] * 5
+    assert (await store.jobs.counts(PROJECT, []))[0] == {**NONE, "accepted": 120}
+    assert await store.jobs.index(PROJECT) == 0
+    assert await found(store, wanted, limit=100) == [job(number).id for number in (*range(119, 109, -1), 11)]
 
 
 async def test_a_deleted_job_leaves_no_row(store: Store) -> None:

@@ -178,6 +178,7 @@ async def upgraded(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Upgraded]:
 
         await upgrade.carry_over(ctx.store)
         await upgrade.carry_over(ctx.store)  # as a second process does that starts at the same time
+        await upgrade.index_jobs(ctx.store)
         yield Upgraded(ctx, simulators, receiver, left)
 
 

@@ -36,7 +36,7 @@ async def running(name: str, port: int, secret: str) -> AsyncIterator[asyncio.su
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)

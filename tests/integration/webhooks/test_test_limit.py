@@ -19,7 +19,7 @@ async def tried(office: Office, endpoint: Any, status: int) -> Any:
 
 
 async def posted_to(bad: Misbehaving, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(bad.seen) < count:
             bad.news.clear()
             await bad.news.wait()

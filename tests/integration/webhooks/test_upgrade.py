@@ -123,7 +123,7 @@ async def test_the_scheduler_carries_over_what_an_old_program_adds(
     scheduler = asyncio.create_task(Scheduler(office.ctx.store, connection, [], upgrade_seconds=0.2).run())
     try:
         for _ in range(2):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 while True:
                     await asyncio.sleep(0.05)
                     if not await left(office):
