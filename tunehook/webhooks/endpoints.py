@@ -34,7 +34,7 @@ class _Typed(Strict):
     def _known_once(cls, value: list[str] | None) -> list[str] | None:
         for kind in value or []:
             if kind not in event_types.ALL:
-                raise ValueError(f"has {kind[:80]!r}, no event type. There are {', '.join(event_types.ALL)}")
+                raise ValueError(f"has {kind[:80]!r}, which is none of {', '.join(event_types.ALL)}")
         if value and len(set(value)) < len(value):
             raise ValueError("names a type twice")
         return value
