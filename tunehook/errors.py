@@ -221,7 +221,7 @@ class TooSlow(RequestError):
 
 
 class JobAlreadyEnded(RequestError):
-    """Job {id} has already ended ({status}). Only a job that has not ended can be cancelled."""
+    """Job {id} has already ended ({status}); only a job that has not ended can be cancelled."""
 
 
 class TooManyEndpoints(RequestError):
