@@ -4,7 +4,7 @@
 
 Everything runs as deployed; the simulator trains a job in a second. Jobs are submitted over the time given, each with a
 callback, while `prometheus` (of the PATH; Debian has a package) scrapes the API each second. Prints each panel of
-deploy/grafana/tunehook.json with the answers to its queries, as rows for docs/operating.md.
+deploy/grafana/tunehook.json with the answers to its queries.
 """
 
 from __future__ import annotations

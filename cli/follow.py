@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 #: What the service and the workers log of jobs and webhooks: an accepted job, a job's end, an attempt at a webhook.
-_ACCEPTED = re.compile(r": POST /v1/fine_tuning/jobs → 200\b")
+_ACCEPTED = re.compile(r": POST /v1/fine_tuning/jobs → 200 (ftjob-\w+)")
 _TOLD = re.compile(r": ((?:job ftjob-|webhook |delivery dlv_|file file-).*)")
 
 
@@ -35,7 +35,7 @@ def _shown(line: str) -> str | None:
         with suppress(ValueError):
             row = json.loads(line)
             line = f"{row['time']}: {row['message']}"
-    if _ACCEPTED.search(line):
-        return f"{line[11:19]}  job accepted"
+    if accepted := _ACCEPTED.search(line):
+        return f"{line[11:19]}  job {accepted[1]} accepted"
     told = _TOLD.search(line)
     return f"{line[11:19]}  {told[1]}" if told else None

@@ -71,7 +71,7 @@ def list_jobs(
         narrowed = any((*query.values(), meta))
         say("No job matches." if narrowed else "No jobs yet. `tunehook submit train.jsonl --model …` makes one.")
     elif more:
-        say(f"More jobs are there: --limit 0 lists all. The {limit} newest are shown.")
+        say(f"Shown: the newest {limit}. --limit 0 lists all.")
     return 0
 
 

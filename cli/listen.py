@@ -114,7 +114,7 @@ class Listener:
             raise self._failure
         if ended or self._once is None:
             return 0
-        say(f"{self._taken} of {self._once} came within {timeout:g} s.")
+        say(f"{self._taken} of {self._once} webhooks came within {timeout:g} s.")
         return STILL_RUNNING
 
     def _read(self) -> None:

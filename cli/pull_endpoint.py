@@ -73,7 +73,7 @@ def recover(client: ServiceClient, endpoint_id: str, back: float) -> None:
     """Makes what was given up in the last `back` seconds due again."""
     body = {"since": int(time.time() - back)}
     count = client.post_idempotent(f"/webhook_endpoints/{endpoint_id}/recover", body)["redelivered"]
-    say(f"{count} that were given up come again")
+    say(f"{count} given-up deliveries are due again")
 
 
 def _find(client: ServiceClient, url: str) -> dict[str, Any] | None:
@@ -84,5 +84,5 @@ def _types(client: ServiceClient, patterns: Sequence[str]) -> list[str]:
     known = client.get("/webhook_event_types")["data"]
     for pattern in patterns:
         if not any(fnmatchcase(kind, pattern) for kind in known):
-            raise AskedWrongly(why=f"--events {pattern} is no type of event. There is {', '.join(known)}.")
+            raise AskedWrongly(why=f"--events {pattern} is no event type. Event types: {', '.join(known)}.")
     return [kind for kind in known if any(fnmatchcase(kind, pattern) for pattern in patterns)]

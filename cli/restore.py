@@ -155,7 +155,7 @@ def _check_header(header: dict[str, Any]) -> None:
 
 def _target(spool: Path, name: str) -> Path:
     if name.partition("/")[0] not in (*PLACES, "records") or ".." in name.split("/"):
-        raise NotRestored(why=f"a backup has no part {name[:80]!r}")
+        raise NotRestored(why=f"it is no backup: it has the part {name[:80]!r}")
     return spool / name
 
 

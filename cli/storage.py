@@ -105,7 +105,7 @@ async def _move(store: Store, source: str, target: str, *, force: bool) -> _Tall
         hint = "" if programs == snapshot.WORKER else ". With `--force`, other clients are not taken for a service"
         raise NotMoved(why=f"{tally.words()}. But {why}{hint}")
     if tally.done < tally.files:
-        raise NotMoved(why=f"{tally.words()}. The others went while they were copied. Run this again")
+        raise NotMoved(why=f"{tally.words()}. The others were deleted meanwhile. Run this again")
     await _remove_what_went(store, *places)
     mark, _ = await store.deletion.storage_mark()
     await places[1].put_new(MARK, mark.encode())

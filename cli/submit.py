@@ -177,7 +177,7 @@ def _agreed(rows: Sequence[Row], wanted: Sequence[Row], *, yes: bool, dry_run: b
         return not dry_run
     jobs = "1 job" if len(wanted) == 1 else f"{len(wanted)} jobs"
     if sweep := wanted[0].sweep:
-        say(f"Sweep {sweep}: run again with --sweep {sweep}, it makes the jobs that are missing, and none twice.")
+        say(f"Sweep {sweep}: run again with --sweep {sweep}: it makes the jobs that are missing, none twice.")
     say(f"{jobs} for {total_usd((row.estimate or {}).get('cost_usd') for row in wanted)}")
     return not dry_run and confirmed(f"Start {jobs}?", yes=yes, done="trained")
 

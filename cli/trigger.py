@@ -60,7 +60,7 @@ def run(
     members = _members(change or [])
     if event_type not in event_types.ALL:
         hint = did_you_mean(event_type.rpartition(".")[2], event_types.ALL)
-        raise AskedWrongly(why=f"{event_type} is no type of event.{hint} There is {', '.join(event_types.ALL)}.")
+        raise AskedWrongly(why=f"{event_type} is no event type.{hint} Event types: {', '.join(event_types.ALL)}.")
     if forward_to is not None:
         if endpoint is not None:
             raise AskedWrongly(why="Give --endpoint or --forward-to: one goes through Tunehook, the other does not.")

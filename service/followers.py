@@ -108,7 +108,7 @@ class Followers(ABC, Generic[F]):
                 if await self._read_once(dict(self._followed)):
                     await asyncio.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever it is: without this task no stream goes on
-                log.warning("what is followed cannot be read, and is tried again: %s", error.__cause__ or error)
+                log.warning("event streams and ?wait= stand still: Redis cannot be read: %s", error.__cause__ or error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     @abstractmethod

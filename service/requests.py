@@ -77,7 +77,7 @@ async def json_object(request: web.Request, limit: int = SMALL_BYTES, marks: int
     """
     refuse_encoding(request)
     if request.content_type not in ("application/json", "application/octet-stream", "text/plain"):
-        raise WrongMediaType(why=f"Send application/json, not {request.content_type}.")
+        raise WrongMediaType(why=f"Send Content-Type: application/json, not {request.content_type}.")
     content = await body(request, limit)
     if len(content) <= INLINE_BYTES:
         return strict_json.parse_object(content, marks)

@@ -113,7 +113,7 @@ class OpenStreams:
             try:
                 await self._read_keys()
             except Exception as error:  # whatever it is: without this task a revoked key's streams go on
-                log.warning("the keys of streams cannot be read, and are tried again: %s", error.__cause__ or error)
+                log.warning("the API keys of event streams cannot be checked now: %s", error.__cause__ or error)
 
     async def _read_keys(self) -> None:
         ids = list(self._of_keys)

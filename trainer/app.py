@@ -93,7 +93,7 @@ async def _sweeping(app: web.Application) -> None:
         except (RedisError, OSError, ValueError, TypeError) as error:
             if trouble != reason(error):  # once an outage
                 trouble = reason(error)
-                _LOG.warning("jobs get no turn until this is over: %s", trouble)
+                _LOG.warning("no job can start until this is over: %s", trouble)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(store.config.sweep_seconds):
                 await app[WAKE].wait()

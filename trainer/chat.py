@@ -25,14 +25,14 @@ async def complete(request: web.Request) -> web.StreamResponse:
     folder = await run(request, lambda store: _folder(store, name, request[PROJECT]))
     serving = request.app[SERVING]
     if serving.url is None:
-        raise _stopped("No model answers at the moment: a job trains on its GPU, or nothing serves.")
+        raise _stopped("No model answers at the moment: a job trains on its GPU, or no model server runs.")
     prepared = await asyncio.to_thread(serving.prepared, body, folder)
     sent = {**prepared, "model": await serving.served_as(name, folder)}
     try:
         async with request.app[SESSION].post(f"{serving.url}/chat/completions", json=sent) as answer:
             return await _passed(request, answer, name)
     except aiohttp.ClientError as error:
-        raise _stopped(f"What serves the models does not answer ({type(error).__name__}).") from error
+        raise _stopped(f"The model server does not answer ({type(error).__name__}).") from error
 
 
 def _folder(store: Store, name: str, project: str) -> Path:
@@ -60,7 +60,7 @@ async def _passed(request: web.Request, answer: aiohttp.ClientResponse, name: st
         except ValueError:
             row = None
         if not isinstance(row, dict) or answer.status >= 500:
-            raise _stopped(f"What serves the models answered {answer.status}.")
+            raise _stopped(f"The model server answered {answer.status}.")
         return reply({**row, "model": name} if answer.status < 400 else row, status=answer.status)
     stream = await sse.begin(request)
     async for line in answer.content:

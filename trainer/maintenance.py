@@ -41,7 +41,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError) as error:
-        _LOG.warning("%s cannot be tidied: %r", folder, error)
+        _LOG.warning("%s cannot be cleaned up: %r", folder, error)
 
 
 def _tidy_job(store: Store, job: Job) -> None:

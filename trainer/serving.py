@@ -87,7 +87,7 @@ class Serving:
                     preexec_fn=ending_with_us(),
                 )
         except OSError as error:
-            _LOG.warning("transformers serve cannot be started: %r", error)
+            _LOG.warning("transformers serve cannot be started (it is in tunehook[trainer]): %r", error)
             return
         try:
             await self._await_health(child, f"http://127.0.0.1:{port}")

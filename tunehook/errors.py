@@ -150,7 +150,7 @@ class ModelNotFound(NotFound):
 
 
 class ModelNotTuned(ModelNotFound):
-    """The model '{id}' is a base model that no job of this project trains on, so it is not asked. Ask its upstream."""
+    """The model '{id}' is a base model that no job of this project trains on, so it cannot be asked here."""
 
 
 class EndpointNotFound(NotFound):
@@ -158,7 +158,7 @@ class EndpointNotFound(NotFound):
 
 
 class DeliveryNotFound(NotFound):
-    """No such delivery: {id}. Deliveries are kept for 30 days."""
+    """No such delivery: {id}. Old ones are removed, by default after 30 days."""
 
 
 class FileContentGone(NotFound):
@@ -222,7 +222,7 @@ class TooSlow(RequestError):
 
 
 class JobAlreadyEnded(RequestError):
-    """Job {id} has already {status}; only a job that has not ended can be cancelled."""
+    """Job {id} has already ended ({status}); only a job that has not ended can be cancelled."""
 
 
 class TooManyEndpoints(RequestError):

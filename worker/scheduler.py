@@ -116,7 +116,7 @@ class Scheduler:
             await upgrade.carry_over(self._store)
             self._upgraded = time.monotonic()
         if back := await self._store.redis_health.watch_clock():
-            log.warning("Redis' clock was set back by %.0f s: what is due was moved by as much", back)
+            log.warning("Redis' clock was set back by %.0f s: due times were moved by as much", back)
         recurring = dict.fromkeys(map(poll_member, self._upstreams), self._poll_seconds) | dict.fromkeys(SWEEPS, DAY)
         for member, longest in recurring.items():
             await self._store.wake_if_absent(member)

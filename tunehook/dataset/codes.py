@@ -52,8 +52,8 @@ CODES: dict[str, Code] = {
     # The file as a whole
     "empty_file": _error("The file holds no examples", "Write one JSON object a line."),
     "too_few_examples": _error("Fewer than 10 examples", "The upstream trains on 10 or more; 50 to 100 are advised."),
-    "not_jsonl": _error("The file is not JSONL (it looks like JSON, CSV or text)", "Write one JSON object a line."),
-    "other_shape": _error("The lines have the shape of another tool", "Or send the file to POST /v1/datasets."),
+    "not_jsonl": _error("The file is not JSONL (it looks like JSON, CSV or text)", "Turn it with `tunehook build`."),
+    "other_shape": _error("The lines have the shape of another tool", "Use `tunehook build` or POST /v1/datasets."),
     "wrong_encoding": _error(
         "The file is UTF-16, UTF-32, compressed, a table or a spreadsheet", "Write one JSON object a line, in UTF-8."
     ),

@@ -32,7 +32,7 @@ async def pause_or_resume(ctx: Context, job_id: str, project: str, verb: Verb) -
     job = record.job
     what = _DONE[verb]
     if job.stage is Stage.SETTLED:
-        raise JobNotSteered(id=job_id, what=what, why=f"it has already {job.status}")
+        raise JobNotSteered(id=job_id, what=what, why=f"it has already ended ({job.status})")
     upstream = ctx.upstreams.get(job.upstream)
     if job.stage is not Stage.TRACKED or not job.upstream_job_id or upstream is None:
         why = f"the upstream does not have it yet (its stage is {job.stage.value}); cancel it, or wait"

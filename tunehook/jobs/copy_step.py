@@ -84,7 +84,7 @@ async def _send(ctx: Context, record: CopyRecord, lease: Lease) -> None:
         pause = await hold(ctx, error)
         await _later(ctx, transfer.record, lease, waiters, pause=pause)
     except UpstreamError as error:
-        log.warning("uploading %s to %s: %s", copy.file_id, copy.upstream, error.message)
+        log.warning("uploading %s to %s failed: %s", copy.file_id, copy.upstream, error.message)
         await transfer.failed(error)
     else:
         if not done:

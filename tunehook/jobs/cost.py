@@ -62,7 +62,7 @@ async def _measured(ctx: Context, upstream: str, request: JobRequest) -> float |
     try:
         rows = await ctx.upstreams[upstream].models()
     except UpstreamError as error:
-        log.warning("the models of %s, for an estimate: %s", upstream, error.message)
+        log.warning("no estimate: the models of %s cannot be listed: %s", upstream, error.message)
         return None
     told = next((row.get("seconds_per_million_tokens") for row in rows if row.get("id") == request.model), None)
     return float(told) if isinstance(told, int | float) and told > 0 else None

@@ -112,14 +112,14 @@ async def fetch(
 async def _fetch_one(ctx: Context, job: Job, name: str, file_id: str, lease: Lease, most_bytes: int) -> None:
     """Fetches one file and makes it the job's. Raises what `_LOST` names, UpstreamError, DataDirUnavailable."""
     if not is_upstream_id(file_id):
-        raise UpstreamRefused(f"The upstream '{job.upstream}' does not name it.", upstream=job.upstream, status=404)
+        raise UpstreamRefused(f"The upstream '{job.upstream}' gives no id for it.", upstream=job.upstream, status=404)
     origin = f"{job.upstream}:{file_id}"
     _, earlier = await _fetched(ctx, job.project, origin)
     if earlier is not None and await _attach(ctx, job.id, name, earlier, lease, _use(ctx, earlier, origin)):
         return
     upstream = ctx.upstreams.get(job.upstream)
     if upstream is None:
-        raise UpstreamUnknown("It is no longer configured.", upstream=job.upstream)
+        raise UpstreamUnknown("The upstream is no longer configured.", upstream=job.upstream)
     lease.check()
     ours: FileRef | None = getattr(job, name)
     own = ours is not None and ours.upstream_id is None  # made here, so of bytes that the project had
@@ -204,7 +204,7 @@ async def _retry_later(ctx: Context, job_id: str, lease: Lease, reason: str, ret
     failed = dataset.model_copy(update={"failures": dataset.failures + 1, "reason": reason})
     change = record.change(record.job.model_copy(update={"dataset": failed}), lease)
     await ctx.store.commit(change.due(lease.member, pause))
-    log.warning("dataset of job %s: %s", job_id, reason)
+    log.warning("the dataset of job %s is not fetched yet: %s", job_id, reason)
 
 
 @optimistic_update
@@ -218,4 +218,4 @@ async def _end(ctx: Context, job_id: str, lease: Lease, lost: str | None) -> Non
         text = f"The dataset could not be fetched. {lost}"
         change.say(job_id, Message(created_at=record.now, level="warn", message=text))
     await ctx.store.commit(change)
-    log.info("dataset of job %s %s", job_id, ended.state)
+    log.info("dataset of job %s: %s", job_id, ended.state)

@@ -76,7 +76,7 @@ async def _act(ctx: Context, record: DeploymentRecord, lease: Lease) -> None:
         deployment = record.deployment
         since = deployment.waiting.since if deployment.waiting else record.now
         code, reason, pause = await _why_it_waits(ctx, error, record.now - since)
-        log.warning("deployment of job %s at %s: %s", deployment.id, deployment.upstream, reason)
+        log.warning("the deployment of job %s at %s waits: %s", deployment.id, deployment.upstream, reason)
         waiting = Waiting(code=code, reason=reason, since=since, retry_at=record.now + int(pause))
         record = await ctx.store.deployments.read(deployment.id) or record
         if record.deployment.stage is not deployment.stage:  # its removal was asked for meanwhile

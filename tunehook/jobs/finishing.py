@@ -137,18 +137,18 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
     missing: list[str] = []
     # Some upstreams make checkpoints without an event.
     fetches = {
-        "members": _fetch_members,
+        "late members": _fetch_members,
         "events": event_log.fetch,
-        "results": _fetch_results,
+        "result files": _fetch_results,
         "checkpoints": event_log.publish_checkpoints,
     }
     for what, fetch in fetches.items():
         try:
             await fetch(ctx, job)
         except UpstreamRefused as refused:
-            log.info("%s of job %s: the upstream has none: %s", what, job.id, refused.message)
+            log.info("the %s of job %s are not at the upstream: %s", what, job.id, refused.message)
         except UpstreamError as error:
-            log.warning("%s of job %s: %s", what, job.id, error.message)
+            log.warning("the %s of job %s cannot be fetched now: %s", what, job.id, error.message)
             missing.append(what)
     if missing and since_end <= GIVE_UP_SECONDS:
         await store.plan(record.member, min(600.0, max(5.0, since_end)))
@@ -158,7 +158,7 @@ async def fetch_what_is_late(ctx: Context, record: JobRecord) -> bool:
         await store.plan(record.member, LATE_EVENTS_SECONDS - since_end + 1)
     else:
         if missing:
-            log.warning("job %s: %s are given up", job.id, ", ".join(missing))
+            log.warning("job %s: not fetched, and given up: %s", job.id, ", ".join(missing))
         await store.unplan(record.member)
     return False
 

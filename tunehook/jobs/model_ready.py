@@ -70,5 +70,5 @@ async def _answers(ctx: Context, job: Job, model: str) -> bool:
                 pass
             return passed.status == 200
     except (UpstreamError, TimeoutError) as error:
-        log.info("asking %s: %s", model, str(error) or f"no answer within {ANSWER_SECONDS} s")
+        log.info("%s does not answer yet: %s", model, str(error) or f"no answer within {ANSWER_SECONDS} s")
         return False

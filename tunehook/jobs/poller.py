@@ -61,7 +61,7 @@ async def poll(
         except (UpstreamUnauthorized, UpstreamUnreachable) as error:
             await upstream_hold.hold(ctx, error)
         except UpstreamError as error:
-            log.warning("polling %s: %s", upstream_name, error.message)
+            log.warning("polling %s failed: %s", upstream_name, error.message)
         finally:
             await ctx.store.plan(member, ctx.poll_seconds)
 
@@ -181,4 +181,4 @@ async def _fetch_logs(ctx: Context, upstream: str, live: Live, changed: list[Job
     ids = (wanted | set(in_turn)) - {job.id for job in changed}
     records = await ctx.store.jobs.read_many(sorted(ids))
     for error in await event_log.fetch_for(ctx, [*changed, *(record.job for record in records)]):
-        log.warning("events from %s: %s", upstream, error.message)
+        log.warning("events of %s cannot be fetched now: %s", upstream, error.message)

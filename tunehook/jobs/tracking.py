@@ -78,7 +78,7 @@ async def tracked(ctx: Context, record: JobRecord, lease: Lease) -> bool:
             seen = await upstream.retrieve(job.upstream_job_id)  # it had ended before it could be cancelled
         return await observe(ctx, record, seen, lease)
     except UpstreamError as error:
-        log.warning("cancelling job %s at %s: %s", job.id, job.upstream, error.message)
+        log.warning("cancelling job %s at %s failed: %s", job.id, job.upstream, error.message)
         await ctx.store.commit(record.change(job, lease).due(record.member, 10.0))
         return False
 
@@ -143,7 +143,7 @@ async def observe(ctx: Context, record: JobRecord, seen: UpstreamJob, lease: Lea
     ctx.store.upstreams.noticed(change, job, seen)
     _say_odd_status(change, job, seen, record.now)
     if unnamed and deploys:
-        text = "The upstream says that the job succeeded. Its model is deployed, which gives it its name."
+        text = "The upstream says that the job succeeded. Its model is named once it is deployed."
         change.say(job.id, Message(created_at=record.now, message=text))
         change.wake(record.member)
     elif unnamed:

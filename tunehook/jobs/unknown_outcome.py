@@ -103,7 +103,7 @@ async def find_extras(ctx: Context, upstream: Upstream, watched: list[str], leas
         except (UpstreamUnauthorized, UpstreamUnreachable):
             raise
         except UpstreamError as error:
-            log.warning("searching for extras of job %s at %s: %s", job.id, upstream.name, error.message)
+            log.warning("searching for extras of job %s at %s failed: %s", job.id, upstream.name, error.message)
             continue
         for upstream_job in found:
             await check_unlisted(ctx, upstream, upstream_job, watched, lease)
@@ -164,7 +164,7 @@ async def find_out(ctx: Context, record: JobRecord, lease: Lease) -> bool:
     except UpstreamAlikeJob as alike:
         found, maybe = [], maybe or str(alike.fields["shown"])
     except UpstreamError as error:
-        log.warning("searching for job %s at %s: %s", job.id, job.upstream, error.message)
+        log.warning("searching for job %s at %s failed: %s", job.id, job.upstream, error.message)
         await ctx.store.commit(record.change(job, lease).due(record.member, 10.0))
         return False
     if found:

@@ -61,7 +61,7 @@ class _ShutdownDays:
             try:
                 self._days[made.upstream] = models.shutdown_dates(await self._upstreams[made.upstream].models())
             except UpstreamError as error:
-                log.warning("shutdown dates of models of %s: %s", made.upstream, error.message)
+                log.warning("no shutdown dates of models of %s: %s", made.upstream, error.message)
                 self._days[made.upstream], self.complete = {}, False
         days = self._days.get(made.upstream, {})
         return days.get(made.name) or days.get(made.base)

@@ -180,7 +180,7 @@ async def _from_the_upstreams(ctx: Context) -> int:
         except UpstreamRefused as refused:
             log.info("upstream %s has no %s to delete: %s", upstream_name, file_id, refused.message)
         except UpstreamError as error:
-            log.warning("deleting %s at %s: %s", file_id, upstream_name, error.message)
+            log.warning("deleting %s at %s failed: %s", file_id, upstream_name, error.message)
             continue
         await ctx.store.deletion.left_copy(upstream_name, file_id)
         removed += 1

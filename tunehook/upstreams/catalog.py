@@ -43,6 +43,6 @@ class Catalog:
                 self._rows[name] = await upstream.models()
             self._until[name] = now + FRESH_SECONDS
         except (UpstreamError, TimeoutError) as error:
-            log.warning("models of %s: %s", name, str(error) or f"no answer within {ASK_SECONDS} s")
+            log.warning("the models of %s are not listed: %s", name, str(error) or f"no answer within {ASK_SECONDS} s")
             self._rows.setdefault(name, [])
             self._until[name] = now + FAILED_SECONDS

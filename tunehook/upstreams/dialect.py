@@ -84,7 +84,7 @@ def job(name: str, raw: object) -> UpstreamJob:
     if not isinstance(raw, dict) or not raw.get("id") or not isinstance(raw.get("status"), str):
         raise UpstreamUnknown(upstream=name, why="the answer is not a fine-tuning job")
     if not is_upstream_id(raw["id"]):
-        raise UpstreamUnknown(upstream=name, why="the job's id is not like an id")
+        raise UpstreamUnknown(upstream=name, why="the job's id is not a usable id")
     results, made = raw.get("result_files"), raw.get("fine_tuned_model")
     method, labels = raw.get("method"), raw.get("metadata")
     large = {
@@ -116,7 +116,7 @@ def job(name: str, raw: object) -> UpstreamJob:
         return UpstreamJob.model_validate(known)
     except ValidationError as error:
         member = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UpstreamUnknown(upstream=name, why=f"the job's member {member} is not what it should be") from error
+        raise UpstreamUnknown(upstream=name, why=f"the job's member {member} has a wrong type") from error
 
 
 def jobs(name: str, answer: Mapping[str, Any], *, tag: str | None = None) -> tuple[list[UpstreamJob], bool]:

@@ -46,7 +46,7 @@ class Answer:
 class PlainHttp:
     """The client of one upstream. Opens nothing until the first call.
 
-    `seconds`: for a call in all. `most_bytes`: of an answer.
+    `key`: a bearer token. `seconds`: for a call in all. `most_bytes`: of an answer.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Upstream(Protocol):
         """Returns jobs with our seed and file and no mark: no proof, but a reason not to create again."""
 
     async def page(self, after: str | None) -> tuple[list[UpstreamJob], bool]:
-        """Returns up to 100 jobs after the job `after`, newest first, and whether there are more."""
+        """Returns 100 jobs at most after `after` (read by any process), newest first, and whether more follow."""
 
     async def news(self, after: str | None, known: Mapping[str, str]) -> News:
         """Returns the same page without reading what has not changed. `known`: upstream job id → its fingerprint."""

@@ -34,7 +34,7 @@ class _Typed(Strict):
     def _known_once(cls, value: list[str] | None) -> list[str] | None:
         for kind in value or []:
             if kind not in event_types.ALL:
-                raise ValueError(f"has {kind[:80]!r}, which is never sent here. There is {', '.join(event_types.ALL)}")
+                raise ValueError(f"has {kind[:80]!r}, which is none of {', '.join(event_types.ALL)}")
         if value and len(set(value)) < len(value):
             raise ValueError("names a type twice")
         return value
@@ -137,7 +137,7 @@ async def _check_new_url(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, u
     if url == endpoint.url:
         return
     if endpoint.pulled != url.startswith(PULL):
-        raise InvalidParameter(param="url", why="a pull endpoint stays one, and others stay. Create another endpoint")
+        raise InvalidParameter(param="url", why="it cannot change from or to pull:<name>. Create another endpoint")
     await _check_url(webhooks, caller, url)
 
 
@@ -179,7 +179,7 @@ async def test(webhooks: Webhooks, caller: ApiKey, endpoint_id: str, body: dict[
     asked = parse_as(TestRequest, body)
     kind = asked.event_type
     if kind not in event_types.ALL:
-        raise InvalidParameter(param="event_type", why=f"there is {', '.join(event_types.ALL)}")
+        raise InvalidParameter(param="event_type", why=f"it must be one of {', '.join(event_types.ALL)}")
     endpoint = (await webhooks.store.endpoints.read(endpoint_id, caller.project)).endpoint
     now = int(time.time())
     event = sample_events.with_members(sample_events.sample_event(kind, caller.project, now=now), asked.set)

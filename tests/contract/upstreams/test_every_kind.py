@@ -1,6 +1,7 @@
 """What every kind of upstream is put through: the main job, and what may become of its one call that costs money."""
 
 import asyncio
+import re
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -243,8 +244,9 @@ async def test_an_option_that_does_not_exist_is_refused_before_anything_is_made(
 
 
 async def test_a_multiplier_where_nothing_equals_it_is_refused_in_words(deployed: Deployed) -> None:
-    if "learning_rate_multiplier" not in table_of(deployed.kind)["refused"]:
+    instead = table_of(deployed.kind)["refused"].get("learning_rate_multiplier")
+    if instead is None:
         pytest.skip("this kind has it")
-    with pytest.raises(openai.BadRequestError, match=r"absolute rate as tunehook\.options"):
+    with pytest.raises(openai.BadRequestError, match=re.escape(instead)):
         await deployed.create(hyperparameters={"learning_rate_multiplier": 2})
     await deployed.create(hyperparameters={"learning_rate_multiplier": "auto"})

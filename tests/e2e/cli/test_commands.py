@@ -219,7 +219,7 @@ def test_up_shows_a_line_for_each_job_and_webhook_and_ends_in_order_when_its_ter
         running.process.send_signal(signal.SIGHUP)
         assert "stopping" in running.process.stdout.read()
         assert running.process.wait(120) == 0
-    assert "job accepted" in shown
+    assert f"job {job.id} accepted" in shown
     assert f"job {job.id} succeeded" in shown
     assert re.search(rf"webhook dlv_\w+ of job {job.id} to 127\.0\.0\.1: pending, attempt 1: ", shown)
 

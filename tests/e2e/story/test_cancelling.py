@@ -86,6 +86,6 @@ async def test_tracked(story: Story) -> None:
 async def test_ended(story: Story) -> None:
     job = await story.submit(callback=False)
     await story.until_end(job.id)
-    with pytest.raises(BadRequestError, match="already succeeded") as refused:
+    with pytest.raises(BadRequestError, match=r"already ended \(succeeded\)") as refused:
         await story.client.fine_tuning.jobs.cancel(job.id)
     assert refused.value.code == "job_already_ended"

@@ -136,7 +136,7 @@ async def test_pause_and_resume_are_passed_to_the_upstream(visitor: Visitor) -> 
     await cancelled(visitor, job_id)
     with pytest.raises(openai.BadRequestError) as over:
         await jobs.resume(job_id)
-    assert "already cancelled" in over.value.message
+    assert "already ended (cancelled)" in over.value.message
 
 
 async def test_what_the_upstream_does_not_have_cannot_be_paused(visitor: Visitor) -> None:

@@ -293,7 +293,7 @@ async def test_the_training_file_stays_when_the_validation_file_is_lost(away: Aw
 async def test_a_file_without_an_id_is_lost(away: Away) -> None:
     for number, name in enumerate(["../../models", ""]):
         job = await away.fetched(await away.take_over(away.job(f"ftjob-{number}", name)))
-        assert state(job) == ("lost", "training file: The upstream 'openai' does not name it.")
+        assert state(job) == ("lost", "training file: The upstream 'openai' gives no id for it.")
     assert away.downloads() == 0
 
 

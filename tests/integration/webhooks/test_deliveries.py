@@ -9,6 +9,7 @@ from tests.fakes.misbehaving_receiver import Misbehaving
 from tests.fakes.receiver import Receiver
 from tests.integration.webhooks.conftest import DUE, Office
 from tunehook.store.deliveries import KEPT_SECONDS
+from tunehook.webhooks.retry_policy import MAX_ATTEMPTS
 
 SUCCEEDED, FAILED = "fine_tuning.job.succeeded", "fine_tuning.job.failed"
 
@@ -72,16 +73,16 @@ async def test_redelivery_has_the_same_id_and_a_new_schedule(office: Office, bad
     made = await office.subscribe(f"{bad.root}/500", SUCCEEDED)
     await office.happen()
     delivery_id = (await office.deliveries(made["id"]))[0]["id"]
-    for _ in range(10):
+    for _ in range(MAX_ATTEMPTS):
         await office.make_due(made["id"])
         await office.deliver()
     assert (await office.deliveries(made["id"], "?state=failed"))[0]["id"] == delivery_id
     again = await office.post(f"/v1/deliveries/{delivery_id}/redeliver")
-    assert (again["state"], again["attempt_count"]) == ("pending", 10)
+    assert (again["state"], again["attempt_count"]) == ("pending", MAX_ATTEMPTS)
     assert await office.deliveries(made["id"], "?state=failed") == []
     await office.deliver()
     assert await office.due_in(delivery_id) == pytest.approx(5, abs=1.5)  # the first pause again
-    assert len(bad.ids) == 11
+    assert len(bad.ids) == MAX_ATTEMPTS + 1
     assert len(set(bad.ids)) == 1
 
 

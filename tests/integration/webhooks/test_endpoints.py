@@ -78,7 +78,7 @@ async def test_secrets_are_not_readable_in_redis(office: Office) -> None:
         (
             {"name": "n", "url": "https://you.example/h", "event_types": ["batch.completed"]},
             "event_types",
-            "never sent",
+            "is none of fine_tuning",
         ),
         ({"name": "n", "url": "https://you.example/h", "event_types": [ENDS[0]] * 2}, "event_types", "twice"),
         ({"name": "n", "url": "https://you.example/h", "secret": "mine"}, "secret", "Unknown"),

@@ -229,4 +229,4 @@ async def test_a_listener_that_does_not_get_enough_in_time_says_so(
     async with running_receiver() as receiver:
         there = ("--url", str(office.http.base_url), "--key", office.key)
         assert await told("listen", "--forward-to", receiver.url, "--once", "2", "--timeout", "1", *there) == 3
-    assert "0 of 2 came within 1 s" in capsys.readouterr().err
+    assert "0 of 2 webhooks came within 1 s" in capsys.readouterr().err
