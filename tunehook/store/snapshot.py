@@ -111,7 +111,7 @@ def seal_and_mark(entries: Iterable[Entry]) -> tuple[str | None, str | None]:
     """
     values: dict[str, str] = {}
     for entry in entries:
-        if not entry[0].startswith(_OWN[:-1]):
+        if not entry[0].startswith(keys.OWN[:-1]):
             raise ValueError(f"no record of ours is called {entry[0][:80]!r}")
         int(entry[2]), _commands(_doubted(entry))
         if entry[0] in (keys.SEAL, keys.STORAGE_MARK):

@@ -60,7 +60,7 @@ async def test_the_list_takes_filters(furnished: Api, query: str, found: int) ->
         ("stages=settled", "stages", "Did you mean stage?"),
         ("create_after=1", "create_after", "Did you mean created_after?"),
         ("stage=done", "stage", "it must be one of accepted"),
-        ("status=suceeded", "status", "validating_files (Did you mean succeeded?)."),
+        ("status=suceeded", "status", "validating_files. Did you mean succeeded?"),
         ("stage=nowhere", "stage", "uploading, creating, waiting, tracked, settled."),
         ("created_after=yesterday", "created_after", "it must be a whole number"),
         ("q=", "q", "it must have 1 to 512 characters"),
