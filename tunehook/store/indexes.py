@@ -15,26 +15,29 @@ async def common(
 ) -> AsyncIterator[list[str]]:
     """Yields the ids behind `after`, up to `at_once` at a time, newest first.
 
-    Begins with the first if `after` is not in the index. Walks the shortest index to its end if need be: a page that
-    broke off before it could be empty though more follow, and clients take an empty page for the last.
+    Each id has a place of its own in an index (`list_in`). Begins with the first if `after` is not in the index.
+    Walks the shortest index to its end if need be: a page that broke off before it could be empty though more follow,
+    and clients take an empty page for the last.
     """
     redis = store.redis
     if len(names) > 1:
         lengths = await store.read(("ZCARD", name) for name in names)
         names = [name for _, name in sorted(zip(lengths, names, strict=True))]
     shortest, *others = names
-    size, start = (SCAN if others else at_once), 0
-    if after is not None:
-        rank = await (redis.zrank if ascending else redis.zrevrank)(shortest, after)
-        start = 0 if rank is None else int(rank) + 1
+    size = SCAN if others else at_once
+    begin, end = ("-inf", "+inf") if ascending else ("+inf", "-inf")
+    if after is not None and (place := await redis.zscore(shortest, after)) is not None:
+        begin = f"({place!r}"
     while True:
-        ids = await redis.zrange(shortest, start, start + size - 1, desc=not ascending)
-        fitting = await _in_all(store, others, ids)
+        rows = await redis.zrange(
+            shortest, begin, end, desc=not ascending, byscore=True, offset=0, num=size, withscores=True
+        )
+        fitting = await _in_all(store, others, [str(member) for member, _ in rows])
         for first in range(0, len(fitting), at_once):
             yield fitting[first : first + at_once]
-        if len(ids) < size:
+        if len(rows) < size:
             return
-        start += len(ids)
+        begin = f"({rows[-1][1]!r}"  # by place, not by rank: ranks change when others come and go
 
 
 async def _in_all(store: DueQueue, names: list[str], ids: list[str]) -> list[str]:
