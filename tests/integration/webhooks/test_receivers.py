@@ -283,7 +283,9 @@ async def test_a_receiver_that_answers_gets_eight_at_a_time(office: Office) -> N
         await office.subscribe(str(server.make_url("/")), SUCCEEDED)
         for _ in range(100):
             await office.happen()
-        await office.deliver()
+        async with asyncio.timeout(19):
+            while count < 100:  # on a busy machine, a step ends before the last ones are due
+                await office.deliver()
     assert (count, most) == (100, dispatch.WIDTH)
 
 
