@@ -284,7 +284,7 @@ class Job(Record):
         if self.stage is Stage.SETTLED:
             return str(self.status)
         if self.stage is Stage.TRACKED and self.seen:
-            return "running" if self.seen.unnamed else self.seen.status
+            return "running" if self.seen.ended else self.seen.status  # clients see an end once it is settled
         return _SHOWN.get(self.stage, "validating_files")
 
     @property

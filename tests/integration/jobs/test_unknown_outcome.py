@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from tests.fakes.ports import free_port
 from tests.integration.conftest import Bench
-from tunehook.jobs import copy_step, lifecycle
+from tunehook.jobs import copy_step, lifecycle, poller
 from tunehook.model.job import Stage
 from tunehook.settings import UpstreamSettings
 from tunehook.store.engine import keys
@@ -126,3 +126,16 @@ async def test_a_429_where_the_filter_is_refused_is_still_decided(bench: Bench) 
     await lifecycle.advance(bench.ctx, job_id)
     assert await why(bench, job_id) == "rate_limit_exceeded"
     assert (await bench.read(job_id)).intent_ms is None
+
+
+async def test_a_job_that_had_ended_when_it_was_found_is_shown_as_ended_once_it_is_settled(bench: Bench) -> None:
+    job_id = await at_its_create(bench, simulate="after_reset*1")
+    await lifecycle.advance(bench.ctx, job_id)
+    await bench.simulator.advance(3600)
+    await lifecycle.advance(bench.ctx, job_id)
+    found = (await bench.read(job_id)).job
+    assert found.seen is not None
+    assert (found.stage, found.seen.status, found.shown_status) == (Stage.TRACKED, "succeeded", "running")
+    await poller.poll(bench.ctx, "openai")
+    settled = (await bench.read(job_id)).job
+    assert (settled.stage, settled.shown_status) == (Stage.SETTLED, "succeeded")
