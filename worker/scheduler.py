@@ -11,7 +11,6 @@ import asyncio
 import logging
 import socket
 import time
-from contextlib import suppress
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -80,8 +79,12 @@ class Scheduler:
     async def _keep_indexed(self) -> None:
         """Indexes jobs of earlier versions, beside all else: 100,000 of them take minutes."""
         while True:
-            with suppress(StoreUnavailable):
+            try:
                 await upgrade.index_jobs(self._store)
+            except StoreUnavailable:
+                pass  # the rounds say it
+            except RedisError as error:
+                log.warning("jobs of an earlier version cannot be indexed now: %s", error)
             await asyncio.sleep(self._upgrade_seconds)
 
     async def _enqueue(self) -> None:

@@ -5,15 +5,19 @@ import random
 from itertools import product
 
 import pytest
+from redis.exceptions import ResponseError
 
 from tests.fakes.valkey import Valkey
 from tunehook.errors import JobsNotIndexed
 from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
 from tunehook.store import upgrade
 from tunehook.store.engine import keys
+from tunehook.store.engine.addresses import open_blocking
+from tunehook.store.engine.lease import ended
 from tunehook.store.job_index import JobFilter, costs, search
 from tunehook.store.jobs import JobRecord
 from tunehook.store.store import Store
+from worker.scheduler import Scheduler
 
 PROJECT = "acme"
 NOVEMBER = 1_795_700_000  # 2026-11-26
@@ -219,3 +223,23 @@ async def test_a_text_that_is_longer_than_a_piece_holds_up_no_search(store: Stor
     await accepted(store, [job(0), job(1, spec=long), job(2)])
     assert await found(store, JobFilter(text="kite")) == [job(1).id]
     assert await found(store, JobFilter(text="number")) == [job(2).id, job(0).id]
+
+
+async def test_a_refusal_to_index_does_not_end_the_scheduler(
+    store: Store, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = asyncio.Semaphore(0)
+
+    async def refuse(_: Store) -> None:
+        asked.release()
+        raise ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+    monkeypatch.setattr(upgrade, "index_jobs", refuse)
+    with open_blocking(valkey.url) as connection:
+        scheduler = asyncio.create_task(Scheduler(store, connection, [], upgrade_seconds=0.05).run())
+        async with asyncio.timeout(60):
+            for _ in range(3):
+                await asked.acquire()
+        assert not scheduler.done()
+        await ended(scheduler)
+    assert "jobs of an earlier version cannot be indexed now: WRONGTYPE" in caplog.text
