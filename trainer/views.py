@@ -21,7 +21,7 @@ def file(found: File) -> Row:
 def job(store: Store, found: Job) -> Row:
     """A job with the options that it was trained with, beside OpenAI's members."""
     status, ended = store.status(found), store.result(found)
-    won = ended is not None and ended.won
+    won = status == "succeeded"  # of one that ends this moment, `ended` may know more
     shown = shapes.job(
         found.request,
         found.method,
@@ -29,7 +29,7 @@ def job(store: Store, found: Job) -> Row:
         id=found.id,
         model=found.model,
         created=found.created_at,
-        finished=ended.finished_at if ended and ended.status != "failed" else None,
+        finished=ended.finished_at if ended and status in {"succeeded", "cancelled"} else None,
         fine_tuned_model=found.tuned_model if won else None,
         organization_id=store.config.organization,
         result_files=[result_file_of(found)] if won else [],
@@ -37,7 +37,7 @@ def job(store: Store, found: Job) -> Row:
         validation_file=found.validation_file,
         training_file=found.training_file,
         trained_tokens=ended.trained_tokens if ended and won else None,
-        error=ended.error if ended else None,
+        error=ended.error if ended and status == "failed" else None,
         seed=found.seed,
     )
     return shown | {"training": found.training, "lora_r": found.lora_r if found.training != "full" else None}
