@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.fakes.receiver import running_receiver
 from tests.page.conftest import Stack
@@ -89,6 +89,35 @@ async def test_a_sweep_of_the_form_is_priced_started_and_compared(stack: Stack) 
         await expect(rows(page)).to_have_count(4)
         await page.locator("canvas").first.wait_for()
         await expect(page.locator(".legend")).to_contain_text("n_epochs=3 learning_rate_multiplier=1 train")
+
+
+async def test_a_sweep_that_was_refused_in_its_middle_makes_no_job_twice(stack: Stack) -> None:
+    """One of its values is changed before it goes on."""
+    project = await stack.project()
+    file = await project.file(small_dataset(project.caller.project))
+    refused: list[str] = []
+
+    async def refuse_the_second(route: Route) -> None:
+        if route.request.method == "POST" and "n_epochs=3" in (route.request.post_data or ""):
+            refused.append(route.request.url)
+            await route.fulfill(status=400, json={"error": {"message": "Three epochs are not had today."}})
+        else:
+            await route.continue_()
+
+    async with stack.window() as window:
+        page = await enter(window, project.key, f"/new?training={file}&upstream=fast")
+        await page.route("**/v1/fine_tuning/jobs", refuse_the_second)
+        await page.get_by_text("Hyperparameters, seed, metadata").click()
+        await page.get_by_label("Epochs").fill("2, 3")
+        await page.get_by_role("button", name="Start 2 jobs").click()
+        await expect(page.get_by_role("main")).to_contain_text("1 of 2 were made.")
+        await page.get_by_label("Epochs").fill("2, 4")
+        await page.get_by_role("button", name="Start 2 jobs").click()
+        await page.wait_for_url(re.compile(r"#/compare\?sweep=sweep-"))
+        window.forgive(r"status of 400")
+    assert len(refused) == 1
+    made = (await project.call("GET", "/fine_tuning/jobs"))["data"]
+    assert sorted(job["metadata"]["sweep_run"] for job in made) == ["n_epochs=2", "n_epochs=4"]
 
 
 async def test_a_sweep_of_the_command_is_compared_with_one_click(stack: Stack, tmp_path: Path) -> None:

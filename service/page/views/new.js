@@ -114,20 +114,20 @@ function Checked({ file, isOver }) {
   return found.error ? html`<${ErrorBox} error=${found.error} again=${found.again} />` : html`<${Loading} what="the report" />`;
 }
 
-/** The button that starts the jobs. The same bodies sent twice, after a lost answer, make each job once. */
+/** The button that starts the jobs. A body that is sent twice, after a lost answer or with others beside it, makes one job. */
 function Start({ bodies, isChosen, problem }) {
   const [state, setState] = useState({ busy: false, error: null });
-  const text = JSON.stringify(bodies);
-  const sent = useRef({ text: null, key: null });
+  const keys = useRef(new Map()); // the text of a body → its idempotency key
   const why = missing("write") ?? (isChosen ? problem : "Choose a dataset first.");
   const word = bodies.length > 1 ? `Start ${bodies.length} jobs` : "Start";
   const start = async () => {
-    if (sent.current.text !== text) sent.current = { text, key: randomKey() };
     setState({ busy: true, error: null });
     let [job, made] = [null, 0];
     try {
       for (const body of bodies) {
-        job = await post("/fine_tuning/jobs", body, { headers: { "idempotency-key": `${sent.current.key}-${made}` } });
+        const text = JSON.stringify(body);
+        if (!keys.current.has(text)) keys.current.set(text, randomKey());
+        job = await post("/fine_tuning/jobs", body, { headers: { "idempotency-key": keys.current.get(text) } });
         made += 1;
       }
       if (bodies.length > 1) go("/compare", { sweep: job.metadata.sweep });
