@@ -9,7 +9,7 @@ from tunehook.model.webhook import Attempt, Delivery
 from tunehook.webhooks import retry_policy
 from tunehook.webhooks.retry_policy import Outcome, Verdict
 
-#: The name that these lines had before they were written here.
+#: Filters of logs know these lines by this name, whoever made the attempt.
 log = logging.getLogger("tunehook.webhooks.dispatch")
 
 
