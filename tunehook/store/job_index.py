@@ -19,6 +19,7 @@ from tunehook.model.job import Job, Stage
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Index
 from tunehook.store.engine.due_queue import DueQueue
+from tunehook.store.indexes import common
 
 #: What one run of a search reads at most, rows or bytes of texts: 1 to 2 ms of Redis.
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 2_000_000
@@ -228,17 +229,15 @@ async def read_money(store: DueQueue, project: str, at: int) -> dict[str, int]:
 
 async def unindexed(store: DueQueue, project: str) -> AsyncIterator[list[str]]:
     """Yields the ids of the project's jobs whose rows are not those of their last revision."""
-    start = 0
-    while ids := await store.redis.zrange(keys.jobs(project), start, start + RECORDS_AT_ONCE - 1):
+    async for ids in common(store, [keys.jobs(project)], after=None, at_once=RECORDS_AT_ONCE, ascending=True):
         if found := await store.run("unindexed", [keys.job(job_id) for job_id in ids], []):
             yield [keys.job_id_of(name) for name in found]
-        start += len(ids)
 
 
 async def without_job(store: DueQueue, project: str) -> AsyncIterator[list[str]]:
     """Yields the rows of jobs that an earlier version deleted, which knows of no rows."""
-    index, start = keys.job_index(project), 0
-    while rows := await store.redis.zrange(index, start, start + RECORDS_AT_ONCE - 1):
+    index, begin = keys.job_index(project), "-"
+    while rows := await store.redis.zrange(index, begin, "+", bylex=True, offset=0, num=RECORDS_AT_ONCE):
         scores = await store.redis.zmscore(keys.jobs(project), [row.rpartition("\n")[2] for row in rows])
         yield [row for row, score in zip(rows, scores, strict=True) if score is None]
-        start += len(rows)
+        begin = f"({rows[-1]}"  # those that were yielded may be gone

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from tests.fakes.valkey import Valkey
 from tunehook.errors import JobsNotIndexed
 from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
-from tunehook.store import upgrade
+from tunehook.store import job_index, upgrade
 from tunehook.store.engine import keys
 from tunehook.store.engine.addresses import open_blocking
 from tunehook.store.engine.lease import ended
@@ -223,6 +223,25 @@ async def test_a_text_that_is_longer_than_a_piece_holds_up_no_search(store: Stor
     await accepted(store, [job(0), job(1, spec=long), job(2)])
     assert await found(store, JobFilter(text="kite")) == [job(1).id]
     assert await found(store, JobFilter(text="number")) == [job(2).id, job(0).id]
+
+
+async def test_jobs_that_go_meanwhile_hide_none_that_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention goes on while jobs of an earlier version are indexed, and while rows without a job are removed."""
+    monkeypatch.setattr(job_index, "RECORDS_AT_ONCE", 10)
+    jobs = [record.job.id for record in await accepted(store, [job(number) for number in range(40)])]
+    for job_id in jobs:
+        await store.redis.hdel(keys.job(job_id), "indexed")
+    seen: list[str] = []
+    async for ids in job_index.unindexed(store, PROJECT):
+        seen += ids
+        await store.redis.zrem(keys.jobs(PROJECT), *ids[:5])
+    assert seen == jobs
+    gone = set(jobs) - set(await store.redis.zrange(keys.jobs(PROJECT), 0, -1))
+    async for rows in job_index.without_job(store, PROJECT):
+        if rows:
+            await store.redis.zrem(keys.job_index(PROJECT), *rows)
+    left = {row.rpartition("\n")[2] for row in await store.redis.zrange(keys.job_index(PROJECT), 0, -1)}
+    assert left == set(jobs) - gone
 
 
 async def test_a_refusal_to_index_does_not_end_the_scheduler(
