@@ -5,7 +5,8 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -93,7 +94,7 @@ async def _sweeping(app: web.Application) -> None:
         except (RedisError, OSError, ValueError, TypeError) as error:
             if trouble != reason(error):  # once an outage
                 trouble = reason(error)
-                _LOG.warning("no job can start until this is over: %s", trouble)
+                _LOG.warning("jobs cannot start until this is over: %s", trouble)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(store.config.sweep_seconds):
                 await app[WAKE].wait()
@@ -105,14 +106,28 @@ def _due(store: Store) -> list[str]:
 
 
 def _turn(store: Store, turns: Turns, due: list[str]) -> None:
-    """Gives a turn to what is due, has no worker, and does not wait for one. Stops what goes on after its end."""
+    """Gives a turn to what is due, has no worker, and does not wait for one. Stops what goes on after its end.
+
+    An error of one job keeps no other from its turn: the first is raised at the end. That RQ or Ray is away is raised
+    at once.
+    """
+    wanted: list[tuple[Callable[[Turns, Path], None], Path]] = []
     for job in list(store.jobs.values()):
         ended = store.result(job)
         ago = time.time() - ended.finished_at if ended else 0.0
         if store.config.stop_seconds < ago < _STOP_SECONDS and folders.is_taken(store.folder(job)):
-            stop(turns, store.folder(job))
-    if not due or folders.free_bytes(store.config.data_dir) < store.config.min_free_bytes:
-        return
-    for folder in [store.folder(store.jobs[job_id]) for job_id in due]:
-        if not folders.is_taken(folder):
-            give(turns, folder)
+            wanted.append((stop, store.folder(job)))
+    if due and folders.free_bytes(store.config.data_dir) >= store.config.min_free_bytes:
+        for folder in [store.folder(store.jobs[job_id]) for job_id in due]:
+            if not folders.is_taken(folder):
+                wanted.append((give, folder))
+    errors: list[OSError | ValueError | TypeError] = []
+    for act, folder in wanted:
+        try:
+            act(turns, folder)
+        except ConnectionError:
+            raise
+        except (OSError, ValueError, TypeError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

@@ -52,11 +52,11 @@ class RayTurns:
             self._ask("POST", f"{turn}/stop")
 
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, object]:
-        """Returns the answer; an empty one if there is no such job. Raises OSError."""
+        """Returns the answer; an empty one if there is no such job. Raises OSError; ConnectionError: Ray is away."""
         try:
             answer = self._http.request(method, f"/api/jobs/{path}", json=body)
         except httpx2.HTTPError as error:
-            raise OSError(f"Ray does not answer at {self._config.ray}: {error!r}") from error
+            raise ConnectionError(f"Ray does not answer at {self._config.ray}: {error!r}") from error
         if answer.status_code == 404 and method == "GET":
             return {}
         if not answer.is_success:

@@ -85,7 +85,7 @@ class RqTurns:
         return "none" if self._queue.get_job_position(turn) is None else "waiting"
 
     def stop(self, turn: str) -> None:
-        """Does nothing. The worker of such a slot is there to be killed."""
+        """Does nothing: the operator ends a training process that hangs, on this machine."""
 
 
 def work(config: Config) -> None:

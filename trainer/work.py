@@ -110,7 +110,7 @@ def count_death(job: Path, how: str) -> None:
     """Counts a death at this checkpoint, tells it, and ends a job that has died too often."""
     step = max(folders.whole_checkpoints(job), default=0)
     known = folders.read(job / "deaths.json") or {}
-    deaths = known["deaths"] + 1 if known.get("step") == step else 1
+    deaths = int(known.get("deaths", 0)) + 1 if known.get("step") == step else 1
     folders.write(job / "deaths.json", f'{{"step": {step}, "deaths": {deaths}}}')
     if deaths < MOST_DEATHS:
         words = f"The training process died ({how}); it goes on from step {step}."

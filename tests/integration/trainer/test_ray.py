@@ -81,6 +81,15 @@ async def test_what_dies_where_ray_runs_it_fails_after_three_deaths(bench: Bench
     assert ray.of(job.id) == ["1", "2", "3"]
 
 
+async def test_a_job_that_cannot_have_its_turn_keeps_no_other_from_theirs(bench: Bench, ray: Ray) -> None:
+    first = await bench.create()
+    await turns(ray, first.id, "1")
+    ray.jobs.clear()
+    (bench.trainer.folder(first.id) / "turns").write_text("damaged")
+    second = await bench.create()
+    await turns(ray, second.id, "1")
+
+
 async def test_what_goes_on_after_its_end_is_stopped_and_what_waits_is_left(bench: Bench, ray: Ray) -> None:
     jobs = bench.client.fine_tuning.jobs
     hangs, waits = await bench.create(), await bench.create()
