@@ -24,6 +24,8 @@ from tunehook.telemetry.sdk import SdkSpans, batches, end
 MESSAGE_BYTES = 64 * 1024
 #: So much may wait while the machine is busy: some hundred spans. Linux takes 208 KiB at most.
 WAITING_BYTES = 1024 * 1024
+#: A SIGTERM that comes between two messages, just before `recv` blocks, is seen after this time.
+WAKE_SECONDS = 1.0
 _SCOPE = InstrumentationScope("tunehook")
 
 
@@ -62,9 +64,11 @@ def _collect(source: socket.socket, service_name: str) -> None:
 
     processor, resource = batches(), Resource.create({"service.name": service_name})
     signal.signal(signal.SIGTERM, _stop)
+    source.settimeout(WAKE_SECONDS)
     try:
         while True:
-            processor.on_end(read(source.recv(MESSAGE_BYTES), resource))
+            with suppress(TimeoutError):
+                processor.on_end(read(source.recv(MESSAGE_BYTES), resource))
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         source.setblocking(False)
