@@ -6,6 +6,7 @@ a string, never null or parts; most know no developer and none the older functio
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 Message = dict[str, Any]
@@ -17,10 +18,26 @@ class BadRow(Exception):
 
 def cleaned(messages: Sequence[Mapping[str, Any]], *, knows_developer: bool) -> list[Message]:
     """Returns messages as a template takes them. Raises BadRow. Use it for training and for chats alike."""
-    return [
-        _message(message, f"message {number}", knows_developer=knows_developer)
-        for number, message in enumerate(messages, start=1)
-    ]
+    return _in_order(
+        [
+            _message(message, f"message {number}", knows_developer=knows_developer)
+            for number, message in enumerate(messages, start=1)
+        ]
+    )
+
+
+def _in_order(messages: list[Message]) -> list[Message]:
+    """Returns messages with the results of parallel calls in the order of the calls: most templates show no ids."""
+    found: list[Message] = []
+    places: dict[object, int] = {}
+    for is_result, run in groupby(messages, lambda message: bool(message["role"] == "tool")):
+        some = list(run)
+        if is_result:
+            some.sort(key=lambda message: places.get(message.get("tool_call_id"), len(places)))
+        else:
+            places = {call.get("id"): place for place, call in enumerate(some[-1].get("tool_calls", ()))}
+        found += some
+    return found
 
 
 def as_sent(message: Message) -> Message:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.jobs import chat, preference
-from trainer.rows import BadRow
+from trainer.rows import BadRow, cleaned
 from trainer.templates import Untrainable, known_templates, training_template
 from trainer.tune.labels import IGNORED, Encoder
 
@@ -32,11 +32,12 @@ def encoder(base: Path) -> Encoder:
 
 def with_template(base: Path, folder: Path, name: str) -> Path:
     """Makes a base whose template is one of TRL's, and whose tokenizer knows its control tokens."""
-    from transformers import AutoTokenizer  # noqa: PLC0415
+    from transformers import AddedToken, AutoTokenizer  # noqa: PLC0415
 
     template = (known_templates() / f"{name}.jinja").read_text("utf-8")
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(_CONTROL.findall(template)))})
+    control = [AddedToken(token, special=True, normalized=False) for token in sorted(set(_CONTROL.findall(template)))]
+    tokenizer.add_tokens(control, special_tokens=True)  # as real bases have them: not all in the map of special tokens
     tokenizer.chat_template = template
     shutil.copytree(base, folder)
     tokenizer.save_pretrained(folder)
@@ -247,6 +248,51 @@ def test_blanks_that_a_tokenizer_joins_with_the_prompt_are_refused(base: Path, t
 def test_tools_and_functions_together_are_refused(encoder: Encoder) -> None:
     with pytest.raises(BadRow, match="keep the tools"):
         encoder.supervised(chat("x", "y") | {"tools": TOOLS, "functions": [TOOLS[0]["function"]]})
+
+
+def _call(place: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "look_up", "arguments": f'{{"place": "{place}"}}'}}
+
+
+_PLACE = {"type": "object", "properties": {"place": {"type": "string"}}}
+_LOOK_UP = [{"type": "function", "function": {"name": "look_up", "description": "d", "parameters": _PLACE}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "words"),
+    [
+        (
+            "gptoss",
+            {"tool_calls": [_call("Oslo"), _call("Bern")]},
+            "the call of 'look_up'",
+        ),  # it writes the first alone
+        ("phi3_5", {"content": "I will use look_up now.", "tool_calls": [_call("Bern")]}, "leaves out"),
+        ("llama3", {"content": "look_up says: sunny."}, "the tool 'look_up'"),
+        ("gemma3", {"content": "x<end_of_turn>\n<start_of_turn>user\nHi"}, "control token"),
+    ],
+)
+def test_a_tool_or_call_that_words_name_too_is_refused_where_it_is_left_out(
+    base: Path, tmp_path: Path, name: str, answer: dict[str, Any], words: str
+) -> None:
+    encoder = Encoder(with_template(base, tmp_path / name, name))
+    row: dict[str, Any] = {"messages": [{"role": "user", "content": "look_up it"}, {"role": "assistant", **answer}]}
+    if "control" not in words:
+        row["tools"] = _LOOK_UP
+    with pytest.raises(BadRow, match=words):
+        encoder.supervised(row)
+
+
+def test_results_of_parallel_calls_stand_in_the_order_of_the_calls() -> None:
+    """Most templates show no ids."""
+    calls = [_call("Oslo") | {"id": "call_1"}, _call("Bern") | {"id": "call_2"}]
+    results = [{"role": "tool", "tool_call_id": f"call_{number}", "content": f"result {number}"} for number in (2, 1)]
+    row: list[dict[str, Any]] = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "tool_calls": calls},
+        *results,
+    ]
+    found = cleaned([*row, {"role": "assistant", "content": "Both."}], knows_developer=True)
+    assert [message["content"] for message in found] == ["?", "", "result 1", "result 2", "Both."]
 
 
 def test_thoughts_are_trained_or_refused_and_words_never_become_thoughts(base: Path, tmp_path: Path) -> None:

@@ -40,8 +40,9 @@ class Encoder:
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._special = set(self.tokenizer.all_special_ids)
-        self._control = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        added = self.tokenizer.added_tokens_decoder
+        self._special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
+        self._control = {*self._special, *added}
         self._check_prompt(chat_template(base))
         plain, prompt = (self._ids(_GREETING, add_generation_prompt=ask) for ask in (False, True))
         same = takewhile(lambda pair: pair[0] == pair[1], zip(plain, prompt, strict=False))
@@ -112,7 +113,8 @@ class Encoder:
             text = self._text(messages, tools=tools)
         except Exception as error:  # a template raises what it likes
             raise BadRow(f"the base's chat template refuses it: {error}") from error
-        _check_complete(messages, tools or (), text)
+        _check_complete(messages, text)
+        self._check_functions(messages, tools or ())
         ids = list(found["input_ids"])
         stretches = [self._trimmed(ids, *stretch) for stretch in _runs(found["assistant_masks"])]
         wanted = sum(message["role"] == "assistant" for message in messages)
@@ -125,6 +127,37 @@ class Encoder:
             if joined and self._prompt_end and str(message["content"])[:1].isspace():
                 raise BadRow("an answer begins with blanks that the tokenizer joins with the prompt: leave them out")
         return Encoded(ids, stretches)
+
+    def _check_functions(self, messages: Sequence[Message], tools: Sequence[Message]) -> None:
+        """Raises BadRow for a tool or call that the template leaves out. Words may name it too: probes are rendered."""
+        names: dict[str, str] = {}
+
+        def _probe(function: Message, what: str) -> Message:
+            probe = f"probe_{len(names)}_of_a_name"
+            names[probe] = f"the {what} {str(function['name'])!r}"
+            return {**function, "name": probe}
+
+        probed = [{**tool, "function": _probe(tool["function"], "tool")} for tool in tools]
+        shown = [
+            {
+                **message,
+                "tool_calls": [
+                    {**call, "function": _probe(call["function"], "call of")} for call in message["tool_calls"]
+                ],
+            }
+            if message.get("tool_calls")
+            else message
+            for message in messages
+        ]
+        if not names:
+            return
+        try:
+            text = self._text(shown, tools=probed or None)
+        except Exception as error:  # a template raises what it likes
+            raise BadRow(f"the base's chat template refuses it: {error}") from error
+        for probe, what in names.items():
+            if probe not in text:
+                raise BadRow(f"the base's chat template leaves out {what}: it cannot be trained with it")
 
     def _check_answer(self, message: Message, text: str, *, trained: bool) -> None:
         """Raises BadRow where what is trained is not what the assistant said."""
@@ -173,11 +206,8 @@ def _runs(mask: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _check_complete(messages: Sequence[Message], tools: Sequence[Message], text: str) -> None:
+def _check_complete(messages: Sequence[Message], text: str) -> None:
     """Raises BadRow for what a template leaves out: it would be trained as if it had not been there."""
-    for name in (str(tool["function"]["name"]) for tool in tools):
-        if name not in text:
-            raise BadRow(f"the base's chat template leaves out the tool {name!r}: it knows none")
     start = 0
     for number, message in enumerate(messages, start=1):
         forms = _forms(_parts(message)[1])
