@@ -43,7 +43,7 @@ def event(world: World, job: Job) -> dict[str, object]:
 
 
 async def running(app: web.Application) -> AsyncIterator[None]:
-    """Watch the clock so that jobs end when nobody asks, and post what ended."""
+    """Watches the clock, so that jobs end without a request, and posts what ended."""
     config, world, clock = app[CONFIG], app[OPENAI], app[CLOCK]
     if not config.webhook_url or not config.webhook_secret:
         yield

@@ -65,7 +65,7 @@ def _plain(at: float, message: str, level: str = "info") -> Told:
 
 @lru_cache(maxsize=2048)
 def story(spec: Spec) -> tuple[Told, ...]:
-    """Everything the job will tell if nobody interferes, oldest first."""
+    """Everything the job will tell unless it is paused or cancelled, oldest first."""
     plan = schedule(spec)
     told = _azure_opening(spec, plan) if spec.azure else _opening(spec, plan)
     told += _steps(spec, plan)
@@ -102,7 +102,7 @@ def _steps(spec: Spec, plan: Schedule) -> list[Told]:
     if plan.started == FOREVER:
         return []
     total = total_steps(spec)
-    # Long jobs tell every n-th step, so that nobody has to page through a hundred thousand events.
+    # Long jobs tell every n-th step, so that clients need not page through a hundred thousand events.
     stride = max(10 if spec.azure else 1, math.ceil(total / 500))
     whole, measured = training_seconds(spec), measuring(spec)
     told = []

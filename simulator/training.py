@@ -1,7 +1,7 @@
 """A job's whole life as a function of what it is and how long ago it was created.  (pure)
 
 Times are seconds of training since the job's creation, as in life (7 to 48 minutes were recorded for
-10 examples to 400,000 tokens); whoever runs faster scales them. Marks are what people did to the job meanwhile.
+10 examples to 400,000 tokens); a faster simulator scales them. Marks are what people did to the job meanwhile.
 No randomness: the same Spec lives the same life."""
 
 import hashlib

@@ -57,7 +57,7 @@ class Upload(shapes.Upload):
 
 @dataclass
 class Job:
-    """`created` may lie ahead: then the job has not landed and nobody sees it yet. `listed` is when lists show it."""
+    """`created` may lie ahead: then the job is not there yet. `listed`: when lists show it."""
 
     spec: Spec
     created: float
@@ -123,7 +123,7 @@ class World:
             if job is None:
                 continue
             ends = self.when(job, training.ends_at(job.spec, job.marks))
-            if ends > now:  # somebody paused it, or its turn came later
+            if ends > now:  # it was paused, or its turn came later
                 continue
             del self._open[job.id]
             if self.status(job) == "succeeded":
@@ -174,7 +174,7 @@ class World:
             heed()
 
     def _queue(self) -> None:
-        """Whoever came first gets the first place that is free; places never taken back change nothing past."""
+        """Gives free places in the order of arrival. Places that were taken stay taken."""
         free = [0.0] * self.config.azure_running
         for job in sorted(self.jobs.values(), key=lambda job: job.created):
             plain = replace(job.spec, queue_delay=0.0)

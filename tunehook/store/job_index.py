@@ -227,17 +227,17 @@ async def read_money(store: DueQueue, project: str, at: int) -> dict[str, int]:
     return {name: int(found.get(name, 0)) for name in ("estimated", "spent", "unpriced")}
 
 
-async def unindexed(store: DueQueue, project: str) -> AsyncIterator[list[str]]:
+async def unindexed(store: DueQueue, project: str, at_once: int = RECORDS_AT_ONCE) -> AsyncIterator[list[str]]:
     """Yields the ids of the project's jobs whose rows are not those of their last revision."""
-    async for ids in common(store, [keys.jobs(project)], after=None, at_once=RECORDS_AT_ONCE, ascending=True):
+    async for ids in common(store, [keys.jobs(project)], after=None, at_once=at_once, ascending=True):
         if found := await store.run("unindexed", [keys.job(job_id) for job_id in ids], []):
             yield [keys.job_id_of(name) for name in found]
 
 
-async def without_job(store: DueQueue, project: str) -> AsyncIterator[list[str]]:
+async def without_job(store: DueQueue, project: str, at_once: int = RECORDS_AT_ONCE) -> AsyncIterator[list[str]]:
     """Yields the rows of jobs that an earlier version deleted, which knows of no rows."""
     index, begin = keys.job_index(project), "-"
-    while rows := await store.redis.zrange(index, begin, "+", bylex=True, offset=0, num=RECORDS_AT_ONCE):
+    while rows := await store.redis.zrange(index, begin, "+", bylex=True, offset=0, num=at_once):
         scores = await store.redis.zmscore(keys.jobs(project), [row.rpartition("\n")[2] for row in rows])
         yield [row for row, score in zip(rows, scores, strict=True) if score is None]
         begin = f"({rows[-1]}"  # those that were yielded may be gone

@@ -1,4 +1,4 @@
-"""What an attempt makes of its delivery, and the line that the log has of it; whoever made the attempt."""
+"""Attempts: the delivery that follows from one, and its log line. Dispatch and pull endpoints use both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tunehook.model.webhook import Attempt, Delivery
 from tunehook.webhooks import retry_policy
 from tunehook.webhooks.retry_policy import Outcome, Verdict
 
-#: Filters of logs know these lines by this name, whoever made the attempt.
+#: The name that filters of logs know, for attempts of dispatch and of pull endpoints.
 log = logging.getLogger("tunehook.webhooks.dispatch")
 
 

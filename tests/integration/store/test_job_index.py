@@ -225,19 +225,18 @@ async def test_a_text_that_is_longer_than_a_piece_holds_up_no_search(store: Stor
     assert await found(store, JobFilter(text="number")) == [job(2).id, job(0).id]
 
 
-async def test_jobs_that_go_meanwhile_hide_none_that_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_jobs_that_go_meanwhile_hide_none_that_stay(store: Store) -> None:
     """Retention goes on while jobs of an earlier version are indexed, and while rows without a job are removed."""
-    monkeypatch.setattr(job_index, "RECORDS_AT_ONCE", 10)
     jobs = [record.job.id for record in await accepted(store, [job(number) for number in range(40)])]
     for job_id in jobs:
         await store.redis.hdel(keys.job(job_id), "indexed")
     seen: list[str] = []
-    async for ids in job_index.unindexed(store, PROJECT):
+    async for ids in job_index.unindexed(store, PROJECT, at_once=10):
         seen += ids
         await store.redis.zrem(keys.jobs(PROJECT), *ids[:5])
     assert seen == jobs
     gone = set(jobs) - set(await store.redis.zrange(keys.jobs(PROJECT), 0, -1))
-    async for rows in job_index.without_job(store, PROJECT):
+    async for rows in job_index.without_job(store, PROJECT, at_once=10):
         if rows:
             await store.redis.zrem(keys.job_index(PROJECT), *rows)
     left = {row.rpartition("\n")[2] for row in await store.redis.zrange(keys.job_index(PROJECT), 0, -1)}
