@@ -5,37 +5,53 @@ a string, never null or parts; most know no developer and none the older functio
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 Message = dict[str, Any]
 
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+
 
 class BadRow(Exception):
     """An example that cannot be trained as it is meant. The message says where and why."""
 
 
-def cleaned(messages: Sequence[Mapping[str, Any]], *, knows_developer: bool) -> list[Message]:
-    """Returns messages as a template takes them. Raises BadRow. Use it for training and for chats alike."""
-    return _in_order(
-        [
-            _message(message, f"message {number}", knows_developer=knows_developer)
-            for number, message in enumerate(messages, start=1)
-        ]
-    )
+def cleaned(messages: Sequence[Mapping[str, Any]], template: str) -> list[Message]:
+    """Returns messages as a chat template takes them. Raises BadRow. Use it for training and for chats alike."""
+    known = _COMMENT.sub("", template)
+    found = [_message(message, f"message {number}") for number, message in enumerate(messages, start=1)]
+    for message in found:
+        if message["role"] == "developer" and "developer" not in known:  # most drop such a message without a word
+            message["role"] = "system"
+        if message["role"] == "assistant" and "reasoning_content" in known:
+            _part_thoughts(message)
+    return _in_order(found)
+
+
+def _part_thoughts(message: Message) -> None:
+    """Moves <think>…</think> at the beginning of an answer to `reasoning_content`: some templates look only there."""
+    thoughts, end, words = message["content"].lstrip().partition("</think>")
+    if end and thoughts.startswith("<think>") and "reasoning_content" not in message:
+        message |= {"reasoning_content": thoughts.removeprefix("<think>").strip("\n"), "content": words.lstrip("\n")}
 
 
 def _in_order(messages: list[Message]) -> list[Message]:
     """Returns messages with the results of parallel calls in the order of the calls: most templates show no ids."""
     found: list[Message] = []
-    places: dict[object, int] = {}
+    calls: list[object] = []
     for is_result, run in groupby(messages, lambda message: bool(message["role"] == "tool")):
         some = list(run)
-        if is_result:
-            some.sort(key=lambda message: places.get(message.get("tool_call_id"), len(places)))
-        else:
-            places = {call.get("id"): place for place, call in enumerate(some[-1].get("tool_calls", ()))}
+        if not is_result:
+            calls = [call.get("id") for call in some[-1].get("tool_calls", ())]
+        elif len(calls) > 1:
+            ids = [message.get("tool_call_id") for message in some]
+            if len(ids) != len(calls) or set(ids) != set(calls):
+                where = f"message {len(found) + 1}"
+                raise BadRow(f"{where}: give each of the {len(calls)} calls before it one result, by its tool_call_id")
+            some.sort(key=lambda message: calls.index(message.get("tool_call_id")))
         found += some
     return found
 
@@ -65,15 +81,13 @@ def is_trained(message: Mapping[str, Any]) -> bool:
     return bool(message.get("weight") != 0)
 
 
-def _message(message: Mapping[str, Any], where: str, *, knows_developer: bool) -> Message:
+def _message(message: Mapping[str, Any], where: str) -> Message:
     role = message["role"]
     if message.get("weight") not in (None, 0, 1):
         raise BadRow(f"{where}: its weight is 0 or 1, not {message['weight']!r}")
     if message.get("audio"):
         raise BadRow(f"{where} has audio: only text can be trained here")
     found: Message = {"role": role, "content": _text(message, where)}
-    if role == "developer" and not knows_developer:
-        found["role"] = "system"
     if role == "function":
         found["role"] = "tool"
     for member in ("name", "tool_call_id", "reasoning_content"):

@@ -19,7 +19,7 @@ import aiohttp
 
 from trainer import rows
 from trainer.settings import Config, environment_of_child
-from trainer.templates import Untrainable, chat_template, knows_developer
+from trainer.templates import Untrainable, chat_template
 from trainer.work import ending_with_us
 from wire.problems import Problem, bad
 
@@ -142,8 +142,7 @@ class Serving:
         """Returns a chat as the model was trained on it. Raises Problem 400 for what cannot be answered."""
         found = dict(body)
         try:
-            developer = knows_developer(chat_template(folder))
-            messages = rows.cleaned(body["messages"], knows_developer=developer)
+            messages = rows.cleaned(body["messages"], chat_template(folder))
             tools = rows.tools_of(body)
         except Untrainable:  # not a chat model of ours
             return found

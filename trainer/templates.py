@@ -46,11 +46,6 @@ def training_template(folder: Path) -> str:
     )
 
 
-def knows_developer(template: str) -> bool:
-    """Returns whether a template has a developer role. Most drop such a message without a word."""
-    return "developer" in template
-
-
 def known_templates() -> Path:
     trl = find_spec("trl")
     if trl is None or trl.origin is None:

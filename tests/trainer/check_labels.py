@@ -225,6 +225,12 @@ def test_a_preference_is_between_answers_of_the_assistant(encoder: Encoder, outp
         encoder.preference(row | {member: output})
 
 
+@pytest.mark.parametrize("member", [{"tools": TOOLS}, {"functions": [TOOLS[0]["function"]]}])
+def test_tools_beside_the_input_of_a_preference_are_refused(encoder: Encoder, member: dict[str, Any]) -> None:
+    with pytest.raises(BadRow, match="put them into the input"):
+        encoder.preference(preference("Hello?", "Hi there.", "Go away.") | member)
+
+
 def test_words_that_a_tokenizer_writes_otherwise_are_trained(base: Path) -> None:
     """Many tokenizers compose letters: a file written on a Mac has them apart."""
     from tokenizers.normalizers import NFC  # noqa: PLC0415
@@ -291,15 +297,20 @@ def test_results_of_parallel_calls_stand_in_the_order_of_the_calls() -> None:
         {"role": "assistant", "tool_calls": calls},
         *results,
     ]
-    found = cleaned([*row, {"role": "assistant", "content": "Both."}], knows_developer=True)
+    found = cleaned([*row, {"role": "assistant", "content": "Both."}], "")
     assert [message["content"] for message in found] == ["?", "", "result 1", "result 2", "Both."]
+    for wrong in ([results[0]], [*results, results[0]], [results[0], {**results[1], "tool_call_id": "call_9"}]):
+        with pytest.raises(BadRow, match="message 3: give each of the 2 calls before it one result"):
+            cleaned([*row[:2], *wrong], "")
 
 
 def test_thoughts_are_trained_or_refused_and_words_never_become_thoughts(base: Path, tmp_path: Path) -> None:
     thinking = Encoder(with_template(base, tmp_path / "qwen3", "qwen3"))
     thought = chat("Hello?", "<think>\nA greeting.\n</think>\n\nHi.")["messages"]
     assert trained(thinking, {"messages": thought}) == ["<think>\nA greeting.\n</think>\n\nHi.<|im_end|>"]
-    for words in ("The tag </think> ends it.", "Hi. <think>x</think> Ho.", "<think>a</think> b </think> c"):
+    twice = trained(thinking, chat("Hello?", "<think>a</think> b </think> c"))
+    assert twice == ["<think>\na\n</think>\n\n b </think> c<|im_end|>"]
+    for words in ("The tag </think> ends it.", "Hi. <think>x</think> Ho."):
         with pytest.raises(BadRow, match="leaves out message 2"):
             thinking.supervised(chat("Hello?", words))
     forgetful = Encoder(with_template(base, tmp_path / "glm", "glm4moe"))
@@ -309,6 +320,33 @@ def test_thoughts_are_trained_or_refused_and_words_never_become_thoughts(base: P
     row["messages"][1] |= {"weight": 0}
     [text] = trained(forgetful, row)
     assert "So long." in text
+
+
+def test_thoughts_are_put_where_a_template_looks_for_them(base: Path, tmp_path: Path) -> None:
+    row = chat("Hello?", "<think>\nA greeting.\n</think>\n\nHi.")
+    apart = Encoder(with_template(base, tmp_path / "qwen3_8", "qwen3_8"))
+    assert trained(apart, row) == ["A greeting.\n</think>\n\nHi.<|im_end|>"]  # a server's prompt begins the thought
+    named = chat("Hello?", "Hi.")
+    named["messages"][1]["reasoning_content"] = "A greeting."
+    assert apart.supervised(row) == apart.supervised(named)
+    for name in ("qwen2_5", "qwen3_instruct_2507"):  # they know no thoughts: the words are the answer
+        plain = Encoder(with_template(base, tmp_path / name, name))
+        assert trained(plain, row) == ["<think>\nA greeting.\n</think>\n\nHi.<|im_end|>"]
+
+
+def test_thoughts_in_the_input_of_a_preference_are_context(base: Path, tmp_path: Path) -> None:
+    encoder = Encoder(with_template(base, tmp_path / "glm", "glm4moe"))
+    row = preference("And?", "So long.", "Go away.")
+    row["input"]["messages"][:0] = chat("Hello?", "<think>\nA greeting.\n</think>\n\nHi.")["messages"]
+    assert "Hi." in encoder.tokenizer.decode(encoder.preference(row)["prompt_ids"])
+
+
+def test_a_tool_without_a_description_is_refused_in_words_where_a_template_needs_one(
+    base: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(with_template(base, tmp_path / "gptoss", "gptoss"))
+    with pytest.raises(BadRow, match="may need a description of each tool"):
+        encoder.supervised(chat("Hello?", "Hi.") | {"tools": TOOLS})
 
 
 TRAINABLE = sorted(path.name.removesuffix("_training.jinja") for path in known_templates().glob("*_training.jinja"))

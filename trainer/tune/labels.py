@@ -14,7 +14,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from trainer.rows import BadRow, Message, cleaned, is_trained, tools_of
-from trainer.templates import Untrainable, chat_template, knows_developer, training_template
+from trainer.templates import Untrainable, chat_template, training_template
 
 #: The label of a token that is not trained.
 IGNORED = -100
@@ -35,7 +35,6 @@ class Encoder:
     def __init__(self, base: Path, longest: int | None = None) -> None:
         """Raises Untrainable."""
         self._template = training_template(base)
-        self._developer = knows_developer(self._template)
         self._longest = longest
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         if self.tokenizer.pad_token is None:
@@ -50,17 +49,20 @@ class Encoder:
 
     def supervised(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
         """Returns `input_ids` and `labels` of a row of messages. Raises BadRow."""
-        encoded = self._encoded(row["messages"], tools_of(row))
+        trained = [is_trained(message) for message in row["messages"] if message["role"] == "assistant"]
+        encoded = self._encoded(row["messages"], tools_of(row), trained)
         labels = [IGNORED] * len(encoded.ids)
-        answering = [message for message in row["messages"] if message["role"] == "assistant"]
-        for message, (first, end) in zip(answering, encoded.answers, strict=True):
-            if is_trained(message):
+        for counts, (first, end) in zip(trained, encoded.answers, strict=True):
+            if counts:
                 labels[first:end] = encoded.ids[first:end]
         return {"input_ids": encoded.ids[: self._longest], "labels": labels[: self._longest]}
 
     def preference(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
         """Returns `prompt_ids`, `chosen_ids` and `rejected_ids` of a row of preferences. Raises BadRow."""
         given = row["input"]
+        if row.get("tools") or row.get("functions"):
+            raise BadRow("its tools stand beside its input: put them into the input")
+        earlier = [False for message in given["messages"] if message["role"] == "assistant"]
         prompts, found = [], {}
         for name, members in (
             ("chosen_ids", ("preferred_output", "preferred_completion")),
@@ -69,7 +71,7 @@ class Encoder:
             output = row.get(members[0]) or row.get(members[1]) or []
             if [message["role"] for message in output] != ["assistant"]:
                 raise BadRow(f"its {members[0]} is not one message of the assistant")
-            encoded = self._encoded([*given["messages"], *output], tools_of(given))
+            encoded = self._encoded([*given["messages"], *output], tools_of(given), [*earlier, True])
             first, end = encoded.answers[-1]
             prompts.append(encoded.ids[:first])
             found[name] = encoded.ids[first:end]
@@ -99,8 +101,11 @@ class Encoder:
         )
         return list(found["input_ids"])
 
-    def _encoded(self, given: Sequence[Mapping[str, Any]], tools: list[Message] | None) -> Encoded:
-        messages = cleaned(given, knows_developer=self._developer)
+    def _encoded(
+        self, given: Sequence[Mapping[str, Any]], tools: list[Message] | None, trained: Sequence[bool]
+    ) -> Encoded:
+        """Returns messages as tokens. `trained`: of each of the assistant, in order. Raises BadRow."""
+        messages = cleaned(given, self._template)
         try:
             found = self.tokenizer.apply_chat_template(
                 messages,
@@ -112,17 +117,19 @@ class Encoder:
             )
             text = self._text(messages, tools=tools)
         except Exception as error:  # a template raises what it likes
-            raise BadRow(f"the base's chat template refuses it: {error}") from error
+            is_bare = any(not tool["function"].get("description") for tool in tools or ())
+            hint = " (it may need a description of each tool)" if is_bare else ""
+            raise BadRow(f"the base's chat template refuses it: {error}{hint}") from error
         _check_complete(messages, text)
         self._check_functions(messages, tools or ())
         ids = list(found["input_ids"])
         stretches = [self._trimmed(ids, *stretch) for stretch in _runs(found["assistant_masks"])]
-        wanted = sum(message["role"] == "assistant" for message in messages)
-        if len(stretches) != wanted:
-            raise BadRow(f"the base's chat template shows {len(stretches)} of its {wanted} messages of the assistant")
-        pairs = [pair for pair in zip(given, messages, strict=True) if pair[1]["role"] == "assistant"]
-        for (as_given, message), (first, end) in zip(pairs, stretches, strict=True):
-            self._check_answer(message, self.tokenizer.decode(ids[first:end]), trained=is_trained(as_given))
+        answers = [message for message in messages if message["role"] == "assistant"]
+        if len(stretches) != len(answers):
+            shown = f"{len(stretches)} of its {len(answers)} messages of the assistant"
+            raise BadRow(f"the base's chat template shows {shown}")
+        for message, counts, (first, end) in zip(answers, trained, stretches, strict=True):
+            self._check_answer(message, self.tokenizer.decode(ids[first:end]), trained=counts)
             joined = ids[max(0, first - len(self._prompt_end)) : first] != self._prompt_end
             if joined and self._prompt_end and str(message["content"])[:1].isspace():
                 raise BadRow("an answer begins with blanks that the tokenizer joins with the prompt: leave them out")

@@ -177,7 +177,7 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
             raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
-        if all(label == IGNORED for label in encoded["labels" if "labels" in encoded else "chosen_ids"]):
+        if not _trains(encoded):
             left_out += 1
             continue
         for column, ids in encoded.items():
@@ -186,8 +186,15 @@ def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict
         raise _BadFile(param, f"No example of the {spoken} has a message of the assistant to train on.")
     if left_out:
         words = f"{left_out} examples of the {spoken} train nothing, and were left out: "
-        folder.tell(f"{words}what the assistant says has weight 0, or lies beyond the context.", level="warn")
+        reasons = "what the assistant says has weight 0, lies beyond the context, or is the same in both outputs."
+        folder.tell(words + reasons, level="warn")
     return Dataset.from_dict(columns)
+
+
+def _trains(encoded: dict[str, list[int]]) -> bool:
+    if "labels" in encoded:
+        return any(label != IGNORED for label in encoded["labels"])
+    return encoded["chosen_ids"] != encoded["rejected_ids"]
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
