@@ -13,6 +13,9 @@ from typing import Any
 Message = dict[str, Any]
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_DEVELOPER = re.compile(r"""["']developer["']""")
+#: transformers gives a template both names.
+_THOUGHTS = re.compile(r"reasoning_content|message\.thinking|message\[.thinking")
 
 
 class BadRow(Exception):
@@ -24,9 +27,9 @@ def cleaned(messages: Sequence[Mapping[str, Any]], template: str) -> list[Messag
     known = _COMMENT.sub("", template)
     found = [_message(message, f"message {number}") for number, message in enumerate(messages, start=1)]
     for message in found:
-        if message["role"] == "developer" and "developer" not in known:  # most drop such a message without a word
+        if message["role"] == "developer" and not _DEVELOPER.search(known):  # most drop such a message without a word
             message["role"] = "system"
-        if message["role"] == "assistant" and "reasoning_content" in known:
+        if message["role"] == "assistant" and _THOUGHTS.search(known):
             _part_thoughts(message)
     return _in_order(found)
 
@@ -79,6 +82,30 @@ def tools_of(row: Mapping[str, Any]) -> list[Message] | None:
 def is_trained(message: Mapping[str, Any]) -> bool:
     """Returns whether a message of the assistant counts: unless its weight is 0."""
     return bool(message.get("weight") != 0)
+
+
+def check_complete(messages: Sequence[Message], text: str) -> None:
+    """Raises BadRow for what a template leaves out: it would be trained as if it had not been there."""
+    start = 0
+    for number, message in enumerate(messages, start=1):
+        written = forms(parts(message)[1])
+        ends = [place + len(words) for words in written if (place := text.find(words, start)) >= 0]
+        if not ends:
+            raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
+        start = min(ends)
+
+
+def parts(message: Message) -> tuple[str, str]:
+    """Returns the thoughts and the words of a message. Templates leave out earlier thoughts."""
+    thoughts, words = str(message.get("reasoning_content", "")), str(message["content"]).strip()
+    if message["role"] == "assistant" and words.startswith("<think>"):
+        thoughts, _, words = words.removeprefix("<think>").partition("</think>")
+    return thoughts.strip(), words.strip()
+
+
+def forms(words: str) -> tuple[str, str]:
+    """Returns words as templates write them: plain, or as JSON."""
+    return words, json.dumps(words, ensure_ascii=False)[1:-1]
 
 
 def _message(message: Mapping[str, Any], where: str) -> Message:

@@ -240,15 +240,82 @@ def test_words_that_a_tokenizer_writes_otherwise_are_trained(base: Path) -> None
     assert trained(encoder, chat("Where?", "Zu\u0308rich.")) == ["Z\u00fcrich.<|im_end|>"]
 
 
-def test_blanks_that_a_tokenizer_joins_with_the_prompt_are_refused(base: Path, tmp_path: Path) -> None:
-    """The model would learn to begin with a token that a server's prompt has already begun."""
+@pytest.fixture(scope="module")
+def joining(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base whose tokenizer has several line breaks as one token and splits as Qwen's does."""
+    from tokenizers import Regex, Tokenizer, pre_tokenizers  # noqa: PLC0415
+
     from trainer.tune.tiny import make  # noqa: PLC0415
 
-    make(tmp_path / "tiny", ["\n\n\n a"] * 9)  # its vocabulary has line breaks as one token
-    encoder = Encoder(tmp_path / "tiny")
-    assert trained(encoder, chat("Hello?", "  Hi.")) == ["  Hi.<|im_end|>"]
-    with pytest.raises(BadRow, match="begins with blanks"):
-        encoder.supervised(chat("Hello?", "\n\nHi."))
+    folder = tmp_path_factory.mktemp("joining") / "tiny"
+    make(folder, ["\n\n\n a"] * 9)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    split = pre_tokenizers.Split(Regex(r"[^\r\n\p{L}]?\p{L}+| ?[^\s\p{L}]+[\r\n]*|\s*[\r\n]+|\s+"), "isolated")
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, whole])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def prompted(encoder: Encoder, row: dict[str, Any]) -> list[int]:
+    """Returns the tokens of a server's prompt for a row's last answer."""
+    found = encoder.tokenizer.apply_chat_template(
+        row["messages"][:-1], add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    return list(found["input_ids"])
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "label"),
+    [
+        ("qwen2_5", "\n\nHi.", "\n\nHi.<|im_end|>"),
+        ("qwen3_5_think", "Hi.", "\n</think>\n\nHi.<|im_end|>"),
+        ("qwen3_6", "Hi.", "\n</think>\n\nHi.<|im_end|>"),
+        ("qwen3_8", "Hi.", "\n</think>\n\nHi.<|im_end|>"),
+        ("qwen3_8", "<think>\nA greeting.\n</think>\n\nHi.", "A greeting.\n</think>\n\nHi.<|im_end|>"),
+        ("qwen3_5_nothink", "Hi.", "Hi.<|im_end|>"),
+    ],
+)
+def test_a_tokenizer_that_joins_line_breaks_joins_none_of_the_prompt_with_an_answer(
+    joining: Path, tmp_path: Path, name: str, answer: str, label: str
+) -> None:
+    """It would be trained behind a prompt that no server gives, and say again what the prompt has said."""
+    encoder = Encoder(with_template(joining, tmp_path / name, name))
+    row = chat("Hello?", answer)
+    assert trained(encoder, row) == [label]
+    found, asked = encoder.supervised(row), prompted(encoder, row)
+    assert found["input_ids"][: len(asked)] == asked
+    assert found["labels"][: len(asked)] == [IGNORED] * len(asked)
+    pair = preference("Hello?", answer, "No.")
+    assert encoder.preference(pair)["prompt_ids"] == asked
+
+
+def test_an_answer_that_does_not_follow_a_servers_prompt_is_refused(joining: Path, tmp_path: Path) -> None:
+    encoder = Encoder(with_template(joining, tmp_path / "nothink", "qwen3_5_nothink"))
+    row = chat("Hello?", "<think>\nA greeting.\n</think>\n\nHi.")
+    with pytest.raises(BadRow, match="does not begin where a server's prompt ends"):
+        encoder.supervised(row)
+    row["messages"][1]["weight"] = 0
+    assert trained(encoder, row) == []
+
+
+def test_no_blank_is_added_where_a_tokenizer_begins_each_text_with_one(base: Path, tmp_path: Path) -> None:
+    """SentencePiece's do: a prompt and an answer that it joins cannot be read apart there."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(split=False), decoders.Metaspace()
+    texts = ["assistant\n- Hi. user system you are Qwen created by Alibaba Cloud helpful Hello? x y"] * 9
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(special_tokens=special, show_progress=False))
+    spaced = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[2], pad_token=special[0])
+    spaced.chat_template = (known_templates() / "qwen2_5.jinja").read_text("utf-8")
+    shutil.copytree(base, tmp_path / "spaced")
+    spaced.save_pretrained(tmp_path / "spaced")
+    encoder = Encoder(tmp_path / "spaced")
+    with pytest.raises(BadRow, match="does not begin where a server's prompt ends"):
+        encoder.supervised(chat("Hello?", "- Hi."))  # its vocabulary has the line break and the dash as one token
 
 
 def test_tools_and_functions_together_are_refused(encoder: Encoder) -> None:
@@ -285,6 +352,16 @@ def test_a_tool_or_call_that_words_name_too_is_refused_where_it_is_left_out(
     if "control" not in words:
         row["tools"] = _LOOK_UP
     with pytest.raises(BadRow, match=words):
+        encoder.supervised(row)
+
+
+def test_words_beside_a_call_are_not_left_out_though_the_call_has_them_too(base: Path, tmp_path: Path) -> None:
+    encoder = Encoder(with_template(base, tmp_path / "gptoss", "gptoss"))
+    called = {"role": "assistant", "content": "Bern", "tool_calls": [_call("Bern")]}
+    row: dict[str, Any] = {"messages": [{"role": "user", "content": "?"}, called], "tools": _LOOK_UP}
+    assert trained(encoder, row)
+    row["messages"] += [{"role": "tool", "content": "rain"}, {"role": "assistant", "content": "Rain."}]
+    with pytest.raises(BadRow, match="leaves out the words beside a call, 'Bern'"):
         encoder.supervised(row)
 
 
@@ -329,6 +406,9 @@ def test_thoughts_are_put_where_a_template_looks_for_them(base: Path, tmp_path: 
     named = chat("Hello?", "Hi.")
     named["messages"][1]["reasoning_content"] = "A greeting."
     assert apart.supervised(row) == apart.supervised(named)
+    channels = Encoder(with_template(base, tmp_path / "gptoss", "gptoss"))
+    [analysis] = trained(channels, row)
+    assert analysis.startswith("<|channel|>analysis<|message|>A greeting.<|end|>")
     for name in ("qwen2_5", "qwen3_instruct_2507"):  # they know no thoughts: the words are the answer
         plain = Encoder(with_template(base, tmp_path / name, name))
         assert trained(plain, row) == ["<think>\nA greeting.\n</think>\n\nHi.<|im_end|>"]
@@ -345,7 +425,7 @@ def test_a_tool_without_a_description_is_refused_in_words_where_a_template_needs
     base: Path, tmp_path: Path
 ) -> None:
     encoder = Encoder(with_template(base, tmp_path / "gptoss", "gptoss"))
-    with pytest.raises(BadRow, match="may need a description of each tool"):
+    with pytest.raises(BadRow, match="may need a description and parameters of each tool"):
         encoder.supervised(chat("Hello?", "Hi.") | {"tools": TOOLS})
 
 

@@ -7,13 +7,14 @@ say, and nothing else.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
+from transformers.utils.chat_template_utils import render_jinja_template
 
-from trainer.rows import BadRow, Message, cleaned, is_trained, tools_of
+from trainer.rows import BadRow, Message, check_complete, cleaned, forms, is_trained, parts, tools_of
 from trainer.templates import Untrainable, chat_template, training_template
 
 #: The label of a token that is not trained.
@@ -34,18 +35,16 @@ class Encoder:
 
     def __init__(self, base: Path, longest: int | None = None) -> None:
         """Raises Untrainable."""
-        self._template = training_template(base)
-        self._longest = longest
+        self._template, self._own = training_template(base), chat_template(base)
+        self.longest = longest
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         added = self.tokenizer.added_tokens_decoder
         self._special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
         self._control = {*self._special, *added}
-        self._check_prompt(chat_template(base))
-        plain, prompt = (self._ids(_GREETING, add_generation_prompt=ask) for ask in (False, True))
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(plain, prompt, strict=False))
-        self._prompt_end = prompt[len(list(same)) :]
+        #: What a server adds to messages to ask for an answer, as text and as tokens.
+        self._asking, self._asking_ids = self._prompt_end()
 
     def supervised(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
         """Returns `input_ids` and `labels` of a row of messages. Raises BadRow."""
@@ -55,7 +54,7 @@ class Encoder:
         for counts, (first, end) in zip(trained, encoded.answers, strict=True):
             if counts:
                 labels[first:end] = encoded.ids[first:end]
-        return {"input_ids": encoded.ids[: self._longest], "labels": labels[: self._longest]}
+        return {"input_ids": encoded.ids[: self.longest], "labels": labels[: self.longest]}
 
     def preference(self, row: Mapping[str, Any]) -> dict[str, list[int]]:
         """Returns `prompt_ids`, `chosen_ids` and `rejected_ids` of a row of preferences. Raises BadRow."""
@@ -77,29 +76,72 @@ class Encoder:
             found[name] = encoded.ids[first:end]
         if prompts[0] != prompts[1]:
             raise BadRow("the base's chat template renders the input differently before the two outputs")
-        room = None if self._longest is None else max(0, self._longest - len(prompts[0]))
+        room = None if self.longest is None else max(0, self.longest - len(prompts[0]))
         return {"prompt_ids": prompts[0], **{name: ids[:room] for name, ids in found.items()}}
 
-    def _check_prompt(self, own: str) -> None:
-        """Raises Untrainable where an answer is not trained behind the prompt that a server makes of the template."""
+    def prompt(self, row: Mapping[str, Any]) -> str:
+        """Returns what a server would make of a row that ends before its answer. Raises BadRow."""
+        if row.get("tools") or row.get("functions"):
+            raise BadRow("it has tools, and an answer that calls one cannot be rewarded here: leave them out")
+        messages = cleaned(row["messages"], self._own)
         try:
-            prompt = self._text(_GREETING, chat_template=own, add_generation_prompt=True)
+            text = self._text(messages, chat_template=self._own, add_generation_prompt=True)
+        except Exception as error:  # a template raises what it likes
+            raise BadRow(f"the base's chat template refuses it: {error}") from error
+        check_complete(messages, text)
+        return text
+
+    def _prompt_end(self) -> tuple[str, list[int]]:
+        """Returns how a server's prompt ends. Raises Untrainable where no answer is trained behind such an end."""
+        try:
+            plain, prompt = (
+                self._text(_GREETING, chat_template=self._own, add_generation_prompt=ask) for ask in (0, 1)
+            )
             answered = self._text([*_GREETING, {"role": "assistant", "content": "y"}])
         except Exception:  # a template raises what it likes, and will for each row
-            return
+            return "", []
         if not answered.startswith(prompt):
             words = f"A server's prompt for this base ends with {prompt[-20:]!r}, and its training form writes no such."
             raise Untrainable(f"{words} It would be trained for a prompt that it is never given. Train another base.")
+        (before, _), (ids, spans) = self._tokens(plain, ()), self._tokens(prompt, ())
+        same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(before, ids, strict=False))))
+        return (prompt[spans[same][0] :], ids[same:]) if same < len(ids) else ("", [])
 
     def _text(self, messages: Sequence[Message], **options: Any) -> str:
         rendered = {"chat_template": self._template, **options}
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **rendered))
 
-    def _ids(self, messages: Sequence[Message], **options: Any) -> list[int]:
-        found = self.tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=True, return_dict=True, **options
+    def _rendered(self, messages: Sequence[Message], tools: list[Message] | None) -> tuple[str, list[tuple[int, int]]]:
+        """Returns the text of messages, and the span of each answer behind the end of a server's prompt."""
+        texts, found = render_jinja_template(
+            [messages],
+            tools=tools,
+            chat_template=self._template,
+            return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
         )
-        return list(found["input_ids"])
+        text = str(texts[0])
+        spans: list[tuple[int, int]] = []
+        for first, end in found[0]:
+            if spans and spans[-1][1] == first:
+                spans[-1] = (spans[-1][0], end)
+            elif first < end:
+                spans.append((first, end))
+        asking = self._asking
+        begins = [text.find(asking, max(0, first - len(asking)), first + len(asking)) for first, _ in spans]
+        return text, [
+            (max(first, begin + len(asking)) if begin >= 0 else first, end)
+            for begin, (first, end) in zip(begins, spans, strict=True)
+        ]
+
+    def _tokens(self, text: str, cuts: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
+        """Returns the tokens of a text, and the span of each. No token goes across a cut."""
+        ids, spans = [], []
+        for first, end in pairwise([0, *cuts, len(text)]):
+            found = self.tokenizer(text[first:end], add_special_tokens=False, return_offsets_mapping=True)
+            ids += found["input_ids"]
+            spans += [(first + begins, first + ends) for begins, ends in found["offset_mapping"]]
+        return ids, spans
 
     def _encoded(
         self, given: Sequence[Mapping[str, Any]], tools: list[Message] | None, trained: Sequence[bool]
@@ -107,49 +149,70 @@ class Encoder:
         """Returns messages as tokens. `trained`: of each of the assistant, in order. Raises BadRow."""
         messages = cleaned(given, self._template)
         try:
-            found = self.tokenizer.apply_chat_template(
-                messages,
-                tools=tools,
-                chat_template=self._template,
-                tokenize=True,
-                return_dict=True,
-                return_assistant_tokens_mask=True,
-            )
-            text = self._text(messages, tools=tools)
+            text, spans = self._rendered(messages, tools)
         except Exception as error:  # a template raises what it likes
-            is_bare = any(not tool["function"].get("description") for tool in tools or ())
-            hint = " (it may need a description of each tool)" if is_bare else ""
+            members = ("description", "parameters")
+            is_bare = any(not tool["function"].get(member) for tool in tools or () for member in members)
+            hint = " (it may need a description and parameters of each tool)" if is_bare else ""
             raise BadRow(f"the base's chat template refuses it: {error}{hint}") from error
-        _check_complete(messages, text)
+        check_complete(messages, text)
         self._check_functions(messages, tools or ())
-        ids = list(found["input_ids"])
-        stretches = [self._trimmed(ids, *stretch) for stretch in _runs(found["assistant_masks"])]
         answers = [message for message in messages if message["role"] == "assistant"]
-        if len(stretches) != len(answers):
-            shown = f"{len(stretches)} of its {len(answers)} messages of the assistant"
+        if len(spans) != len(answers):
+            shown = f"{len(spans)} of its {len(answers)} messages of the assistant"
             raise BadRow(f"the base's chat template shows {shown}")
-        for message, counts, (first, end) in zip(answers, trained, stretches, strict=True):
-            self._check_answer(message, self.tokenizer.decode(ids[first:end]), trained=counts)
-            joined = ids[max(0, first - len(self._prompt_end)) : first] != self._prompt_end
-            if joined and self._prompt_end and str(message["content"])[:1].isspace():
-                raise BadRow("an answer begins with blanks that the tokenizer joins with the prompt: leave them out")
-        return Encoded(ids, stretches)
+        encoded = self._split(text, spans, trained)
+        for message, counts, (first, end) in zip(answers, trained, encoded.answers, strict=True):
+            self._check_answer(message, self.tokenizer.decode(encoded.ids[first:end]), trained=counts)
+        return encoded
+
+    def _split(self, text: str, spans: Sequence[tuple[int, int]], trained: Sequence[bool]) -> Encoded:
+        """Returns a text as tokens, of which each trained answer has its own. Raises BadRow.
+
+        Where a tokenizer joins the end of a prompt with an answer, as Qwen's does with line breaks, each is read alone,
+        as a server does; but not where that adds a blank, as SentencePiece does."""
+        whole, *_ = joined = self._tokens(text, ())
+        for ids, offsets in (joined, self._tokens(text, [first for first, _ in spans])):
+            stretches = [self._stretch(ids, offsets, *span) for span in spans]
+            follow = [self._follows(ids, first) for first, _ in stretches]
+            right = all(follows or not counts for follows, counts in zip(follow, trained, strict=True))
+            if right and (ids == whole or self.tokenizer.decode(ids) == self.tokenizer.decode(whole)):
+                return Encoded(ids, stretches)
+        raise BadRow(f"an answer does not begin where a server's prompt ends, with {self._asking[-30:]!r}")
+
+    def _follows(self, ids: Sequence[int], first: int) -> bool:
+        return ids[max(0, first - len(self._asking_ids)) : first] == self._asking_ids
+
+    def _stretch(self, ids: Sequence[int], offsets: Sequence[tuple[int, int]], first: int, end: int) -> tuple[int, int]:
+        """Returns which tokens a span has, without blanks after the end of turn. Raises BadRow: no turn ends there."""
+        begin = next((index for index, (_, ends) in enumerate(offsets) if ends > first), len(ids))
+        last = next((index for index, (begins, _) in enumerate(offsets) if begins >= end), len(ids))
+        while last > begin and ids[last - 1] not in self._control and not self.tokenizer.decode(ids[last - 1]).strip():
+            last -= 1
+        if last == begin or ids[last - 1] not in self._control:
+            raise BadRow("the base's chat template marks no end of turn: the model would not learn to stop")
+        return begin, last
 
     def _check_functions(self, messages: Sequence[Message], tools: Sequence[Message]) -> None:
-        """Raises BadRow for a tool or call that the template leaves out. Words may name it too: probes are rendered."""
+        """Raises BadRow for a tool, a call or words beside it that the template leaves out.
+
+        Others of the row's words may be the same, so probes are rendered in their place."""
         names: dict[str, str] = {}
 
-        def _probe(function: Message, what: str) -> Message:
+        def _probed(found: Message, member: str, what: str) -> Message:
+            if not found[member]:
+                return found
             probe = f"probe_{len(names)}_of_a_name"
-            names[probe] = f"the {what} {str(function['name'])!r}"
-            return {**function, "name": probe}
+            names[probe] = f"{what} {str(found[member])[:60]!r}"
+            return {**found, member: probe}
 
-        probed = [{**tool, "function": _probe(tool["function"], "tool")} for tool in tools]
+        probed = [{**tool, "function": _probed(tool["function"], "name", "the tool")} for tool in tools]
         shown = [
             {
-                **message,
+                **_probed(message, "content", "the words beside a call,"),
                 "tool_calls": [
-                    {**call, "function": _probe(call["function"], "call of")} for call in message["tool_calls"]
+                    {**call, "function": _probed(call["function"], "name", "the call of")}
+                    for call in message["tool_calls"]
                 ],
             }
             if message.get("tool_calls")
@@ -173,7 +236,7 @@ class Encoder:
         control = next((token for token in tokens if token in self._special), None)
         if control is not None:
             raise BadRow(f"an answer has the control token {self.tokenizer.decode([control])!r} in its words")
-        thoughts, words = _parts(message)
+        thoughts, words = parts(message)
         if not self._shows(text, words):
             raise BadRow("the base's chat template shows a message of the assistant elsewhere")
         if trained and not self._shows(text, thoughts):
@@ -184,54 +247,5 @@ class Encoder:
 
     def _shows(self, text: str, words: str) -> bool:
         """Returns whether a text has these words, as a tokenizer writes them."""
-        forms = (self.tokenizer.encode(form, add_special_tokens=False) for form in _forms(words))
-        return any(self.tokenizer.decode(form) in text for form in forms)
-
-    def _trimmed(self, ids: list[int], first: int, end: int) -> tuple[int, int]:
-        """Returns a stretch without what a server's prompt has already, and without blanks after the end of turn."""
-        prompt = self._prompt_end
-        for start in range(max(0, first - len(prompt)), first + 1):
-            if prompt and ids[start : start + len(prompt)] == prompt:
-                first = max(first, start + len(prompt))
-        last = end
-        while last > first and ids[last - 1] not in self._control and not self.tokenizer.decode(ids[last - 1]).strip():
-            last -= 1
-        if last == first or ids[last - 1] not in self._control:
-            raise BadRow("the base's chat template marks no end of turn: the model would not learn to stop")
-        return first, last
-
-
-def _runs(mask: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns (first, end) of each run of ones."""
-    found, first = [], None
-    for index, marked in enumerate([*mask, 0]):
-        if marked and first is None:
-            first = index
-        elif not marked and first is not None:
-            found.append((first, index))
-            first = None
-    return found
-
-
-def _check_complete(messages: Sequence[Message], text: str) -> None:
-    """Raises BadRow for what a template leaves out: it would be trained as if it had not been there."""
-    start = 0
-    for number, message in enumerate(messages, start=1):
-        forms = _forms(_parts(message)[1])
-        ends = [place + len(words) for words in forms if (place := text.find(words, start)) >= 0]
-        if not ends:
-            raise BadRow(f"the base's chat template leaves out message {number} (role {message['role']!r})")
-        start = min(ends)
-
-
-def _parts(message: Message) -> tuple[str, str]:
-    """Returns the thoughts and the words of a message. Templates leave out earlier thoughts."""
-    thoughts, words = str(message.get("reasoning_content", "")), str(message["content"]).strip()
-    if message["role"] == "assistant" and words.startswith("<think>"):
-        thoughts, _, words = words.removeprefix("<think>").partition("</think>")
-    return thoughts.strip(), words.strip()
-
-
-def _forms(words: str) -> tuple[str, str]:
-    """Returns words as templates write them: plain, or as JSON."""
-    return words, json.dumps(words, ensure_ascii=False)[1:-1]
+        encoded = (self.tokenizer.encode(form, add_special_tokens=False) for form in forms(words))
+        return any(self.tokenizer.decode(form).strip() in text for form in encoded)
