@@ -49,9 +49,7 @@ def build_app(config: Config | None = None, clock: Clock | None = None) -> web.A
 
 def _surface(prefix: str) -> list[web.RouteDef]:
     return [
-        *surface(prefix, files, jobs, models, chat),
-        web.post(f"{prefix}/fine_tuning/alpha/graders/run", graders.run),
-        web.post(f"{prefix}/fine_tuning/alpha/graders/validate", graders.validate),
+        *surface(prefix, files, jobs, models, chat, graders),
         web.post(f"{prefix}/responses", responses.create),
     ]
 

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from trainer import chat, files, folders, jobs, models
+from trainer import chat, files, folders, graders, jobs, models
 from trainer.app_keys import PROJECT, SERVING, SESSION, STORE, WAKE
 from trainer.maintenance import tidy
 from trainer.redis_url import reason
@@ -36,7 +36,7 @@ def build_app(config: Config, store: Store) -> web.Application:
     """The whole API. `store` is closed with it."""
     app = web.Application(middlewares=[problems, _keys], client_max_size=LARGEST_BODY)
     app[STORE], app[WAKE], app[SERVING] = store, asyncio.Event(), Serving(config)
-    app.add_routes([web.get("/livez", _live, allow_head=False), *surface("/v1", files, jobs, models, chat)])
+    app.add_routes([web.get("/livez", _live, allow_head=False), *surface("/v1", files, jobs, models, chat, graders)])
     app.on_response_prepare.append(_name_answer)
     app.cleanup_ctx.append(_running)
     return app

@@ -7,12 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from trainer import folders, views
+from trainer import folders, graders, views
 from trainer.app_keys import PROJECT, WAKE, run
 from trainer.bases import Base
 from trainer.records import Job, job_id_of
 from trainer.store import Store
-from trainer.templates import Untrainable, training_template
+from trainer.templates import Untrainable, check_rewardable, training_template
 from wire import shapes
 from wire.bodies import asked, check_job, job_body
 from wire.checking import integer, one_of
@@ -21,7 +21,7 @@ from wire.http import check_query, metadata_filter, page, read_json, reply
 from wire.problems import Problem, bad
 
 _MEMBERS = job_body(64, {"training": one_of("lora", "full", "qlora"), "lora_r": integer(least=1, most=256)})
-_DATASET_KIND = {"supervised": "chat", "dpo": "preference"}
+_DATASET_KIND = {"supervised": "chat", "dpo": "preference", "reinforcement": "reinforcement"}
 _LORA_R = 16
 
 
@@ -60,7 +60,7 @@ def _make(store: Store, job_id: str, project: str, body: dict[str, Any]) -> Job:
         method=method,
         training=body.get("training") or base.training[0],
         lora_r=body.get("lora_r", _LORA_R),
-        hyperparameters=hyperparameters(method, given, trained.examples, 1.0),
+        hyperparameters=_resolved(method, given, trained.examples),
         learning_rates=base.learning_rates,
         seed=int(job_id[-7:], 16) if seed is None else seed,
         suffix=body.get("suffix"),
@@ -73,6 +73,12 @@ def _make(store: Store, job_id: str, project: str, body: dict[str, Any]) -> Job:
     )
     refused = refusal(trained, validation.dataset if validation else None, _DATASET_KIND[method])
     return store.add(job, training, validation, folders.failed(*refused) if refused else None)
+
+
+def _resolved(method: str, given: Mapping[str, Any], examples: int) -> dict[str, Any]:
+    found = hyperparameters(method, given, examples, 1.0)
+    found.pop("reasoning_effort", None)
+    return found
 
 
 def _tuned_name(alias: str, organization: str, suffix: str | None, job_id: str) -> str:
@@ -91,6 +97,8 @@ def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Bas
     if method not in base.methods:
         words = f"Method '{method}' is not offered for {alias}, only: {', '.join(base.methods)}."
         raise bad(words, param="method.type", code="invalid_value")
+    if method == "reinforcement":
+        _check_reinforcement(body["method"]["reinforcement"])
     if body.get("integrations"):
         words = "Integrations are not offered: the job's events have each step's metrics."
         raise bad(words, param="integrations", code="invalid_value")
@@ -107,9 +115,19 @@ def _base(store: Store, alias: str, method: str, body: Mapping[str, Any]) -> Bas
         raise bad(words, param="model", code="model_not_fetched")
     try:
         training_template(base.folder(store.config.data_dir))
+        if method == "reinforcement":
+            check_rewardable(base.folder(store.config.data_dir))
     except Untrainable as why:
         raise bad(str(why), param="model", code="model_not_trainable") from why
     return base
+
+
+def _check_reinforcement(given: Mapping[str, Any]) -> None:
+    graders.check(given["grader"], "method.reinforcement.grader")
+    if given.get("hyperparameters", {}).get("reasoning_effort", "default") != "default":
+        words = "A reasoning effort is not offered: a base thinks as its chat template has it."
+        param = "method.reinforcement.hyperparameters.reasoning_effort"
+        raise bad(words, param=param, code="invalid_value")
 
 
 async def list_jobs(request: web.Request) -> web.StreamResponse:

@@ -40,6 +40,12 @@ class Job(Owned, shapes.Record):
     request: dict[str, Any]
 
     @property
+    def grader(self) -> dict[str, Any] | None:
+        """How answers are rewarded; None: not trained by reinforcement."""
+        found: dict[str, Any] = (self.request.get("method") or {}).get("reinforcement") or {}
+        return found.get("grader")
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         return self.request.get("metadata") or {}
 

@@ -46,6 +46,14 @@ def training_template(folder: Path) -> str:
     )
 
 
+def check_rewardable(folder: Path) -> None:
+    """Raises Untrainable for a base whose answers have several channels: which of them to reward is not known here."""
+    if "<|channel|>" in chat_template(folder):
+        raise Untrainable(
+            "The base answers in several channels, and its answers cannot be rewarded here. Train another."
+        )
+
+
 def known_templates() -> Path:
     trl = find_spec("trl")
     if trl is None or trl.origin is None:

@@ -12,6 +12,7 @@ from wire import shapes
 #: The newest jobs on a base tell how long training takes.
 _MEASURED_JOBS = 20
 _COLUMNS = ("step", "train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
+_REWARDS = ("step", "train_mean_reward", "full_valid_mean_reward", "completion_tokens_mean")
 
 
 def file(found: File) -> Row:
@@ -38,6 +39,7 @@ def job(store: Store, found: Job) -> Row:
         training_file=found.training_file,
         trained_tokens=ended.trained_tokens if ended and won else None,
         error=ended.error if ended and status == "failed" else None,
+        grader=found.grader,
         seed=found.seed,
     )
     return shown | {"training": found.training, "lora_r": found.lora_r if found.training != "full" else None}
@@ -101,8 +103,9 @@ def result_file_of(found: Job) -> str:
 def result_bytes(store: Store, found: Job) -> bytes:
     """Returns the metrics of each step as CSV in base64, as OpenAI has it."""
     told = [row["data"] for row in folders.lines(store.folder(found) / "events.jsonl") if row["type"] == "metrics"]
-    rows = [",".join(_COLUMNS).replace("train_mean_token_accuracy", "train_accuracy")]
-    rows += [",".join(str(data.get(name, "")) for name in _COLUMNS) for data in told]
+    columns = _REWARDS if found.method == "reinforcement" else _COLUMNS
+    rows = [",".join(columns).replace("train_mean_token_accuracy", "train_accuracy")]
+    rows += [",".join(str(data.get(name, "")) for name in columns) for data in told]
     return base64.b64encode(("\n".join(rows) + "\n").encode())
 
 
@@ -118,8 +121,11 @@ def result_file(store: Store, found: Job, ended: Result) -> Row:
 
 
 def seconds_per_million(store: Store, base: str, device: str) -> float | None:
-    """Returns how long a million trained tokens took on this device in jobs that succeeded; None before the first."""
-    ends = ((job, store.result(job)) for job in reversed(list(store.jobs.values())) if job.model == base)
+    """Returns how long a million trained tokens took on this device in jobs that succeeded; None before the first.
+
+    By reinforcement a token takes far longer: it is written first."""
+    jobs = [job for job in list(store.jobs.values()) if job.model == base and job.method != "reinforcement"]
+    ends = ((job, store.result(job)) for job in reversed(jobs))
     ran = ((_ran(store, job), ended.trained_tokens) for job, ended in ends if ended and ended.won)
     measured = list(islice(((seconds, count) for (seconds, on), count in ran if on == {device}), _MEASURED_JOBS))
     tokens = sum(count for _, count in measured)

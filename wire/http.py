@@ -132,7 +132,7 @@ def bearer(request: web.Request) -> str:
 
 
 def surface(
-    prefix: str, files: ModuleType, jobs: ModuleType, models: ModuleType, chat: ModuleType
+    prefix: str, files: ModuleType, jobs: ModuleType, models: ModuleType, chat: ModuleType, graders: ModuleType
 ) -> list[web.RouteDef]:
     """OpenAI's routes that both servers have, with the handlers of their modules."""
     get, tuning = partial(web.get, allow_head=False), f"{prefix}/fine_tuning/jobs"
@@ -156,6 +156,8 @@ def surface(
         get(f"{prefix}/models/{{model}}", models.retrieve),
         web.delete(f"{prefix}/models/{{model}}", models.delete),
         web.post(f"{prefix}/chat/completions", chat.complete),
+        web.post(f"{prefix}/fine_tuning/alpha/graders/run", graders.run),
+        web.post(f"{prefix}/fine_tuning/alpha/graders/validate", graders.validate),
     ]
 
 

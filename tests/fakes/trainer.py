@@ -34,7 +34,7 @@ def prepare(directory: Path) -> Path:
         "licence": "apache-2.0",
         "parameters": 360_000,
         "context": 1024,
-        "methods": ["supervised", "dpo"],
+        "methods": ["supervised", "dpo", "reinforcement"],
         "training": ["full", "lora"],
     }
     missing = {**row, "alias": "missing", "methods": ["supervised"], "training": ["lora"]}

@@ -195,3 +195,22 @@ def test_an_adapter_merges_into_a_model_that_answers_the_same(base: Path, tmp_pa
     assert torch.allclose(logits[0], logits[1], atol=1e-4)
     assert not torch.allclose(logits[0], logits[2], atol=1e-4)
     assert (merged / "chat_template.jinja").read_text() == (base / "chat_template.jinja").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "batch_size", "at_once"),
+    [("supervised", 26, 16, 8), ("dpo", 32, 16, 8), ("dpo", 26, 16, 2), ("dpo", 25, 16, 1), ("dpo", 10, 4, 2)],
+)
+def test_each_example_of_a_batch_has_the_same_weight(
+    base: Path, tmp_path: Path, method: str, rows: int, batch_size: int, at_once: int
+) -> None:
+    """TRL's DPO weighs the parts of a batch alike, also where the last of an epoch has fewer examples."""
+    from trainer.tune.folder import Folder  # noqa: PLC0415
+    from trainer.tune.training import options  # noqa: PLC0415
+
+    asked = {"n_epochs": 1, "batch_size": batch_size, "learning_rate_multiplier": 1.0, "beta": 0.1}
+    folder = Folder(make_job(tmp_path / "job", base, method=method, hyperparameters=asked))
+    found = options(folder, folder.job(), rows, validated=True, on_gpu=False)
+    assert found["per_device_train_batch_size"] == at_once
+    assert found["per_device_train_batch_size"] * found["gradient_accumulation_steps"] == batch_size
+    assert found["per_device_eval_batch_size"] == (1 if method == "supervised" else at_once)

@@ -15,6 +15,14 @@ _SERVED = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 _NOT_SERVED = {"trainer_state.json"}
 _KEPT_MODELS = 3
 
+#: Figures that a step's event says, in OpenAI's words; its data has all.
+_SPOKEN = {
+    "train_loss": "training loss",
+    "full_valid_loss": "full validation loss",
+    "train_mean_reward": "train mean reward",
+    "full_valid_mean_reward": "full validation mean reward",
+}
+
 Row = folders.Row
 
 
@@ -62,10 +70,10 @@ class Folder:
         if step <= self._told:
             return
         self._told = step
-        words = f"Step {step}/{data['total_steps']}: training loss={data['train_loss']:.2f}"
-        if "full_valid_loss" in data:
-            words += f", full validation loss={data['full_valid_loss']:.2f}"
-        self.tell(words, kind="metrics", data=data)
+        figures = [f"{words}={data[name]:.2f}" for name, words in _SPOKEN.items() if name in data]
+        if "train_mean_reward" in data:
+            del figures[0]
+        self.tell(f"Step {step}/{data['total_steps']}: {', '.join(figures)}", kind="metrics", data=data)
 
     # ---- checkpoints, and the models made of them
 

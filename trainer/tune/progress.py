@@ -17,9 +17,12 @@ _NAMES = {
     "mean_token_accuracy": "train_mean_token_accuracy",
     "rewards/accuracies": "train_reward_accuracy",
     "rewards/margins": "train_reward_margin",
+    "reward": "train_mean_reward",
+    "completions/mean_length": "completion_tokens_mean",
     "learning_rate": "learning_rate",
     "eval_loss": "full_valid_loss",
     "eval_mean_token_accuracy": "full_valid_mean_token_accuracy",
+    "eval_reward": "full_valid_mean_reward",
 }
 
 
@@ -90,7 +93,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # its class is typed onl
         found = {name: float(figures[theirs]) for theirs, name in _NAMES.items() if theirs in figures}
         if not all(map(math.isfinite, found.values())):
             raise Diverged(f"The loss at step {step} is no number. Try a smaller learning_rate_multiplier.")
-        if "full_valid_loss" in found:
+        if "full_valid_mean_reward" in found:
+            del found["full_valid_loss"]  # of answers that were just made: it says nothing
+        elif "full_valid_loss" in found:
             found["valid_loss"] = found["full_valid_loss"]
         self._row |= {"step": step, "total_steps": total, **found}
 

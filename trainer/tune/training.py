@@ -1,22 +1,21 @@
 """Training: a job's folder → TRL → models in it. Whatever trains, counts, saves and resumes is TRL's."""
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import BitsAndBytesConfig, PrinterCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, GRPOConfig, SFTConfig, SFTTrainer
 
 from trainer.records import Job
-from trainer.rows import BadRow
 from trainer.templates import Untrainable
+from trainer.tune import reinforcement
+from trainer.tune.examples import BadFile, Encode, examples, tokens
 from trainer.tune.folder import Folder, Row
-from trainer.tune.labels import IGNORED, Encoder
+from trainer.tune.labels import Encoder
 from trainer.tune.progress import Cancelled, Diverged, Progress
 from trainer.work import OUT_OF_MEMORY
 
@@ -30,6 +29,9 @@ _LEARNING_RATES = {
     "dpo.lora": 1e-5,
     "dpo.qlora": 1e-5,
     "dpo.full": 1e-6,
+    "reinforcement.lora": 1e-5,
+    "reinforcement.qlora": 1e-5,
+    "reinforcement.full": 1e-6,
 }
 _OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
@@ -53,7 +55,7 @@ def run(folder: Folder) -> int:
         folder.fail("model_not_trainable", str(error), "model")
     except Diverged as error:
         folder.fail("training_diverged", str(error))
-    except _BadFile as error:
+    except BadFile as error:
         folder.fail(f"invalid_{error.param}", f"{error}", error.param)
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
@@ -81,11 +83,11 @@ def _train(folder: Folder, job: Job) -> None:
         return
     base = Path(job.base)
     encoder = Encoder(base, min(filter(None, (job.context, _context(base))), default=None))
-    encode = encoder.preference if job.method == "dpo" else encoder.supervised
-    training = _dataset(folder, "training_file", "train.jsonl", encode)
+    encode = _encode(encoder, job)
+    training = examples(folder, "training_file", "train.jsonl", encode)
     validation = None
     if (folder.path / "valid.jsonl").exists():
-        validation = _dataset(folder, "validation_file", "valid.jsonl", encode)
+        validation = examples(folder, "validation_file", "valid.jsonl", encode)
     trainer = _trainer(folder, job, training, validation, encoder, on_gpu=on_gpu)
     progress = Progress(folder)
     trainer.remove_callback(PrinterCallback)
@@ -98,13 +100,20 @@ def _train(folder: Folder, job: Job) -> None:
             folder.drop(checkpoint)  # damaged, as after a power cut: the next start goes on from the one before
         raise
     if not progress.is_paused and folder.is_main:
-        folder.succeed(int(job.hyperparameters["n_epochs"]) * _tokens(training))
+        seen = int(trainer.state.num_input_tokens_seen)
+        folder.succeed(seen if job.grader else int(job.hyperparameters["n_epochs"]) * tokens(training))
+
+
+def _encode(encoder: Encoder, job: Job) -> Encode:
+    if job.grader:
+        return reinforcement.prompts(encoder, job.grader)
+    return encoder.preference if job.method == "dpo" else encoder.supervised
 
 
 def _trainer(
     folder: Folder, job: Job, training: Dataset, validation: Dataset | None, encoder: Encoder, *, on_gpu: bool
 ) -> Any:
-    options = _options(folder, job, validated=validation is not None, on_gpu=on_gpu)
+    asked = options(folder, job, len(training), validated=validation is not None, on_gpu=on_gpu)
     lora = LoraConfig(r=job.lora_r, lora_alpha=2 * job.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
     common: Row = {
         "model": job.base,
@@ -114,14 +123,22 @@ def _trainer(
         "peft_config": None if job.training == "full" else lora,
     }
     if job.method == "dpo":
-        return _Preferences(args=DPOConfig(beta=job.hyperparameters["beta"], **options), **common)
-    return SFTTrainer(args=SFTConfig(**options), **common)
+        return _Preferences(args=DPOConfig(beta=job.hyperparameters["beta"], **asked), **common)
+    if job.grader:
+        common["train_dataset"] = reinforcement.in_whole_batches(training, job)
+        asked = reinforcement.options(job, asked, ranks=folder.ranks, at_once=_AT_ONCE, context=encoder.longest)
+        rewards = reinforcement.reward(job.grader)
+        return reinforcement.Rewarding(reward_funcs=rewards, args=GRPOConfig(**asked), **common)
+    return SFTTrainer(args=SFTConfig(**asked), **common)
 
 
-def _options(folder: Folder, job: Job, *, validated: bool, on_gpu: bool) -> Row:
+def options(folder: Folder, job: Job, rows: int, *, validated: bool, on_gpu: bool) -> Row:
     """Returns what SFT and DPO are configured with."""
-    batch_size = int(job.hyperparameters["batch_size"]) // folder.ranks
-    at_once = max(size for size in range(1, _AT_ONCE + 1) if batch_size % size == 0)
+    whole = int(job.hyperparameters["batch_size"])
+    batch_size = whole // folder.ranks
+    # DPO gives each part of a batch the same weight, so in the last one of an epoch they must be of one size as well.
+    last = rows % whole if job.method == "dpo" else 0
+    at_once = max(size for size in range(1, _AT_ONCE + 1) if batch_size % size == 0 == last % size)
     multiplier = job.hyperparameters["learning_rate_multiplier"]
     quantized = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="bfloat16"
@@ -130,7 +147,8 @@ def _options(folder: Folder, job: Job, *, validated: bool, on_gpu: bool) -> Row:
         "output_dir": str(folder.path),
         "num_train_epochs": int(job.hyperparameters["n_epochs"]),
         "per_device_train_batch_size": at_once,
-        "per_device_eval_batch_size": at_once,
+        # SFT's loss is of the tokens of a batch: several examples would weigh by where the file has them.
+        "per_device_eval_batch_size": 1 if job.method == "supervised" else at_once,
         "gradient_accumulation_steps": batch_size // at_once,
         "learning_rate": {**_LEARNING_RATES, **job.learning_rates}[f"{job.method}.{job.training}"] * multiplier,
         "lr_scheduler_type": "linear",
@@ -153,65 +171,6 @@ def _options(folder: Folder, job: Job, *, validated: bool, on_gpu: bool) -> Row:
             **({"quantization_config": quantized} if job.training == "qlora" else {}),
         },
     }
-
-
-# ---- data
-
-
-class _BadFile(Exception):
-    """A training or validation file with an example that cannot be trained."""
-
-    def __init__(self, param: str, words: str) -> None:
-        super().__init__(words)
-        self.param = param
-
-
-def _dataset(folder: Folder, param: str, name: str, encode: Callable[[Row], dict[str, list[int]]]) -> Dataset:
-    """Returns the rows of a file as tokens. Leaves out those that train nothing, and tells so. Raises _BadFile."""
-    columns: dict[str, list[Any]] = {}
-    left_out, spoken = 0, param.replace("_", " ")
-    for number, row in _rows(folder.path / name):
-        try:
-            encoded = encode(row)
-        except BadRow as error:
-            raise _BadFile(param, f"Example {number} of the {spoken}: {error}.") from error
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise _BadFile(param, f"Example {number} of the {spoken} cannot be read: {error!r}") from error
-        if not _trains(encoded):
-            left_out += 1
-            continue
-        for column, ids in encoded.items():
-            columns.setdefault(column, []).append(numpy.array(ids, numpy.int32))
-    if not columns:
-        raise _BadFile(param, f"No example of the {spoken} has a message of the assistant to train on.")
-    if left_out:
-        words = f"{left_out} examples of the {spoken} train nothing, and were left out: "
-        reasons = "what the assistant says has weight 0, lies beyond the context, or is the same in both outputs."
-        folder.tell(words + reasons, level="warn")
-    return Dataset.from_dict(columns)
-
-
-def _trains(encoded: dict[str, list[int]]) -> bool:
-    if "labels" in encoded:
-        return any(label != IGNORED for label in encoded["labels"])
-    return encoded["chosen_ids"] != encoded["rejected_ids"]
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    with path.open("rb") as lines:
-        number = 0
-        for line in lines:
-            if line.strip():
-                number += 1
-                yield number, json.loads(line)
-
-
-def _tokens(dataset: Dataset) -> int:
-    """Returns the tokens of an epoch: of a pair of answers, the prompt counts with each."""
-    if "input_ids" in dataset.column_names:
-        return sum(map(len, dataset["input_ids"]))
-    pairs = zip(dataset["prompt_ids"], dataset["chosen_ids"], dataset["rejected_ids"], strict=True)
-    return sum(2 * len(prompt) + len(chosen) + len(rejected) for prompt, chosen, rejected in pairs)
 
 
 def _context(base: Path) -> int | None:

@@ -125,13 +125,13 @@ def estimate_tokens(
         notes.append(f"{unknown}No price is known for {method} training of {model}; add it to the price file.")
     elif price.usd_per_million_tokens is not None:
         cost = (price.usd_per_million_tokens * billed / 1_000_000).quantize(Decimal("0.0001"), ROUND_HALF_UP)
-    elif seconds is not None:
-        cost = _by_the_hour(price, billed, seconds)
-        notes.append(f"{price.usd_per_hour} USD an hour, for as long as earlier jobs on this model took there.")
-    elif rules is not None and rules.measures:
+    elif method == "reinforcement" or rules is None or not rules.measures:
+        notes.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
+    elif seconds is None:
         notes.append(f"No estimate yet: {price.usd_per_hour} USD an hour, and no job on this model has ended there.")
     else:
-        notes.append(f"Billed by the hour ({price.usd_per_hour} USD): how long it takes cannot be known before.")
+        cost = _by_the_hour(price, billed, seconds)
+        notes.append(f"{price.usd_per_hour} USD an hour, for as long as earlier jobs on this model took there.")
     if rules is not None and not rules.as_openai:
         notes.append("Counted with OpenAI's vocabulary. The model has its own, so tokens and cost will differ.")
     if rules is not None and n_epochs == "auto" and not rules.knows_epochs:

@@ -38,6 +38,76 @@ async def test_what_cannot_be_trained_is_refused_at_the_create(
     assert [job async for job in bench.client.fine_tuning.jobs.list()] == []
 
 
+CHECK = {
+    "type": "string_check",
+    "name": "same",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+    "operation": "eq",
+}
+BOTH = {"type": "multi", "name": "both", "graders": {"same": CHECK}, "calculate_output": "2 * same"}
+ALIKE = CHECK | {"type": "text_similarity", "evaluation_metric": "fuzzy_match"}
+
+
+@pytest.mark.parametrize(
+    ("grader", "param"),
+    [
+        ({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"}, "grader.type"),
+        ({"type": "score_model", "name": "s", "model": "o3", "input": []}, "grader.type"),
+        (BOTH | {"graders": {"inner": BOTH}}, "grader.type"),
+        (BOTH | {"calculate_output": "2 * other"}, "grader.calculate_output"),
+        (BOTH | {"calculate_output": "__import__('os')"}, "grader.calculate_output"),
+        (CHECK | {"input": "{{sample.output_tools[0].function.name}}"}, "grader"),
+        ({**ALIKE, "evaluation_metric": "meteor"}, "grader.evaluation_metric"),
+    ],
+)
+async def test_a_grader_that_cannot_run_here_is_refused_everywhere(bench: Bench, grader: Any, param: str) -> None:
+    grader = {name: value for name, value in grader.items() if name != "operation" or grader["type"] == "string_check"}
+    graders = bench.client.fine_tuning.alpha.graders
+    file = await bench.upload()
+    method = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    for call, place in (
+        (graders.validate(grader=grader), ""),
+        (graders.run(grader=grader, model_sample="x"), ""),
+        (bench.create(training_file=file, validation_file=file, method=method), "method.reinforcement."),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await call
+        assert caught.value.param == f"{place}{param}"
+
+
+async def test_a_job_by_reinforcement_shows_its_grader_and_fails_without_prompts(bench: Bench) -> None:
+    rows = b'{"messages": [{"role": "user", "content": "?"}], "answer": "x"}\n' * 10
+    file = (await bench.client.files.create(file=("r.jsonl", rows), purpose="fine-tune")).id
+    given = {"grader": CHECK, "hyperparameters": {"compute_multiplier": 0.5, "batch_size": 2}}
+    method = {"type": "reinforcement", "reinforcement": given}
+    job = await bench.create(training_file=file, validation_file=file, method=method)
+    shown = job.to_dict()["method"]["reinforcement"]  # type: ignore[index]
+    assert shown["grader"] == CHECK
+    assert shown["hyperparameters"] == {
+        "n_epochs": 10,
+        "batch_size": 2,
+        "learning_rate_multiplier": 1.0,
+        "compute_multiplier": 0.5,
+        "eval_interval": 5,
+        "eval_samples": 4,
+    }
+    given["hyperparameters"] = {"reasoning_effort": "high"}
+    with pytest.raises(openai.BadRequestError, match="reasoning effort is not offered"):
+        await bench.create(training_file=file, validation_file=file, method=method)
+    chats = await bench.create(validation_file=file, method={**method, "reinforcement": {"grader": CHECK}})
+    assert (await bench.until(chats.id, "failed")).error.code == "invalid_training_file"  # type: ignore[union-attr]
+
+
+async def test_a_base_whose_answers_have_channels_is_not_reinforced(bench: Bench) -> None:
+    template = bench.trainer.config.data_dir / "bases" / BASE / "chat_template.jinja"
+    template.write_text("<|channel|>{% generation %}{% endgeneration %}")
+    file = await bench.upload()
+    method = {"type": "reinforcement", "reinforcement": {"grader": CHECK}}
+    with pytest.raises(openai.BadRequestError, match="several channels"):
+        await bench.create(training_file=file, validation_file=file, method=method)
+
+
 async def test_a_base_whose_template_has_no_training_form_is_refused(bench: Bench) -> None:
     (bench.trainer.config.data_dir / "bases" / BASE / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(openai.BadRequestError) as caught:

@@ -122,6 +122,7 @@ def test_what_has_no_price_says_so() -> None:
 
 def test_an_hour_costs_what_earlier_jobs_took(tmp_path: Path) -> None:
     row = {"model": "tiny", "kinds": ["trainer"], "usd_per_hour": 0.9, "as_of": "2026-11-26", "source": "our bill"}
+    row |= {"methods": ["supervised", "reinforcement"]}
     (tmp_path / "prices.json").write_text(json.dumps({"prices": [row]}))
     asked: dict[str, Any] = {
         **{"total": 1000, "trained": 1000, "over": 0, "model": "tiny", "method": "supervised", "n_epochs": 3},
@@ -134,6 +135,9 @@ def test_an_hour_costs_what_earlier_jobs_took(tmp_path: Path) -> None:
     then = estimate_tokens(10, **asked, seconds=2_000_000.0)  # 3,000 tokens: 6,000 s
     assert then.cost_usd == Decimal("1.5000")
     assert not any("No estimate yet" in line for line in then.warnings)
+    written = estimate_tokens(10, **(asked | {"method": "reinforcement"}), seconds=2_000_000.0)
+    assert written.cost_usd is None, "its tokens are written first, and were not measured"
+    assert "how long it takes cannot be known" in written.warnings[0]
 
 
 @pytest.mark.parametrize(
