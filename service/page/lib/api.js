@@ -77,12 +77,13 @@ export const get = (path, query, options) => call("GET", path, { query, ...optio
 export const post = (path, body = {}, options) => call("POST", path, { body, ...options });
 export const del = (path, options) => call("DELETE", path, options);
 
-/** All pages of a list, up to `most` objects. */
-export async function all(path, query = {}, most = 1000) {
+/** All pages of a list, up to `most` objects; `begun`: is told of the first page. */
+export async function all(path, query = {}, most = 1000, begun = () => {}) {
   const found = [];
   let after;
   do {
     const page = await get(path, { limit: 100, ...query, after });
+    if (!after) begun(page.data);
     found.push(...page.data);
     after = page.has_more && page.data.length ? page.data.at(-1).id : null;
   } while (after && found.length < most);

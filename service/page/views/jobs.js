@@ -11,6 +11,7 @@ import { jobSignal, putJob, summary, useWebhooks } from "../lib/store.js";
 import { html, useCallback, useEffect, useRef, useState } from "../lib/ui.js";
 import { stateOfAll } from "../lib/webhooks.js";
 import { Ago, Badge, Empty, ErrorBox, Id, JobState, Loading, Progress, Time, now } from "../parts/basic.js";
+import { Find, Hundreds, More } from "../parts/long_list.js";
 import { Spark } from "../parts/spark.js";
 
 /** So many jobs can be compared, and so many logs are in one stream. */
@@ -26,7 +27,6 @@ export default function Jobs({ query }) {
   const [chosen, choose] = useState(left.text === list.text ? left.chosen : []);
   useWayBack(list, chosen);
   const toggle = useCallback((id) => choose((some) => (some.includes(id) ? some.filter((one) => one !== id) : [...some, id].slice(-FOUR))), []);
-  const hundreds = Array.from({ length: Math.ceil(list.ids.length / 100) }, (_, at) => list.ids.slice(at * 100, at * 100 + 100));
   const live = useRunning(list.ids);
   return html`<h1>Jobs</h1>
     <${Tabs} filters=${filters} />
@@ -37,7 +37,7 @@ export default function Jobs({ query }) {
       ${list.ids.length > 0 && chosen.length === 0 && html`<span class="soft">Tick up to four jobs to see their curves together.</span>`}</div>
     ${list.ids.length > 0 && html`<table class="cards jobs"><thead><tr><th><span class="hidden">Compare</span></th><th>State</th><th>Job</th><th>Model → name</th>
       <th>Progress</th><th>Left</th><th>Loss</th><th class="num">Cost</th><th>Webhook</th><th>Made</th></tr></thead>
-      ${hundreds.map((ids, at) => html`<${Hundred} key=${at} row=${(id) => html`<${Row} key=${id} id=${id} isLive=${live.includes(id)} isChosen=${chosen.includes(id)} toggle=${toggle} />`} ids=${ids} />`)}</table>`}
+      <${Hundreds} of=${list.ids} columns="10" row=${(id) => html`<${Row} key=${id} id=${id} isLive=${live.includes(id)} isChosen=${chosen.includes(id)} toggle=${toggle} />`} /></table>`}
     ${!list.isRead && !list.error && html`<${Loading} what="the jobs" />`}
     ${list.isRead && !list.ids.length && html`<${Nothing} filters=${filters} />`}
     ${list.more && html`<${More} load=${list.load} />`}`;
@@ -127,68 +127,20 @@ function Tabs({ filters }) {
 }
 
 function Search({ filters }) {
-  const timer = useRef(0);
-  const field = useRef(null);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const type = (event) => {
-    const text = event.target.value.trim();
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => { timer.current = 0; changeQuery({ q: text }); }, 250);
-  };
-  // A link to another filter empties the field; what is being typed stays.
-  useEffect(() => {
-    if (!timer.current) field.current.value = filters.q ?? "";
-  }, [filters.q]);
   const upstreams = summary.value?.upstreams ?? [];
   const others = Object.entries(filters).filter(([name]) => !["stage", "status", "q", "upstream"].includes(name));
-  return html`<form class="row" role="search" onSubmit=${(event) => event.preventDefault()}>
-    <input type="search" ref=${field} aria-label="Find in ids, names and metadata" placeholder="Find: id, name, metadata" defaultValue=${filters.q ?? ""} onInput=${type} />
+  return html`<${Find} q=${filters.q} label="Find in ids, names and metadata" placeholder="Find: id, name, metadata">
     ${upstreams.length > 1 && html`<select aria-label="Upstream" value=${filters.upstream ?? ""} onChange=${(event) => changeQuery({ upstream: event.target.value })}>
       <option value="">every upstream</option>${upstreams.map(({ name }) => html`<option value=${name}>${name}</option>`)}</select>`}
     ${others.map(([name, value]) => html`<span class="chip">${inWords({ [name]: value })[0]}
       <button class="icon" aria-label=${`Without ${inWords({ [name]: value })[0]}`} onClick=${() => changeQuery({ [name]: "" })}>✕</button></span>`)}
-  </form>`;
+  <//>`;
 }
 
 function Nothing({ filters }) {
   const words = inWords(filters);
   if (words.length) return html`<${Empty} why=${`No job of this project fits: ${words.join(", ")}.`}><p><a href="#/jobs">All jobs</a></p></${Empty}>`;
   return html`<${Empty} why="No job has been made in this project yet."><p class="soft">A job that a program, the terminal or another person makes with a key of this project appears here by itself.</p><p><a class="button first" href="#/new">Start one here</a></p></${Empty}>`;
-}
-
-/** Reads the next hundred when it comes into sight, or is pressed. */
-function More({ load }) {
-  const [state, set] = useState({ busy: false, error: null });
-  const place = useRef(null);
-  const latest = useRef(null);
-  latest.current = async () => {
-    if (state.busy) return;
-    set({ busy: true, error: null });
-    await load().then(() => set({ busy: false, error: null }), (error) => set({ busy: false, error }));
-  };
-  useEffect(() => {
-    if (state.busy || state.error) return undefined; // it tells of a change alone: what is in sight again, or still, is asked anew
-    const seen = new IntersectionObserver((told) => told.at(-1).isIntersecting && latest.current(), { rootMargin: "300px" });
-    seen.observe(place.current);
-    return () => seen.disconnect();
-  }, [state]);
-  return html`<div ref=${place}><${ErrorBox} error=${state.error} /><p><button disabled=${state.busy} onClick=${() => latest.current()}>${state.busy ? "Loading …" : "Show 100 more"}</button></p></div>`;
-}
-
-/** A hundred rows. Far from the window they are a space as high: each row of thousands would be drawn anew each second. */
-function Hundred({ ids, row }) {
-  const place = useRef(null);
-  const [height, set] = useState(0);
-  useEffect(() => {
-    const told = (all) => {
-      const { isIntersecting, boundingClientRect } = all.at(-1); // of a busy moment there are several
-      if (isIntersecting || !place.current.contains(document.activeElement)) set(isIntersecting ? 0 : boundingClientRect.height);
-    };
-    const seen = new IntersectionObserver(told, { rootMargin: "6000px" });
-    seen.observe(place.current);
-    return () => seen.disconnect();
-  }, []);
-  return html`<tbody ref=${place}>${height ? html`<tr class="far" style=${{ height: `${height}px` }}><td colspan="10" /></tr>` : ids.map(row)}</tbody>`;
 }
 
 function Row({ id, isLive, isChosen, toggle }) {

@@ -1,43 +1,59 @@
 // #/models: base models and tuned ones, with their end dates, deployments, and training them again.
-import { all, call, get, post } from "../lib/api.js";
-import { money } from "../lib/format.js";
+import { call, get, post } from "../lib/api.js";
+import { count, money, number } from "../lib/format.js";
 import { useAction, useLoaded, useTitle } from "../lib/hooks.js";
 import { go, link } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { summary } from "../lib/store.js";
 import { html, useState } from "../lib/ui.js";
-import { Badge, Copy, ErrorBox, Time } from "../parts/basic.js";
+import { Badge, Copy, Empty, ErrorBox, Loading, Time } from "../parts/basic.js";
 import { Dialog } from "../parts/dialog.js";
-import { ModelOptions, ending, useModels } from "./parts/models.js";
+import { Find, Hundreds, More } from "../parts/long_list.js";
+import { ModelSelect, ending, groupsOf, useModels, withName } from "./parts/models.js";
 
-export default function Models() {
+const COLUMNS = { tuned: ["Model", "Made", "Ends", "Deployment", "Actions"], base: ["Model", "Ends", "Actions"] };
+
+/** `query`: `show`, tuned or base; `q`, which the names of the models that are shown contain. */
+export default function Models({ query }) {
   useTitle("Models");
   const models = useModels();
   const [dialog, setDialog] = useState(null);
   const close = () => setDialog(null);
+  const kind = query.show === "base" || (query.show !== "tuned" && models.base.length && !models.tuned.length) ? "base" : "tuned";
   return html`
     <h1 tabindex="-1">Models</h1>
+    <nav class="tabs" aria-label="Kinds">${Object.entries({ tuned: "Tuned here", base: "Base models" }).map(([name, words]) => html`
+      <a key=${name} href=${link("/models", { ...query, show: name })} aria-current=${name === kind ? "true" : undefined}>${words}${models.isWhole && html` <strong>${number(models[name].length)}</strong>`}</a>`)}</nav>
+    <${Find} q=${query.q} label="Find in the names of models" placeholder="Find: name" />
     <${ErrorBox} error=${models.error} />
-    <h2>Tuned here</h2>
-    ${!models.loading && !models.error && !models.tuned.length && html`<p class="soft">No model was tuned here yet. <a href="#/new">New job</a></p>`}
-    ${models.tuned.length > 0 && html`
-      <table class="cards">
-        <caption class="hidden">Tuned models, the newest first</caption>
-        <thead><tr><th scope="col">Model</th><th scope="col">Made</th><th scope="col">Ends</th><th scope="col">Deployment</th><th scope="col">Actions</th></tr></thead>
-        <tbody>${models.tuned.map((one) => html`<${Tuned} key=${one.id} model=${one} open=${setDialog} again=${models.again} />`)}</tbody>
-      </table>`}
-    <h2>Base models</h2>
-    ${models.base.length > 0 && html`
-      <table class="cards">
-        <caption class="hidden">Base models that can be trained</caption>
-        <thead><tr><th scope="col">Model</th><th scope="col">Ends</th><th scope="col">Actions</th></tr></thead>
-        <tbody>${models.base.map((one) => html`
-          <tr key=${one.id} data-row><th scope="row">${one.id}</th><td data-label="Ends"><${Ending} model=${one} /></td>
-            <td data-label="Actions"><a class="button" href=${link("/new", { model: one.id })}>Train it</a></td></tr>`)}
-        </tbody>
-      </table>`}
+    <${List} key=${`${kind} ${query.q}`} kind=${kind} models=${models} q=${query.q} open=${setDialog} />
     ${dialog?.kind === "retrain" && html`<${Retrain} model=${dialog.model} models=${models} onClose=${close} />`}
     ${dialog?.kind === "delete" && html`<${Delete} model=${dialog.model} onClose=${close} onDone=${() => { close(); models.again(); }} />`}
+  `;
+}
+
+function List({ kind, models, q, open }) {
+  const [most, setMost] = useState(100);
+  const found = withName(models[kind], q);
+  const Row = kind === "base" ? Base : Tuned;
+  if (!found.length && !models.isWhole) return !models.error && html`<${Loading} what="the models" />`;
+  if (!found.length && q) return html`<${Empty} why=${`No name of these models contains “${q}”.`}><p><a href=${link("/models", { show: kind })}>All of them</a></p><//>`;
+  if (!found.length) return kind === "tuned" && html`<${Empty} why="No model was tuned here yet."><p><a class="button first" href="#/new">New job</a></p><//>`;
+  return html`
+    <p class="soft" role="status">${count(found.length, "model")}${models.isWhole ? "" : " so far"}</p>
+    <table class="cards">
+      <caption class="hidden">${kind === "base" ? "Base models that can be trained" : "Tuned models, the newest first"}</caption>
+      <thead><tr>${COLUMNS[kind].map((word) => html`<th key=${word} scope="col">${word}</th>`)}</tr></thead>
+      <${Hundreds} of=${found.slice(0, most)} columns=${COLUMNS[kind].length} row=${(one) => html`<${Row} key=${one.id} model=${one} open=${open} again=${models.again} />`} />
+    </table>
+    ${found.length > most && html`<${More} load=${async () => setMost(most + 100)} />`}
+  `;
+}
+
+function Base({ model }) {
+  return html`
+    <tr data-row><th scope="row">${model.id}</th><td data-label="Ends"><${Ending} model=${model} /></td>
+      <td data-label="Actions"><a class="button" href=${link("/new", { model: model.id })}>Train it</a></td></tr>
   `;
 }
 
@@ -113,7 +129,7 @@ function Retrain({ model, models, onClose }) {
   return html`
     <${Dialog} title="Train its data again" onClose=${onClose}>
       <p class="soft">${source.data ? html`The data of <a href=${`#/jobs/${source.data.id}`}>${source.data.id}</a>` : !source.error && "Looking for the job that made it …"}</p>
-      <label>Model <select value=${body.model} onChange=${set("model")}><${ModelOptions} models=${models} /></select></label>
+      <${ModelSelect} label="Model" groups=${groupsOf(models)} value=${body.model} onChange=${set("model")} />
       <label>Upstream <select value=${body.upstream} onChange=${set("upstream")}>${upstreams.map(({ name }) => html`<option key=${name}>${name}</option>`)}</select></label>
       ${plan.data && html`<${Plan} plan=${plan.data} />`}
       ${plan.data?.existing && html`<label class="inline"><input type="checkbox" checked=${fields.again} onChange=${(event) => setFields({ ...fields, again: event.target.checked })} /> If that one failed: again</label>`}

@@ -5,7 +5,7 @@ import { changeQuery } from "../lib/router.js";
 import { missing } from "../lib/scopes.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
 import { EMPTY, readAnswer } from "./parts/chat_answer.js";
-import { useModels } from "./parts/models.js";
+import { ModelSelect, useModels } from "./parts/models.js";
 
 /** `query`: `model` (the tuned one), `base`. */
 export default function Try({ query }) {
@@ -40,8 +40,8 @@ export default function Try({ query }) {
       </p>
     </form>
     <div class="beside">
-      <${Side} title="Base" list="base" models=${models.base} chosen=${base} onChoose=${(model) => changeQuery({ base: model })} answer=${left.answer} />
-      <${Side} title="Tuned" list="tuned" models=${models.tuned} chosen=${tuned} onChoose=${(model) => changeQuery({ model, base: undefined })} answer=${right.answer}
+      <${Side} title="Base" groups=${{ "Base models": models.base }} chosen=${base} onChoose=${(model) => changeQuery({ base: model })} answer=${left.answer} />
+      <${Side} title="Tuned" groups=${{ "Tuned here": models.tuned }} chosen=${tuned} onChoose=${(model) => changeQuery({ model, base: undefined })} answer=${right.answer}
         none=${html`No model was tuned here yet: <a href="#/new">start a job</a>.`} />
     </div>
     <p class="hidden" role="status">${!busy && (left.answer || right.answer) ? "The answers are complete." : ""}</p>
@@ -54,17 +54,10 @@ function bodyOf({ system, prompt, temperature }) {
   return { messages, ...warmth, stream: true, stream_options: { include_usage: true } };
 }
 
-function Side({ title, models, chosen, onChoose, answer, none }) {
-  const known = !chosen || models.some((one) => one.id === chosen);
+function Side({ title, groups, chosen, onChoose, answer, none }) {
   return html`
     <section class="card">
-      <label>${title} model
-        <select value=${chosen} onChange=${(event) => onChoose(event.target.value)}>
-          ${!chosen && html`<option value="">none</option>`}
-          ${!known && html`<option value=${chosen}>${chosen}</option>`}
-          ${models.map((one) => html`<option key=${one.id} value=${one.id}>${one.id}</option>`)}
-        </select>
-      </label>
+      <${ModelSelect} label=${`${title} model`} groups=${groups} value=${chosen} onChange=${(event) => onChoose(event.target.value)} />
       ${!chosen && none && html`<p class="soft">${none}</p>`}
       ${answer && html`
         <div class="answer" aria-busy=${!answer.ended}>

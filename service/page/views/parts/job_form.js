@@ -4,7 +4,7 @@ import { money, number } from "../../lib/format.js";
 import { summary } from "../../lib/store.js";
 import { html, useState } from "../../lib/ui.js";
 import { Copy, ErrorBox } from "../../parts/basic.js";
-import { ModelOptions, ending } from "./models.js";
+import { ModelSelect, ending, groupsOf } from "./models.js";
 import { sameCall } from "./same_call.js";
 
 /** Which field of the form a refusal of the API is about. */
@@ -22,8 +22,8 @@ export function Settings({ fields, model, models, problem, onField }) {
   return html`
     <${ErrorBox} error=${models.error} />
     <div class="fields">
-      <label>Model <select value=${model} aria-invalid=${wrong === "model"} onChange=${(event) => onField("model", event.target.value)}><${ModelOptions} models=${models} /></select>
-        ${ends && html`<span class="badge note wait">! shut down ${ends}, and all models tuned from it</span>`}</label>
+      <${ModelSelect} label="Model" groups=${groupsOf(models)} value=${model} aria-invalid=${wrong === "model"} onChange=${(event) => onField("model", event.target.value)}>
+        ${ends && html`<span class="badge note wait">! shut down ${ends}, and all models tuned from it</span>`}<//>
       <${Upstreams} chosen=${fields.upstream} onField=${onField} />
       <label>Method <select value=${fields.method || "supervised"} onChange=${(event) => onField("method", event.target.value)}>
         <option value="supervised">supervised</option><option value="dpo">dpo (preferences)</option></select>
