@@ -8,11 +8,14 @@ import { Dialog } from "../parts/dialog.js";
 import { Deliveries } from "./parts/deliveries.js";
 import { EndpointDialog, SecretDialog } from "./parts/endpoint_dialogs.js";
 
+/** So many endpoints a project can have. */
+const MOST = 2000;
+
 /** `id`: the chosen endpoint. `query`: the filter of its deliveries. */
 export default function Webhooks({ params, query }) {
   useTitle("Webhooks");
   const { id } = params;
-  const { data, error, again } = useLoaded(() => Promise.all([all("/webhook_endpoints"), get("/webhook_event_types")]));
+  const { data, error, again } = useLoaded(() => Promise.all([all("/webhook_endpoints", {}, MOST), get("/webhook_event_types")]));
   const [endpoints, types] = [data?.[0], data?.[1].data ?? []];
   useStates(endpoints, again);
   const [dialog, setDialog] = useState(null);
@@ -49,7 +52,7 @@ export default function Webhooks({ params, query }) {
         <tbody>${endpoints.map((one) => html`<${Row} key=${one.id} endpoint=${one} chosen=${one.id === chosen?.id} why=${why} types=${types} act=${act} open=${setDialog} />`)}</tbody>
       </table>`}
     ${id && id !== deleted && endpoints && !chosen && html`<p class="box bad" role="alert">There is no endpoint ${id}.</p>`}
-    ${chosen && html`<${Deliveries} key=${chosen.id} endpoint=${chosen} query=${query} types=${types} />`}
+    ${chosen && html`<${Deliveries} key=${chosen.id} endpoint=${chosen} isAsked=${Boolean(id)} query=${query} types=${types} />`}
     ${dialog?.kind === "edit" && html`<${EndpointDialog} endpoint=${dialog.endpoint} types=${types} onDone=${done} onClose=${() => setDialog(null)} />`}
     ${dialog?.kind === "rotate" && html`<${RotateDialog} endpoint=${dialog.endpoint} onDone=${done} onClose=${() => setDialog(null)} />`}
     ${dialog?.kind === "delete" && html`<${DeleteDialog} endpoint=${dialog.endpoint} act=${act} onDone=${setDeleted} onClose=${() => setDialog(null)} />`}
@@ -75,6 +78,7 @@ function Row({ endpoint, chosen, why, types, act, open }) {
   const { state, disabled_reason, failing_since, old_secret_active_until } = endpoint.tunehook;
   const path = `/webhook_endpoints/${endpoint.id}`;
   const pulled = endpoint.url.startsWith("pull:");
+  const [wasOpen, setOpen] = useState(false); // of a thousand menus most are never opened
   return html`
     <tr data-row aria-current=${chosen ? "true" : undefined}>
       <th scope="row"><a href=${`#/webhooks/${endpoint.id}`}>${endpoint.name}</a></th>
@@ -86,15 +90,15 @@ function Row({ endpoint, chosen, why, types, act, open }) {
         ${state === "enabled" && failing_since && html`<br /><span class="badge note wait">! failing since <${Time} at=${failing_since} /></span>`}
         ${old_secret_active_until && html`<br /><span class="soft">two secrets until <${Time} at=${old_secret_active_until} /></span>`}
       </td>
-      <td data-label="Actions"><details class="menu"><summary>Actions<span class="hidden"> on ${endpoint.name}</span></summary>
-        <p class="row">
+      <td data-label="Actions"><details class="menu" onToggle=${() => setOpen(true)}><summary>Actions<span class="hidden"> on ${endpoint.name}</span></summary>
+        ${wasOpen && html`<p class="row">
           ${state === "disabled" && html`<button disabled=${!!why} onClick=${() => act("POST", `${path}/enable`, undefined, `${endpoint.name} is enabled.`)}>Enable</button>`}
           <${Test} endpoint=${endpoint} types=${types} why=${why} act=${act} />
           <button disabled=${!!why} onClick=${() => open({ kind: "edit", endpoint })}>Edit</button>
           <button disabled=${!!why} onClick=${() => open({ kind: "rotate", endpoint })}>Rotate secret</button>
           <button disabled=${!!why} onClick=${() => open({ kind: "delete", endpoint })}>Delete</button>
         </p>
-        <p class="soft"><code>${endpoint.id}</code> <${Copy} text=${endpoint.id} what="the endpoint's id" /> secret <code>${endpoint.signing_secret_hint}</code></p>
+        <p class="soft"><code>${endpoint.id}</code> <${Copy} text=${endpoint.id} what="the endpoint's id" /> secret <code>${endpoint.signing_secret_hint}</code></p>`}
       </details></td>
     </tr>
   `;

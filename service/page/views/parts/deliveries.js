@@ -11,12 +11,19 @@ import { STATES, apiQuery, isRecovery, secondsOf, withDelivery } from "./deliver
 
 const PAGE = 50;
 
-export function Deliveries({ endpoint, query, types }) {
+/** `isAsked`: they come into sight, below however many endpoints. */
+export function Deliveries({ endpoint, isAsked, query, types }) {
+  const heading = useRef(null);
+  useEffect(() => {
+    if (!isAsked || heading.current.getBoundingClientRect().top < innerHeight / 2) return;
+    heading.current.scrollIntoView();
+    heading.current.focus();
+  }, []);
   const list = useDeliveries(endpoint.id, query);
   const filter = (name) => (event) => changeQuery({ [name]: event.target.value });
   const filtered = Object.values(query).some(Boolean);
   return html`
-    <h2>Sent to ${endpoint.name}</h2>
+    <h2 ref=${heading} tabindex="-1">Sent to ${endpoint.name}</h2>
     <div class="fields">
       <label>State <select value=${query.state ?? ""} onChange=${filter("state")}><option value="">all</option>${STATES.map((one) => html`<option key=${one}>${one}</option>`)}</select></label>
       <label>Type <select value=${query.type ?? ""} onChange=${filter("type")}><option value="">all</option>${types.map((one) => html`<option key=${one}>${one}</option>`)}</select></label>

@@ -1,5 +1,6 @@
-"""Thousands of models: the list draws those near the window, a form lists some hundred, and both find any other."""
+"""Thousands of models, of which a list draws some, a form has some, and both find any; a thousand endpoints."""
 
+import asyncio
 import re
 
 import pytest
@@ -89,3 +90,24 @@ async def test_a_form_lists_some_hundred_and_finds_all(stack: Stack, tuner: Proj
         assert await findings(page) == []
         await page.set_viewport_size({"width": 360, "height": 740})
         assert await overflow(page) == []
+
+
+async def test_any_of_a_thousand_endpoints_is_there_and_shows_its_deliveries(stack: Stack) -> None:
+    project, gate = await stack.project(), asyncio.Semaphore(8)
+
+    async def _made(number: int) -> None:
+        body = {"name": f"n{number}", "url": f"{stack.root}/{number}", "event_types": ["fine_tuning.job.succeeded"]}
+        async with gate:
+            await project.call("POST", "/webhook_endpoints", body)
+
+    await _made(0)
+    await asyncio.gather(*(_made(number) for number in range(1, 1010)))
+    async with stack.window() as window:
+        page = await enter(window, project.key, "/webhooks")
+        await expect(rows(page)).to_have_count(1010)
+        await page.get_by_role("link", name="n0", exact=True).click()
+        heading = page.get_by_role("heading", name="Sent to n0")
+        await expect(heading).to_be_focused()
+        await expect(heading).to_be_in_viewport()
+        await page.get_by_text("Actions on n0", exact=True).click()
+        await expect(page.get_by_role("button", name="Rotate secret")).to_have_count(1)
