@@ -20,7 +20,10 @@ from cli.service_client import ServiceClient
 from cli.terminal import PLAIN, Shape, is_terminal, print_json, print_list, print_rows, sparkline
 
 #: What an event says of a step beside its number and the losses.
-_SHOWN_FIRST = ("step", "train_loss", "valid_loss", "full_valid_loss", "train_mean_token_accuracy")
+_SHOWN_FIRST = (
+    *("step", "train_mean_reward", "full_valid_mean_reward"),
+    *("train_loss", "valid_loss", "full_valid_loss", "train_mean_token_accuracy"),
+)
 
 #: A curve is drawn no wider.
 WIDEST = 100
@@ -71,13 +74,13 @@ def metrics(
     plot: bool = False,
     service: Service = FOUND,
 ) -> int:
-    """Print a job's losses, a step a row.
+    """Print a job's losses or rewards, a step a row.
 
     Args:
         job: its id
         as_csv: as CSV, with a heading
         as_json: the API's object: columns of the same length
-        plot: as a curve of each loss
+        plot: as a curve of each loss or reward
     """
     with ServiceClient.from_arguments(service) as client:
         found = metrics_of(client, job)
@@ -89,19 +92,24 @@ def metrics(
     elif as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
     elif plot:
-        for name in (name for name in names if "loss" in name):
+        for name in filter(_is_curve, names):
             points = _points(columns, name)
-            step, best = min(points, key=lambda point: point[1])
-            tell(f"{name}: {points[0][1]:.4g} to {points[-1][1]:.4g}, lowest {best:.4g} at step {step}")
+            extreme, word = (min, "lowest") if "loss" in name else (max, "highest")
+            step, best = extreme(points, key=lambda point: point[1])
+            tell(f"{name}: {points[0][1]:.4g} to {points[-1][1]:.4g}, {word} {best:.4g} at step {step}")
             for line in chart(points, width=min(Console().width, WIDEST)):
                 tell(line)
     else:
         print_rows([name.replace("_", " ").upper() for name in names], rows)
         if is_terminal():
-            say(*(f"{name}: {sparkline(_known(columns[name]), 40)}" for name in names if "loss" in name))
+            say(*(f"{name}: {sparkline(_known(columns[name]), 40)}" for name in filter(_is_curve, names)))
     if not rows:
         say("No metrics yet: the upstream reports them when the training runs.")
     return 0
+
+
+def _is_curve(name: str) -> bool:
+    return "loss" in name or "mean_reward" in name
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

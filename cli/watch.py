@@ -240,9 +240,10 @@ def _drawn(watched: Sequence[Watched], room: int) -> Table:
 
 
 def _progress(one: Watched) -> tuple[str, str]:
-    """Returns how far it is, and its loss or why it waits."""
+    """Returns how far it is, and its reward or loss, or why it waits."""
     percent = "" if one.share is None else f"{one.share:.0%}"
     left = "" if one.left is None else f"{times.lasting(one.left)} left"
-    losses = one.curve.values("train_loss")
-    loss = f"loss {losses[-1]:.3f} {sparkline(losses)}" if losses else ""
-    return "  ".join(filter(None, (percent, left))), clean(job_note(one.job) or loss)
+    rewards = one.curve.values("train_mean_reward")
+    word, values = ("reward", rewards) if rewards else ("loss", one.curve.values("train_loss"))
+    curve = f"{word} {values[-1]:.3f} {sparkline(values)}" if values else ""
+    return "  ".join(filter(None, (percent, left))), clean(job_note(one.job) or curve)

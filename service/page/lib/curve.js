@@ -1,16 +1,18 @@
 // Curves of trainings: columns of steps → series, smoothing, words and CSV. Pure.
 
-/** Columns that are drawn, with the word and the dash that tell them apart beside the colour. */
-export const KINDS = [
-  { column: "train_loss", word: "train", dash: [] },
-  { column: "valid_loss", word: "valid", dash: [7, 4] },
-  { column: "full_valid_loss", word: "full valid", dash: [2, 4] },
-];
-export const ACCURACY = [
-  { column: "train_mean_token_accuracy", word: "train", dash: [] },
-  { column: "valid_mean_token_accuracy", word: "valid", dash: [7, 4] },
-  { column: "full_valid_mean_token_accuracy", word: "full valid", dash: [2, 4] },
-];
+const drawn = (...columns) => columns.map((column, at) => ({ column, word: ["train", "valid", "full valid"][at], dash: [[], [7, 4], [2, 4]][at] }));
+/** What a chart is of → the columns that are drawn, with the word and the dash that tell them apart beside the colour. */
+export const KINDS = {
+  reward: drawn("train_mean_reward", "valid_mean_reward", "full_valid_mean_reward"),
+  loss: drawn("train_loss", "valid_loss", "full_valid_loss"),
+  accuracy: drawn("train_mean_token_accuracy", "valid_mean_token_accuracy", "full_valid_mean_token_accuracy"),
+};
+
+/** What charts of these columns can be of: by reinforcement the reward comes first. */
+export function chartsOf(...runs) {
+  const found = Object.keys(KINDS).filter((of) => KINDS[of].some(({ column }) => runs.some((columns) => columns[column])));
+  return found.length ? found : ["loss"];
+}
 
 /** Moving average by exponents, without the pull of its beginning. `weight` 0 … 0.99; gaps stay gaps. */
 export function smooth(values, weight) {
@@ -92,7 +94,7 @@ export function rangeOf(steps, values, best = "min") {
 }
 
 /** A chart in words: "Training loss went from 2.61 at step 1 to 0.35 at step 96; its lowest is 0.35 at step 96." */
-export function sentence(columns, format, { of = "loss", kinds = KINDS } = {}) {
+export function sentence(columns, format, { of = "loss", kinds = KINDS[of] } = {}) {
   const parts = kinds.flatMap(({ column, word }) => {
     const range = columns[column] && rangeOf(columns.step, columns[column], of === "loss" ? "min" : "max");
     if (!range) return [];

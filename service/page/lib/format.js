@@ -71,6 +71,10 @@ export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
 
+export function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
 /** A text of at most so many characters. */
 export function cut(text, most) {
   const letters = [...text];

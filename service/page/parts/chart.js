@@ -10,7 +10,7 @@ const HEIGHT = 300;
 const COLOURS = ["--c1", "--c2", "--c3", "--c4"];
 const SCALES = { step: "step", share: "share of the run, %", tokens: "tokens" };
 
-/** `runs`: `[{id, label, columns, total, tokens, epochs}]`, up to four. `kinds`: which columns, as in curve.js. `of`: loss or accuracy.
+/** `runs`: `[{id, label, columns, total, tokens, epochs}]`, up to four. `kinds`: which columns, as in curve.js. `of`: reward, loss or accuracy.
  *
  * `marks`: `[{id, step, label}]`, checkpoints. `ended`: no step is to come. What is measured stays a faint line when it is smoothed.
  */

@@ -1,8 +1,8 @@
 // Up to four jobs on one chart, and what differs between them. `?jobs=a,b` or `?sweep=name`.
 import { all, get } from "../lib/api.js";
-import { ACCURACY, KINDS, rangeOf } from "../lib/curve.js";
+import { chartsOf, KINDS, rangeOf } from "../lib/curve.js";
 import { useMetrics } from "../lib/follow_metrics.js";
-import { duration, measure, modelName, money } from "../lib/format.js";
+import { capital, duration, measure, modelName, money } from "../lib/format.js";
 import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { differences, hasEnded } from "../lib/job.js";
 import { changeQuery, link } from "../lib/router.js";
@@ -46,16 +46,19 @@ function labelOf(job) {
 
 /** Hooks are called for four places, whatever the number of jobs. */
 function Drawn({ ids }) {
-  const [of, set] = useState("loss");
+  const [chosen, set] = useState(null);
   const places = [0, 1, 2, 3].map((at) => ({ id: ids[at] ?? null, metrics: useMetrics(ids[at] ?? null, ids[at] ? !isOver(ids[at]) : false) }));
   const found = places.filter(({ id, metrics }) => id && metrics.columns);
+  const charts = chartsOf(...found.map(({ metrics }) => metrics.columns));
+  const of = chosen ?? charts[0];
+  const next = charts[(charts.indexOf(of) + 1) % charts.length];
   const runs = useMemo(() => found.map(({ id, metrics }) => {
     const job = jobSignal(id).peek();
     return { id, label: labelOf(job), columns: metrics.columns, total: metrics.total, tokens: job.trained_tokens };
   }), found.map(({ metrics }) => metrics.columns).concat(of, found.length));
-  return html`<div class="row"><h2>${of === "loss" ? "Loss" : "Accuracy"}</h2><button onClick=${() => set(of === "loss" ? "accuracy" : "loss")}>Show ${of === "loss" ? "accuracy" : "loss"}</button></div>
+  return html`<div class="row"><h2>${capital(of)}</h2>${next !== of && html`<button onClick=${() => set(next)}>Show ${next}</button>`}</div>
     ${places.map(({ metrics }) => html`<${ErrorBox} error=${metrics.error} />`)}
-    ${found.length < ids.length && !places.some(({ metrics }) => metrics.error) ? html`<${Loading} what="the curves" />` : html`<${Chart} runs=${runs} kinds=${of === "loss" ? KINDS : ACCURACY} of=${of} title=${`${of === "loss" ? "Loss" : "Accuracy"} of ${ids.length} jobs`} />`}
+    ${found.length < ids.length && !places.some(({ metrics }) => metrics.error) ? html`<${Loading} what="the curves" />` : html`<${Chart} runs=${runs} kinds=${KINDS[of]} of=${of} title=${`${capital(of)} of ${ids.length} jobs`} />`}
     <${Table} runs=${runs} />`;
 }
 

@@ -1,8 +1,8 @@
 // One job: its story and why it waits, the curve live, checkpoints, dataset, cost, webhooks, events.
 import { all, get } from "../lib/api.js";
-import { ACCURACY, KINDS } from "../lib/curve.js";
+import { chartsOf, KINDS } from "../lib/curve.js";
 import { useMetrics } from "../lib/follow_metrics.js";
-import { bytes, duration, measure, modelName, money, number } from "../lib/format.js";
+import { bytes, capital, duration, measure, modelName, money, number } from "../lib/format.js";
 import { useEvent, useLoaded, useTitle } from "../lib/hooks.js";
 import { hasEnded, hyperparametersOf, progressOf, stateOf, storyOf } from "../lib/job.js";
 import { link } from "../lib/router.js";
@@ -80,18 +80,20 @@ function Story({ job, entries }) {
 }
 
 function Curves({ job, metrics, checkpoints, total }) {
-  const [of, set] = useState("loss");
+  const [chosen, set] = useState(null);
+  const charts = chartsOf(metrics.columns ?? {});
+  const of = chosen ?? charts[0];
+  const next = charts[(charts.indexOf(of) + 1) % charts.length];
   const epochs = Number(hyperparametersOf(job).n_epochs) || null;
   const runs = useMemo(() => metrics.columns && [{ id: job.id, label: modelName(job.fine_tuned_model ?? job.model), columns: metrics.columns, total, tokens: job.trained_tokens, epochs }], [metrics.columns, total, job.trained_tokens, epochs]);
   const marks = useMemo(() => checkpoints.map((one) => ({ id: job.id, step: one.step_number })), [checkpoints]);
-  const hasAccuracy = metrics.columns && ACCURACY.some(({ column }) => metrics.columns[column]);
   const sweep = job.metadata?.sweep;
-  return html`<div class="row"><h2>${of === "loss" ? "Loss" : "Accuracy"}</h2>
-      ${hasAccuracy && html`<button onClick=${() => set(of === "loss" ? "accuracy" : "loss")}>Show ${of === "loss" ? "accuracy" : "loss"}</button>`}
+  return html`<div class="row"><h2>${capital(of)}</h2>
+      ${next !== of && html`<button onClick=${() => set(next)}>Show ${next}</button>`}
       ${sweep && html`<a class="button" href=${link("/compare", { sweep })}>Compare the sweep ${sweep}</a>`}
       <a class="button" href=${link("/compare", { jobs: job.id })}>Compare with others</a></div>
     <${ErrorBox} error=${metrics.error} />
-    ${runs ? html`<${Chart} runs=${runs} kinds=${of === "loss" ? KINDS : ACCURACY} of=${of} marks=${marks} ended=${hasEnded(job)} title=${`${of === "loss" ? "Loss" : "Accuracy"} of ${job.id}`} />` : !metrics.error && html`<${Loading} what="the curve" />`}`;
+    ${runs ? html`<${Chart} runs=${runs} kinds=${KINDS[of]} of=${of} marks=${marks} ended=${hasEnded(job)} title=${`${capital(of)} of ${job.id}`} />` : !metrics.error && html`<${Loading} what="the curve" />`}`;
 }
 
 function Checkpoints({ job, list }) {

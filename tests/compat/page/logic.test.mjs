@@ -42,10 +42,10 @@ test("curves of several jobs share one axis, with gaps where one has no step", (
     { id: "a", columns: { step: [1, 2], train_loss: [5, 4] } },
     { id: "b", columns: { step: [2, 4], train_loss: [3, 2], valid_loss: [null, null] } },
   ];
-  const lines = curve.linesOf(runs, curve.KINDS);
+  const lines = curve.linesOf(runs, curve.KINDS.loss);
   assert.deepEqual(lines.map(({ id, kind }) => `${id} ${kind.word}`), ["a train", "b train"]);
   assert.deepEqual(curve.aligned(lines), [[1, 2, 4], [5, 4, null], [null, 3, 2]]);
-  const shares = curve.linesOf(runs, curve.KINDS, "share");
+  const shares = curve.linesOf(runs, curve.KINDS.loss, "share");
   assert.deepEqual(shares.map(({ x }) => x), [[50, 100], [50, 100]]);
 });
 
@@ -56,6 +56,13 @@ test("a chart has a sentence", () => {
     "Training loss went from 2 at step 1 to 1 at step 3; its lowest is 0.5 at step 2. Validation loss is 0.7 at step 2.",
   );
   assert.equal(curve.sentence({ step: [] }, String), "Nothing has been measured yet.");
+  const rewards = { step: [1, 2], train_mean_reward: [0.25, 0.75], train_loss: [0.1, 0.1] };
+  assert.deepEqual(curve.chartsOf({}, rewards), ["reward", "loss"]);
+  assert.deepEqual(curve.chartsOf({}), ["loss"]);
+  assert.equal(
+    curve.sentence(rewards, String, { of: "reward" }),
+    "Training reward went from 0.25 at step 1 to 0.75 at step 2; its highest is 0.75 at step 2.",
+  );
 });
 
 test("CSV has a row for each step and nothing for what was not measured", () => {
