@@ -4,19 +4,15 @@ OpenAI names the metrics and not how it splits texts. Here words and signs are c
 is computed as in OpenAI's example of a Python grader: rapidfuzz' WRatio.
 """
 
+from collections import Counter
+
 from nltk.tokenize import wordpunct_tokenize
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from nltk.translate.gleu_score import sentence_gleu
+from nltk.util import ngrams
 from rapidfuzz import fuzz, utils
-from rouge_score.rouge_scorer import RougeScorer
+from rapidfuzz.distance import LCSseq
 
-
-class _Words:
-    def tokenize(self, text: str) -> list[str]:
-        return list(wordpunct_tokenize(text.lower()))
-
-
-_WORDS = _Words()
 _SMOOTH = SmoothingFunction().method1
 
 
@@ -24,10 +20,19 @@ def similarity(metric: str, text: str, reference: str) -> float:
     """Returns 0 to 1. `metric`: one of `METRICS` in trainer.graders."""
     if metric == "fuzzy_match":
         return float(fuzz.WRatio(text, reference, processor=utils.default_process)) / 100
-    if metric.startswith("rouge_"):
-        name = metric.replace("_l", "L").replace("_", "")
-        return float(RougeScorer([name], tokenizer=_WORDS).score(reference, text)[name].fmeasure)
-    given, wanted = _WORDS.tokenize(text), [_WORDS.tokenize(reference)]
+    given, wanted = (wordpunct_tokenize(words.lower()) for words in (text, reference))
     if metric == "gleu":
-        return float(sentence_gleu(wanted, given))
-    return float(sentence_bleu(wanted, given, smoothing_function=_SMOOTH, auto_reweigh=True))
+        return float(sentence_gleu([wanted], given))
+    if metric == "bleu":
+        return float(sentence_bleu([wanted], given, smoothing_function=_SMOOTH, auto_reweigh=True))
+    return _rouge(metric.removeprefix("rouge_"), given, wanted)
+
+
+def _rouge(kind: str, given: list[str], wanted: list[str]) -> float:
+    """Returns the F measure of ROUGE-L, or of ROUGE-n. Source: Lin, ROUGE (2004), aclanthology.org/W04-1013."""
+    if kind == "l":
+        shared, all_of = LCSseq.similarity(given, wanted), len(given) + len(wanted)
+    else:
+        counts, others = (Counter(ngrams(words, int(kind))) for words in (given, wanted))
+        shared, all_of = (counts & others).total(), counts.total() + others.total()
+    return 2 * shared / all_of if all_of else 0.0

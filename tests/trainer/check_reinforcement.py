@@ -149,3 +149,10 @@ def test_similarities_are_from_0_to_1(metric: str) -> None:
     assert 0.3 < similarity(metric, "The cat sat on a mat in Zürich.", said) < 1
     assert similarity(metric, "1 2 3", said) < 0.4
     assert similarity(metric, "", said) == 0
+
+
+def test_rouge_is_the_share_of_words_that_both_have() -> None:
+    said, wanted = "police killed the gunman", "police kill the gunman"  # Lin's example
+    found = [similarity(metric, said, wanted) for metric in ("rouge_1", "rouge_2", "rouge_l")]
+    assert found == pytest.approx([3 / 4, 1 / 3, 3 / 4])
+    assert similarity("rouge_l", "the gunman kill police", wanted) == 0.5
