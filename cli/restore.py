@@ -61,7 +61,7 @@ async def run(archive: Annotated[str, Parameter(allow_leading_hyphen=True)], /, 
         try:
             with _input(archive) as packed:
                 sums = await asyncio.to_thread(_unpack, packed, spool)
-            await _replace(store, encryption, data_dir, spool, clear=force)
+            await _replace(store, encryption, data_dir, spool, sums.records, clear=force)
         finally:
             await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
     say(f"Restored: {sums.words()}.")
@@ -84,12 +84,19 @@ async def _require_replicas(store: Store) -> None:
     store.confirm_seconds = patience
 
 
-async def _replace(store: Store, encryption: Encryption, data_dir: Path, spool: Path, *, clear: bool) -> None:
-    """Puts what was unpacked in place of what is there. Raises NotRestored, HalfRestored, SecretUnreadable."""
+async def _replace(
+    store: Store, encryption: Encryption, data_dir: Path, spool: Path, records: int, *, clear: bool
+) -> None:
+    """Puts what was unpacked in place of what is there. Raises NotRestored, HalfRestored, SecretUnreadable.
+
+    `records`: as many were backed up.
+    """
     try:
-        seal, mark = snapshot.seal_and_mark(entry for part in _parts(spool) for entry in part)
+        found, seal, mark = snapshot.check(entry for part in _parts(spool) for entry in part)
     except MALFORMED as error:
         raise NotRestored(why=f"the archive holds what is no record ({in_words(error)})") from error
+    if found != records:
+        raise NotRestored(why=f"the archive is damaged: it says {records:,} records and holds {found:,}")
     if seal is not None:
         encryption.decrypt(seal)  # raises SecretUnreadable for another TUNEHOOK_SECRET_KEY
     try:
@@ -137,9 +144,11 @@ def _unpack(packed: IO[bytes], spool: Path) -> Sums:
                 end = json.load(content)
             else:
                 seen[member.name] = (member.size, _copy(content, _target(spool, member.name)))
+    while packed.read(CHUNK):  # to its checksum, which is the last
+        pass
     if end is None:
         raise NotRestored(why="the archive breaks off before its end")
-    sums = Sums(end["records"], end["files"], {name: (size, digest) for name, (size, digest) in end["parts"].items()})
+    sums = Sums(int(end["records"]), int(end["files"]), {name: tuple(part) for name, part in end["parts"].items()})
     if seen != sums.parts:
         wrong = sorted(name for name in seen.keys() | sums.parts.keys() if seen.get(name) != sums.parts.get(name))
         raise NotRestored(why=f"the archive is damaged: {', '.join(wrong[:5])}")

@@ -104,20 +104,22 @@ def file_in(entry: Packed) -> File | None:
     return File.model_validate_json(dict(zip(members[::2], members[1::2], strict=True))["doc"])
 
 
-def seal_and_mark(entries: Iterable[Entry]) -> tuple[str | None, str | None]:
-    """Returns what tells whether the secret key fits, and the mark of the data directory if one bears it.
+def check(entries: Iterable[Entry]) -> tuple[int, str | None, str | None]:
+    """Returns how many there are, the seal of the secret key, and the mark of the data directory if one bears it.
 
     Raises ValueError, TypeError or LookupError for what is no entry of ours, before any is written.
     """
     values: dict[str, str] = {}
+    count = 0
     for entry in entries:
+        count += 1
         if not entry[0].startswith(keys.OWN[:-1]):
             raise ValueError(f"no record of ours is called {entry[0][:80]!r}")
         int(entry[2]), _commands(_doubted(entry))
         if entry[0] in (keys.SEAL, keys.STORAGE_MARK):
             values[entry[0]] = entry[3]
     mark = values.get(keys.STORAGE_MARK)
-    return values.get(keys.SEAL), None if mark is None or mark.startswith(NEW) else mark
+    return count, values.get(keys.SEAL), None if mark is None or mark.startswith(NEW) else mark
 
 
 async def begin_restore(store: Store) -> None:

@@ -130,8 +130,8 @@ async def test_bytes_that_are_not_as_recorded_are_named(archive: Path, valkey: V
     assert (await run("backup", str(target), "--force", url=valkey.url, data_dir=tmp_path)).returncode == 0
 
 
-def with_records(plain: bytes, records: list[snapshot.Entry]) -> bytes:
-    """An archive that is whole, with these records beside its own."""
+def with_records(plain: bytes, records: list[snapshot.Entry], *, unsaid: int = 0) -> bytes:
+    """An archive that is whole, with these records beside its own; `unsaid` of all are not counted at its end."""
     packed = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(plain)) as old,
@@ -139,12 +139,14 @@ def with_records(plain: bytes, records: list[snapshot.Entry]) -> bytes:
         tarfile.open(fileobj=out, mode="w|") as new,
     ):
         parts: dict[str, tuple[int, str]] = {}
+        count = 0
         for member in old:
             content = read(old, member)
             if member.name.startswith("records/"):
-                content = json.dumps([*json.loads(content), *records]).encode()
+                count += len(all_records := [*json.loads(content), *records])
+                content = json.dumps(all_records).encode()
             if member.name == "end.json":
-                content = json.dumps({**json.loads(content), "parts": parts}).encode()
+                content = json.dumps({**json.loads(content), "parts": parts, "records": count - unsaid}).encode()
             elif member.name != "header.json":
                 parts[member.name] = len(content), hashlib.sha256(content).hexdigest()
             member.size = len(content)
@@ -168,6 +170,10 @@ def spoilt(archive: Path) -> dict[str, bytes]:
         "half": gzip.compress(plain[: len(plain) // 2 // 512 * 512]),
         "records of others": with_records(plain, [["rq:job:1", "hash", "0", ["data", "x"], ""]]),
         "half a record": with_records(plain, [["th:job:1", "hash", "0", ["doc"], ""]]),
+        "more than counted": with_records(plain, [["th:job:1", "hash", "0", ["doc", "x"], ""]], unsaid=1),
+        "fewer than counted": with_records(plain, [], unsaid=-1),
+        "last bytes cut": content[:-4],
+        "other last bytes": content[:-8] + bytes(8),
         "another key": content,
     }
 
@@ -179,6 +185,7 @@ async def test_a_bad_archive_restores_nothing(archive: Path, second: Valkey, tmp
         changes = {"TUNEHOOK_SECRET_KEY": "b" * 43 + "="} if harm == "another key" else {}
         done = await run("restore", str(archive), url=second.url, data_dir=place, **changes)
         assert done.returncode == 1, harm
+        assert "Nothing was restored" in done.stderr or harm == "another key"
         assert "Traceback" not in done.stderr
         assert await contents(second.url) == {}
         assert not list(place.iterdir())
