@@ -110,7 +110,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> No
                 client.ping()
             except (redis.AuthenticationError, redis.ResponseError):
                 return  # with an ACL of its own it answers us with a refusal
-            except redis.ConnectionError:  # not there yet, or still loading
+            except (redis.ConnectionError, redis.TimeoutError):  # not there yet, still loading, or on a slow disk
                 if time.monotonic() > limit:
                     what = f"did not answer within {READY_SECONDS:.0f} s"
                     raise ServerDidNotStart(what=what, log=log, last=_last_lines(log)) from None

@@ -41,30 +41,30 @@ class Valkey:
             self.tcp_url = f"redis://127.0.0.1:{port}/0"
             args = ("--bind", "127.0.0.1", "--port", str(port), *args)
         self._args = args
-        self._server: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *args: str) -> None:
         """Returns once PING is answered. `args`: options of this start alone."""
-        assert self._server is None, "it is running already"
+        assert self.process is None, "it is running already"
         options = (*self._args, *args)
-        self._server = in_lasting_thread(lambda: launch(find_server(), self.directory, self._socket, *options))
-        wait_until_ready(self.url, self._server, self.directory / "valkey.log")
+        self.process = in_lasting_thread(lambda: launch(find_server(), self.directory, self._socket, *options))
+        wait_until_ready(self.url, self.process, self.directory / "valkey.log")
 
     def stop(self) -> None:
         """As at a normal shutdown: SIGTERM, and waits."""
-        if self._server is not None:
-            end(self._server)
-            self._server = None
+        if self.process is not None:
+            end(self.process)
+            self.process = None
 
     @property
     def pid(self) -> int:
-        assert self._server is not None, "it is not running"
-        return self._server.pid
+        assert self.process is not None, "it is not running"
+        return self.process.pid
 
     def kill(self) -> None:
         """SIGKILL; returns when the process is gone. The server stays dead until `restart()`."""
-        assert self._server is not None, "it is not running"
-        self._server.kill()
+        assert self.process is not None, "it is not running"
+        self.process.kill()
         self.stop()
 
     def restart(self) -> None:
