@@ -20,6 +20,12 @@ def acl_file(directory: Path, *others: str) -> tuple[str, str]:
     return "--aclfile", "users.acl"
 
 
+def rights() -> str:
+    """Returns what the user may do, as an ACL says it."""
+    [line] = [line for line in (DEPLOYED / "users.acl").read_text().splitlines() if line.startswith("user tunehook ")]
+    return line.partition("#PASSWORD_SHA256 ")[2]
+
+
 def sha256(password: str) -> str:
     return hashlib.sha256(password.encode()).hexdigest()
 

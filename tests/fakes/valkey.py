@@ -16,10 +16,13 @@ from typing import TypeVar
 import pytest
 
 from cli.valkey_process import connect, end, find_server, launch, socket_url, wait_until_ready
+from tests.fakes.compose_user import acl_file, rights
 from tests.fakes.ports import free_port
 
 T = TypeVar("T")
 SOCKET_PATH_BYTES = 100
+#: What tests do by themselves, and no program of ours.
+OF_TESTS = "+flushall +flushdb +script|flush +keys +config|set +config|resetstat +restore"
 _starter = ThreadPoolExecutor(1)
 
 
@@ -109,8 +112,13 @@ def valkey_server(directory: Path, *args: str, port: int | None = None, start: b
 
 @pytest.fixture(scope="session")
 def valkey_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One server for all tests. Take `valkey` instead, unless the session's data may be anything."""
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
+    """One server for all tests. Take `valkey` instead, unless the session's data may be anything.
+
+    Its clients may do what the programs may in compose, and what tests do beside them: a command of ours that is
+    missing in deploy/redis/users.acl fails here.
+    """
+    directory = tmp_path_factory.mktemp("valkey")
+    with valkey_server(directory, *acl_file(directory, f"user default on nopass {rights()} {OF_TESTS}")) as server:
         yield server
 
 

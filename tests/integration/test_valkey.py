@@ -32,4 +32,4 @@ def test_options_win_and_tcp_is_there_when_asked_for(tmp_path: Path) -> None:
 def test_the_sessions_server_is_empty_for_each_test(valkey: Valkey, round_: int) -> None:
     with connect(valkey.url) as client:
         assert client.dbsize() == 0
-        assert client.set("left behind by", round_)
+        assert client.set("th:left behind by", round_)

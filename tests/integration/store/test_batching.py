@@ -20,8 +20,8 @@ from tunehook.store.store import Store
 @pytest.fixture
 async def store(valkey: Valkey) -> AsyncIterator[Store]:
     store = Store.connect(valkey.url)
-    await store.redis.mset({f"key-{number}": f"value-{number}" for number in range(500)})
-    await store.redis.hset("hash", mapping={"a": "1", "b": "2"})
+    await store.redis.mset({f"th:key-{number}": f"value-{number}" for number in range(500)})
+    await store.redis.hset("th:hash", mapping={"a": "1", "b": "2"})
     yield store
     await store.close()
 
@@ -34,9 +34,9 @@ def _round_trips(valkey: Valkey) -> int:
 
 
 async def test_many_at_once_get_their_own_answers_in_few_round_trips(store: Store, valkey: Valkey) -> None:
-    await asyncio.gather(*(store.ask(("GET", "key-0")) for _ in range(READ_TRIPS_AT_ONCE)))  # connections are made
+    await asyncio.gather(*(store.ask(("GET", "th:key-0")) for _ in range(READ_TRIPS_AT_ONCE)))  # connections are made
     before = _round_trips(valkey)
-    answers = await asyncio.gather(*(store.ask(("GET", f"key-{n}"), ("HGETALL", "hash")) for n in range(500)))
+    answers = await asyncio.gather(*(store.ask(("GET", f"th:key-{n}"), ("HGETALL", "th:hash")) for n in range(500)))
     taken = _round_trips(valkey) - before
     assert answers == [[f"value-{n}", {"a": "1", "b": "2"}] for n in range(500)]
     assert taken < 500 / BATCH * 4  # a full one is a few reads of the socket
@@ -44,25 +44,25 @@ async def test_many_at_once_get_their_own_answers_in_few_round_trips(store: Stor
 
 async def test_a_mistake_is_its_makers_alone(store: Store) -> None:
     wrong, *right = await asyncio.gather(
-        store.ask(("GET", "hash")), *(store.ask(("GET", f"key-{n}")) for n in range(5)), return_exceptions=True
+        store.ask(("GET", "th:hash")), *(store.ask(("GET", f"th:key-{n}")) for n in range(5)), return_exceptions=True
     )
     assert isinstance(wrong, ResponseError)
     assert right == [[f"value-{n}"] for n in range(5)]
 
 
 async def test_who_goes_away_leaves_the_others_their_answers(store: Store) -> None:
-    leaving = [asyncio.create_task(store.ask(("GET", f"key-{n}"))) for n in range(10)]
-    staying = [asyncio.create_task(store.ask(("GET", f"key-{n}"))) for n in range(10)]
+    leaving = [asyncio.create_task(store.ask(("GET", f"th:key-{n}"))) for n in range(10)]
+    staying = [asyncio.create_task(store.ask(("GET", f"th:key-{n}"))) for n in range(10)]
     await asyncio.sleep(0)
     for task in leaving:
         task.cancel()
     assert await asyncio.gather(*staying) == [[f"value-{n}"] for n in range(10)]
-    assert await store.ask(("GET", "key-1")) == ["value-1"]
+    assert await store.ask(("GET", "th:key-1")) == ["value-1"]
 
 
 async def test_of_reads_sent_ahead_each_is_answered_by_itself(store: Store) -> None:
-    one, wrong, two = (("GET", "key-1"),), (("GET", "hash"),), (("GET", "key-2"), ("HGETALL", "hash"))
-    with store.reading_ahead([one, wrong, two, (("GET", "key-3"),)]):  # the last one is not asked for
+    one, wrong, two = (("GET", "th:key-1"),), (("GET", "th:hash"),), (("GET", "th:key-2"), ("HGETALL", "th:hash"))
+    with store.reading_ahead([one, wrong, two, (("GET", "th:key-3"),)]):  # the last one is not asked for
         leaving = asyncio.create_task(store.ask(*one))
         await asyncio.sleep(0)
         leaving.cancel()

@@ -39,10 +39,10 @@ async def test_an_idle_connection_that_was_closed_costs_no_request(own_valkey: V
     else:
         await store.redis.client_kill_filter(_type="normal", skipme=True)
     await asyncio.sleep(0.1)
-    writes = [store.redis.incr("counter") for _ in range(CONNECTIONS)]
+    writes = [store.redis.incr("th:counter") for _ in range(CONNECTIONS)]
     assert sorted(await asyncio.gather(*writes)) == list(range(1, CONNECTIONS + 1))
     assert await store.ask(("GET", "key-1")) == ["1"]
-    assert rq.incr("counter") == CONNECTIONS + 1
+    assert rq.incr("th:counter") == CONNECTIONS + 1
     rq.close()
     await store.close()
 
@@ -62,16 +62,16 @@ async def test_a_read_is_repeated_once_and_a_write_never(valkey: Valkey, tmp_pat
     async with redis_between(valkey.url, tmp_path, after=_lose) as url, AsyncExitStack() as stack:
         store = Store.connect(url)
         stack.push_async_callback(store.close)
-        await store.redis.set("key", "1")
+        await store.redis.set("th:key", "1")
         failures = 1
-        assert await store.ask(("GET", "key")) == ["1"]
+        assert await store.ask(("GET", "th:key")) == ["1"]
         failures = 1
-        assert await store.redis.hgetall("none") == {}
+        assert await store.redis.hgetall("th:none") == {}
         failures = 2
         with pytest.raises(StoreUnavailable):
-            await store.ask(("GET", "key"))
+            await store.ask(("GET", "th:key"))
         failures = 1
         with pytest.raises(StoreUnavailable):
-            await store.redis.incr("counter")
-        assert await store.redis.get("counter") == "1"
+            await store.redis.incr("th:counter")
+        assert await store.redis.get("th:counter") == "1"
     assert seen == [b"GET", b"HGETALL", b"GET", b"GET", b"INCRBY"]
