@@ -96,10 +96,10 @@ class Endpoints:
 
     async def page(self, project: str, *, after: str | None, limit: int) -> tuple[list[Endpoint], bool]:
         """Returns a page, newest first, and if there are more. Raises EndpointNotFound for a wrong `after`."""
-        if after is not None:
-            await self.read(after, project)
         ids = common(self._store, [keys.endpoints(project)], after=after, at_once=limit + 1)
         found, more = await EndpointRecord.page(self._store, ids, limit=limit)
+        if after is not None:
+            await self.read(after, project)  # after the search for its place, in which it may have been removed
         return [record.endpoint for record in found], more
 
     async def count(self, project: str) -> int:

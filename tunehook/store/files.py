@@ -125,13 +125,16 @@ class Files:
     async def page(
         self, project: str, *, after: str | None, limit: int, purpose: str | None, ascending: bool
     ) -> tuple[list[File], bool]:
-        """Returns files in order of arrival, or newest first, and whether there are more."""
-        if after is not None:
-            await self.read(after, project)
+        """Returns files in order of arrival, or newest first, and if there are more.
+
+        Raises FileNotFound for a wrong `after`.
+        """
         ids = common(self._store, [keys.files(project)], after=after, at_once=READ_AT_ONCE, ascending=ascending)
         found, more = await FileRecord.page(
             self._store, ids, limit=limit, wanted=lambda record: purpose in (None, record.file.purpose)
         )
+        if after is not None:
+            await self.read(after, project)  # after the search for its place, in which it may have been removed
         return [record.file for record in found], more
 
     async def total_bytes(self, project: str, before: str | None = None) -> int:

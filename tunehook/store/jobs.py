@@ -167,7 +167,6 @@ class Jobs:
 
         Raises JobNotFound for an unknown `after`; JobsNotIndexed where rows are missing and reading takes too long.
         """
-        last = None if after is None else (await self.read(after, project)).job
 
         def _fits(record: JobRecord) -> bool:
             pairs = record.job.spec.metadata or NO_METADATA
@@ -178,10 +177,14 @@ class Jobs:
         if wanted.by_metadata_alone:
             ids = common(self._store, names, after=after, at_once=limit + 1)
         elif await self._is_indexed(project, wait=False):
+            last = None if after is None else (await self.read(after, project)).job
             ids = job_index.search(self._store, project, wanted, last, limit + 1)
         else:
             ids = self._for_a_while(project, common(self._store, names, after=after, at_once=READ_AT_ONCE))
-        return await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
+        page = await JobRecord.page(self._store, ids, limit=limit, wanted=_fits)
+        if after is not None:
+            await self.read(after, project)  # after the search for its place, in which it may have been removed
+        return page
 
     async def counts(self, project: str, upstreams: Sequence[str]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
         """Returns the number of the project's jobs by stage, and of those tracked and waiting by upstream and stage.
