@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -12,12 +13,15 @@ import pytest
 
 from tests.integration.service.conftest import DATASET, Api, form
 from tunehook import api_keys, projects
+from tunehook.errors import OverBudget
 from tunehook.jobs import approvals, copy_step, cost, finishing, lifecycle, poller
+from tunehook.jobs.acceptance import accept
 from tunehook.model.api_key import Scope
 from tunehook.model.file import File
 from tunehook.model.job import Job, Stage, Waiting
 from tunehook.model.member import job_member, queue_of
-from tunehook.model.project import millionths, month_of
+from tunehook.model.project import Money, millionths, month_of
+from tunehook.model.record import new_id
 from tunehook.store import doctor
 from tunehook.store.engine import keys
 
@@ -426,3 +430,40 @@ async def test_each_use_of_money_is_a_line_of_the_log(
     assert [line["usd"] for line in lines] == [birds.usd, birds.usd, birds.usd, 0]
     assert {line["project"] for line in lines} == {"birds"}
     assert lines[2]["by"] == admin.split("_")[1]
+
+
+async def test_at_the_turn_of_the_year_money_stays_in_the_month_that_held_it(api: Api, birds: Project) -> None:
+    """The budget is whole from the first second of January (UTC), while a job of December runs."""
+    new_year = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
+    pattern = await birds.job(await birds.accepted())
+    await birds.limit(monthly_budget_usd=birds.usd * 1.5)
+    await api.call("GET", JOBS, key=birds.key)  # a process reads the limits at its next request
+    wanted = Money(state="wanted", amount=millionths(birds.usd))
+
+    async def accepted(at: int) -> Job:
+        job = pattern.model_copy(update={"id": new_id("ftjob-"), "created_at": at, "money": wanted})
+        return (await accept(api.ctx, job, remember=[], recall=[])).job
+
+    async def used(at: int) -> tuple[int, int]:
+        store = api.ctx.store
+        found = await projects.usage(store, birds.name, await store.projects.read(birds.name), now=at)
+        return found.held, found.spent
+
+    december = await accepted(new_year - 1)
+    with pytest.raises(OverBudget, match="2027-01-01"):
+        await accepted(new_year - 1)
+    january = await accepted(new_year)
+    with pytest.raises(OverBudget, match="2027-02-01"):
+        await accepted(new_year)
+    assert await used(new_year - 1) == await used(new_year) == (wanted.amount, 0)
+    await sound(api)
+    await tracked(api, december.id)
+    await api.simulator.advance(3600)
+    await poller.poll(api.ctx, "openai")
+    ended = await birds.job(december.id)
+    assert ended.money is not None
+    assert (ended.stage, ended.money.month) == (Stage.SETTLED, "2026-12")
+    assert await used(new_year - 1) == (0, ended.money.spent)
+    assert await used(new_year) == (wanted.amount, 0)
+    assert (await birds.job(january.id)).money == wanted.model_copy(update={"state": "held", "month": "2027-01"})
+    await sound(api)
