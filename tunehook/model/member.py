@@ -21,8 +21,8 @@ KINDS: dict[str, Queue] = {
     "dataset": "bulk",
     "delivery": "deliver",
 }
-#: Handled by the API itself, one request at a time: leased, never due.
-_LEASED_ONLY: dict[str, Queue] = {"upload": "steps", "adopt": "steps"}
+#: Handled without a step, by one process at a time: leased, never due.
+_LEASED_ONLY: dict[str, Queue] = {"upload": "steps", "adopt": "steps", "rows": "steps"}
 RETENTION = "sweep:retention"
 RETIRING = "sweep:retiring"
 PARKED = "sweep:parked"
@@ -49,6 +49,7 @@ check_member = _of("check")  # by the file's id
 upload_member = _of("upload")
 poll_member = _of("look")  # by the upstream's name
 delivery_member = _of("delivery")
+rows_member = _of("rows")  # by the project: the rows of its jobs are made (job_index.py)
 
 
 def import_member(upstream: str, upstream_job_id: str) -> str:

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from math import inf
 
-from tunehook.errors import JobNotFound, JobsNotIndexed
+from tunehook.errors import JobNotFound, JobsNotIndexed, LeaseTaken
 from tunehook.model.job import Cost, Job
-from tunehook.model.member import copy_id, job_member, queue_of
+from tunehook.model.member import copy_id, job_member, queue_of, rows_member
 from tunehook.store import job_index
 from tunehook.store.engine import keys
 from tunehook.store.engine.commit import Change
@@ -25,8 +25,6 @@ IDEMPOTENCY_SECONDS = 24 * 3600
 READ_AT_ONCE = 100
 #: A request waits for so long at most until the rows of earlier jobs are made, and reads records for as long without.
 INDEXING_SECONDS = 1.0
-#: A process that makes rows and has made none for so long is dead.
-INDEXING_MS = 5000
 #: The index entry of jobs without metadata, which `metadata=null` asks for. No real key is empty.
 NO_METADATA = {"": ""}
 
@@ -237,12 +235,11 @@ class Jobs:
         Returns of how many jobs; None while another process does so. Safe to repeat, and beside anything else: a job
         that changes meanwhile gets its rows by that change.
         """
-        if not await self._store.redis.set(keys.indexing(project), 1, nx=True, px=INDEXING_MS):
-            return None
         try:
-            return await self._index(project, until)
-        finally:
-            await self._store.redis.delete(keys.indexing(project))
+            async with self._store.lease(rows_member(project)):
+                return await self._index(project, until)
+        except LeaseTaken:
+            return None
 
     async def _index(self, project: str, until: float) -> int:
         made = 0
@@ -250,7 +247,6 @@ class Jobs:
             for first in range(0, len(ids), READ_AT_ONCE):
                 records = await self.read_many(ids[first : first + READ_AT_ONCE])
                 made += len(await self._store.commit_many([record.indexing() for record in records]))
-                await self._store.redis.pexpire(keys.indexing(project), INDEXING_MS)
                 if time.monotonic() > until:
                     return made
         async for rows in job_index.without_job(self._store, project):

@@ -3,13 +3,16 @@
 import asyncio
 import random
 from itertools import product
+from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
 
+from tests.fakes.redis_between import redis_between
 from tests.fakes.valkey import Valkey
 from tunehook.errors import JobsNotIndexed
 from tunehook.model.job import Cost, FileRef, Job, JobSpec, Price, Stage, UpstreamJob
+from tunehook.model.member import rows_member
 from tunehook.store import job_index, upgrade
 from tunehook.store.engine import keys
 from tunehook.store.engine.addresses import open_blocking
@@ -139,12 +142,11 @@ async def test_requests_do_not_wait_until_many_jobs_are_indexed(store: Store) ->
         await store.redis.hdel(keys.job(record.job.id), "rows", "indexed")
     await store.redis.delete(keys.job_index(PROJECT))
     wanted = JobFilter(status="validating_files", text="number 11")
-    await store.redis.set(keys.indexing(PROJECT), 1)  # another process is at it
-    assert await store.jobs.index(PROJECT) is None
-    assert await found(store, wanted) == [job(number).id for number in (*range(119, 109, -1), 11)]
-    with pytest.raises(JobsNotIndexed, match="0 of 120 are"):
-        await store.jobs.counts(PROJECT, [])
-    await store.redis.delete(keys.indexing(PROJECT))
+    async with store.lease(rows_member(PROJECT)):  # another process is at it
+        assert await store.jobs.index(PROJECT) is None
+        assert await found(store, wanted) == [job(number).id for number in (*range(119, 109, -1), 11)]
+        with pytest.raises(JobsNotIndexed, match="0 of 120 are"):
+            await store.jobs.counts(PROJECT, [])
     assert await store.jobs.index(PROJECT, until=0) == 100  # whoever has no more time leaves what is made
     with pytest.raises(JobsNotIndexed, match="100 of 120 are"):
         raise await store.jobs.not_indexed(PROJECT)
@@ -153,6 +155,21 @@ async def test_requests_do_not_wait_until_many_jobs_are_indexed(store: Store) ->
     assert (await store.jobs.counts(PROJECT, []))[0] == {**NONE, "accepted": 120}
     assert await store.jobs.index(PROJECT) == 0
     assert await found(store, wanted, limit=100) == [job(number).id for number in (*range(119, 109, -1), 11)]
+
+
+async def test_a_process_that_was_too_slow_does_not_end_the_turn_of_the_next(
+    store: Store, valkey: Valkey, tmp_path: Path
+) -> None:
+    turn = keys.lease(rows_member(PROJECT))
+
+    async def _take_over(commands: list[list[bytes]]) -> None:
+        if commands[0][:2] == [b"SADD", keys.INDEXED.encode()]:
+            await store.redis.set(turn, "of the next")
+
+    await accepted(store, [job(1)])
+    async with redis_between(valkey.url, tmp_path, before=_take_over) as url, Store.connect(url) as slow:
+        assert await slow.jobs.index(PROJECT) == 0
+    assert await store.redis.get(turn) == "of the next"
 
 
 async def test_a_deleted_job_leaves_no_row(store: Store) -> None:

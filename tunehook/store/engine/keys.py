@@ -67,7 +67,6 @@ job_metrics = _of("th:job-metrics:{job_id}")  # a line of JSON for each row (mod
 jobs = _of("th:jobs:{project}")  # zset: the project's jobs in order of acceptance
 # zset in the order of bytes: rows by which the project's jobs are filtered (job_index.py)
 job_index = _of("th:job-index:{project}")
-indexing = _of("th:job-indexing:{project}")  # exists while a process makes rows of the project's jobs
 # hash: `estimated` and `spent` in the month (`2026-11`), in millionths of a dollar; `unpriced` jobs.
 # For the summary, of all projects, by the months of acceptance and end. `money` is a budget's, by the month that held
 # it: a job over the turn of a month counts in another one there.
