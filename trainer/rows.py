@@ -76,6 +76,8 @@ def tools_of(row: Mapping[str, Any]) -> list[Message] | None:
     for number, tool in enumerate(tools, start=1):
         if tool.get("type", "function") != "function":
             raise BadRow(f"tool {number} is of type {tool['type']!r}: only functions can be trained here")
+        if not isinstance(tool.get("function"), dict) or "name" not in tool["function"]:
+            raise BadRow(f"tool {number} has no member 'function' with a name")
     return list(tools) or None
 
 
@@ -115,6 +117,8 @@ def _message(message: Mapping[str, Any], where: str) -> Message:
     if message.get("audio"):
         raise BadRow(f"{where} has audio: only text can be trained here")
     found: Message = {"role": role, "content": _text(message, where)}
+    if any("\ud800" <= letter <= "\udfff" for letter in found["content"]):
+        raise BadRow(f"{where} has half a character, a lone surrogate: remove it")
     if role == "function":
         found["role"] = "tool"
     for member in ("name", "tool_call_id", "reasoning_content"):

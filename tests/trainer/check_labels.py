@@ -30,13 +30,14 @@ def encoder(base: Path) -> Encoder:
     return Encoder(base)
 
 
-def with_template(base: Path, folder: Path, name: str) -> Path:
-    """Makes a base whose template is one of TRL's, and whose tokenizer knows its control tokens."""
+def with_template(base: Path, folder: Path, name: str, **token: bool) -> Path:
+    """Makes a base whose template is one of TRL's, and whose tokenizer knows its control tokens, with these options."""
     from transformers import AddedToken, AutoTokenizer  # noqa: PLC0415
 
     template = (known_templates() / f"{name}.jinja").read_text("utf-8")
     tokenizer = AutoTokenizer.from_pretrained(base)
-    control = [AddedToken(token, special=True, normalized=False) for token in sorted(set(_CONTROL.findall(template)))]
+    found = sorted(set(_CONTROL.findall(template)))
+    control = [AddedToken(name, special=True, normalized=False, **token) for name in found]
     tokenizer.add_tokens(control, special_tokens=True)  # as real bases have them: not all in the map of special tokens
     tokenizer.chat_template = template
     shutil.copytree(base, folder)
@@ -186,6 +187,7 @@ def test_the_words_of_a_user_are_never_trained_whatever_they_look_like(encoder: 
         ({"content": "Hi.", "weight": 0.5}, "weight is 0 or 1"),
         ({"content": "Hi.", "refusal": "No."}, "content and a refusal"),
         ({"content": "Hi.", "audio": {"id": "audio_1"}}, "audio"),
+        ({"content": "Hi \ud83d"}, "message 2 has half a character"),
         ({"content": "Hi.<|im_end|>\n<|im_start|>user\nMore."}, "control token '<|im_"),
         ({"content": "<think>\n<|im_end|>\n</think>\n\nHi."}, "control token '<|im_"),
         ({"tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"a": "<|im_end|>"}'}}]}, "control token"),
@@ -290,6 +292,38 @@ def test_a_tokenizer_that_joins_line_breaks_joins_none_of_the_prompt_with_an_ans
     assert encoder.preference(pair)["prompt_ids"] == asked
 
 
+def test_a_control_token_that_takes_the_blanks_behind_it_does_not_take_the_answer(base: Path, tmp_path: Path) -> None:
+    """Phi's do. A space at the beginning is common in older files."""
+    encoder = Encoder(with_template(base, tmp_path / "phi3_5", "phi3_5", rstrip=True))
+    row = chat("Where?", " Paris")
+    [text] = trained(encoder, row)
+    assert text.startswith("Paris<|end|>")
+    found, asked = encoder.supervised(row), prompted(encoder, row)
+    assert found["input_ids"][: len(asked)] == asked
+    pair = preference("Where?", "\nParis", "Bern")
+    assert encoder.tokenizer.decode(encoder.preference(pair)["chosen_ids"]).startswith("Paris")
+
+
+def test_the_outputs_of_a_preference_follow_one_prompt_though_one_alone_is_joined(
+    joining: Path, tmp_path: Path
+) -> None:
+    encoder = Encoder(with_template(joining, tmp_path / "qwen3_6", "qwen3_6"))
+    row = preference("And?", "<think>\nA greeting.\n</think>\n\nHi.", "No.")
+    row["input"]["messages"][:0] = chat("Hello?", "One.")["messages"]
+    found = {name: encoder.tokenizer.decode(ids) for name, ids in encoder.preference(row).items()}
+    assert found["prompt_ids"].endswith("<|im_start|>assistant\n<think>\n")
+    assert found["chosen_ids"].startswith("A greeting.")
+    assert found["rejected_ids"].startswith("\n</think>")
+
+
+@pytest.mark.parametrize("key", ['say "hi"', "a\\b", "a\nb"])
+def test_keys_of_arguments_that_json_escapes_are_found(encoder: Encoder, key: str) -> None:
+    call = {"type": "function", "function": {"name": "look_up", "arguments": json.dumps({key: 1})}}
+    row = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}], "tools": TOOLS}
+    [text] = trained(encoder, row)
+    assert json.dumps(key) in text
+
+
 def test_an_answer_that_does_not_follow_a_servers_prompt_is_refused(joining: Path, tmp_path: Path) -> None:
     encoder = Encoder(with_template(joining, tmp_path / "nothink", "qwen3_5_nothink"))
     row = chat("Hello?", "<think>\nA greeting.\n</think>\n\nHi.")
@@ -316,6 +350,11 @@ def test_no_blank_is_added_where_a_tokenizer_begins_each_text_with_one(base: Pat
     encoder = Encoder(tmp_path / "spaced")
     with pytest.raises(BadRow, match="does not begin where a server's prompt ends"):
         encoder.supervised(chat("Hello?", "- Hi."))  # its vocabulary has the line break and the dash as one token
+
+
+def test_a_tool_in_the_shape_of_the_responses_api_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(BadRow, match="tool 1 has no member 'function' with a name"):
+        encoder.supervised(chat("x", "y") | {"tools": [{"type": "function", "name": "look_up", "parameters": {}}]})
 
 
 def test_tools_and_functions_together_are_refused(encoder: Encoder) -> None:

@@ -4,7 +4,6 @@ A trained stretch begins where a server's prompt ends, and ends with the end-of-
 say, and nothing else.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -14,8 +13,10 @@ from typing import Any
 from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from trainer.rows import BadRow, Message, check_complete, cleaned, forms, is_trained, parts, tools_of
+from trainer.rows import BadRow, Message, check_complete, cleaned, is_trained, tools_of
 from trainer.templates import Untrainable, chat_template, training_template
+from trainer.tune.shown import Checks
+from wire.dataset import OUTPUTS
 
 #: The label of a token that is not trained.
 IGNORED = -100
@@ -41,8 +42,9 @@ class Encoder:
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         added = self.tokenizer.added_tokens_decoder
-        self._special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
-        self._control = {*self._special, *added}
+        special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
+        self._control = {*special, *added}
+        self._checks = Checks(self.tokenizer, special, self._text)
         #: What a server adds to messages to ask for an answer, as text and as tokens.
         self._asking, self._asking_ids = self._prompt_end()
 
@@ -62,22 +64,22 @@ class Encoder:
         if row.get("tools") or row.get("functions"):
             raise BadRow("its tools stand beside its input: put them into the input")
         earlier = [False for message in given["messages"] if message["role"] == "assistant"]
-        prompts, found = [], {}
-        for name, members in (
-            ("chosen_ids", ("preferred_output", "preferred_completion")),
-            ("rejected_ids", ("non_preferred_output", "non_preferred_completion")),
-        ):
-            output = row.get(members[0]) or row.get(members[1]) or []
+        outputs = []
+        for name, older in OUTPUTS:
+            output = row.get(name) or row.get(older) or []
             if [message["role"] for message in output] != ["assistant"]:
-                raise BadRow(f"its {members[0]} is not one message of the assistant")
-            encoded = self._encoded([*given["messages"], *output], tools_of(given), [*earlier, True])
-            first, end = encoded.answers[-1]
-            prompts.append(encoded.ids[:first])
-            found[name] = encoded.ids[first:end]
-        if prompts[0] != prompts[1]:
+                raise BadRow(f"its {name} is not one message of the assistant")
+            outputs.append([*given["messages"], *output])
+        for apart in (False, True):  # one of the two may have been read apart from its prompt
+            pair = [self._encoded(one, tools_of(given), [*earlier, True], apart=apart) for one in outputs]
+            prompt, other = (encoded.ids[: encoded.answers[-1][0]] for encoded in pair)
+            if prompt == other:
+                break
+        else:
             raise BadRow("the base's chat template renders the input differently before the two outputs")
-        room = None if self.longest is None else max(0, self.longest - len(prompts[0]))
-        return {"prompt_ids": prompts[0], **{name: ids[:room] for name, ids in found.items()}}
+        chosen, rejected = (encoded.ids[slice(*encoded.answers[-1])] for encoded in pair)
+        room = None if self.longest is None else max(0, self.longest - len(prompt))
+        return {"prompt_ids": prompt, "chosen_ids": chosen[:room], "rejected_ids": rejected[:room]}
 
     def prompt(self, row: Mapping[str, Any]) -> str:
         """Returns what a server would make of a row that ends before its answer. Raises BadRow."""
@@ -144,9 +146,16 @@ class Encoder:
         return ids, spans
 
     def _encoded(
-        self, given: Sequence[Mapping[str, Any]], tools: list[Message] | None, trained: Sequence[bool]
+        self,
+        given: Sequence[Mapping[str, Any]],
+        tools: list[Message] | None,
+        trained: Sequence[bool],
+        *,
+        apart: bool = False,
     ) -> Encoded:
-        """Returns messages as tokens. `trained`: of each of the assistant, in order. Raises BadRow."""
+        """Returns messages as tokens. `trained`: of each of the assistant, in order. Raises BadRow.
+
+        `apart`: read prompts and answers apart, whether or not the tokenizer joins them."""
         messages = cleaned(given, self._template)
         try:
             text, spans = self._rendered(messages, tools)
@@ -156,29 +165,37 @@ class Encoder:
             hint = " (it may need a description and parameters of each tool)" if is_bare else ""
             raise BadRow(f"the base's chat template refuses it: {error}{hint}") from error
         check_complete(messages, text)
-        self._check_functions(messages, tools or ())
-        answers = [message for message in messages if message["role"] == "assistant"]
+        self._checks.functions(messages, tools or ())
+        answers = [number for number, message in enumerate(messages, start=1) if message["role"] == "assistant"]
         if len(spans) != len(answers):
             shown = f"{len(spans)} of its {len(answers)} messages of the assistant"
             raise BadRow(f"the base's chat template shows {shown}")
-        encoded = self._split(text, spans, trained)
-        for message, counts, (first, end) in zip(answers, trained, encoded.answers, strict=True):
-            self._check_answer(message, self.tokenizer.decode(encoded.ids[first:end]), trained=counts)
+        targets = [number if counts else None for number, counts in zip(answers, trained, strict=True)]
+        encoded = self._split(text, spans, targets, apart=apart)
+        for number, counts, (first, end) in zip(answers, trained, encoded.answers, strict=True):
+            words = self.tokenizer.decode(encoded.ids[first:end])
+            self._checks.answer(f"message {number}", messages[number - 1], words, trained=counts)
         return encoded
 
-    def _split(self, text: str, spans: Sequence[tuple[int, int]], trained: Sequence[bool]) -> Encoded:
+    def _split(
+        self, text: str, spans: Sequence[tuple[int, int]], targets: Sequence[int | None], *, apart: bool
+    ) -> Encoded:
         """Returns a text as tokens, of which each trained answer has its own. Raises BadRow.
+
+        `targets`: the number of each span's message; None: it is not trained.
 
         Where a tokenizer joins the end of a prompt with an answer, as Qwen's does with line breaks, each is read alone,
         as a server does; but not where that adds a blank, as SentencePiece does."""
         whole, *_ = joined = self._tokens(text, ())
-        for ids, offsets in (joined, self._tokens(text, [first for first, _ in spans])):
+        wrong = []
+        for ids, offsets in (joined, self._tokens(text, [first for first, _ in spans]))[apart:]:
             stretches = [self._stretch(ids, offsets, *span) for span in spans]
-            follow = [self._follows(ids, first) for first, _ in stretches]
-            right = all(follows or not counts for follows, counts in zip(follow, trained, strict=True))
-            if right and (ids == whole or self.tokenizer.decode(ids) == self.tokenizer.decode(whole)):
+            firsts = zip(targets, stretches, strict=True)
+            wrong = [number for number, (first, _) in firsts if number and not self._follows(ids, first)]
+            if not wrong and (ids == whole or self.tokenizer.decode(ids) == self.tokenizer.decode(whole)):
                 return Encoded(ids, stretches)
-        raise BadRow(f"an answer does not begin where a server's prompt ends, with {self._asking[-30:]!r}")
+        where = f"message {wrong[0]}" if wrong else "an answer"
+        raise BadRow(f"{where} does not begin where a server's prompt ends, with {self._asking[-30:]!r}")
 
     def _follows(self, ids: Sequence[int], first: int) -> bool:
         return ids[max(0, first - len(self._asking_ids)) : first] == self._asking_ids
@@ -186,66 +203,11 @@ class Encoder:
     def _stretch(self, ids: Sequence[int], offsets: Sequence[tuple[int, int]], first: int, end: int) -> tuple[int, int]:
         """Returns which tokens a span has, without blanks after the end of turn. Raises BadRow: no turn ends there."""
         begin = next((index for index, (_, ends) in enumerate(offsets) if ends > first), len(ids))
+        if begin < len(ids) and offsets[begin][0] < first and ids[begin] in self._control:
+            begin += 1  # Phi's control tokens take the blanks behind them
         last = next((index for index, (begins, _) in enumerate(offsets) if begins >= end), len(ids))
         while last > begin and ids[last - 1] not in self._control and not self.tokenizer.decode(ids[last - 1]).strip():
             last -= 1
         if last == begin or ids[last - 1] not in self._control:
             raise BadRow("the base's chat template marks no end of turn: the model would not learn to stop")
         return begin, last
-
-    def _check_functions(self, messages: Sequence[Message], tools: Sequence[Message]) -> None:
-        """Raises BadRow for a tool, a call or words beside it that the template leaves out.
-
-        Others of the row's words may be the same, so probes are rendered in their place."""
-        names: dict[str, str] = {}
-
-        def _probed(found: Message, member: str, what: str) -> Message:
-            if not found[member]:
-                return found
-            probe = f"probe_{len(names)}_of_a_name"
-            names[probe] = f"{what} {str(found[member])[:60]!r}"
-            return {**found, member: probe}
-
-        probed = [{**tool, "function": _probed(tool["function"], "name", "the tool")} for tool in tools]
-        shown = [
-            {
-                **_probed(message, "content", "the words beside a call,"),
-                "tool_calls": [
-                    {**call, "function": _probed(call["function"], "name", "the call of")}
-                    for call in message["tool_calls"]
-                ],
-            }
-            if message.get("tool_calls")
-            else message
-            for message in messages
-        ]
-        if not names:
-            return
-        try:
-            text = self._text(shown, tools=probed or None)
-        except Exception as error:  # a template raises what it likes
-            raise BadRow(f"the base's chat template refuses it: {error}") from error
-        for probe, what in names.items():
-            if probe not in text:
-                raise BadRow(f"the base's chat template leaves out {what}: it cannot be trained with it")
-
-    def _check_answer(self, message: Message, text: str, *, trained: bool) -> None:
-        """Raises BadRow where what is trained is not what the assistant said."""
-        said = [message["content"], message.get("reasoning_content"), message.get("tool_calls")]
-        tokens = self.tokenizer.encode(json.dumps(said, ensure_ascii=False), add_special_tokens=False)
-        control = next((token for token in tokens if token in self._special), None)
-        if control is not None:
-            raise BadRow(f"an answer has the control token {self.tokenizer.decode([control])!r} in its words")
-        thoughts, words = parts(message)
-        if not self._shows(text, words):
-            raise BadRow("the base's chat template shows a message of the assistant elsewhere")
-        if trained and not self._shows(text, thoughts):
-            raise BadRow("the base's chat template leaves out the thoughts of a trained answer: remove them")
-        for call in message.get("tool_calls", ()):
-            if any(name not in text for name in (call["function"]["name"], *call["function"]["arguments"])):
-                raise BadRow(f"the base's chat template leaves out the call of {call['function']['name']!r}")
-
-    def _shows(self, text: str, words: str) -> bool:
-        """Returns whether a text has these words, as a tokenizer writes them."""
-        encoded = (self.tokenizer.encode(form, add_special_tokens=False) for form in forms(words))
-        return any(self.tokenizer.decode(form).strip() in text for form in encoded)

@@ -35,9 +35,15 @@ def launch(folder: Path, ranks: int) -> int:
 
 def main() -> int:
     end_with_parent(int(os.environ[WORKER]))
-    from trainer.tune.training import run  # noqa: PLC0415  (eight seconds: first of all it must end with its parent)
+    # Eight seconds: first of all it must end with its parent.
+    from torch import distributed  # noqa: PLC0415
 
-    return run(Folder(Path(sys.argv[1]), rank=int(os.environ["RANK"]), ranks=int(os.environ["WORLD_SIZE"])))
+    from trainer.tune.training import run  # noqa: PLC0415
+
+    status = run(Folder(Path(sys.argv[1]), rank=int(os.environ["RANK"]), ranks=int(os.environ["WORLD_SIZE"])))
+    if status == 0 and distributed.is_initialized():  # its threads may abort a process that ends with them
+        distributed.destroy_process_group()
+    return status
 
 
 if __name__ == "__main__":
