@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from wire.problems import bad
 
 #: Of OpenAI's metrics, `cosine` needs a model, and `meteor` a thesaurus.
 METRICS = ("fuzzy_match", "bleu", "gleu", *(f"rouge_{n}" for n in range(1, 6)), "rouge_l")
-_SAMPLE = ("sample.output_text", "sample.output_json")
+_NAME = re.compile(r"item\..+|sample\.output_text|sample\.output_json([.\[].*)?")
 
 
 def check(grader: Mapping[str, Any], param: str = "grader") -> None:
@@ -27,8 +28,9 @@ def check(grader: Mapping[str, Any], param: str = "grader") -> None:
             words = f"Metric '{metric}' is not offered, only: {', '.join(METRICS)}."
             raise bad(words, param=f"{param}.evaluation_metric", code="unsupported_grader")
     for name in grading.names(grader):
-        if not name.startswith(("item.", *_SAMPLE)):
-            words = f"'{{{{ {name} }}}}' is not known here. A grader may name item.… , {' and '.join(_SAMPLE)}."
+        if not _NAME.fullmatch(name):
+            known = "item.…, sample.output_text and sample.output_json"
+            words = f"'{{{{ {name[:100]} }}}}' is not known here. A grader may name {known}."
             raise bad(words, param=param, code="invalid_value")
     if grader["type"] == "multi":
         with contextlib.suppress(ArithmeticError):
@@ -39,7 +41,9 @@ def _check_formula(grader: Mapping[str, Any], param: str) -> None:
     try:
         grading.formula(grader["calculate_output"], dict.fromkeys(grader["graders"], 0.5))
     except ValueError as error:
-        words = f"'{grader['calculate_output']}' is no formula of {', '.join(grader['graders'])}."
+        names = ", ".join(grader["graders"])
+        words = f"'{grader['calculate_output']}' is no formula of {names}: write names of letters and _, numbers, "
+        words += "+ - * / ^, and min, max, abs, floor, ceil, exp, sqrt, log."
         raise bad(words, param=param, code="invalid_value") from error
 
 

@@ -23,9 +23,11 @@ class Graded(NamedTuple):
     errors: frozenset[str]
 
 
-_PLACE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+_PLACE = re.compile(r"\{\{([^{}]*)\}\}")  # blanks are stripped later: \s* on both sides takes cubic time
 _STEP = re.compile(r"[^.\[\]]+")
 _RUN_HERE = {"string_check", "text_similarity"}
+#: A larger reward is none: a trainer computes with 32 bits.
+_MOST = 1e30
 
 
 class _Unknown(Exception):
@@ -49,7 +51,7 @@ def several(grader: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def names(grader: Mapping[str, Any]) -> set[str]:
     """Returns what a grader's templates name, such as `item.answer`."""
     templates = (str(one[member]) for one in several(grader) for member in ("input", "reference"))
-    return {found for template in templates for found in _PLACE.findall(template)}
+    return {found.strip() for template in templates for found in _PLACE.findall(template)}
 
 
 def missing(grader: Mapping[str, Any], item: Mapping[str, object]) -> str | None:
@@ -71,7 +73,7 @@ def grade(grader: Mapping[str, Any], sample: str, item: Mapping[str, object], si
         given, reference = (_filled(grader[name], sample, item) for name in ("input", "reference"))
     except _Unknown:
         return Graded(0.0, {}, frozenset({"invalid_variable_error"}))
-    except ValueError:
+    except (ValueError, RecursionError):
         return Graded(0.0, {}, frozenset({"sample_parse_error"}))
     if grader["type"] == "string_check":
         return Graded(float(_STRING[grader["operation"]](given, reference)), {}, frozenset())
@@ -83,12 +85,12 @@ def _filled(template: str, sample: str, item: Mapping[str, object]) -> str:
 
     def fill(found: re.Match[str]) -> str:
         value: object = {"sample": {"output_text": sample}, "item": item}
-        for step in _STEP.findall(found[1]):
+        for step in _STEP.findall(found[1].strip()):
             if isinstance(value, Mapping) and step == "output_json" and value.get("output_text") is sample:
                 value = json.loads(sample)
             elif isinstance(value, Mapping) and step in value:
                 value = value[step]
-            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            elif isinstance(value, list) and step.isdecimal() and len(step) < 10 and int(step) < len(value):
                 value = value[int(step)]
             else:
                 raise _Unknown(found[1])
@@ -121,10 +123,10 @@ def _multi(grader: Mapping[str, Any], sample: str, item: Mapping[str, object], s
 def formula(text: str, parts: Mapping[str, float]) -> float:
     """Returns the value of a multi's formula. Raises ValueError: it is none; ArithmeticError: it has no value."""
     try:
-        found = _value(ast.parse(text.strip().replace("^", "**"), mode="eval").body, parts)
+        found = _value(ast.parse(" ".join(text.split()).replace("^", "**"), mode="eval").body, parts)
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError("not a formula") from error
-    if not math.isfinite(found):
+    if not abs(found) < _MOST:
         raise ArithmeticError(found)
     return found
 
@@ -134,7 +136,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: math.pow,
+    ast.Pow: lambda base, power: _in_domain(math.pow, base, power),
 }
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
     "abs": abs,
@@ -154,15 +156,24 @@ def _value(node: ast.expr, parts: Mapping[str, float]) -> float:
         return parts[node.id]
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_value(node.left, parts), _value(node.right, parts))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand, parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        found = _value(node.operand, parts)
+        return -found if isinstance(node.op, ast.USub) else found
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords and node.args:
         values = [_value(argument, parts) for argument in node.args]
         if node.func.id in {"min", "max"}:
             return min(values) if node.func.id == "min" else max(values)
         if node.func.id in _FUNCTIONS and len(values) == 1:
-            return float(_FUNCTIONS[node.func.id](values[0]))
+            return float(_in_domain(_FUNCTIONS[node.func.id], values[0]))
     raise ValueError("not a formula")
+
+
+def _in_domain(function: Callable[..., float], *values: float) -> float:
+    """Returns a value. Raises ArithmeticError where the function has none, as the logarithm of 0."""
+    try:
+        return function(*values)
+    except ValueError as error:
+        raise ArithmeticError(*values) from error
 
 
 _FLAGS = (

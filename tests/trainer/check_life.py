@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,21 @@ def test_a_folder_in_other_hands_is_left_alone(base: Path, tmp_path: Path) -> No
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert train(folder) == 0
     assert not (folder / "events.jsonl").exists()
+
+
+def test_a_base_that_does_not_stop_where_its_answers_end_is_refused(base: Path, tmp_path: Path) -> None:
+    """As a base model that brings the chat template of its instruct model: its eos is another token."""
+    other = tmp_path / "base"
+    shutil.copytree(base, other)
+    for name, found in (("config.json", 0), ("generation_config.json", [0]), ("tokenizer_config.json", None)):
+        row = json.loads((other / name).read_text())
+        row |= {"eos_token": "<|endoftext|>"} if found is None else {"eos_token_id": found}
+        (other / name).write_text(json.dumps(row))
+    folder = make_job(tmp_path / "job", other)
+    assert train(folder) == 0
+    error = json.loads((folder / "result.json").read_text())["error"]
+    assert error["code"] == "model_not_trainable"
+    assert "answers end with '<|im_end|>', and a server would not stop there" in error["message"]
 
 
 def test_too_little_memory_has_a_status_of_its_own(base: Path, tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ class Encoder:
         room = None if self.longest is None else max(0, self.longest - len(prompt))
         return {"prompt_ids": prompt, "chosen_ids": chosen[:room], "rejected_ids": rejected[:room]}
 
+    def end_of_turn(self) -> int | None:
+        """Returns the token that ends an answer; None: the template refuses a plain chat."""
+        try:
+            encoded = self._encoded([*_GREETING, {"role": "assistant", "content": "y"}], None, [True])
+        except BadRow:
+            return None
+        return encoded.ids[encoded.answers[-1][1] - 1]
+
     def prompt(self, row: Mapping[str, Any]) -> str:
         """Returns what a server would make of a row that ends before its answer. Raises BadRow."""
         if row.get("tools") or row.get("functions"):

@@ -83,6 +83,7 @@ def _train(folder: Folder, job: Job) -> None:
         return
     base = Path(job.base)
     encoder = Encoder(base, min(filter(None, (job.context, _context(base))), default=None))
+    _check_end(encoder, base)
     encode = _encode(encoder, job)
     training = examples(folder, "training_file", "train.jsonl", encode)
     validation = None
@@ -171,6 +172,20 @@ def options(folder: Folder, job: Job, rows: int, *, validated: bool, on_gpu: boo
             **({"quantization_config": quantized} if job.training == "qlora" else {}),
         },
     }
+
+
+def _check_end(encoder: Encoder, base: Path) -> None:
+    """Raises Untrainable for a base whose server would not stop where its trained answers end."""
+    end, stops = encoder.end_of_turn(), {encoder.tokenizer.eos_token_id}
+    for name in ("generation_config.json", "config.json"):
+        if (base / name).is_file():
+            found = json.loads((base / name).read_text("utf-8")).get("eos_token_id")
+            stops |= set(found if isinstance(found, list) else [found])
+    if end is not None and end not in stops:
+        words = f"The base's answers end with {encoder.tokenizer.decode([end])!r}, and a server would not stop there."
+        raise Untrainable(
+            f"{words} Train an instruct model, or add its id ({end}) to eos_token_id in its configuration."
+        )
 
 
 def _context(base: Path) -> int | None:

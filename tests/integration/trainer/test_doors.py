@@ -58,6 +58,7 @@ ALIKE = CHECK | {"type": "text_similarity", "evaluation_metric": "fuzzy_match"}
         (BOTH | {"calculate_output": "2 * other"}, "grader.calculate_output"),
         (BOTH | {"calculate_output": "__import__('os')"}, "grader.calculate_output"),
         (CHECK | {"input": "{{sample.output_tools[0].function.name}}"}, "grader"),
+        (CHECK | {"input": "{{sample.output_texts}}"}, "grader"),
         ({**ALIKE, "evaluation_metric": "meteor"}, "grader.evaluation_metric"),
     ],
 )
