@@ -24,8 +24,8 @@ from tunehook.telemetry.sdk import SdkSpans, batches, end
 MESSAGE_BYTES = 64 * 1024
 #: So much may wait while the machine is busy: some hundred spans. Linux takes 208 KiB at most.
 WAITING_BYTES = 1024 * 1024
-#: A SIGTERM that comes between two messages, just before `recv` blocks, is seen after this time.
-WAKE_SECONDS = 1.0
+#: A SIGTERM is seen after this time at most.
+WAKE_SECONDS = 0.5
 _SCOPE = InstrumentationScope("tunehook")
 
 
@@ -58,24 +58,19 @@ class _Sender(SpanProcessor):
 
 def _collect(source: socket.socket, service_name: str) -> None:
     """Sends what comes, until SIGTERM; then what is there, within two seconds."""
-
-    def _stop(*_: object) -> None:
-        raise SystemExit
-
     processor, resource = batches(), Resource.create({"service.name": service_name})
-    signal.signal(signal.SIGTERM, _stop)
+    # No exception is raised there: it could come while a lock is taken, and the lock would never be given back.
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     source.settimeout(WAKE_SECONDS)
-    try:
-        while True:
-            with suppress(TimeoutError):
-                processor.on_end(read(source.recv(MESSAGE_BYTES), resource))
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        source.setblocking(False)
-        with suppress(BlockingIOError):
-            while message := source.recv(MESSAGE_BYTES):
-                processor.on_end(read(message, resource))
-        end(processor)
+    while not signals:
+        with suppress(TimeoutError):
+            processor.on_end(read(source.recv(MESSAGE_BYTES), resource))
+    source.setblocking(False)
+    with suppress(BlockingIOError):
+        while message := source.recv(MESSAGE_BYTES):
+            processor.on_end(read(message, resource))
+    end(processor)
 
 
 def written(span: ReadableSpan) -> bytes:
