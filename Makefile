@@ -35,7 +35,8 @@ demo-trained: $(TRAINER)/.ready  ## a tiny model, made and trained on this machi
 trainer-ready: $(TRAINER)/.ready  ## the trainer's own environment, with torch
 
 trainer-test: $(TRAINER)/.ready  ## the training itself, with torch on the CPU: labels, kills, pauses, answers by heart
-	OMP_NUM_THREADS=1 $(TRAINER)/bin/pytest tests/trainer -o python_files='check_*.py' -o filterwarnings=default -o timeout=1200
+	OMP_NUM_THREADS=1 $(TRAINER)/bin/pytest tests/trainer -o python_files='check_*.py' -o filterwarnings=default -o timeout=1200 \
+	--numprocesses 2 --dist loadfile
 
 neighbours: $(NEIGHBOURS)  ## tests with others' programs: Node's SDK, vendors' clients, Prism, aimock, Sentinel
 	$(BIN)/pytest tests/compat tests/chaos/check_failover.py -o python_files='check_*.py'
