@@ -102,7 +102,7 @@ def _make_base(directory: Path, dataset: Path) -> Path:
         "licence": "made here",
         "parameters": size // 4,
         "context": 2048,
-        "methods": ["supervised", "dpo", "reinforcement"],
+        "methods": ["supervised", "dpo"],
         "training": ["full", "lora"],
         "learning_rates": RATES,
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.check_labels import TOOLS, with_template
+from tests.trainer.encoding import TOOLS, with_template
 from tests.trainer.jobs import (
     FACTS,
     Row,
@@ -23,7 +23,7 @@ from tests.trainer.jobs import (
 from trainer.rows import BadRow
 from trainer.similarity import similarity
 from trainer.tune.labels import Encoder
-from trainer.tune.reinforcement import _answer, prompts
+from trainer.tune.reinforcement import answer_of, prompts
 
 QUESTIONS = [question for question, _ in FACTS[:6]]
 GRADER = {
@@ -139,7 +139,7 @@ def test_a_prompt_is_what_a_server_makes(base: Path, tmp_path: Path) -> None:
     ],
 )
 def test_thoughts_are_not_rewarded(prompt: str, text: str, answer: str) -> None:
-    assert _answer(prompt, text) == answer
+    assert answer_of(prompt, text) == answer
 
 
 @pytest.mark.parametrize("metric", ["fuzzy_match", "bleu", "gleu", "rouge_1", "rouge_2", "rouge_l"])

@@ -62,14 +62,14 @@ def reward(grader: Mapping[str, Any]) -> Callable[..., list[float]]:
     def rewards(prompts: list[str], completions: list[str], item: list[str], **unused: Any) -> list[float]:
         rows = zip(prompts, completions, item, strict=True)
         return [
-            grading.grade(grader, _answer(prompt, text), json.loads(line), similarity).reward
+            grading.grade(grader, answer_of(prompt, text), json.loads(line), similarity).reward
             for prompt, text, line in rows
         ]
 
     return rewards
 
 
-def _answer(prompt: str, text: str) -> str:
+def answer_of(prompt: str, text: str) -> str:
     """Returns an answer without its thoughts: nothing, if these did not end."""
     _, end, words = text.rpartition("</think>")
     if end:
